@@ -1,0 +1,60 @@
+"""What all scripts do alike on the command line: options that they share, user errors, a log on standard error."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from cellmemory import __version__
+from cellmemory.errors import InputError
+
+FILE = click.Path(exists=True, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+OUTPUT = click.Path(path_type=Path)
+
+threads = click.option(
+    "--threads", type=click.IntRange(min=1), default=lambda: len(os.sched_getaffinity(0)), show_default="all", help="CPU threads."
+)
+seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+device = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where the model runs."
+)
+
+
+class _Command(click.Command):
+    """A command whose user errors are a sentence each and status 1; `--debug` shows the traceback instead."""
+
+    def main(self, *args, **kwargs):
+        # click leaves with 2 on a wrong option; a scheduler must see one status for all that a user can mend.
+        try:
+            status = super().main(*args, **{**kwargs, "standalone_mode": False})
+            sys.exit(status if isinstance(status, int) else 0)
+        except click.Abort:
+            sys.exit(130)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(1)
+
+    def invoke(self, context: click.Context):
+        if context.params.pop("debug"):
+            return super().invoke(context)
+        try:
+            return super().invoke(context)
+        except InputError as error:
+            for problem in error.problems:
+                click.echo(f"Error: {problem}", err=True)
+            sys.exit(1)
+
+
+def command(function: Callable) -> click.Command:
+    """Makes a function with click options into a script: adds `--debug`, `--version` and `-h`, and handles user errors."""
+    function = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(function)
+    function = click.version_option(__version__, prog_name="nf-cellmemory")(function)
+    return click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})(function)
+
+
+def say(message: str) -> None:
+    """One line of the log, on standard error: what was read, matched, dropped or written."""
+    click.echo(message, err=True)

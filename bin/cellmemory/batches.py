@@ -1,0 +1,101 @@
+"""Batches for the model: which cells are trained on and which validate, and how their tokens are drawn."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset
+
+from cellmemory.tokens import Tokens, pad
+
+#: An epoch of a small reference has at least so many steps: validation every few steps would stop on noise.
+MIN_STEPS_PER_EPOCH = 25
+
+
+def split_validation(labels: np.ndarray, batch: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation cells, stratified by label and within a label by batch.
+
+    labels, batch: (n,) integer codes. Every label with two cells or more has at least one on either side. Returns two
+    sorted arrays of row numbers.
+    """
+    rng = np.random.default_rng(seed)
+    validation = []
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        n = int(np.clip(round(len(rows) * share), 1, len(rows) - 1))
+        if batch is not None:
+            rows = rows[np.argsort(batch[rows], kind="stable")]
+        # Evenly spaced over cells ordered by batch: each batch gives its share.
+        validation.append(rows[np.floor((np.arange(n) + rng.random()) * len(rows) / n).astype(int)])
+    validation = np.sort(np.concatenate(validation))
+    return np.setdiff1d(np.arange(len(labels)), validation), validation
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How cells and tokens are drawn in training.
+
+    tokens_per_cell: tokens of a cell a step, a random subset where it has more (0: all). panel_dropout: up to this
+    share of the panel is left out of a step, so that the model learns to do without genes that a query did not measure.
+    """
+
+    batch_size: int = 32
+    tokens_per_cell: int = 128
+    panel_dropout: float = 0.5
+
+
+class TrainingBatches(IterableDataset):
+    """Endless epochs of class-balanced batches: (gene, bin, valid, label) tensors."""
+
+    def __init__(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, sampling: Sampling, n_genes: int, seed: int):
+        self.tokens, self.labels, self.cells, self.sampling = tokens, labels, cells, sampling
+        self.n_genes, self.seed, self.epoch = n_genes, seed, 0
+        counts = np.bincount(labels[cells])
+        weight = 1 / counts[labels[cells]]
+        self._probability = weight / weight.sum()
+
+    def __len__(self) -> int:
+        return max(MIN_STEPS_PER_EPOCH, -(-len(self.cells) // self.sampling.batch_size))
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        self.epoch += 1
+        drawn = rng.choice(self.cells, (len(self), self.sampling.batch_size), p=self._probability)
+        for cells in drawn:
+            gene, bins, valid = pad(self.tokens, cells)
+            if self.sampling.panel_dropout:
+                left_out = rng.random(self.n_genes) < rng.uniform(0, self.sampling.panel_dropout)
+                valid &= ~left_out[gene]
+            arrays = subsample(gene, bins, valid, self.sampling.tokens_per_cell, rng)
+            yield tuple(torch.from_numpy(a) for a in (*arrays, self.labels[cells]))
+
+
+def subsample(
+    gene: np.ndarray, bins: np.ndarray, valid: np.ndarray, n: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """At most n valid tokens of each row (all if n is 0), drawn at random, moved to the front of narrower rectangles."""
+    width = max(1, valid.sum(1).max())
+    width = min(width, n) if n else width
+    key = np.where(valid, rng.random(valid.shape), 2.0)
+    chosen = np.argpartition(key, width - 1, 1)[:, :width] if width < valid.shape[1] else np.argsort(key, 1)
+    return tuple(np.take_along_axis(a, chosen, 1) for a in (gene, bins, valid))
+
+
+def token_batches(tokens: Tokens, budget: int) -> Iterator[np.ndarray]:
+    """Cells in batches of about `budget` tokens, alike in length so that hardly any padding is computed.
+
+    Covers every cell once. The batches depend on the lengths alone.
+    """
+    order = np.argsort(tokens.lengths, kind="stable")[::-1]
+    start = 0
+    while start < len(order):
+        size = max(1, budget // max(1, int(tokens.lengths[order[start]])))
+        yield order[start : start + size]
+        start += size
+
+
+def as_tensors(tokens: Tokens, cells: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """gene, bin and valid of `cells` as padded tensors (B, T)."""
+    gene, bins, valid = (torch.from_numpy(a) for a in pad(tokens, cells))
+    return gene, bins, valid

@@ -1,0 +1,131 @@
+"""A trained reference on disk: a folder of plain files, checked for completeness and checksums before it is used."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cellmemory import __version__
+from cellmemory.errors import InputError
+from cellmemory.files import replacing, sha256, write_json
+from cellmemory.panel import read_panel, write_panel
+
+FORMAT = 1
+#: Everything but config.json, which holds their checksums and its own digest.
+FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv", "model_card.md")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained reference. config: how it was made; panel: genes in model order; label_table: one row a label."""
+
+    path: Path
+    config: dict
+    panel: pd.DataFrame
+    label_table: pd.DataFrame
+    calibration: dict
+    history: pd.DataFrame
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels in the order of the model's outputs."""
+        return self.label_table["label"].tolist()
+
+    @cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        """All tensors as numpy arrays: the model's, and `reference.*` (embeddings and labels of reference cells)."""
+        from safetensors.numpy import load_file
+
+        return load_file(self.path / "model.safetensors")
+
+    @property
+    def reference(self) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings (r, d) and label numbers (r,) of the reference cells that travel with the model."""
+        return self.weights["reference.embedding"], self.weights["reference.label"]
+
+    def model(self, device: str = "cpu"):
+        """The network in evaluation mode."""
+        import torch
+
+        from cellmemory.model import CellMemory, ModelConfig
+
+        network = CellMemory(ModelConfig(**self.config["model"]))
+        network.load_state_dict({
+            name: torch.from_numpy(value) for name, value in self.weights.items() if not name.startswith("reference.")
+        })
+        return network.eval().to(device)
+
+
+def check(folder: str | Path) -> list[str]:
+    """The problems of a model folder, a sentence each: incomplete, of another format, changed since training."""
+    folder = Path(folder)
+    missing = [name for name in ("config.json", *FILES) if not (folder / name).is_file()]
+    if missing:
+        return [f"{folder}: the trained model is incomplete, it has no {', '.join(missing)}; copy the whole folder again."]
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        recorded = config["files"]
+        problems = [] if config["format"] == FORMAT else [f"{folder}: model format {config['format']} is not known (only {FORMAT})."]
+    except (ValueError, KeyError, TypeError):
+        return [f"{folder}: config.json of the trained model is damaged; copy the whole folder again."]
+    changed = [name for name in FILES if recorded.get(name) != sha256(folder / name)]
+    if config.get("digest") != _digest(config):
+        changed.insert(0, "config.json")
+    if changed:
+        problems.append(f"{folder}: {', '.join(changed)} changed since the model was trained (checksum); use an untouched copy.")
+    return problems
+
+
+def load(folder: str | Path) -> Bundle:
+    """Reads a trained reference. Raises InputError where `check` finds a problem. Loads no pickle."""
+    folder = Path(folder)
+    problems = check(folder)
+    if problems:
+        raise InputError(problems)
+    return Bundle(
+        folder,
+        json.loads((folder / "config.json").read_text()),
+        read_panel(folder / "panel.tsv"),
+        pd.read_csv(folder / "labels.tsv", sep="\t", dtype={"label": str}, keep_default_na=False),
+        json.loads((folder / "calibration.json").read_text()),
+        pd.read_csv(folder / "history.tsv", sep="\t"),
+    )
+
+
+def save(
+    folder: str | Path,
+    tensors: dict[str, np.ndarray],
+    config: dict,
+    panel: pd.DataFrame,
+    label_table: pd.DataFrame,
+    calibration: dict,
+    history: pd.DataFrame,
+    card: str,
+) -> None:
+    """Writes a trained reference whole or not at all. The same content gives the same bytes."""
+    from safetensors.numpy import save_file
+
+    with replacing(folder) as partial:
+        partial.mkdir()
+        save_file({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, partial / "model.safetensors")
+        write_panel(panel, partial / "panel.tsv")
+        label_table.to_csv(partial / "labels.tsv", sep="\t", index=False)
+        write_json(partial / "calibration.json", calibration)
+        history.to_csv(partial / "history.tsv", sep="\t", index=False, float_format="%.6g")
+        (partial / "model_card.md").write_text(card)
+        config = {"format": FORMAT, "version": __version__, **config, "files": {n: sha256(partial / n) for n in FILES}}
+        write_json(partial / "config.json", {**config, "digest": _digest(config)})
+
+
+def _digest(config: dict) -> str:
+    rest = {key: value for key, value in config.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def model_config(config) -> dict:
+    """A ModelConfig as plain values for config.json."""
+    return asdict(config)

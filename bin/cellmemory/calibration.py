@@ -1,0 +1,89 @@
+"""What a model knows of its own doubt: temperature, conformal label sets, novelty against the reference (DESIGN 5)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+#: Nearest reference cells whose mean distance is a cell's novelty.
+NEIGHBOURS = 10
+ECE_BINS = 15
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature that minimises the cross-entropy of logits (n, C) divided by it, within 0.05 to 20."""
+
+    def loss(log_temperature: float) -> float:
+        return -log_softmax(logits / np.exp(log_temperature), 1)[np.arange(len(labels)), labels].mean()
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = ECE_BINS) -> float:
+    """Mean gap between confidence and accuracy over equal-width bins, weighted by cells (Guo et al. 2017)."""
+    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = [np.sum(which == b) * abs(confidence[which == b].mean() - correct[which == b].mean()) for b in np.unique(which)]
+    return float(np.sum(gaps) / len(confidence))
+
+
+def conformal_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """1 - the probability of the true label of each held-out cell, sorted: the scores of split-conformal sets."""
+    return np.sort(1 - probabilities[np.arange(len(labels)), labels])
+
+
+def conformal_threshold(scores: np.ndarray, alpha: float) -> float:
+    """Labels with probability >= 1 - this form a set that holds the truth of at least 1 - alpha of exchangeable cells."""
+    rank = int(np.ceil((len(scores) + 1) * (1 - alpha)))
+    return float(scores[rank - 1]) if rank <= len(scores) else 1.0
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """Distance to the reference: embeddings of reference cells (r, d), and the distances of held-out cells, sorted."""
+
+    reference: np.ndarray
+    null: np.ndarray
+
+    def __call__(self, embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distance and p-value of each cell (n,): the share of held-out reference cells that are at least as far."""
+        distance = nearest_distance(embedding, self.reference)
+        further = len(self.null) - np.searchsorted(self.null, distance, side="left")
+        return distance, (1 + further) / (1 + len(self.null))
+
+
+def nearest_distance(embedding: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Mean cosine distance of each cell (n, d) to its nearest reference cells (r, d): (n,) in 0..2."""
+    similarity = unit(embedding) @ unit(reference).T
+    k = min(NEIGHBOURS, similarity.shape[1])
+    return 1 - np.partition(similarity, -k, 1)[:, -k:].mean(1, dtype=np.float64)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """The rows scaled to length 1 (rows of zeros stay)."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def calibrate(logits: np.ndarray, labels: np.ndarray, embedding: np.ndarray, reference: np.ndarray) -> dict:
+    """`calibration.json`, from held-out cells: logits (n, C), labels (n,), embedding (n, d), and reference embeddings."""
+    temperature = fit_temperature(logits, labels)
+    correct = logits.argmax(1) == labels
+    probabilities = softmax(logits / temperature, 1)
+    return {
+        "validation_cells": len(labels),
+        "temperature": temperature,
+        "ece_before": expected_calibration_error(softmax(logits, 1).max(1), correct),
+        "ece_after": expected_calibration_error(probabilities.max(1), correct),
+        "validation_accuracy": float(correct.mean()),
+        "conformal_scores": np.round(conformal_scores(probabilities, labels), 6).tolist(),
+        "novelty_method": f"mean cosine distance to the {NEIGHBOURS} nearest reference cells, CLS embedding",
+        "novelty_null": np.round(np.sort(nearest_distance(embedding, reference)), 6).tolist(),
+    }
+
+
+def label_sets(probabilities: np.ndarray, labels: list[str], threshold: float) -> list[str]:
+    """The conformal set of each cell as `A|B`, most probable label first; the best label is always in it."""
+    inside = probabilities >= 1 - threshold
+    inside[np.arange(len(inside)), probabilities.argmax(1)] = True
+    order = np.argsort(-probabilities, 1, kind="stable")
+    return ["|".join(labels[c] for c in row if keep[c]) for row, keep in zip(order, inside, strict=True)]

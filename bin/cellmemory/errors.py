@@ -1,0 +1,17 @@
+"""Errors that a user can mend: the scripts print them without a traceback and leave with status 1."""
+
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """One or more problems of the input, each a sentence: what is wrong, where, and what to do."""
+
+    def __init__(self, problems: str | Iterable[str]):
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def first_ids(ids: Iterable[str], n: int = 5) -> str:
+    """The first `n` ids as they are quoted in messages: `'A1BG', 'A2M', ...`."""
+    ids = list(ids)
+    return ", ".join(repr(str(i)) for i in ids[:n]) + (", ..." if len(ids) > n else "")

@@ -1,0 +1,134 @@
+"""The gene panel of a reference: its highly variable genes among those that the queries measured (DESIGN 6)."""
+
+import warnings
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from cellmemory.errors import InputError, first_ids
+from cellmemory.files import replacing
+from cellmemory.genes import expression_rows, id_type, name_columns, normalise, panel_index
+
+COLUMNS = ["gene", "rank", "mean", "dispersion", "source_id"]
+
+
+def read_panel(path: str | Path) -> pd.DataFrame:
+    """panel.tsv, one gene a row in model order. Raises InputError where it is no panel."""
+    try:
+        panel = pd.read_csv(path, sep="\t", dtype={"gene": str, "source_id": str}, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: this panel cannot be read: {error}") from error
+    missing = [c for c in COLUMNS if c not in panel]
+    if missing or not len(panel):
+        raise InputError(f"{path}: this is no panel (missing: {', '.join(missing) or 'every row'}); see docs/output.md.")
+    return panel
+
+
+def write_panel(panel: pd.DataFrame, path: str | Path) -> None:
+    """Writes panel.tsv."""
+    with replacing(path) as partial:
+        panel[COLUMNS].to_csv(partial, sep="\t", index=False, float_format="%.6g")
+
+
+def reference_genes(var: pd.DataFrame, gene_column: str | None, where: str) -> pd.DataFrame:
+    """Names of a reference's genes, one row a gene of var: `gene` (symbols where there are some) and `source_id`.
+
+    Where the index holds Ensembl ids and a usual column holds symbols, symbols name the genes, as gene sets do; a
+    symbol that several ids share gives way to the ids.
+    """
+    candidates = name_columns(var, gene_column, where)
+    names = candidates.pop(gene_column or "index")
+    other = next((v for v in candidates.values() if id_type(v) != id_type(names)), [""] * len(names))
+    if id_type(names) == "ensembl" and any(other):
+        names, other = _prefer_symbols(names, other)
+    return pd.DataFrame({"gene": names, "source_id": other}, index=var.index)
+
+
+def _prefer_symbols(ids: list[str], symbols: list[str]) -> tuple[list[str], list[str]]:
+    shared = {s for s, n in pd.Series(symbols).value_counts().items() if n > 1} | {"", "nan"}
+    return [i if s in shared else s for i, s in zip(ids, symbols, strict=True)], ids
+
+
+def queried(genes: pd.DataFrame, query_genes: str | Path | None, gene_map: dict[str, tuple[str, ...]]) -> np.ndarray:
+    """Which genes of the reference (bool) at least one query measured; all of them where no query is given.
+
+    query_genes: TSV `sample`, `gene`, as CHECK_INPUTS writes it. Raises InputError if none is shared.
+    """
+    if query_genes is None:
+        return np.ones(len(genes), bool)
+    names = pd.read_csv(query_genes, sep="\t", dtype=str, keep_default_na=False)["gene"].map(normalise).unique()
+    known = panel_index(genes.drop_duplicates("gene").reset_index(drop=True))
+    unique = genes["gene"].drop_duplicates().to_numpy()
+    hit = {unique[known[t]] for n in names for t in (n, *gene_map.get(n, ())) if t in known}
+    if not hit:
+        folded = {n.upper() for n in names}
+        hit = {g for g in unique if g.upper() in folded}
+    if not hit:
+        raise InputError(
+            f"The reference and the queries share no gene. Queries: {first_ids(names)}; reference: {first_ids(unique)}. "
+            "Name the column with matching names (gene_column) or give a --gene_map."
+        )
+    return genes["gene"].isin(hit).to_numpy()
+
+
+def select_panel(
+    cells: sp.csr_matrix, genes: pd.DataFrame, batch: pd.Series | None, n_genes: int, logged: bool
+) -> pd.DataFrame:
+    """The n_genes most variable genes of a reference, most variable first.
+
+    cells: (cells, genes) counts, or log1p values if `logged`; genes: unique `gene` and `source_id`, one a column.
+    seurat_v3 on counts, batch-aware; the dispersion-based flavour for log values, from which variance cannot be
+    modelled. Genes that no cell expresses are never part of a panel. Raises InputError where fewer than two are left.
+    """
+    expressed = np.flatnonzero(np.asarray((cells > 0).sum(0)).ravel())
+    if len(expressed) < 2:
+        raise InputError("The reference expresses fewer than two of the genes that the queries measured.")
+    data = ad.AnnData(cells[:, expressed], var=pd.DataFrame(index=genes["gene"].to_numpy()[expressed]))
+    n_top = min(n_genes, len(expressed))
+    batches = None if batch is None or batch.nunique() < 2 else batch.astype(str).to_numpy()
+    found = _highly_variable(data, n_top, batches, logged)
+    panel = genes.iloc[expressed].assign(**{c: found[c].to_numpy() for c in ("mean", "dispersion", "order")})
+    panel = panel.sort_values("order", kind="stable").head(n_top).reset_index(drop=True)
+    return panel.assign(rank=np.arange(1, len(panel) + 1))[COLUMNS]
+
+
+def _highly_variable(data: ad.AnnData, n_top: int, batches: np.ndarray | None, logged: bool) -> pd.DataFrame:
+    """mean, dispersion and order (0 first) of each gene."""
+    import scanpy
+
+    if batches is not None:
+        data.obs["batch"] = pd.Categorical(batches)
+    key = "batch" if batches is not None else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if logged:
+            table = scanpy.pp.highly_variable_genes(data, n_top_genes=n_top, flavor="seurat", batch_key=key, inplace=False)
+            table = table.set_axis(data.var_names) if len(table) == data.n_vars else table.reindex(data.var_names)
+            score, spread = -table["dispersions_norm"].fillna(-np.inf), table["dispersions"]
+        else:
+            table = _seurat_v3(data, n_top, key)
+            nbatches = table.get("highly_variable_nbatches", pd.Series(0, table.index))
+            rank = table["highly_variable_rank"].fillna(np.inf)
+            order = np.lexsort((-table["variances_norm"], rank, -nbatches))
+            score, spread = pd.Series(np.argsort(order), table.index), table["variances_norm"]
+    order = np.argsort(np.argsort(score.to_numpy(), kind="stable"), kind="stable")
+    return pd.DataFrame({"mean": table["means"].to_numpy(), "dispersion": spread.to_numpy(), "order": order})
+
+
+def _seurat_v3(data: ad.AnnData, n_top: int, key: str | None) -> pd.DataFrame:
+    """seurat_v3, with a wider loess span where a small batch makes the narrow one singular."""
+    import scanpy
+
+    for span in (0.3, 0.6, 1.0):
+        try:
+            return scanpy.pp.highly_variable_genes(
+                data, n_top_genes=n_top, flavor="seurat_v3", batch_key=key, span=span, inplace=False, check_values=False
+            )
+        except ValueError as error:
+            problem = error
+    if key is None:
+        raise InputError(f"The variance of the reference's genes cannot be modelled ({problem}); give more cells.")
+    return _seurat_v3(data, n_top, None)

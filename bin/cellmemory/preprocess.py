@@ -1,0 +1,221 @@
+"""The two preprocessing steps: a reference becomes panel and matrix, a query is aligned to a panel, both chunk by chunk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from cellmemory.align import Aligner, alignment_summary, describe, make_aligner, match_query, provenance
+from cellmemory.errors import InputError
+from cellmemory.files import replacing, write_json
+from cellmemory.genes import Match, match_genes, read_gene_map
+from cellmemory.panel import queried, read_panel, reference_genes, select_panel, write_panel
+from cellmemory.reading import CellFile
+from cellmemory.values import find_values
+from cellmemory.writing import H5adWriter
+
+#: One cell trains, one validates.
+MIN_CELLS_PER_LABEL = 2
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a file keeps what is needed; None means: find it, or there is none."""
+
+    counts_layer: str | None = None
+    gene_column: str | None = None
+    batch_key: str | None = None
+    spatial_key: str | None = None
+    truth_key: str | None = None
+
+
+def load_gene_map(path: Path | None) -> dict[str, tuple[str, ...]]:
+    """The user's --gene_map, or an empty one."""
+    return read_gene_map(path) if path else {}
+
+
+def check_labels(file: CellFile, label_key: str) -> pd.Series:
+    """The labels of a reference as strings, missing ones as NaN.
+
+    Raises InputError, one sentence a problem, for a missing column, fewer than two labels, and labels of a single cell.
+    """
+    labels = file.column(label_key, "label", "label_key")
+    labels = labels.astype(object).where(labels.notna(), None).map(lambda v: None if v is None else str(v)).astype(object)
+    counts = labels.value_counts()
+    problems = [
+        f"{file.path}: label '{label}' of '{label_key}' has a single cell; at least {MIN_CELLS_PER_LABEL} are needed, "
+        "one to train and one to validate. Remove the cell or merge the label into another."
+        for label in counts.index[counts < MIN_CELLS_PER_LABEL]
+    ]
+    if len(counts) < 2:
+        found = f"only '{counts.index[0]}'" if len(counts) else "no label"
+        problems.append(f"{file.path}: the label column '{label_key}' holds {found}; a reference needs at least two labels.")
+    if problems:
+        raise InputError(problems)
+    return labels
+
+
+def preprocess_reference(
+    reference: Path,
+    label_key: str,
+    origin: Origin,
+    gene_map: Path | None,
+    query_genes: Path | None,
+    n_genes: int,
+    output: Path,
+    panel_path: Path,
+) -> list[str]:
+    """Writes reference.h5ad and panel.tsv; returns the lines of the log.
+
+    Cells without a label or without counts are left out. Memory: the reference's counts over the genes that the
+    queries measured, as CSR. Raises InputError for what the user can mend.
+    """
+    with CellFile(reference) as file:
+        labels = check_labels(file, label_key)
+        batch = file.column(origin.batch_key, "batch", "batch_key") if origin.batch_key else None
+        matrix, scale = find_values(file, origin.counts_layer)
+        var = file.var(matrix)
+        genes = reference_genes(var, origin.gene_column, str(reference))
+        shared = queried(genes, query_genes, load_gene_map(gene_map))
+        candidates = genes[shared].drop_duplicates("gene").reset_index(drop=True)
+        match = match_genes_by_name(genes["gene"], candidates)
+        counts, kept = _candidate_values(file, matrix, match, var, len(candidates), labels.notna().to_numpy())
+        panel = select_panel(counts, candidates, None if batch is None else batch[kept], n_genes, scale == "log1p")
+        onto_panel = match_genes_by_name(genes["gene"], panel)
+        write_panel(panel, panel_path)
+        aligner = make_aligner(onto_panel, var, len(panel), scale)
+        made = provenance(
+            step="preprocess_reference",
+            source=reference.name,
+            label_key=label_key,
+            batch_key=origin.batch_key,
+            values_from=matrix,
+            value_scale=scale,
+        )
+        var_out = pd.DataFrame({"measured": True, "source_id": panel["source_id"].to_numpy()}, index=panel["gene"])
+        _write_aligned(file, matrix, aligner, var_out, made, output, kept, {})
+    dropped = len(labels) - int(kept.sum())
+    return [
+        f"read {len(labels):,} cells x {len(genes):,} genes of {reference.name} ({scale} in {matrix}); "
+        f"{labels.nunique()} labels in '{label_key}'",
+        *([f"dropped {dropped:,} cells without a label or without counts"] if dropped else []),
+        f"matched {int(shared.sum()):,} of {len(genes):,} genes with the queries'" if query_genes else "no queries given",
+        f"kept the {len(panel):,} most variable genes as the panel",
+        f"wrote {output} and {panel_path}",
+    ]
+
+
+def match_genes_by_name(names: pd.Series, panel: pd.DataFrame) -> Match:
+    """The match of a reference's own genes to a panel that was made of them: by equal name alone."""
+    column = pd.Series(np.arange(len(panel)), index=panel["gene"])
+    target = column.reindex(names).fillna(-1).astype(np.int64).to_numpy()
+    return Match(target, "index", "symbol", 0, 0)
+
+
+def _candidate_values(
+    file: CellFile, matrix: str, match: Match, var: pd.DataFrame, n: int, labelled: np.ndarray
+) -> tuple[sp.csr_matrix, np.ndarray]:
+    """Values as stored over the n candidate genes (duplicates summed), and the cells that are kept (bool)."""
+    as_stored = make_aligner(match, var, n, "counts").selector
+    blocks, kept = [], labelled.copy()
+    for start, rows in file.chunks(matrix):
+        stop = start + rows.shape[0]
+        kept[start:stop] &= np.asarray(rows.sum(1)).ravel() > 0
+        blocks.append(sp.csr_matrix(rows @ as_stored, dtype=np.float32)[kept[start:stop]])
+    return sp.vstack(blocks, format="csr"), kept
+
+
+def preprocess_query(
+    query: Path,
+    sample: str,
+    panel_path: Path,
+    origin: Origin,
+    gene_map: Path | None,
+    min_coverage: float,
+    output: Path,
+    alignment: Path,
+) -> list[str]:
+    """Writes `<sample>.aligned.h5ad` and `<sample>.alignment.json`; returns the lines of the log.
+
+    Memory does not grow with cells but for obs, coordinates, and CSC or 10x input. Raises InputError for what the user
+    can mend.
+    """
+    panel = read_panel(panel_path)
+    with CellFile(query) as file:
+        match, matrix, scale = match_query(
+            file, panel, origin.counts_layer, origin.gene_column, load_gene_map(gene_map), min_coverage
+        )
+        problems = missing_columns(file, origin)
+        if problems:
+            raise InputError(problems)
+        aligner = make_aligner(match, file.var(matrix), len(panel), scale)
+        var = pd.DataFrame({"measured": False, "source_id": panel["source_id"].to_numpy()}, index=panel["gene"])
+        var.iloc[match.measured, 0] = True
+        made = provenance(
+            step="preprocess_query",
+            source=query.name,
+            sample=sample,
+            values_from=matrix,
+            value_scale=scale,
+            batch_key=origin.batch_key,
+            truth_key=origin.truth_key,
+            spatial_key=origin.spatial_key,
+        )
+        empty = _write_aligned(file, matrix, aligner, var, made, output, None, coordinates(file, origin.spatial_key))
+        summary = alignment_summary(sample, file, match, matrix, scale, panel, empty)
+    write_json(alignment, summary)
+    return [*describe(summary), f"wrote {output} and {alignment}"]
+
+
+def missing_columns(file: CellFile, origin: Origin) -> list[str]:
+    """A sentence for each column that the samplesheet names and the file lacks."""
+    problems = []
+    for key, role, option in (
+        (origin.batch_key, "batch", "batch_key"),
+        (origin.truth_key, "truth", "truth_key"),
+    ):
+        if key and key not in file.obs:
+            try:
+                file.column(key, role, option)
+            except InputError as error:
+                problems += error.problems
+    if origin.spatial_key and origin.spatial_key not in file.obsm:
+        found = ", ".join(file.obsm) or "(none)"
+        problems.append(
+            f"{file.path}: the coordinates '{origin.spatial_key}' (--spatial_key) are not in obsm; there are: {found}."
+        )
+    return problems
+
+
+def coordinates(file: CellFile, spatial_key: str | None) -> dict[str, np.ndarray]:
+    """obsm['spatial'] of the cells: what spatial_key names, else `spatial` where the file has it."""
+    key = spatial_key or ("spatial" if "spatial" in file.obsm else None)
+    return {"spatial": file.embedding(key)} if key else {}
+
+
+def _write_aligned(
+    file: CellFile,
+    matrix: str,
+    aligner: Aligner,
+    var: pd.DataFrame,
+    made: dict,
+    output: Path,
+    kept: np.ndarray | None,
+    obsm: dict[str, np.ndarray],
+) -> int:
+    """Writes the aligned cells (all, or those `kept`); returns how many of them have no counts."""
+    empty = 0
+    with replacing(output) as partial, H5adWriter(partial, len(var)) as writer:
+        for start, rows in file.chunks(matrix):
+            aligned, without = aligner(rows)
+            here = slice(None) if kept is None else kept[start : start + rows.shape[0]]
+            writer.append("X", aligned[here])
+            empty += int(without[here].sum())
+        writer.write("obs", file.obs if kept is None else file.obs[kept])
+        writer.write("var", var)
+        writer.write("uns/cellmemory", made)
+        for key, value in obsm.items():
+            writer.write(f"obsm/{key}", value)
+    return empty

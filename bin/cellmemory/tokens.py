@@ -1,0 +1,93 @@
+"""From expression to tokens: which genes of a cell take part, and the bin of each value (DESIGN: embedding; paper A.1)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+BINNINGS = ("quantile", "log")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of n cells, cell after cell: cell i owns `gene[start[i]:start[i + 1]]` and the like of `bin`.
+
+    gene: int32, columns of the panel. bin: uint8, 0 for a gene that is measured but not expressed, else 1 to n_bins.
+    """
+
+    start: np.ndarray
+    gene: np.ndarray
+    bin: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.start) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each cell (n,)."""
+        return np.diff(self.start)
+
+
+def quantile_bins(values: np.ndarray, start: np.ndarray, n_bins: int) -> np.ndarray:
+    """The within-cell quantile bin of each non-zero value: ceil(n_bins x the share of the cell's values that are <= it).
+
+    Depends on ranks alone, so that counts and any monotone transform of them give the same bins; equal values of a
+    cell share the upper bin. values: (nnz,) positive; start: (n + 1,) as in CSR. Returns uint8 (nnz,) in 1..n_bins.
+    """
+    lengths = np.diff(start)
+    cell = np.repeat(np.arange(len(lengths)), lengths)
+    order = np.lexsort((values, cell))
+    ordered_cell, ordered = cell[order], values[order]
+    last_of_tie = np.ones(len(ordered), bool)
+    last_of_tie[:-1] = (ordered[1:] != ordered[:-1]) | (ordered_cell[1:] != ordered_cell[:-1])
+    ties = np.flatnonzero(last_of_tie)
+    upper = ties[np.searchsorted(ties, np.arange(len(ordered)))]
+    rank = upper + 1 - start[ordered_cell]
+    length = lengths[ordered_cell]
+    bins = np.empty(len(values), np.uint8)
+    bins[order] = -(-rank * n_bins // length)  # integer ceiling: no rounding at bin edges
+    return bins
+
+
+def log_bins(values: np.ndarray, n_bins: int) -> np.ndarray:
+    """The log-normalised value rounded up, at most n_bins. Returns uint8 (nnz,) in 1..n_bins."""
+    return np.clip(np.ceil(values), 1, n_bins).astype(np.uint8)
+
+
+def tokenize(matrix: sp.csr_matrix, measured: np.ndarray, mode: str, binning: str, n_bins: int) -> Tokens:
+    """The tokens of each row of `matrix` (cells x panel genes, log-normalised, no negative value).
+
+    `fast`: the expressed genes. `full`: every gene that is `measured` (bool, one a panel gene), zeros with bin 0.
+    Genes that were not measured never become tokens: they are absent, not zero. No loop over cells.
+    """
+    matrix = sp.csr_matrix(matrix)
+    if not matrix.has_canonical_format or (matrix.data <= 0).any():
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+    start = matrix.indptr.astype(np.int64)
+    if binning == "quantile":
+        bins = quantile_bins(matrix.data, start, n_bins)
+    else:
+        bins = log_bins(matrix.data, n_bins)
+    if mode == "fast":
+        return Tokens(start, matrix.indices.astype(np.int32), bins)
+    genes = np.flatnonzero(measured).astype(np.int32)
+    column = np.full(matrix.shape[1], -1, np.int64)
+    column[genes] = np.arange(len(genes))
+    every = np.zeros((matrix.shape[0], len(genes)), np.uint8)
+    every[np.repeat(np.arange(matrix.shape[0]), np.diff(start)), column[matrix.indices]] = bins
+    return Tokens(np.arange(matrix.shape[0] + 1) * len(genes), np.tile(genes, matrix.shape[0]), every.ravel())
+
+
+def pad(tokens: Tokens, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The tokens of `cells` as rectangles: gene (int64), bin (int64) and valid (bool), each (len(cells), T).
+
+    T is the largest number of tokens among the cells, at least 1. Padding is gene 0, bin 0, not valid.
+    """
+    lengths = tokens.lengths[cells]
+    valid = np.arange(max(1, lengths.max(initial=0)))[None, :] < lengths[:, None]
+    source = (tokens.start[cells][:, None] + np.arange(valid.shape[1])[None, :])[valid]
+    gene, bins = np.zeros(valid.shape, np.int64), np.zeros(valid.shape, np.int64)
+    gene[valid], bins[valid] = tokens.gene[source], tokens.bin[source]
+    return gene, bins, valid

@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""Brings a query's cells onto the gene panel of a reference."""
+
+from pathlib import Path
+
+import _cli
+import click
+
+
+@_cli.command
+@click.option("--query", type=_cli.FILE, required=True, help="Query: .h5ad, 10x .h5 or 10x mtx folder.")
+@click.option("--sample", help="Name of the query; the file's name if not given.")
+@click.option("--panel", type=_cli.FILE, required=True, help="panel.tsv of the reference, or of a trained model.")
+@click.option("--counts_layer", help="Layer with the values; found by itself if not given.")
+@click.option("--gene_column", help="Column of var with the gene names; found by itself if not given.")
+@click.option("--gene_map", type=_cli.FILE, help="TSV of gene names, from and to: aliases, orthologs.")
+@click.option("--batch_key", help="Column of obs with the batch, for evaluate.py.")
+@click.option("--spatial_key", help="Key of obsm with the coordinates; 'spatial' is found by itself.")
+@click.option("--truth_key", help="Column of obs with the true labels, for evaluate.py.")
+@click.option("--min_coverage", type=click.FloatRange(0, 1), default=0.2, help="Share of the panel that must be measured.")
+@click.option("--output", type=_cli.OUTPUT, required=True, help="Query over the panel, .h5ad.")
+@click.option("--alignment", type=_cli.OUTPUT, required=True, help="What was matched, summed and missing, .json.")
+def main(query: Path, sample, panel, counts_layer, gene_column, gene_map, batch_key, spatial_key, truth_key,
+         min_coverage, output, alignment):  # fmt: skip
+    """Brings a query's cells onto a gene panel: genes matched, duplicates summed, values normalised."""
+    from cellmemory.preprocess import Origin, preprocess_query
+
+    origin = Origin(counts_layer, gene_column, batch_key, spatial_key, truth_key)
+    sample = sample or query.name.split(".")[0]
+    for line in preprocess_query(query, sample, panel, origin, gene_map, min_coverage, output, alignment):
+        _cli.say(line)
+
+
+if __name__ == "__main__":
+    main()
