@@ -1,0 +1,38 @@
+"""Reading a mapped query (`<sample>.mapped.h5ad`) in parts: its obs, what is kept per gene, and matrices by chunks."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+
+from cellmemory.errors import InputError
+from cellmemory.reading import CellFile
+
+
+class MappedFile(CellFile):
+    """A query that map_query.py has mapped. Raises InputError for a file that is no h5ad or that was not mapped."""
+
+    def __init__(self, path: str | Path):
+        super().__init__(path)
+        if "cellmemory" not in self.uns or "cellmemory_label" not in self.obs:
+            self.close()
+            raise InputError(
+                f"{path}: this file has not been mapped (no cellmemory_label in obs); run map_query.py first."
+            )
+        self.run: dict = read_elem(self.uns["cellmemory"])
+
+    @property
+    def genes(self) -> list[str]:
+        """The panel's genes, in panel order."""
+        return [str(gene) for gene in self.var().index]
+
+    def per_gene(self, key: str) -> np.ndarray | None:
+        """varm[key] in full as float64 (M, columns); None where it is not there."""
+        return np.asarray(read_elem(self._file[f"varm/{key}"]), np.float64) if f"varm/{key}" in self._file else None
+
+
+def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Group number of every cell (-1: no value) and the groups' names, in the order of the categories or sorted."""
+    values = column.astype("category").cat
+    return values.codes.to_numpy(np.int64), [str(name) for name in values.categories]
