@@ -13,17 +13,16 @@ import click
 @click.option("--batch_key", help="Column of obs with the batch (donor, run); genes are selected within batches.")
 @click.option("--counts_layer", help="Layer with the values; found by itself if not given.")
 @click.option("--gene_column", help="Column of var with the gene names; the index if not given.")
-@click.option("--gene_map", type=_cli.FILE, help="TSV of gene names, from and to: aliases, orthologs.")
 @click.option("--query_genes", type=_cli.FILE, help="TSV of the genes that the queries measured (by check_inputs.py).")
 @click.option("--n_genes", type=click.IntRange(min=2), default=3000, help="Genes of the panel, at most.")
 @click.option("--output", type=_cli.OUTPUT, required=True, help="Reference over the panel, .h5ad.")
 @click.option("--panel", type=_cli.OUTPUT, required=True, help="The panel, .tsv.")
-def main(reference: Path, label_key, batch_key, counts_layer, gene_column, gene_map, query_genes, n_genes, output, panel):
+def main(reference: Path, label_key, batch_key, counts_layer, gene_column, query_genes, n_genes, output, panel):
     """Selects a reference's gene panel (its highly variable genes) and brings its cells onto it."""
     from cellmemory.preprocess import Origin, preprocess_reference
 
     origin = Origin(counts_layer, gene_column, batch_key)
-    for line in preprocess_reference(reference, label_key, origin, gene_map, query_genes, n_genes, output, panel):
+    for line in preprocess_reference(reference, label_key, origin, query_genes, n_genes, output, panel):
         _cli.say(line)
 
 

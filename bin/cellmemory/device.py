@@ -19,6 +19,7 @@ class Runtime:
 
     device: str
     precision: str
+    threads: int
 
     def autocast(self) -> AbstractContextManager:
         """The context in which the network's products run."""
@@ -32,7 +33,7 @@ class Runtime:
                 print(f"{doing}: {start + rows.shape[0]:,} of {total:,} cells", file=sys.stderr, flush=True)
 
     def __str__(self) -> str:
-        name = torch.cuda.get_device_name() if self.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
+        name = torch.cuda.get_device_name() if self.device == "cuda" else f"{self.threads} CPU threads"
         return f"{name}, {self.precision}"
 
 
@@ -45,7 +46,7 @@ def start(device: str, precision: str, threads: int, seed: int) -> Runtime:
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
-    return Runtime(device, _precision(device, precision))
+    return Runtime(device, _precision(device, precision), threads)
 
 
 def _precision(device: str, precision: str) -> str:

@@ -107,7 +107,7 @@ class Mapper:
                 if attention:
                     found = output.attention
                     slots[cells] = found.slots.float().cpu()
-                    source = _positions(tokens, cells)
+                    source = tokens.positions(cells)
                     cls[source] = found.cls[valid].float().cpu()
                     write[source] = found.write.mT[valid].float().cpu()
                     read[source] = found.read[valid].float().cpu()
@@ -130,13 +130,6 @@ class Mapper:
             "label_set": label_sets(probabilities, labels, threshold),
         }
         return pd.DataFrame({PREFIX + name: values for name, values in columns.items()})
-
-
-def _positions(tokens: Tokens, cells: np.ndarray) -> np.ndarray:
-    """Where the tokens of `cells` stand in `tokens`, cell after cell."""
-    lengths = tokens.lengths[cells]
-    offset = np.repeat(tokens.start[cells] - np.r_[0, np.cumsum(lengths)[:-1]], lengths)
-    return offset + np.arange(lengths.sum())
 
 
 def open_aligned(path: Path, bundle: Bundle) -> CellFile:

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -142,6 +143,7 @@ class CellMemory(nn.Module):
         self.config = config
         self.gene = nn.Embedding(config.n_genes, config.d_model)
         self.expression = nn.Embedding(config.n_bins + 1, config.d_model)
+        self.level = nn.Parameter(torch.arange(config.n_bins + 1) / (config.n_bins / 2))
         self.cls = nn.Parameter(torch.randn(config.d_model))
         self.slots = nn.Parameter(torch.randn(config.n_slots, config.d_model))
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
@@ -150,7 +152,18 @@ class CellMemory(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def embed(self, gene: Tensor, bins: Tensor) -> Tensor:
-        return self.gene(gene) + self.expression(bins)
+        """Token of a gene at an expression bin, (B, T, d): the gene's vector, scaled by the level, plus the level's own.
+
+        The scale lets a plain average of tokens be a linear map of expression, which a sum of both vectors is not.
+        """
+        return self.gene(gene) * self.level[bins].unsqueeze(-1) + self.expression(bins)
+
+    def start_from(self, loadings: np.ndarray) -> None:
+        """Starts the gene embeddings from loadings (genes, k <= d) of the reference, over noise of a tenth of theirs."""
+        with torch.no_grad():
+            self.gene.weight *= 0.1
+            self.expression.weight *= 0.3
+            self.gene.weight[:, : loadings.shape[1]] += torch.from_numpy(loadings)
 
     def forward(self, gene: Tensor, bins: Tensor, valid: Tensor, attention: bool = False) -> Output:
         """gene, bins: (B, T) integers; valid: (B, T), False on padding, which takes part in nothing."""

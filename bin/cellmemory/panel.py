@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from cellmemory.errors import InputError, first_ids
 from cellmemory.files import replacing
-from cellmemory.genes import expression_rows, id_type, name_columns, normalise, panel_index
+from cellmemory.genes import id_type, name_columns
 
 COLUMNS = ["gene", "rank", "mean", "dispersion", "source_id"]
 
@@ -52,26 +52,21 @@ def _prefer_symbols(ids: list[str], symbols: list[str]) -> tuple[list[str], list
     return [i if s in shared else s for i, s in zip(ids, symbols, strict=True)], ids
 
 
-def queried(genes: pd.DataFrame, query_genes: str | Path | None, gene_map: dict[str, tuple[str, ...]]) -> np.ndarray:
+def queried(genes: pd.DataFrame, query_genes: str | Path | None) -> np.ndarray:
     """Which genes of the reference (bool) at least one query measured; all of them where no query is given.
 
-    query_genes: TSV `sample`, `gene`, as CHECK_INPUTS writes it. Raises InputError if none is shared.
+    query_genes: TSV `sample`, `gene` in the reference's own names, as CHECK_INPUTS writes it. Raises InputError if none
+    is shared.
     """
     if query_genes is None:
         return np.ones(len(genes), bool)
-    names = pd.read_csv(query_genes, sep="\t", dtype=str, keep_default_na=False)["gene"].map(normalise).unique()
-    known = panel_index(genes.drop_duplicates("gene").reset_index(drop=True))
-    unique = genes["gene"].drop_duplicates().to_numpy()
-    hit = {unique[known[t]] for n in names for t in (n, *gene_map.get(n, ())) if t in known}
-    if not hit:
-        folded = {n.upper() for n in names}
-        hit = {g for g in unique if g.upper() in folded}
-    if not hit:
+    names = pd.read_csv(query_genes, sep="\t", dtype=str, keep_default_na=False)["gene"].unique()
+    shared = genes["gene"].isin(names).to_numpy()
+    if not shared.any():
         raise InputError(
-            f"The reference and the queries share no gene. Queries: {first_ids(names)}; reference: {first_ids(unique)}. "
-            "Name the column with matching names (gene_column) or give a --gene_map."
+            f"{query_genes} names no gene of the reference. Queries: {first_ids(names)}; reference: {first_ids(genes['gene'])}."
         )
-    return genes["gene"].isin(hit).to_numpy()
+    return shared
 
 
 def select_panel(

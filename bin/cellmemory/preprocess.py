@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from cellmemory.align import Aligner, alignment_summary, describe, make_aligner, match_query, provenance
 from cellmemory.errors import InputError
 from cellmemory.files import replacing, write_json
-from cellmemory.genes import Match, match_genes, read_gene_map
+from cellmemory.genes import Match, read_gene_map
 from cellmemory.panel import queried, read_panel, reference_genes, select_panel, write_panel
 from cellmemory.reading import CellFile
 from cellmemory.values import find_values
@@ -29,11 +29,6 @@ class Origin:
     batch_key: str | None = None
     spatial_key: str | None = None
     truth_key: str | None = None
-
-
-def load_gene_map(path: Path | None) -> dict[str, tuple[str, ...]]:
-    """The user's --gene_map, or an empty one."""
-    return read_gene_map(path) if path else {}
 
 
 def check_labels(file: CellFile, label_key: str) -> pd.Series:
@@ -61,7 +56,6 @@ def preprocess_reference(
     reference: Path,
     label_key: str,
     origin: Origin,
-    gene_map: Path | None,
     query_genes: Path | None,
     n_genes: int,
     output: Path,
@@ -78,7 +72,7 @@ def preprocess_reference(
         matrix, scale = find_values(file, origin.counts_layer)
         var = file.var(matrix)
         genes = reference_genes(var, origin.gene_column, str(reference))
-        shared = queried(genes, query_genes, load_gene_map(gene_map))
+        shared = queried(genes, query_genes)
         candidates = genes[shared].drop_duplicates("gene").reset_index(drop=True)
         match = match_genes_by_name(genes["gene"], candidates)
         counts, kept = _candidate_values(file, matrix, match, var, len(candidates), labels.notna().to_numpy())
@@ -145,7 +139,7 @@ def preprocess_query(
     panel = read_panel(panel_path)
     with CellFile(query) as file:
         match, matrix, scale = match_query(
-            file, panel, origin.counts_layer, origin.gene_column, load_gene_map(gene_map), min_coverage
+            file, panel, origin.counts_layer, origin.gene_column, read_gene_map(gene_map) if gene_map else {}, min_coverage
         )
         problems = missing_columns(file, origin)
         if problems:

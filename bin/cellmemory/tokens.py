@@ -27,6 +27,17 @@ class Tokens:
         """Tokens of each cell (n,)."""
         return np.diff(self.start)
 
+    def positions(self, cells: np.ndarray) -> np.ndarray:
+        """Where the tokens of `cells` stand, cell after cell."""
+        lengths = self.lengths[cells]
+        offset = np.repeat(self.start[cells] - np.r_[0, np.cumsum(lengths)[:-1]], lengths)
+        return offset + np.arange(lengths.sum())
+
+    def select(self, cells: np.ndarray) -> "Tokens":
+        """The tokens of `cells` alone, in that order."""
+        source = self.positions(cells)
+        return Tokens(np.r_[0, np.cumsum(self.lengths[cells])], self.gene[source], self.bin[source])
+
 
 def quantile_bins(values: np.ndarray, start: np.ndarray, n_bins: int) -> np.ndarray:
     """The within-cell quantile bin of each non-zero value: ceil(n_bins x the share of the cell's values that are <= it).
@@ -87,7 +98,7 @@ def pad(tokens: Tokens, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     """
     lengths = tokens.lengths[cells]
     valid = np.arange(max(1, lengths.max(initial=0)))[None, :] < lengths[:, None]
-    source = (tokens.start[cells][:, None] + np.arange(valid.shape[1])[None, :])[valid]
+    source = tokens.positions(cells)
     gene, bins = np.zeros(valid.shape, np.int64), np.zeros(valid.shape, np.int64)
     gene[valid], bins[valid] = tokens.gene[source], tokens.bin[source]
     return gene, bins, valid

@@ -1,0 +1,229 @@
+"""CHECK_INPUTS: every problem of every input, found before anything heavy runs, each as one sentence."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cellmemory import bundle
+from cellmemory.align import match_query
+from cellmemory.errors import InputError
+from cellmemory.genes import id_type, read_gene_map
+from cellmemory.gmt import read_gmt
+from cellmemory.panel import reference_genes
+from cellmemory.preprocess import Origin, check_labels, missing_columns
+from cellmemory.reading import CellFile
+from cellmemory.values import find_values
+
+REQUIRED = ("sample", "h5ad")
+OPTIONAL = ("counts_layer", "gene_column", "batch_key", "spatial_key", "truth_key")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A row of the samplesheet; path is where the file really is."""
+
+    sample: str
+    path: Path
+    origin: Origin
+
+
+def read_samplesheet(path: Path, staged: list[Path]) -> list[Query]:
+    """The rows of a samplesheet CSV. Paths are absolute or relative to its folder, unless `staged` gives them, row by row.
+
+    Raises InputError with all problems: columns, empty cells, duplicate samples.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: this samplesheet cannot be read as CSV: {error}") from error
+    table.columns = table.columns.str.strip()
+    missing = [c for c in REQUIRED if c not in table]
+    unknown = [c for c in table if c not in REQUIRED + OPTIONAL]
+    problems = [f"{path}: the samplesheet has no column '{c}'." for c in missing]
+    problems += [
+        f"{path}: the samplesheet's column '{c}' is not known; known are: {', '.join(REQUIRED + OPTIONAL)}." for c in unknown
+    ]
+    if not missing and not len(table):
+        problems.append(f"{path}: the samplesheet has no row.")
+    if staged and len(staged) != len(table):
+        problems.append(f"{path}: {len(table)} rows, but {len(staged)} --staged files.")
+    if missing or problems:
+        raise InputError(problems)
+    table = table.apply(lambda column: column.str.strip())
+    for number, row in enumerate(table.itertuples(), 2):
+        problems += [f"{path}: line {number} has no {c}." for c in REQUIRED if not getattr(row, c)]
+    problems += [
+        f"{path}: the sample name '{name}' is on {n} lines; every query needs a name of its own."
+        for name, n in Counter(table["sample"]).items()
+        if n > 1 and name
+    ]
+    if problems:
+        raise InputError(problems)
+    origins = [Origin(**{c: row.get(c) or None for c in OPTIONAL}) for row in table.to_dict("records")]
+    paths = staged or [path.parent / name for name in table["h5ad"]]
+    return [Query(*row) for row in zip(table["sample"], paths, origins, strict=True)]
+
+
+class Checker:
+    """Collects problems instead of stopping at the first."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def attempt(self, function, *arguments):
+        """The function's result; None, with its problems kept, where it raises InputError."""
+        try:
+            return function(*arguments)
+        except InputError as error:
+            self.problems += error.problems
+            return None
+
+
+def check_inputs(
+    samplesheet: Path,
+    staged: list[Path],
+    reference: Path | None,
+    label_key: str | None,
+    origin: Origin,
+    model: Path | None,
+    gene_map: Path | None,
+    gmt: list[Path],
+    min_coverage: float,
+    n_genes: int,
+) -> tuple[dict, pd.DataFrame]:
+    """What `inputs.json` and `query_genes.tsv` hold. Raises InputError with the problems of all inputs together.
+
+    Reads names, columns and a sample of values of each file, no matrix in full.
+    """
+    checker = Checker()
+    if (reference is None) == (model is None):
+        checker.problems.append("Give either --reference (with --label_key), to train on it, or --model, to reuse a trained one.")
+    if reference is not None and not label_key:
+        checker.problems.append("Give --label_key, the column of the reference's obs that holds the labels.")
+    mapping = (checker.attempt(read_gene_map, gene_map) if gene_map else {}) or {}
+    queries = checker.attempt(read_samplesheet, samplesheet, staged) or []
+    trained = checker.attempt(bundle.load, model) if model else None
+    panel = None if trained is None else trained.panel
+    found_reference = None
+    if reference is not None and label_key:
+        found = checker.attempt(_check_reference, reference, label_key, origin)
+        if found:
+            found_reference, panel = found
+    rows, genes = [], []
+    for query in queries:
+        found = checker.attempt(_check_query, query, panel, mapping, min_coverage, trained is None)
+        if found:
+            rows.append(found[0])
+            genes.append(found[1])
+    sets = [found for path in gmt if (found := checker.attempt(_check_gmt, path))]
+    query_genes = pd.concat(genes) if genes else pd.DataFrame({"sample": [], "gene": []})
+    if found_reference is not None and genes:
+        checker.problems += _hopeless(rows, query_genes, n_genes, min_coverage)
+    if checker.problems:
+        raise InputError(checker.problems)
+    inputs = {
+        "reference": found_reference,
+        "model": None if trained is None else _describe_model(trained),
+        "queries": rows,
+        "gmt": sets,
+    }
+    return inputs, query_genes
+
+
+def _hopeless(rows: list[dict], query_genes: pd.DataFrame, n_genes: int, min_coverage: float) -> list[str]:
+    """A sentence for each query that cannot reach min_coverage, whichever n_genes of the queries' genes are chosen."""
+    panel = min(n_genes, query_genes["gene"].nunique())
+    return [
+        f"{row['path']}: the query '{row['sample']}' shares {row['shared_genes']} genes with the reference, at most "
+        f"{row['shared_genes'] / panel:.1%} of a panel of {panel:,} (--min_coverage {min_coverage:g}). Map it in a run of its "
+        "own, whose panel is then made of its genes, or check its gene names (--gene_column, --gene_map)."
+        for row in rows
+        if row["shared_genes"] < min_coverage * panel
+    ]
+
+
+def _check_reference(path: Path, label_key: str, origin: Origin) -> tuple[dict, pd.DataFrame]:
+    """What inputs.json says of the reference, and its genes as a panel would name them."""
+    with CellFile(path) as file:
+        checker = Checker()
+        if not file.n_cells:
+            raise InputError(f"{path}: this reference has no cells.")
+        labels = checker.attempt(check_labels, file, label_key)
+        checker.problems += missing_columns(file, Origin(batch_key=origin.batch_key))
+        values = checker.attempt(find_values, file, origin.counts_layer)
+        var = file.var(values[0] if values else "X")
+        genes = checker.attempt(reference_genes, var, origin.gene_column, str(path))
+        if checker.problems:
+            raise InputError(checker.problems)
+        summary = {
+            "path": path.name,
+            "cells": file.n_cells,
+            "genes": len(var),
+            "label_key": label_key,
+            "batch_key": origin.batch_key,
+            "labels": {str(label): int(n) for label, n in labels.value_counts().items()},
+            "unlabelled_cells": int(labels.isna().sum()),
+            "id_type": id_type(genes["gene"].tolist()),
+            "values_from": values[0],
+            "value_scale": values[1],
+        }
+    return summary, genes.drop_duplicates("gene").reset_index(drop=True)
+
+
+def _check_query(
+    query: Query, panel: pd.DataFrame | None, gene_map: dict, min_coverage: float, of_reference: bool
+) -> tuple[dict, pd.DataFrame]:
+    """What inputs.json says of a query, and which of the panel's or reference's genes it measured, by their names.
+
+    Coverage of a trained model's panel is held against min_coverage; of a whole reference, from whose genes the panel is
+    yet to be chosen, anything shared will do at first.
+    """
+    with CellFile(query.path) as file:
+        checker = Checker()
+        checker.problems += missing_columns(file, query.origin)
+        found = None
+        if panel is not None:
+            floor = 0.0 if of_reference else min_coverage
+            origin = query.origin
+            found = checker.attempt(match_query, file, panel, origin.counts_layer, origin.gene_column, gene_map, floor)
+        elif not file.n_cells:
+            checker.problems.append(f"{file.path}: this query has no cells.")
+        else:
+            checker.attempt(find_values, file, query.origin.counts_layer)
+        if checker.problems:
+            raise InputError(checker.problems)
+        if found is None:
+            return {}, pd.DataFrame({"sample": [], "gene": []})
+        match, matrix, scale = found
+        summary = {
+            "sample": query.sample,
+            "path": query.path.name,
+            "cells": file.n_cells,
+            "genes": len(match.target),
+            "shared_genes": len(match.measured),
+            "id_type": match.id_type,
+            "values_from": matrix,
+            "value_scale": scale,
+            "batch_key": query.origin.batch_key,
+            "spatial_key": query.origin.spatial_key,
+            "truth_key": query.origin.truth_key,
+        }
+        names = panel["gene"].to_numpy()[match.measured]
+    return summary, pd.DataFrame({"sample": query.sample, "gene": names})
+
+
+def _check_gmt(path: Path) -> dict:
+    return {"name": path.stem, "sets": len(read_gmt(path))}
+
+
+def _describe_model(trained: bundle.Bundle) -> dict:
+    return {
+        "path": trained.path.name,
+        "digest": trained.config["digest"],
+        "label_key": trained.config["label_key"],
+        "labels": len(trained.labels),
+        "panel_genes": len(trained.panel),
+        "cells": trained.config["cells"],
+    }

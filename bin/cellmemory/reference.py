@@ -1,0 +1,159 @@
+"""From an aligned reference to a trained model folder: tokens, training, calibration, model card."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from dataclasses import asdict
+
+from cellmemory import bundle
+from cellmemory.batches import Sampling, as_tensors, token_batches
+from cellmemory.calibration import calibrate
+from cellmemory.device import Runtime
+from cellmemory.errors import InputError
+from cellmemory.initialise import gene_loadings
+from cellmemory.model import CellMemory, ModelConfig
+from cellmemory.panel import read_panel
+from cellmemory.preprocess import check_labels
+from cellmemory.reading import CellFile
+from cellmemory.tokens import Tokens, tokenize
+from cellmemory.training import Schedule, Trained, fit
+
+VALIDATION_SHARE = 0.15
+#: Labels with fewer cells, or with a smaller share, are reported apart.
+RARE_CELLS, RARE_SHARE = 20, 0.01
+#: Reference cells whose embeddings travel with the model, for novelty and for the co-embedding.
+KEPT_CELLS = 5_000
+TOKEN_BUDGET = 8192
+
+
+def train_reference(
+    reference: Path,
+    panel_path: Path,
+    label_key: str,
+    batch_key: str | None,
+    output: Path,
+    mode: str,
+    binning: str,
+    schedule: Schedule,
+    sampling: Sampling,
+    seed: int,
+    runtime: Runtime,
+) -> list[str]:
+    """Trains on reference.h5ad and writes the model folder; returns the lines of the log.
+
+    Memory: the reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
+    """
+    panel = read_panel(panel_path)
+    cells, names, batch = _read(reference, panel, label_key, batch_key)
+    labels, codes = np.unique(names, return_inverse=True)
+    config = ModelConfig(n_genes=len(panel), n_labels=len(labels))
+    tokens = tokenize(cells, np.ones(len(panel), bool), mode, binning, config.n_bins)
+    torch.manual_seed(seed)
+    network = CellMemory(config)
+    network.start_from(gene_loadings(tokens, len(panel), config.n_bins, seed))
+    workspace = output.parent
+    trained = fit(tokens, codes, batch, network, schedule, sampling, VALIDATION_SHARE, seed, runtime, workspace)
+    kept = _kept(trained.training, codes, seed)
+    logits, embedding = predict(trained.network, tokens.select(np.r_[trained.validation, kept]))
+    n = len(trained.validation)
+    calibration = calibrate(logits[:n], codes[trained.validation], embedding[:n], embedding[n:])
+    table = _label_table(labels, codes, trained)
+    settings = {
+        "label_key": label_key,
+        "batch_key": batch_key,
+        "mode": mode,
+        "binning": binning,
+        "seed": seed,
+        "model": asdict(config),
+        "training": asdict(schedule) | asdict(sampling) | {"precision": runtime.precision, "best_epoch": trained.best_epoch},
+        "cells": len(codes),
+    }
+    tensors = {name: value.numpy() for name, value in trained.network.state_dict().items()}
+    tensors |= {"reference.embedding": embedding[n:], "reference.label": codes[kept].astype(np.int64)}
+    card = model_card(settings, table, calibration)
+    bundle.save(output, tensors, settings, panel, table, calibration, trained.history, card)
+    return [
+        f"read {len(codes):,} cells x {len(panel):,} genes, {len(labels)} labels of '{label_key}'",
+        f"trained on {len(trained.training):,} cells, validated on {n:,} ({runtime}); best epoch {trained.best_epoch} of "
+        f"{len(trained.history)}: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
+        f"{calibration['ece_after']:.3f} (temperature {calibration['temperature']:.2f})",
+        f"wrote {output}",
+    ]
+
+
+def _read(
+    reference: Path, panel: pd.DataFrame, label_key: str, batch_key: str | None
+) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray | None]:
+    """The reference's matrix, its labels (n,) and batch codes (n,) or None."""
+    with CellFile(reference) as file:
+        labels = check_labels(file, label_key)
+        if labels.isna().any():
+            raise InputError(f"{reference}: {labels.isna().sum()} cells have no label; run preprocess_reference.py first.")
+        if file.var().index.astype(str).tolist() != panel["gene"].tolist():
+            raise InputError(f"{reference}: its genes are not those of the panel; use the two files of one preprocessing.")
+        batch = file.column(batch_key, "batch", "batch_key") if batch_key else None
+        codes = None if batch is None else np.unique(batch.astype(str), return_inverse=True)[1]
+        return file.rows("X", 0, file.n_cells), labels.to_numpy(str), codes
+
+
+def predict(network: CellMemory, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (n, C) and CLS embeddings (n, d) of all cells, in fp32 on the CPU."""
+    logits = np.empty((len(tokens), network.config.n_labels), np.float32)
+    embedding = np.empty((len(tokens), network.config.d_model), np.float32)
+    with torch.inference_mode():
+        for cells in token_batches(tokens, TOKEN_BUDGET):
+            output = network(*as_tensors(tokens, cells))
+            logits[cells], embedding[cells] = output.logits, output.embedding
+    return logits, embedding
+
+
+def _kept(training: np.ndarray, codes: np.ndarray, seed: int) -> np.ndarray:
+    """Training cells that travel with the model: all, or an equal number a label as far as there are any."""
+    if len(training) <= KEPT_CELLS:
+        return training
+    rows = np.random.default_rng(seed).permutation(training)
+    order = pd.Series(codes[rows]).groupby(codes[rows]).cumcount().to_numpy()
+    return np.sort(rows[np.argsort(order, kind="stable")[:KEPT_CELLS]])
+
+
+def _label_table(labels: np.ndarray, codes: np.ndarray, trained: Trained) -> pd.DataFrame:
+    count = lambda rows: np.bincount(codes[rows], minlength=len(labels))  # noqa: E731
+    cells = count(slice(None))
+    return pd.DataFrame({
+        "label": labels,
+        "n_cells": cells,
+        "n_train": count(trained.training),
+        "n_validation": count(trained.validation),
+        "rare": (cells < RARE_CELLS) | (cells < RARE_SHARE * len(codes)),
+    }).replace({"rare": {True: "true", False: "false"}})
+
+
+def model_card(settings: dict, table: pd.DataFrame, calibration: dict) -> str:
+    """model_card.md: what the model was trained on, how well it does on held-out cells, and what to mind."""
+    rows = "\n".join(
+        f"| {_cell(r.label)} | {r.n_cells} | {r.n_train} | {r.n_validation} | {'yes' if r.rare == 'true' else ''} |"
+        for r in table.itertuples()
+    )
+    return f"""# CellMemory model of '{settings["label_key"]}'
+
+Trained by nf-cellmemory on {settings["cells"]:,} cells, {settings["model"]["n_genes"]:,} genes and {len(table)} labels
+(seed {settings["seed"]}, best epoch {settings["training"]["best_epoch"]}).
+
+On {calibration["validation_cells"]} held-out cells of the reference: accuracy {calibration["validation_accuracy"]:.3f}, expected
+calibration error {calibration["ece_after"]:.3f} after temperature scaling ({calibration["ece_before"]:.3f} before). These cells
+also decided when training stopped; a query of another donor or technology is harder than they are.
+
+| label | cells | trained on | held out | rare |
+| --- | --- | --- | --- | --- |
+{rows}
+
+Labels that are not in this table cannot be given; cells of other types should show as `unassigned` by their novelty.
+"""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,203 @@
+"""Trains CellMemory on an aligned reference with lightning, and makes of it a folder that `map_query.py` reads."""
+
+import logging
+import sys
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from torch.utils.data import DataLoader
+
+from cellmemory.batches import Sampling, TrainingBatches, as_tensors, split_validation, token_batches
+from cellmemory.device import Runtime
+from cellmemory.model import CellMemory, ModelConfig
+from cellmemory.tokens import Tokens
+
+MINIMUM_LEARNING_RATE = 0.01  # of the highest: where the cosine ends
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Optimisation: Adam with a warm-up and a cosine that ends at the last of max_epochs; stops after `patience` epochs
+    without a lower validation loss."""
+
+    max_epochs: int = 40
+    patience: int = 5
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.05
+    gradient_clip: float = 1.0
+
+
+class Plan(L.LightningModule):
+    """Loss, optimiser and validation of the network; the data come as (gene, bin, valid, label) batches."""
+
+    def __init__(self, network: CellMemory, schedule: Schedule, total_steps: int):
+        super().__init__()
+        self.network, self.schedule, self.total_steps = network, schedule, total_steps
+
+    def training_step(self, batch: tuple[torch.Tensor, ...], _: int) -> torch.Tensor:
+        gene, bins, valid, label = batch
+        logits = self.network(gene, bins, valid).logits
+        loss = F.cross_entropy(logits, label, label_smoothing=self.schedule.label_smoothing)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(label), prog_bar=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._predictions: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def validation_step(self, batch: tuple[torch.Tensor, ...], _: int) -> None:
+        gene, bins, valid, label = batch
+        self._predictions.append((self.network(gene, bins, valid).logits.float().cpu(), label.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        logits, label = (torch.cat(part) for part in zip(*self._predictions, strict=True))
+        scores = validation_scores(logits, label)
+        self.log_dict({f"validation_{name}": value for name, value in scores.items()}, prog_bar=True)
+
+    def configure_optimizers(self):
+        optimiser = torch.optim.AdamW(
+            self.parameters(), self.schedule.learning_rate, weight_decay=self.schedule.weight_decay
+        )
+        warmup = max(1, round(self.schedule.warmup * self.total_steps))
+
+        def rate(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            done = min(1.0, (step - warmup) / max(1, self.total_steps - warmup))
+            return MINIMUM_LEARNING_RATE + (1 - MINIMUM_LEARNING_RATE) * (1 + np.cos(np.pi * done)) / 2
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def validation_scores(logits: torch.Tensor, label: torch.Tensor) -> dict[str, float]:
+    """Cross-entropy, accuracy and macro F1 (over the labels that occur) of logits (n, C)."""
+    predicted = logits.argmax(1)
+    f1 = []
+    for c in label.unique():
+        hit = ((predicted == c) & (label == c)).sum().item()
+        f1.append(2 * hit / ((predicted == c).sum().item() + (label == c).sum().item()))
+    loss = F.cross_entropy(logits, label).item()
+    return {"loss": loss, "accuracy": (predicted == label).float().mean().item(), "macro_f1": float(np.mean(f1))}
+
+
+class History(Callback):
+    """Collects one row an epoch and keeps the weights of the lowest validation loss."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict] = []
+        self.best_loss, self.best_epoch, self.best_weights = np.inf, 0, None
+        self._start = time.monotonic()
+
+    def on_validation_end(self, trainer: L.Trainer, plan: Plan) -> None:
+        if trainer.sanity_checking:
+            return
+        found = {name: float(trainer.callback_metrics[name]) for name in
+                 ("validation_loss", "validation_accuracy", "validation_macro_f1")}  # fmt: skip
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "learning_rate": rate, **found})
+        if found["validation_loss"] < self.best_loss:
+            self.best_loss, self.best_epoch = found["validation_loss"], trainer.current_epoch + 1
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in plan.network.state_dict().items()}
+
+    def on_train_epoch_end(self, trainer: L.Trainer, plan: Plan) -> None:
+        row = self.rows[-1]
+        row["train_loss"] = float(trainer.callback_metrics["train_loss"])
+        if not sys.stderr.isatty():
+            print(
+                f"epoch {row['epoch']}: training loss {row['train_loss']:.3f}, validation loss {row['validation_loss']:.3f}, "
+                f"accuracy {row['validation_accuracy']:.3f} ({time.monotonic() - self._start:.0f} s)",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def table(self) -> pd.DataFrame:
+        """history.tsv: one row an epoch. No times: the same seed gives the same bytes."""
+        columns = ["epoch", "step", "learning_rate", "train_loss", "validation_loss", "validation_accuracy",
+                   "validation_macro_f1"]  # fmt: skip
+        return pd.DataFrame(self.rows)[columns]
+
+
+class ValidationBatches(torch.utils.data.IterableDataset):
+    """All tokens of the validation cells, in batches of cells alike in length."""
+
+    def __init__(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, budget: int):
+        self.tokens, self.labels, self.budget = tokens.select(cells), labels[cells], budget
+
+    def __iter__(self):
+        for cells in token_batches(self.tokens, self.budget):
+            yield (*as_tensors(self.tokens, cells), torch.from_numpy(self.labels[cells]))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network with its best weights, its history, and which cells trained and validated."""
+
+    network: CellMemory
+    history: pd.DataFrame
+    best_epoch: int
+    training: np.ndarray
+    validation: np.ndarray
+
+
+def fit(
+    tokens: Tokens,
+    labels: np.ndarray,
+    batch: np.ndarray | None,
+    network: CellMemory,
+    schedule: Schedule,
+    sampling: Sampling,
+    validation_share: float,
+    seed: int,
+    runtime: Runtime,
+    workspace: Path,
+) -> Trained:
+    """Trains `network` on the cells of `tokens` (labels: (n,) codes; batch: (n,) codes or None) to its early stop."""
+    training, validation = split_validation(labels, batch, validation_share, seed)
+    batches = TrainingBatches(tokens, labels, training, sampling, network.config.n_genes, seed)
+    history = History()
+    plan = Plan(network, schedule, len(batches) * schedule.max_epochs)
+    bar = [TQDMProgressBar()] if sys.stderr.isatty() else []
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    trainer = L.Trainer(
+        accelerator="gpu" if runtime.device == "cuda" else "cpu",
+        devices=1,
+        precision="bf16-mixed" if runtime.precision == "bf16" else "32-true",
+        max_epochs=schedule.max_epochs,
+        gradient_clip_val=schedule.gradient_clip,
+        deterministic=True,
+        callbacks=[history, EarlyStopping("validation_loss", patience=schedule.patience), *bar],
+        enable_progress_bar=bool(bar),
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        logger=False,
+        num_sanity_val_steps=0,
+        default_root_dir=workspace,
+    )
+    validating = ValidationBatches(tokens, labels, validation, budget=8192)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*IterableDataset.*__len__.*")
+        trainer.fit(plan, DataLoader(batches, batch_size=None), DataLoader(validating, batch_size=None))
+    network.load_state_dict(history.best_weights)
+    return Trained(network.eval().cpu(), history.table(), history.best_epoch, training, validation)
+
+
+def new_network(config: ModelConfig, seed: int) -> CellMemory:
+    """A network with weights drawn with that seed."""
+    torch.manual_seed(seed)
+    return CellMemory(config)
+
+
+def settings(schedule: Schedule, sampling: Sampling) -> dict:
+    """The training settings as plain values for config.json."""
+    return asdict(schedule) | asdict(sampling)

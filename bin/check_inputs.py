@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Checks all inputs of a run before anything heavy starts."""
+
+from pathlib import Path
+
+import _cli
+import click
+
+
+@_cli.command
+@click.option("--samplesheet", type=_cli.FILE, required=True, help="CSV of queries: sample, h5ad and where things are.")
+@click.option("--staged", type=_cli.FILE, multiple=True, help="Where the files of the rows really are, in their order.")
+@click.option("--reference", type=_cli.FILE, help="Labelled reference to train on.")
+@click.option("--label_key", help="Column of the reference's obs with the labels.")
+@click.option("--batch_key", help="Column of the reference's obs with the batch.")
+@click.option("--counts_layer", help="Layer of the reference with the values; found by itself if not given.")
+@click.option("--gene_column", help="Column of the reference's var with the gene names; the index if not given.")
+@click.option("--model", type=click.Path(path_type=Path), help="Folder of a trained model, instead of a reference.")
+@click.option("--gene_map", type=_cli.FILE, help="TSV of gene names, from and to: aliases, orthologs.")
+@click.option("--gmt", type=_cli.FILE, multiple=True, help="Gene sets for the enrichment.")
+@click.option("--min_coverage", type=click.FloatRange(0, 1), default=0.2, help="Share of the panel that must be measured.")
+@click.option("--n_genes", type=click.IntRange(min=2), default=3000, help="Genes of the panel, at most.")
+@click.option("--output", type=_cli.OUTPUT, required=True, help="What was found, .json.")
+@click.option("--query_genes", type=_cli.OUTPUT, required=True, help="Genes of the reference that each query measured, .tsv.")
+def main(samplesheet: Path, staged, reference, label_key, batch_key, counts_layer, gene_column, model, gene_map, gmt,
+         min_coverage, n_genes, output, query_genes):  # fmt: skip
+    """Checks samplesheet, queries, reference or model, and gene sets; names every problem of all of them at once."""
+    from cellmemory.checks import check_inputs
+    from cellmemory.files import replacing, write_json
+    from cellmemory.preprocess import Origin
+
+    origin = Origin(counts_layer, gene_column, batch_key)
+    inputs, genes = check_inputs(
+        samplesheet, list(staged), reference, label_key, origin, model, gene_map, list(gmt), min_coverage, n_genes
+    )
+    write_json(output, inputs)
+    with replacing(query_genes) as partial:
+        genes.to_csv(partial, sep="\t", index=False)
+    for query in inputs["queries"]:
+        _cli.say(
+            f"{query['sample']}: {query['cells']:,} cells, {query['shared_genes']:,} of {query['genes']:,} genes shared "
+            f"({query['value_scale']} in {query['values_from']}, {query['id_type']} ids)"
+        )
+    _cli.say(f"wrote {output} and {query_genes}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Maps an aligned query onto a trained model."""
+
+from pathlib import Path
+
+import _cli
+import click
+
+
+@_cli.command
+@click.option("--query", type=_cli.FILE, required=True, help="Query over the model's panel (by preprocess_query.py).")
+@click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model.")
+@click.option("--output", type=_cli.OUTPUT, required=True, help="Mapped query, .h5ad.")
+@click.option("--labels", type=_cli.OUTPUT, required=True, help="The new columns as .csv.")
+@click.option("--novelty_alpha", type=click.FloatRange(0, 1), default=0.05, help="Unassigned below this novelty p-value.")
+@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.1,
+              help="Label sets miss the true label of at most this share of cells.")  # fmt: skip
+@click.option("--attention/--no_attention", default=True, help="Write attention per cell and gene, for extract_tags.py.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
+@_cli.device
+@_cli.threads
+@_cli.seed
+def main(query: Path, model, output, labels, novelty_alpha, alpha, attention, precision, device, threads, seed):
+    """Maps a query onto a trained model: labels, confidence, novelty, embeddings and attention of every cell."""
+    from cellmemory import bundle
+    from cellmemory import device as devices
+    from cellmemory.mapping import Thresholds, map_query
+
+    trained = bundle.load(model)
+    runtime = devices.start(device, precision, threads, seed)
+    thresholds = Thresholds(novelty_alpha, alpha)
+    for line in map_query(query, trained, output, labels, thresholds, attention, runtime):
+        _cli.say(line)
+
+
+if __name__ == "__main__":
+    main()

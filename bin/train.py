@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Trains CellMemory on a preprocessed reference."""
+
+from pathlib import Path
+
+import _cli
+import click
+
+
+@_cli.command
+@click.option("--reference", type=_cli.FILE, required=True, help="Reference over its panel (by preprocess_reference.py).")
+@click.option("--panel", type=_cli.FILE, required=True, help="Its panel.tsv.")
+@click.option("--label_key", required=True, help="Column of obs with the labels.")
+@click.option("--batch_key", help="Column of obs with the batch; validation cells are drawn from every batch.")
+@click.option("--output", type=_cli.OUTPUT, required=True, help="Folder of the trained model.")
+@click.option("--mode", type=click.Choice(["fast", "full"]), default="fast", help="Tokens: expressed genes, or all measured.")
+@click.option("--binning", type=click.Choice(["quantile", "log"]), default="quantile", help="Expression bins.")
+@click.option("--max_epochs", type=click.IntRange(min=1), default=40, help="Epochs, at most; the learning rate ends there.")
+@click.option("--patience", type=click.IntRange(min=1), default=5, help="Epochs without a lower validation loss to stop after.")
+@click.option("--batch_size", type=click.IntRange(min=1), default=32, help="Cells of a training step.")
+@click.option("--learning_rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, help="Highest learning rate.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
+@_cli.device
+@_cli.threads
+@_cli.seed
+def main(reference: Path, panel, label_key, batch_key, output, mode, binning, max_epochs, patience, batch_size,
+         learning_rate, precision, device, threads, seed):  # fmt: skip
+    """Trains CellMemory on a preprocessed reference, to an early stop on held-out cells, and calibrates it on them."""
+    from cellmemory import device as devices
+    from cellmemory.batches import Sampling
+    from cellmemory.reference import train_reference
+    from cellmemory.training import Schedule
+
+    runtime = devices.start(device, precision, threads, seed)
+    schedule = Schedule(max_epochs=max_epochs, patience=patience, learning_rate=learning_rate)
+    sampling = Sampling(batch_size=batch_size)
+    lines = train_reference(
+        reference, panel, label_key, batch_key, output, mode, binning, schedule, sampling, seed, runtime
+    )
+    for line in lines:
+        _cli.say(line)
+
+
+if __name__ == "__main__":
+    main()
