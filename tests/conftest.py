@@ -1,0 +1,59 @@
+"""Shared by all tests: where things are, and one thread, so that parallel tests do not fight over cores."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT / "tests" / "data"
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+
+def script(name: str, *arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess:
+    """Runs bin/<name>.py as a user does, from `folder`."""
+    command = [sys.executable, str(ROOT / "bin" / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def succeed(name: str, *arguments: object, folder: Path | None = None) -> str:
+    """Runs a script that must succeed; returns its log."""
+    done = script(name, *arguments, folder=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def refused(name: str, *arguments: object, folder: Path | None = None) -> list[str]:
+    """Runs a script that must refuse its input: status 1, no traceback. Returns its sentences."""
+    done = script(name, *arguments, folder=folder)
+    assert done.returncode == 1, (done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr
+    return [line.removeprefix("Error: ") for line in done.stderr.splitlines() if line.startswith("Error: ")]
+
+
+@pytest.fixture(scope="session")
+def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the test profile's data checked and preprocessed: reference.h5ad, panel.tsv, <query>.aligned.h5ad."""
+    folder = tmp_path_factory.mktemp("aligned")
+    succeed("check_inputs", "--samplesheet", DATA / "samplesheet.csv", "--reference", DATA / "reference.h5ad",
+            "--label_key", "cell_type", "--output", "inputs.json", "--query_genes", "genes.tsv", folder=folder)  # fmt: skip
+    succeed("preprocess_reference", "--reference", DATA / "reference.h5ad", "--label_key", "cell_type",
+            "--query_genes", "genes.tsv", "--output", "reference.h5ad", "--panel", "panel.tsv", folder=folder)  # fmt: skip
+    for query in ("reduced_panel", "unseen_type"):
+        succeed("preprocess_query", "--query", DATA / f"{query}.h5ad", "--panel", "panel.tsv",
+                "--truth_key", "author_label", "--output", f"{query}.aligned.h5ad",
+                "--alignment", f"{query}.alignment.json", folder=folder)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(aligned: Path) -> Path:
+    """A model trained for a moment on the test data: real in every part, but no measure of accuracy."""
+    folder = aligned / "model"
+    succeed("train", "--reference", "reference.h5ad", "--panel", "panel.tsv", "--label_key", "cell_type",
+            "--output", folder, "--max_epochs", 1, "--threads", 1, folder=aligned)  # fmt: skip
+    return folder

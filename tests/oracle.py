@@ -1,0 +1,68 @@
+"""CellMemory as its equations say, one cell at a time, in float64: no batch, no padding, no folding, no shortcut.
+
+What the fast network computes must equal this to 1e-5 (docs/model.md has the equations). Reads the weights of a
+`cellmemory.model.CellMemory` by name and shares no code with it.
+"""
+
+import numpy as np
+from scipy.special import erf
+
+
+def softmax(scores: np.ndarray, axis: int) -> np.ndarray:
+    shifted = np.exp(scores - scores.max(axis, keepdims=True))
+    return shifted / shifted.sum(axis, keepdims=True)
+
+
+class Oracle:
+    """The network of `state` (names to arrays) with A heads."""
+
+    def __init__(self, state: dict, n_layers: int, n_heads: int, d_key: int, d_value: int):
+        self.weights = {name: np.asarray(value, np.float64) for name, value in state.items()}
+        self.n_layers, self.n_heads, self.d_key, self.d_value = n_layers, n_heads, d_key, d_value
+
+    def norm(self, rows: np.ndarray, name: str) -> np.ndarray:
+        centred = rows - rows.mean(-1, keepdims=True)
+        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        return scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
+
+    def linear(self, rows: np.ndarray, name: str) -> np.ndarray:
+        return rows @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+
+    def attend(self, queries: np.ndarray, sources: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Cross-attention of `queries` (n, d) on `sources` (m, d): the update (n, d) and the weights (A, n, m)."""
+        q, k, v = (rows @ self.weights[f"{name}.{part}"] for rows, part in
+                   ((queries, "query"), (sources, "key"), (sources, "value")))  # fmt: skip
+        weights, heads = [], []
+        for h in range(self.n_heads):
+            key, value = slice(h * self.d_key, (h + 1) * self.d_key), slice(h * self.d_value, (h + 1) * self.d_value)
+            weights.append(softmax(q[:, key] @ k[:, key].T / np.sqrt(self.d_key), 1))
+            heads.append(weights[-1] @ v[:, value])
+        return np.concatenate(heads, 1) @ self.weights[f"{name}.output"], np.stack(weights)
+
+    def feedforward(self, rows: np.ndarray, name: str) -> np.ndarray:
+        hidden = self.linear(rows, f"{name}.0")
+        hidden = hidden * (1 + erf(hidden / np.sqrt(2))) / 2
+        return self.linear(hidden, f"{name}.2")
+
+    def __call__(self, gene: np.ndarray, bins: np.ndarray) -> dict[str, np.ndarray]:
+        """Everything of one cell with T tokens: logits (C,), embedding (d,), memory (H, d), and attention as in the model."""
+        w = self.weights
+        tokens = w["gene.weight"][gene] * w["level"][bins][:, None] + w["expression.weight"][bins]
+        tokens = np.concatenate([w["cls"][None], tokens])
+        memory = w["slots"]
+        maps = []
+        for number in range(self.n_layers):
+            name = f"layers.{number}"
+            normed = self.norm(tokens, f"{name}.norm_tokens")
+            update, write = self.attend(self.norm(memory, f"{name}.norm_slots"), normed, f"{name}.write")
+            memory = memory + update
+            update, read = self.attend(normed, self.norm(memory, f"{name}.norm_written"), f"{name}.read")
+            tokens = tokens + update
+            tokens = tokens + self.feedforward(self.norm(tokens, f"{name}.norm_feedforward"), f"{name}.feedforward")
+            z = np.stack([read[h] @ write[h] for h in range(self.n_heads)]).mean(0)
+            maps.append((z[0, 1:], read.mean(0)[0], write.mean(0)[:, 1:], read.mean(0)[1:]))
+        embedding = self.norm(tokens[0], "norm")
+        cls, slots, written, reading = (np.mean(part, 0) for part in zip(*maps, strict=True))
+        logits = self.linear(embedding, "head")
+        return {"logits": logits, "embedding": embedding, "memory": memory,
+                "cls": cls, "slots": slots, "write": written, "read": reading}  # fmt: skip

@@ -1,0 +1,111 @@
+"""The network against its slow oracle, and what no neighbour may change."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellmemory.batches import as_tensors, token_batches
+from cellmemory.model import CellMemory, ModelConfig
+from cellmemory.tokens import Tokens
+from tests.oracle import Oracle
+
+GENES = 40
+CONFIG = ModelConfig(n_genes=GENES, n_labels=5, d_model=24, d_feedforward=32, d_key=4, d_value=6, n_heads=3, n_slots=4, n_layers=3)
+
+
+@pytest.fixture(scope="module")
+def network() -> CellMemory:
+    torch.manual_seed(1)
+    network = CellMemory(CONFIG).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():  # norms and biases start as ones and zeros, which would hide mistakes
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network
+
+
+@pytest.fixture(scope="module")
+def oracle(network: CellMemory) -> Oracle:
+    return Oracle(network.state_dict(), CONFIG.n_layers, CONFIG.n_heads, CONFIG.d_key, CONFIG.d_value)
+
+
+def cells(lengths: list[int], seed: int) -> Tokens:
+    rng = np.random.default_rng(seed)
+    genes = [np.sort(rng.permutation(GENES)[:n]) for n in lengths]
+    start = np.r_[0, np.cumsum(lengths)].astype(np.int64)
+    bins = rng.integers(0, CONFIG.n_bins + 1, start[-1])
+    return Tokens(start, np.concatenate([*genes, []]).astype(np.int32), bins.astype(np.uint8))
+
+
+def run(network: CellMemory, tokens: Tokens, which: np.ndarray, attention: bool = True):
+    with torch.inference_mode():
+        return network(*as_tensors(tokens, which), attention)
+
+
+@settings(max_examples=25, deadline=None)
+@given(lengths=st.lists(st.integers(0, GENES), min_size=1, max_size=6), seed=st.integers(0, 99))
+def test_equals_the_oracle_whatever_the_lengths(network, oracle, lengths, seed):
+    """Batched, padded and folded equals one cell at a time; cells of one gene and of none included."""
+    tokens = cells(lengths, seed)
+    output = run(network, tokens, np.arange(len(lengths)))
+    for i, n in enumerate(lengths):
+        here = slice(tokens.start[i], tokens.start[i + 1])
+        expected = oracle(tokens.gene[here], tokens.bin[here])
+        found = {
+            "logits": output.logits[i],
+            "embedding": output.embedding[i],
+            "memory": output.memory[i],
+            "cls": output.attention.cls[i, :n],
+            "slots": output.attention.slots[i],
+            "write": output.attention.write[i, :, :n],
+            "read": output.attention.read[i, :n],
+        }
+        for name, value in found.items():
+            np.testing.assert_allclose(value.numpy(), expected[name], atol=1e-5, err_msg=name)
+
+
+def test_attention_is_zero_on_padding_and_sums_as_the_equations_say(network, oracle):
+    tokens = cells([3, 30], 0)
+    attention = run(network, tokens, np.array([0, 1])).attention
+    assert torch.all(attention.cls[0, 3:] == 0)
+    assert torch.all(attention.write[0, :, 3:] == 0)
+    assert torch.all(attention.read[0, 3:] == 0)
+    assert torch.allclose(attention.read[1].sum(-1), torch.ones(30), atol=1e-5)
+    assert torch.allclose(attention.slots.sum(-1), torch.ones(2), atol=1e-5)
+    assert torch.all(attention.cls.sum(-1) < 1)
+    assert torch.all(attention.write.sum(-1) < 1)
+
+
+def test_asking_for_attention_changes_no_result(network):
+    """The last layer makes the CLS row alone unless attention is asked for."""
+    tokens = cells([5, 17, 40], 3)
+    with_attention, without = (run(network, tokens, np.arange(3), asked) for asked in (True, False))
+    assert without.attention is None
+    assert torch.allclose(with_attention.logits, without.logits, atol=1e-6)
+    assert torch.allclose(with_attention.embedding, without.embedding, atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(lengths=st.lists(st.integers(0, GENES), min_size=2, max_size=8), budget=st.integers(1, 120))
+def test_no_result_depends_on_the_neighbours(network, lengths, budget):
+    tokens = cells(lengths, 5)
+    seen = []
+    for batch in token_batches(tokens, budget):
+        together = run(network, tokens, batch)
+        for row, cell in enumerate(batch):
+            alone = run(network, tokens, np.array([cell]))
+            assert torch.allclose(together.logits[row], alone.logits[0], atol=1e-5)
+            n = tokens.lengths[cell]
+            assert torch.allclose(together.attention.cls[row, :n], alone.attention.cls[0, :n], atol=1e-5)
+        seen.extend(batch)
+    assert sorted(seen) == list(range(len(lengths)))
+
+
+def test_order_of_genes_changes_nothing(network):
+    tokens = cells([20], 2)
+    order = np.random.default_rng(0).permutation(20)
+    shuffled = Tokens(tokens.start, tokens.gene[order], tokens.bin[order])
+    one, other = (run(network, t, np.array([0])) for t in (tokens, shuffled))
+    assert torch.allclose(one.logits, other.logits, atol=1e-5)
+    assert torch.allclose(one.attention.cls[0, order], other.attention.cls[0], atol=1e-6)
