@@ -1,0 +1,144 @@
+"""What a page is made of: sections of figures, tables and notes, as plain values that `page` renders and page.js draws."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+COLUMN_KINDS = ("text", "label", "number", "count", "share", "p")
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A choice above a figure: the name of what is chosen and the options."""
+
+    name: str
+    options: list[str]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plotly figure (plain dict of data and layout) for every combination of its selectors' options.
+
+    The key of a variant is the number of each selector's option, joined by commas ('' without selectors); a combination
+    without a variant shows `empty`. Text in the figures is escaped already (`text`, `short`).
+    """
+
+    id: str
+    title: str
+    caption: str
+    variants: dict[str, dict]
+    selectors: list[Selector] = field(default_factory=list)
+    empty: str = ""
+    kind: str = "figure"
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The scatter of cells that the reader colours: `space` names the coordinates in the points' payload."""
+
+    id: str
+    title: str
+    caption: str
+    space: str
+    kind: str = "explorer"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns (key, title, kind of COLUMN_KINDS); `note` says what was left out."""
+
+    id: str
+    title: str
+    columns: list[tuple[str, str]]  # title, kind
+    rows: list[list]
+    caption: str = ""
+    note: str = ""
+    kind: str = "table"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values in a list."""
+
+    title: str
+    items: list[tuple[str, str]]
+    kind: str = "facts"
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The few numbers that a reader looks for first: name, value and a word of explanation."""
+
+    items: list[tuple[str, str, str]]
+    kind: str = "tiles"
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Sentences; `warning` makes them stand out."""
+
+    sentences: list[str]
+    title: str = ""
+    warning: bool = False
+    kind: str = "notes"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; `lead` says in plain words what it shows and how to read it."""
+
+    id: str
+    title: str
+    lead: str
+    blocks: list = field(default_factory=list)
+
+
+def text(value: object, length: int = 80) -> str:
+    """A name as plotly shows it: cut to `length` characters, and literal, for plotly reads a subset of HTML in text."""
+    name = " ".join(str(value).split())
+    name = name if len(name) <= length else name[: length - 1] + "…"
+    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def short(value: object) -> str:
+    """A name for an axis or a legend."""
+    return text(value, 30)
+
+
+def unique_texts(values: Sequence[object], length: int = 80) -> list[str]:
+    """`text` of every value; what became equal by cutting gets a number, so that an axis keeps its categories apart."""
+    seen: dict[str, int] = {}
+    names = []
+    for value in values:
+        name = text(value, length)
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return names
+
+
+def category_axis(values: Sequence[object], **more: object) -> dict:
+    """A plotly axis whose places are 0, 1, ... and whose ticks are the names: numbers and dates stay names."""
+    return {
+        "tickvals": list(range(len(values))),
+        "ticktext": [short(v) for v in values],
+        "range": [-0.5, len(values) - 0.5],
+        **more,
+    }
+
+
+def plain(value: object) -> object:
+    """Makes a value fit for JSON: numpy to Python, floats to five digits, NaN and infinities to None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.5g}") if np.isfinite(value) else None
+    return value if value is None else str(value)

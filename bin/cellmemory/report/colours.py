@@ -1,0 +1,74 @@
+"""Colours of labels: distinct on white and on black, for colour-blind eyes too, the same in every figure."""
+
+from functools import cache
+
+import numpy as np
+
+OTHER = "#9aa3aa"
+# Okabe and Ito's set without its black and yellow, which vanish on one of the two grounds; what follows is computed.
+_FIRST = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#8a7a2f")
+# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB: protanopia, deuteranopia, tritanopia.
+_VISIONS = (
+    np.eye(3),
+    np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
+    np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
+    np.array([[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]),
+)
+_RGB_TO_LMS = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_LMS_TO_LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+
+
+@cache
+def palette(n: int) -> tuple[str, ...]:
+    """n colours as #rrggbb, each as far as can be from those before it, to four kinds of eyes.
+
+    The first k of palette(n) are palette(k): a label keeps its colour when labels are added after it.
+    """
+    first = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in _FIRST])
+    candidates = _candidates()
+    chosen = list(first[:n])
+    seen = _seen(candidates)
+    nearest = np.full(len(candidates), np.inf)
+    for colour in chosen:
+        nearest = np.minimum(nearest, _distance(seen, _seen(colour[None])))
+    while len(chosen) < n:
+        best = int(nearest.argmax())
+        chosen.append(candidates[best])
+        nearest = np.minimum(nearest, _distance(seen, seen[:, best : best + 1]))
+    return tuple("#" + "".join(f"{round(255 * channel):02x}" for channel in colour) for colour in chosen)
+
+
+def _candidates() -> np.ndarray:
+    """sRGB colours (n, 3) of middle lightness, from muted to vivid, that every screen can show."""
+    lightness, chroma, hue = np.meshgrid(
+        np.arange(0.46, 0.81, 0.04), np.arange(0.05, 0.20, 0.03), np.arange(0, 360, 12), indexing="ij"
+    )
+    angle = np.deg2rad(hue.ravel())
+    lab = np.stack([lightness.ravel(), chroma.ravel() * np.cos(angle), chroma.ravel() * np.sin(angle)], axis=1)
+    linear = np.linalg.solve(_RGB_TO_LMS, (np.linalg.solve(_LMS_TO_LAB, lab.T)) ** 3).T
+    linear = linear[((linear >= 0) & (linear <= 1)).all(axis=1)]
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def _seen(rgb: np.ndarray) -> np.ndarray:
+    """OKLab coordinates (visions, n, 3) of sRGB colours as each kind of eye sees them."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return np.stack([np.cbrt(np.clip(linear @ vision.T, 0, 1) @ _RGB_TO_LMS.T) @ _LMS_TO_LAB.T for vision in _VISIONS])
+
+
+def _distance(seen: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Distance (n) of colours to one colour for the eye that tells them apart least; tritanopia is rare and counts less."""
+    apart = np.linalg.norm(seen - colour, axis=2)
+    return np.minimum(apart[:3].min(axis=0), 1.5 * apart[3])

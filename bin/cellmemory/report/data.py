@@ -1,0 +1,240 @@
+"""Reads what the report shows: the model's folder, the mapped queries and the tables that belong to them.
+
+Columns of all cells are read; of the matrices only the rows of the cells that are drawn, so memory does not grow with cells.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata.io import read_elem
+
+from cellmemory.bundle import Bundle
+from cellmemory.errors import InputError
+from cellmemory.mapped import MappedFile, group_codes
+
+DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
+MAX_COLUMNS, MAX_LEVELS = 24, 50
+TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "enrichment": ".tsv"}
+TEXT_COLUMNS = ("level", "group", "gene", "slot", "library", "term", "overlap", "genes")
+_NUMBERS = ("cellmemory_confidence", "cellmemory_novelty", "cellmemory_novelty_p")
+_NEEDED = ("cellmemory_label", "cellmemory_status", "cellmemory_label_set", *_NUMBERS)
+
+
+@dataclass
+class Sample:
+    """One mapped query. Arrays are over all its n cells, except `drawn` (rows shown as points) and what is of those rows."""
+
+    name: str
+    info: dict
+    cells: pd.DataFrame  # label (categorical), confidence, novelty, novelty_p, unassigned (bool), label_set
+    columns: pd.DataFrame  # the user's obs columns that can colour points
+    truth: pd.Series | None  # true labels as categories, where known
+    genes: list[str]
+    slot_use: np.ndarray | None  # (n, H): how much the cell's summary reads from each slot
+    umap: np.ndarray | None  # (n, 2)
+    spatial: np.ndarray | None  # (n, 2)
+    reference_umap: np.ndarray | None  # (r, 2)
+    reference_labels: np.ndarray | None  # (r,)
+    slot_write: np.ndarray | None  # (genes, G, H)
+    slot_read: np.ndarray | None  # (genes, G, H)
+    drawn: np.ndarray
+    drawn_ids: list[str]
+    expression: sp.csr_matrix  # (drawn, genes)
+    attention: sp.csr_matrix | None  # (drawn, genes)
+    tables: dict[str, pd.DataFrame | dict] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> list[str]:
+        """The labels that the slot matrices are made for, in the order of their columns."""
+        return [str(group) for group in self.info["slot_groups"]]
+
+
+def read_samples(paths: Sequence[Path], model: Bundle, tables: dict[str, Sequence[Path]]) -> list[Sample]:
+    """Reads every mapped query and the tables (by option name) whose file names start with `<sample>.`.
+
+    Raises InputError for files that map_query.py did not write, samples of one name, a query that another model mapped,
+    and tables that belong to no sample: all of them at once.
+    """
+    problems, sizes, names = [], [], {}
+    for path in paths:
+        try:
+            with MappedFile(path) as file:
+                sizes.append(file.n_cells)
+                problems += _check(path, file, model, names)
+        except InputError as error:
+            problems += error.problems
+    matched = {(option, path): _owner(path, names) for option in tables for path in tables[option]}
+    problems += [
+        f"{path} (--{option}) belongs to none of the samples {', '.join(names)}: its name has to start with a sample's name and a dot."
+        for (option, path), owner in matched.items()
+        if owner is None
+    ]
+    if problems:
+        raise InputError(problems)
+    samples = [_read(path, quota, model) for path, quota in zip(paths, fair_quotas(sizes, DRAWN_QUERY), strict=True)]
+    by_name = {sample.name: sample for sample in samples}
+    for (option, path), owner in matched.items():
+        by_name[owner].tables[option] = _read_table(path, option)
+    return samples
+
+
+def fair_quotas(sizes: Sequence[int], budget: int) -> list[int]:
+    """How many cells of each sample are drawn: small samples whole, the rest of the budget in equal parts."""
+    quotas = [0] * len(sizes)
+    order = sorted(range(len(sizes)), key=lambda i: sizes[i])
+    for done, i in enumerate(order):
+        quotas[i] = min(sizes[i], (budget - sum(quotas)) // (len(sizes) - done))
+    return quotas
+
+
+def draw(codes: np.ndarray, quota: int, seed: int = 0) -> np.ndarray:
+    """Sorted row numbers of `quota` cells drawn at random, so that rare groups (`codes`) are not lost."""
+    if len(codes) <= quota:
+        return np.arange(len(codes))
+    order = np.random.default_rng(seed).permutation(len(codes))
+    # Place of each cell within its group: the first cells of every group come before all others.
+    place = pd.Series(codes[order]).groupby(codes[order]).cumcount().to_numpy()
+    floor = max(1, quota // (4 * max(1, len(np.unique(codes)))))
+    return np.sort(order[np.argsort(place >= min(floor, 25), kind="stable")[:quota]])
+
+
+def _check(path: Path, file: MappedFile, model: Bundle, names: dict[str, Path]) -> list[str]:
+    """Problems of one mapped file; adds its sample to `names`."""
+    name, digest = str(file.run["sample"]), model.config.get("digest", "")
+    problems = [
+        f"{path} has no obs column {key!r}: map it again with map_query.py." for key in _NEEDED if key not in file.obs
+    ]
+    if name in names:
+        problems.append(f"{path} and {names[name]} are both of sample {name!r}; give each sample once.")
+    names[name] = path
+    if (file.run.get("model_digest") or digest) != digest:
+        problems.append(
+            f"{path} was mapped with another model than the one in --model; give that model's folder, or map it again."
+        )
+    return problems
+
+
+def _owner(path: Path, names: dict[str, Path]) -> str | None:
+    """The sample that a table belongs to: the longest name that the file's name starts with."""
+    return max((name for name in names if path.name.startswith(f"{name}.")), key=len, default=None)
+
+
+def read_json(path: Path, option: str) -> dict:
+    """A JSON object from a file. Raises InputError that names the file and its option."""
+    try:
+        value = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} (--{option}) is no JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} (--{option}) holds no JSON object.")
+    return value
+
+
+def _read_table(path: Path, option: str) -> pd.DataFrame | dict:
+    if TABLES[option] == ".json":
+        return read_json(path, option)
+    try:
+        return _tsv(path)
+    except ValueError as error:  # pandas' errors of parsing are of this kind, too
+        raise InputError(f"{path} (--{option}) cannot be read: {error}.") from None
+
+
+def _tsv(path: Path) -> pd.DataFrame:
+    """A table whose names stay text: a label 'NA' or '007' is a name."""
+    header = pd.read_csv(path, sep="\t", nrows=0).columns
+    return pd.read_csv(
+        path,
+        sep="\t",
+        dtype={name: str for name in TEXT_COLUMNS if name in header},
+        keep_default_na=False,
+        na_values={name: ["", "nan", "NaN"] for name in header if name not in TEXT_COLUMNS},
+    )
+
+
+def _read(path: Path, quota: int, model: Bundle) -> Sample:
+    with MappedFile(path) as file:
+        info, cells = file.run, _cells(file.obs, model.labels)
+        drawn = draw(cells["label"].cat.codes.to_numpy(), quota)
+        reference = read_elem(file.uns["cellmemory_reference"]) if "cellmemory_reference" in file.uns else None
+        truth_key = str(info.get("truth_key", ""))
+        return Sample(
+            name=str(info["sample"]),
+            info=info,
+            cells=cells,
+            columns=_user_columns(file.obs, truth_key),
+            truth=_names(file.obs[truth_key]) if truth_key in file.obs else None,
+            genes=file.genes,
+            slot_use=_embedding(file, "X_cellmemory_slots"),
+            umap=_embedding(file, "X_umap"),
+            spatial=_coordinates(file, str(info.get("spatial_key", "")) or "spatial"),
+            reference_umap=None if reference is None else np.asarray(reference["X_umap"]),
+            reference_labels=None if reference is None else np.asarray(reference["label"]).astype(str),
+            slot_write=_slot_matrix(file, "cellmemory_slot_write"),
+            slot_read=_slot_matrix(file, "cellmemory_slot_read"),
+            drawn=drawn,
+            drawn_ids=[str(name) for name in file.obs.index[drawn]],
+            expression=_rows(file, "X", drawn),
+            attention=_rows(file, "layers/attention", drawn) if "layers/attention" in file.matrices else None,
+        )
+
+
+def _cells(obs: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
+    """Our columns of obs under their short names; a cell without any expression has no label."""
+    cells = pd.DataFrame(
+        {key.removeprefix("cellmemory_"): obs[key].to_numpy(dtype=np.float64, na_value=np.nan) for key in _NUMBERS}
+    )
+    cells["label"] = _names(obs["cellmemory_label"]).cat.set_categories(labels)
+    cells["unassigned"] = (obs["cellmemory_status"].astype(str) == "unassigned").to_numpy()
+    cells["label_set"] = _names(obs["cellmemory_label_set"])
+    return cells
+
+
+def _names(column: pd.Series) -> pd.Series:
+    """A column as categories that are text."""
+    codes, names = group_codes(column)
+    return pd.Series(pd.Categorical.from_codes(codes, names))
+
+
+def _user_columns(obs: pd.DataFrame, truth_key: str) -> pd.DataFrame:
+    """The obs columns of the user that can colour points: numbers that vary, and at most MAX_LEVELS categories."""
+    kept = {}
+    for key, column in obs.items():
+        if str(key).startswith("cellmemory_") or key == truth_key or len(kept) == MAX_COLUMNS:
+            continue
+        if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+            if np.isfinite(values).any() and np.nanmin(values) < np.nanmax(values):
+                kept[str(key)] = values
+        elif column.nunique() <= MAX_LEVELS:
+            kept[str(key)] = _names(column).array
+    return pd.DataFrame(kept, index=range(len(obs)))
+
+
+def _embedding(file: MappedFile, key: str) -> np.ndarray | None:
+    return file.embedding(key) if key in file.obsm else None
+
+
+def _coordinates(file: MappedFile, key: str) -> np.ndarray | None:
+    values = _embedding(file, key)
+    return None if values is None or values.ndim != 2 or values.shape[1] < 2 else values[:, :2].astype(np.float64)
+
+
+def _slot_matrix(file: MappedFile, key: str) -> np.ndarray | None:
+    values = file.per_gene(key)
+    return (
+        None if values is None else values.reshape(len(values), len(file.run["slot_groups"]), int(file.run["n_slots"]))
+    )
+
+
+def _rows(file: MappedFile, matrix: str, rows: np.ndarray) -> sp.csr_matrix:
+    """The given rows (sorted) of a matrix on disk, one chunk of rows in memory at a time."""
+    parts = []
+    for start, chunk in file.chunks(matrix):
+        low, high = np.searchsorted(rows, [start, start + chunk.shape[0]])
+        parts.append(chunk[rows[low:high] - start])
+    return sp.vstack(parts, format="csr")

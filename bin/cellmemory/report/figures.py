@@ -1,0 +1,576 @@
+"""The page's figures as plain plotly dicts, without plotly: page.js adds what depends on the theme and on the width.
+
+Colours that follow the theme are the names in THEME_COLOURS and, for colour scales, `meta.scale`.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from cellmemory.report.blocks import Figure, Selector, category_axis, plain, short, text, unique_texts
+from cellmemory.report.data import Sample
+
+THEME_COLOURS = ("@ink", "@muted", "@line", "@accent", "@warn", "@ground")
+MAX_BARS, MAX_TERMS, MAX_HEAT_GENES = 40, 40, 120
+SIGNIFICANT = 0.05
+Colours = dict[str, str]
+
+
+def _figure(data: list[dict], layout: dict, height: int, min_width: int = 0) -> dict:
+    """A plotly figure; below `min_width` pixels the reader scrolls it sideways."""
+    return plain({"data": data, "layout": {**layout, "height": height}, "min_width": min_width})
+
+
+def _variants(
+    samples: Sequence[Sample], make: Callable[[Sample], dict | None]
+) -> tuple[dict[str, dict], list[Selector]]:
+    """One variant a sample, and the selector for it where there are several."""
+    made = {str(i): figure for i, sample in enumerate(samples) if (figure := make(sample)) is not None}
+    if len(samples) == 1:
+        return {"": made["0"]} if made else {}, []
+    return made, [Selector("Sample", [sample.name for sample in samples])]
+
+
+def composition(samples: Sequence[Sample], colours: Colours) -> Figure:
+    """Stacked bars of predicted labels per sample, or per level of the categories that the user's obs columns hold."""
+    labels = pd.concat([sample.cells["label"] for sample in samples], ignore_index=True)
+    groupings = {"Sample": pd.Series(np.repeat([s.name for s in samples], [len(s.cells) for s in samples]))}
+    for key in dict.fromkeys(key for sample in samples for key in sample.columns):
+        column = pd.concat(
+            [s.columns[key].astype(object) if key in s.columns else pd.Series([None] * len(s.cells)) for s in samples],
+            ignore_index=True,
+        )
+        kinds = {isinstance(s.columns[key].dtype, pd.CategoricalDtype) for s in samples if key in s.columns}
+        if kinds == {True} and 2 <= column.nunique() <= MAX_BARS:
+            groupings[key] = column
+    variants = {}
+    for i, grouping in enumerate(groupings.values()):
+        counts = pd.crosstab(grouping.to_numpy(), labels, dropna=False).reindex(columns=list(colours), fill_value=0)
+        for j, share in enumerate((True, False)):
+            variants[f"{i},{j}"] = _stacked_bars(
+                counts.loc[[g for g in counts.index if g in set(grouping.dropna())]], colours, share
+            )
+    caption = "Predicted labels of all cells. Every label keeps its colour in all figures of this page; its best guess counts for a cell "
+    caption += "that is unassigned, too. Click a label in the legend to hide it, twice to see it alone."
+    return Figure(
+        "composition",
+        "Labels",
+        caption,
+        variants,
+        [Selector("Bars", list(groupings)), Selector("Length", ["Share of cells", "Cells"])],
+    )
+
+
+def _stacked_bars(counts: pd.DataFrame, colours: Colours, share: bool) -> dict:
+    total = counts.sum(axis=1)
+    data = []
+    for label in [label for label in counts if counts[label].sum()]:
+        length = counts[label] / total.clip(lower=1) if share else counts[label]
+        hover = [
+            f"{text(g)}<br>{text(label)}<br>{n:,} of {t:,} cells ({n / max(t, 1):.1%})"
+            for g, n, t in zip(counts.index, counts[label], total, strict=True)
+        ]
+        data.append({
+            "type": "bar", "orientation": "h", "name": short(label), "x": length.to_numpy(), "y": list(range(len(counts))),
+            "marker": {"color": colours[label]}, "hovertext": hover, "hoverinfo": "text",
+        })  # fmt: skip
+    rows = category_axis(list(counts.index), autorange=None)
+    rows["range"] = rows["range"][::-1]
+    axis = {"title": {"text": "Share of cells" if share else "Cells"}, "rangemode": "tozero"}
+    axis |= {"tickformat": ".0%", "range": [0, 1]} if share else {}
+    layout = {"barmode": "stack", "xaxis": axis, "yaxis": rows, "bargap": 0.3, "legend": {"traceorder": "normal"}}
+    return _figure(data, layout, max(220 + 34 * len(counts), min(900, 110 + 20 * len(data))))
+
+
+def confidence_histogram(samples: Sequence[Sample]) -> Figure:
+    """How confident the model is, for assigned and unassigned cells."""
+
+    def make(sample: Sample) -> dict:
+        return _two_histograms(sample.cells["confidence"], sample.cells["unassigned"], "Confidence", 40)
+
+    caption = "The calibrated probability of the label that was given. After calibration, of the cells with a confidence near 0.8 about "
+    caption += "80 % should be right, as far as the query resembles the reference. Much weight at the left means many cells between labels."
+    variants, selectors = _variants(samples, make)
+    return Figure("confidence", "Confidence", caption, variants, selectors)
+
+
+def novelty_histogram(samples: Sequence[Sample]) -> Figure:
+    """Novelty p-values: flat where the query is like the reference, a peak at zero where it is not."""
+
+    def make(sample: Sample) -> dict:
+        alpha = float(sample.info.get("novelty_alpha", 0.05))
+        figure = _two_histograms(sample.cells["novelty_p"], sample.cells["unassigned"], "Novelty p", 40)
+        figure["layout"]["shapes"] = [{
+            "type": "line", "x0": alpha, "x1": alpha, "y0": 0, "y1": 1, "yref": "paper", "line": {"color": "@warn", "width": 1.5, "dash": "dot"},
+        }]  # fmt: skip
+        figure["layout"]["annotations"] = [{
+            "x": alpha, "y": 1, "yref": "paper", "text": f"unassigned below {alpha:g}", "showarrow": False, "xanchor": "left", "xshift": 6,
+            "yanchor": "top", "font": {"color": "@warn", "size": 12},
+        }]  # fmt: skip
+        return figure
+
+    caption = "How unusual a cell is: the share of held-out reference cells that lie at least as far from the reference as this cell does. "
+    caption += "Cells like the reference give a flat picture; a peak at the left is cells of a kind, state or quality that the reference "
+    caption += "does not hold."
+    variants, selectors = _variants(samples, make)
+    return Figure("novelty", "Novelty p", caption, variants, selectors)
+
+
+def _two_histograms(values: pd.Series, unassigned: pd.Series, title: str, bins: int) -> dict:
+    edges = np.linspace(0, 1, bins + 1)
+    data = []
+    for name, chosen, colour in (("assigned", ~unassigned, "@accent"), ("unassigned", unassigned, "@warn")):
+        counts, _ = np.histogram(values[chosen.to_numpy()].dropna(), edges)
+        hover = [
+            f"{title} {low:.3g} to {high:.3g}<br>{n:,} {name} cells"
+            for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
+        ]
+        data.append({
+            "type": "bar", "name": name, "x": (edges[:-1] + edges[1:]) / 2, "y": counts, "width": 1 / bins, "marker": {"color": colour},
+            "hovertext": hover, "hoverinfo": "text",
+        })  # fmt: skip
+    axis = {"title": {"text": title}, "range": [0, 1]}
+    return _figure(
+        data,
+        {"barmode": "stack", "bargap": 0.04, "xaxis": axis, "yaxis": {"title": {"text": "Cells"}}, "legend": _TOP},
+        320,
+    )
+
+
+_TOP = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
+
+
+def confidence_by_label(samples: Sequence[Sample], colours: Colours) -> Figure:
+    """Box of the confidence, or of the distance to the reference, per label."""
+    measures = {"Confidence": "confidence", "Distance to the reference": "novelty", "Novelty p": "novelty_p"}
+    variants = {}
+    for i, sample in enumerate(samples):
+        for j, (title, key) in enumerate(measures.items()):
+            variants[f"{i},{j}" if len(samples) > 1 else str(j)] = _boxes(sample, key, title, colours)
+    selectors = [Selector("Sample", [s.name for s in samples])] if len(samples) > 1 else []
+    caption = "Boxes span the middle half of a label's cells, the line is their median, whiskers reach the 5th and 95th percentile. A label "
+    caption += "whose cells are far from the reference, or hardly ever confident, deserves a look at its markers."
+    return Figure("by_label", "By label", caption, variants, [*selectors, Selector("Show", list(measures))])
+
+
+def _boxes(sample: Sample, key: str, title: str, colours: Colours) -> dict:
+    groups = sample.cells.groupby("label", observed=True)[key]
+    labels = [label for label in colours if label in groups.groups]
+    data = []
+    for place, label in enumerate(labels):
+        low, first, median, third, high = np.nanquantile(groups.get_group(label), [0.05, 0.25, 0.5, 0.75, 0.95])
+        data.append({
+            "type": "box", "orientation": "h", "name": short(label), "y": [place], "lowerfence": [low], "q1": [first], "median": [median],
+            "q3": [third], "upperfence": [high], "marker": {"color": colours[label]}, "line": {"width": 1.5}, "width": 0.6, "showlegend": False,
+        })  # fmt: skip
+    axis = category_axis([f"{label}" for label in labels])
+    axis["range"] = axis["range"][::-1]
+    layout = {"xaxis": {"title": {"text": title}, "rangemode": "tozero"}, "yaxis": axis, "hovermode": "closest"}
+    return _figure(data, layout, 110 + 26 * max(3, len(labels)))
+
+
+def set_sizes(samples: Sequence[Sample]) -> Figure:
+    """How many labels the conformal sets hold."""
+    data = []
+    for sample in samples:
+        size = sample.cells["label_set"].map(lambda s: 0 if s in ("", "nan") else s.count("|") + 1).astype(int)
+        counts = size.value_counts().sort_index()
+        share = counts / len(size)
+        hover = [f"{text(sample.name)}<br>{k} labels: {n:,} cells ({n / len(size):.1%})" for k, n in counts.items()]
+        data.append(
+            {
+                "type": "bar",
+                "name": short(sample.name),
+                "x": counts.index.to_list(),
+                "y": share,
+                "hovertext": hover,
+                "hoverinfo": "text",
+            }
+        )
+    if len(samples) == 1:
+        data[0]["marker"] = {"color": "@accent"}
+    layout = {
+        "barmode": "group", "xaxis": {"title": {"text": "Labels in the set"}, "dtick": 1}, "legend": _TOP,
+        "yaxis": {"title": {"text": "Share of cells"}, "tickformat": ".0%"}, "showlegend": len(samples) > 1, "bargap": 0.35,
+    }  # fmt: skip
+    alpha = float(samples[0].info.get("alpha", 0.1))
+    caption = f"A set is all labels that cannot be ruled out: for cells like the reference it holds the true label in at least {1 - alpha:.0%} of "
+    caption += (
+        "cases. One label is a clear call, several name the alternatives, none means that no label fits well enough."
+    )
+    return Figure("set_sizes", "Size of the label sets", caption, {"": _figure(data, layout, 320)})
+
+
+def tag_heatmap(samples: Sequence[Sample]) -> Figure:
+    """Mean attention per label of each label's top genes, raw or relative to the gene's highest."""
+    variants = {}
+    for i, sample in enumerate(samples):
+        for j, relative in enumerate((True, False)):
+            figure = _tag_heatmap(sample, relative)
+            if figure:
+                variants[f"{i},{j}" if len(samples) > 1 else str(j)] = figure
+    selectors = [Selector("Sample", [s.name for s in samples])] if len(samples) > 1 else []
+    selectors.append(Selector("Colour", ["Relative to the gene's highest label", "Mean attention"]))
+    caption = "The genes that the model attends to most, grouped by the label that leads to them, and their mean attention in the cells of "
+    caption += "every label. A row that is dark in one column is specific to that label; a row that is dark everywhere is attended to in all "
+    caption += "cells. Means are over the cells drawn in this page."
+    return Figure(
+        "tags", "Type-associated genes by label", caption, variants, selectors, "This sample has no attention table."
+    )
+
+
+def label_means(matrix: sp.csr_matrix, codes: np.ndarray, n: int) -> np.ndarray:
+    """Mean (n, genes) of the rows of each code; codes of -1 are left out, a code without rows gives zeros."""
+    known = np.flatnonzero(codes >= 0)
+    member = sp.csr_matrix((np.ones(len(known)), (codes[known], known)), (n, len(codes)))
+    size = np.maximum(np.asarray(member.sum(axis=1)), 1)
+    return np.asarray((member @ matrix).todense()) / size
+
+
+def top_genes(table: pd.DataFrame, groups: Sequence[str], n: int) -> list[str]:
+    """The first n genes of every group, in the order of the groups, each once."""
+    first = table[table["rank"] <= n].sort_values("rank", kind="stable")
+    return list(dict.fromkeys(gene for group in groups for gene in first.loc[first["group"] == group, "gene"]))
+
+
+def _tag_heatmap(sample: Sample, relative: bool) -> dict | None:
+    if sample.attention is None or "tags" not in sample.tables:
+        return None
+    drawn = sample.cells["label"].iloc[sample.drawn]
+    groups = [label for label in drawn.cat.categories if (drawn == label).any()]
+    place = {gene: i for i, gene in enumerate(sample.genes)}
+    each = max(1, min(5, MAX_HEAT_GENES // max(1, len(groups))))
+    genes = [gene for gene in top_genes(sample.tables["tags"], groups, each) if gene in place][:MAX_HEAT_GENES]
+    if not genes:
+        return None
+    means = label_means(sample.attention, drawn.cat.set_categories(groups).cat.codes.to_numpy(), len(groups))
+    means = means[:, [place[gene] for gene in genes]].T
+    shown = means / np.maximum(means.max(axis=1, keepdims=True), 1e-12) if relative else means
+    hover = [
+        [f"{text(g)} in {text(label)}<br>mean attention {means[r, c]:.3%}" for c, label in enumerate(groups)]
+        for r, g in enumerate(genes)
+    ]
+    bar = {
+        "title": {"text": "relative" if relative else "attention", "side": "top"},
+        "tickformat": ".0%" if relative else ".2~%",
+    }
+    data = [
+        {
+            "type": "heatmap",
+            "z": shown,
+            "hovertext": hover,
+            "hoverinfo": "text",
+            "meta": {"scale": "attention"},
+            "colorbar": bar,
+            "zmin": 0,
+            "xgap": 1,
+            "ygap": 1,
+        }
+    ]
+    rows = category_axis(genes)
+    rows["range"] = rows["range"][::-1]
+    layout = {"xaxis": category_axis(groups, side="top", tickangle=-45), "yaxis": rows}
+    return _figure(data, layout, 170 + 17 * len(genes), 160 + 22 * len(groups))
+
+
+def slot_heatmap(samples: Sequence[Sample]) -> Figure:
+    """Genes by memory slots of one label: what is written into each slot, or which slots a gene reads from."""
+    variants = {}
+    groups = samples[0].groups
+    sides = ["Written into the slot", "Read by the gene"]
+    for i, sample in enumerate(samples):
+        if sample.slot_write is None or sample.slot_read is None:
+            continue
+        present = set(sample.cells["label"].dropna())
+        for g, group in enumerate(sample.groups):
+            for j, values in enumerate((sample.slot_write, sample.slot_read) if group in present else ()):
+                key = f"{g},{j}"
+                variants[f"{i},{key}" if len(samples) > 1 else key] = _slot_heatmap(sample, g, values[:, g], j == 0)
+    selectors = [Selector("Sample", [s.name for s in samples])] if len(samples) > 1 else []
+    selectors += [Selector("Label", groups), Selector("Side", sides)]
+    caption = "The top five genes of every memory slot in the cells of one label. Genes compete to write into few slots; what a slot took in is "
+    caption += "then read by all genes. Written: the share of the slot's attention that goes to the gene. Read: of what the gene reads, the share "
+    caption += "that comes from the slot. A slot has no meaning of its own across training runs; look at which genes share one."
+    return Figure(
+        "slots", "Genes of the memory slots", caption, variants, selectors, "No cell of this sample has this label."
+    )
+
+
+def _slot_heatmap(sample: Sample, group: int, values: np.ndarray, written: bool) -> dict:
+    best = np.argsort(-sample.slot_write[:, group], axis=0, kind="stable")[:5].T.ravel()
+    rows = [row for row in dict.fromkeys(best.tolist()) if sample.slot_write[row, group].max() > 0]
+    genes, slots = [sample.genes[row] for row in rows], [f"slot {h + 1}" for h in range(values.shape[1])]
+    shown = values[rows]
+    words = "of the slot's writing attention" if written else "of the gene's reading attention"
+    hover = [
+        [f"{text(gene)}, {slot}<br>{shown[r, c]:.2%} {words}" for c, slot in enumerate(slots)]
+        for r, gene in enumerate(genes)
+    ]
+    bar = {"title": {"text": "share", "side": "top"}, "tickformat": ".2~%"}
+    data = [{
+        "type": "heatmap", "z": shown, "hovertext": hover, "hoverinfo": "text", "colorbar": bar, "zmin": 0, "xgap": 1, "ygap": 1,
+        "meta": {"scale": "attention" if written else "expression"},
+    }]  # fmt: skip
+    axis = category_axis(genes)
+    axis["range"] = axis["range"][::-1]
+    return _figure(data, {"xaxis": category_axis(slots, side="top"), "yaxis": axis}, 120 + 17 * max(6, len(genes)), 420)
+
+
+def slot_use(samples: Sequence[Sample]) -> Figure:
+    """How much the summary of a cell reads from each slot, by label."""
+
+    def make(sample: Sample) -> dict | None:
+        if sample.slot_use is None:
+            return None
+        codes = sample.cells["label"].cat.codes.to_numpy()
+        labels = [label for i, label in enumerate(sample.cells["label"].cat.categories) if (codes == i).any()]
+        means = np.stack(
+            [sample.slot_use[(sample.cells["label"] == label).to_numpy()].mean(axis=0) for label in labels]
+        )
+        slots = [f"slot {h + 1}" for h in range(means.shape[1])]
+        hover = [
+            [f"{text(label)}, {slot}<br>{means[r, c]:.1%} of what the cell reads" for c, slot in enumerate(slots)]
+            for r, label in enumerate(labels)
+        ]
+        rows = category_axis(labels)
+        rows["range"] = rows["range"][::-1]
+        bar = {"title": {"text": "share", "side": "top"}, "tickformat": ".0%"}
+        data = [
+            {
+                "type": "heatmap",
+                "z": means,
+                "hovertext": hover,
+                "hoverinfo": "text",
+                "meta": {"scale": "expression"},
+                "colorbar": bar,
+                "zmin": 0,
+                "xgap": 1,
+                "ygap": 1,
+            }
+        ]
+        return _figure(
+            data, {"xaxis": category_axis(slots, side="top"), "yaxis": rows}, 120 + 22 * max(5, len(labels)), 420
+        )
+
+    caption = "Where the label's decision comes from: the share of each memory slot in what a cell's summary reads, averaged over the cells of a "
+    caption += "label. Labels with the same profile are told apart by genes within the same slots."
+    variants, selectors = _variants(samples, make)
+    return Figure(
+        "slot_use", "Use of the slots by label", caption, variants, selectors, "This sample has no slot attention."
+    )
+
+
+def enrichment_dots(samples: Sequence[Sample]) -> Figure:
+    """Dot plot of gene sets over labels, or over the slots of one label."""
+    groups = samples[0].groups
+    variants = {}
+    for i, sample in enumerate(samples):
+        table = sample.tables.get("enrichment")
+        if table is None:
+            continue
+        by_label = _dots(table[table["level"] == "label"], "group", [g for g in groups if g in set(table["group"])])
+        parts = {0: by_label}
+        for g, group in enumerate(groups):
+            slots = table[(table["level"] == "slot") & (table["group"] == group)]
+            parts[g + 1] = _dots(slots, "slot", sorted(set(slots["slot"]), key=lambda s: (len(s), s)), "slot ")
+        variants |= {f"{i},{j}" if len(samples) > 1 else str(j): figure for j, figure in parts.items() if figure}
+    selectors = [Selector("Sample", [s.name for s in samples])] if len(samples) > 1 else []
+    selectors.append(Selector("Columns", ["Labels", *(f"Slots of {group}" for group in groups)]))
+    caption = "Gene sets that are over-represented among the top genes, with the model's panel as the background. Dot size: the share of the "
+    caption += f"set's genes in the panel that are among the top genes; colour: the adjusted p-value. At most {MAX_TERMS} sets, the three best of "
+    caption += f"every column, adjusted p of {SIGNIFICANT} or less."
+    empty = f"No gene set reaches an adjusted p-value of {SIGNIFICANT} here."
+    return Figure("enrichment", "Enriched gene sets", caption, variants, selectors, empty)
+
+
+def _dots(table: pd.DataFrame, key: str, columns: list[str], prefix: str = "") -> dict | None:
+    table = table[table["adjusted_p_value"] <= SIGNIFICANT]
+    if table.empty:
+        return None
+    best = table.sort_values("adjusted_p_value", kind="stable").groupby(key, sort=False).head(3)
+    chosen = list(dict.fromkeys(zip(best["library"], best["term"], strict=True)))[:MAX_TERMS]
+    place = {column: i for i, column in enumerate(columns)}
+    # Terms in the order of the column that has them best, so that dots lie along a diagonal.
+    first = {(row.library, row.term): place[getattr(row, key)] for row in reversed(list(best.itertuples()))}
+    chosen.sort(key=lambda term: first[term])
+    shown = table[[pair in set(chosen) for pair in zip(table["library"], table["term"], strict=True)]]
+    row_of = {term: i for i, term in enumerate(chosen)}
+    shares = [_share(overlap) for overlap in shown["overlap"]]
+    strength = -np.log10(np.maximum(shown["adjusted_p_value"], 1e-50))
+    hover = [
+        f"{text(r.term)}<br>{text(r.library)}, {prefix}{text(getattr(r, key))}<br>{text(r.overlap)} genes, adjusted p {r.adjusted_p_value:.2g}<br>{text(r.genes.replace(';', ', '), 90)}"
+        for r in shown.itertuples()
+    ]  # fmt: skip
+    largest = max(shares) or 1.0
+    data = [{
+        "type": "scatter", "mode": "markers", "x": [place[value] for value in shown[key]],
+        "y": [row_of[pair] for pair in zip(shown["library"], shown["term"], strict=True)], "hovertext": hover, "hoverinfo": "text",
+        "meta": {"scale": "expression"}, "showlegend": False,
+        "marker": {"size": [6 + 14 * (share / largest) ** 0.5 for share in shares], "color": strength.to_numpy(), "cmin": 0,
+                   "colorbar": {"title": {"text": "−log10 p", "side": "top"}}, "line": {"width": 0.5, "color": "@muted"}},
+    }]  # fmt: skip
+    rows = category_axis(unique_texts([term for _, term in chosen], 44))
+    rows["ticktext"] = [text(term, 44) for _, term in chosen]
+    rows["range"] = rows["range"][::-1]
+    layout = {
+        "xaxis": category_axis([f"{prefix}{column}" for column in columns], side="top", tickangle=-45),
+        "yaxis": rows,
+    }
+    return _figure(data, layout, 210 + 22 * max(4, len(chosen)), 330 + 22 * len(columns))
+
+
+def _share(overlap: str) -> float:
+    """k/K of `'k/K'`; 0 where it is written otherwise."""
+    hits, _, size = overlap.partition("/")
+    return int(hits) / max(1, int(size)) if hits.isdigit() and size.isdigit() else 0.0
+
+
+def confusion(samples: Sequence[Sample]) -> Figure:
+    """True types against predicted labels, in shares of the true type or in cells."""
+    variants = {}
+    for i, sample in enumerate(samples):
+        for j, share in enumerate((True, False)):
+            if "metrics" in sample.tables:
+                variants[f"{i},{j}" if len(samples) > 1 else str(j)] = _confusion(
+                    sample.tables["metrics"]["confusion"], share
+                )
+    selectors = [Selector("Sample", [s.name for s in samples])] if len(samples) > 1 else []
+    caption = "Rows are the true types, columns the predicted labels; a row adds up to all cells of the type. What lies beside the diagonal is "
+    caption += "confused. A row of a type that the reference does not know has no right column: see which labels such cells are given."
+    selectors.append(Selector("Colour", ["Share of the true type", "Cells"]))
+    return Figure(
+        "confusion", "Confusion matrix", caption, variants, selectors, "The truth is not known for this sample."
+    )
+
+
+def _confusion(table: dict, share: bool) -> dict:
+    true, predicted, counts = table["true"], table["predicted"], np.array(table["counts"], dtype=float)
+    totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shown = counts / totals if share else counts
+    hover = [
+        [f"true: {text(t)}<br>predicted: {text(p)}<br>{counts[r, c]:,.0f} cells ({counts[r, c] / totals[r, 0]:.1%})" for c, p in enumerate(predicted)]
+        for r, t in enumerate(true)
+    ]  # fmt: skip
+    bar = {"title": {"text": "share" if share else "cells", "side": "top"}, **({"tickformat": ".0%"} if share else {})}
+    data = [
+        {
+            "type": "heatmap",
+            "z": shown,
+            "hovertext": hover,
+            "hoverinfo": "text",
+            "meta": {"scale": "expression"},
+            "colorbar": bar,
+            "zmin": 0,
+            "xgap": 1,
+            "ygap": 1,
+        }
+    ]
+    if max(len(true), len(predicted)) <= 16:
+        data[0] |= {
+            "text": [[("" if n == 0 else f"{n:.0f}") for n in row] for row in counts],
+            "texttemplate": "%{text}",
+        }
+    rows = category_axis(true, title={"text": "true"})
+    rows["range"] = rows["range"][::-1]
+    layout = {"xaxis": category_axis(predicted, tickangle=-45, title={"text": "predicted"}), "yaxis": rows}
+    return _figure(data, layout, 230 + 26 * max(4, len(true)), 240 + 26 * len(predicted))
+
+
+def class_scores(samples: Sequence[Sample]) -> Figure:
+    """Precision, recall and F1 of every label."""
+
+    def make(sample: Sample) -> dict | None:
+        classes = sample.tables.get("metrics", {}).get("per_class")
+        if not classes:
+            return None
+        labels = [row["label"] for row in classes]
+        hover = [
+            f"{text(r['label'])} ({r['cells']:,} cells)<br>F1 {_number(r['f1'])}, precision {_number(r['precision'])}, recall {_number(r['recall'])}"
+            for r in classes
+        ]
+        marks = (
+            ("F1", "f1", "circle", 11, "@accent"),
+            ("precision", "precision", "triangle-left-open", 10, "@muted"),
+            ("recall", "recall", "triangle-right-open", 10, "@ink"),
+        )
+        data = [
+            {"type": "scatter", "mode": "markers", "name": name, "x": [row[key] for row in classes], "y": list(range(len(labels))), "hovertext": hover,
+             "hoverinfo": "text", "marker": {"symbol": symbol, "size": size, "color": colour}}
+            for name, key, symbol, size, colour in marks
+        ]  # fmt: skip
+        rows = category_axis(labels)
+        rows["range"] = rows["range"][::-1]
+        return _figure(
+            data, {"xaxis": {"range": [-0.03, 1.03]}, "yaxis": rows, "legend": _TOP}, 130 + 26 * max(3, len(labels))
+        )
+
+    caption = "Recall: of the cells of a type, the share that was given its label. Precision: of the cells with the label, the share that is of the "
+    caption += "type. F1 is their harmonic mean. Types that the reference does not know are left out."
+    variants, selectors = _variants(samples, make)
+    return Figure(
+        "per_class", "Every label's F1", caption, variants, selectors, "The truth is not known for this sample."
+    )
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
+
+
+def calibration(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
+    """Accuracy against confidence, by bins of confidence."""
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [0, 1],
+            "y": [0, 1],
+            "line": {"color": "@muted", "dash": "dot", "width": 1},
+            "showlegend": False,
+            "hoverinfo": "skip",
+        }
+    ]
+    known = [sample for sample in samples if sample.tables.get("metrics", {}).get("calibration")]
+    for sample, colour in zip(known, palette, strict=False):
+        bins = [b for b in sample.tables["metrics"]["calibration"] if b["cells"] and b["accuracy"] is not None]
+        hover = [
+            f"{text(sample.name)}<br>confidence {b['confidence']:.2f}, right {b['accuracy']:.0%} of {b['cells']:,} cells"
+            for b in bins
+        ]
+        size = np.sqrt([b["cells"] for b in bins]) if bins else np.array([])
+        data.append({
+            "type": "scatter", "mode": "lines+markers", "name": short(sample.name), "x": [b["confidence"] for b in bins],
+            "y": [b["accuracy"] for b in bins], "hovertext": hover, "hoverinfo": "text", "line": {"color": colour, "width": 1.5},
+            "marker": {"color": colour, "size": 5 + 9 * size / max(size.max(initial=1), 1)},
+        })  # fmt: skip
+    layout = {
+        "xaxis": {"title": {"text": "Confidence"}, "range": [0, 1.02]}, "legend": _TOP, "showlegend": len(known) > 1,
+        "yaxis": {"title": {"text": "Share of cells that are right"}, "range": [-0.02, 1.05], "tickformat": ".0%"},
+    }  # fmt: skip
+    caption = "On the dotted line, confidence means what it says. Points below it are over-confident, points above too modest. A point's size says "
+    caption += "how many cells it stands for; small points scatter by chance. Only types that the reference knows."
+    return Figure("calibration", "Calibration", caption, {"": _figure(data, layout, 380)} if known else {})
+
+
+def training(history: pd.DataFrame) -> Figure:
+    """Loss, accuracy and macro F1 over the epochs."""
+    x = history["epoch"].to_numpy()
+    lines = (
+        ("training loss", "train_loss", "@muted", "y", "dot"), ("validation loss", "validation_loss", "@accent", "y", "solid"),
+        ("validation accuracy", "validation_accuracy", "#0072b2", "y2", "solid"), ("validation macro F1", "validation_macro_f1", "#e69f00", "y2", "solid"),
+    )  # fmt: skip
+    data = [
+        {"type": "scatter", "mode": "lines+markers", "name": name, "x": x, "y": history[key].to_numpy(), "xaxis": "x2" if axis == "y2" else "x", "yaxis": axis,
+         "line": {"color": colour, "dash": dash, "width": 2}, "marker": {"color": colour, "size": 5}}
+        for name, key, colour, axis, dash in lines if key in history
+    ]  # fmt: skip
+    layout = {
+        "grid": {"rows": 1, "columns": 2, "pattern": "independent", "xgap": 0.16}, "hovermode": "x",
+        "xaxis": {"title": {"text": "Epoch"}}, "xaxis2": {"title": {"text": "Epoch"}},
+        "yaxis": {"title": {"text": "Loss"}, "rangemode": "tozero"}, "yaxis2": {"title": {"text": "Score"}, "range": [0, 1.02]},
+        "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 1.04, "yanchor": "bottom"},
+    }  # fmt: skip
+    caption = "Loss falls while the model learns; validation cells were held out of the reference. Training stops when their loss has not improved "
+    caption += "for several epochs, and the best epoch is kept."
+    return Figure("training", "Training history", caption, {"": _figure(data, layout, 360, 560)})

@@ -1,0 +1,84 @@
+"""Renders sections to one HTML file: style, script, plotly and data inside it, nothing loaded from anywhere.
+
+Text is escaped by jinja2; data travel as JSON that no markup can end. The page's policy lets the browser run the two
+scripts with the right checksums and nothing else, and load nothing.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+
+import jinja2
+
+from cellmemory import __version__
+from cellmemory.bundle import Bundle
+from cellmemory.report import points, sections
+from cellmemory.report.blocks import Section, plain
+from cellmemory.report.colours import palette
+from cellmemory.report.data import Sample
+
+_HERE = Path(__file__).parent
+
+
+def label_colours(samples: Sequence[Sample], model: Bundle) -> dict[str, str]:
+    """Every label's colour: the model's in its order, then true types that the reference lacks."""
+    truths = {str(level) for s in samples if s.truth is not None for level in s.truth.cat.categories}
+    names = [*model.labels, *sorted(truths - set(model.labels))]
+    return dict(zip(names, palette(len(names)), strict=True))
+
+
+def build(samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, provenance: dict | None = None) -> str:
+    """The whole page. inputs: what check_inputs.py wrote; provenance: names and values of the run, in groups or not."""
+    colours, shades = label_colours(samples, model), palette(100)
+    parts = sections.all_sections(samples, model, inputs, provenance, colours, shades)
+    title = samples[0].name if len(samples) == 1 else f"Run of {len(samples)} samples"
+    return render(title, parts, points.payload(samples, colours, shades))
+
+
+def render(title: str, parts: Sequence[Section], cells: dict) -> str:
+    """The page of the given sections; cells: what the explorers draw."""
+    blocks = [block for part in parts for block in part.blocks]
+    data = {
+        "figures": {b.id: asdict(b) for b in blocks if b.kind == "figure"},
+        "tables": {b.id: plain(asdict(b)) for b in blocks if b.kind == "table"},
+        "explorers": {b.id: asdict(b) for b in blocks if b.kind == "explorer"},
+        "cells": cells,
+    }
+    plotly = _plotly_js()
+    script = (_HERE / "page.js").read_text()
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string((_HERE / "page.html.j2").read_text())
+    return template.render(
+        title=title,
+        version=__version__,
+        sections=parts,
+        style=jinja2.utils.markupsafe.Markup((_HERE / "page.css").read_text()),
+        plotly=jinja2.utils.markupsafe.Markup(plotly),
+        script=jinja2.utils.markupsafe.Markup(script),
+        data=jinja2.utils.markupsafe.Markup(safe_json(data)),
+        hashes=[_csp_hash(plotly), _csp_hash(script)],
+    )
+
+
+def safe_json(value: object) -> str:
+    """JSON that may stand inside a script element whatever it says, and that every JavaScript reads."""
+    written = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        written = written.replace(character, f"\\u{ord(character):04x}")
+    return written
+
+
+def _plotly_js() -> str:
+    """plotly's own bundle, as its package ships it; found without importing the package, which takes a while."""
+    source = (Path(find_spec("plotly").origin).parent / "package_data" / "plotly.min.js").read_text()
+    return source.strip()
+
+
+def _csp_hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,606 @@
+"""The report's sections in order: which figures, tables and notes each has, and why one is not there."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cellmemory.bundle import Bundle
+from cellmemory.report import figures
+from cellmemory.report.blocks import Explorer, Facts, Notes, Section, Table, Tiles, plain
+from cellmemory.report.data import Sample
+
+MAX_ROWS, MAX_TAGS = 5000, 50
+
+
+def all_sections(
+    samples: Sequence[Sample],
+    model: Bundle,
+    inputs: dict | None,
+    provenance: dict | None,
+    colours: dict[str, str],
+    palette: Sequence[str],
+) -> list[Section]:
+    """Every section of the page, those that have nothing to show with one sentence that says why."""
+    return [
+        summary(samples, model, inputs),
+        checks(samples, inputs),
+        labels(samples, colours),
+        maps(samples),
+        spatial(samples),
+        confidence(samples, colours),
+        label_sets(samples),
+        tags(samples),
+        slots(samples),
+        enrichment(samples),
+        truth(samples, palette),
+        training(model),
+        about(samples, model, provenance),
+    ]
+
+
+def summary(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Section:
+    """The numbers to look at first, and a row for every sample."""
+    cells = pd.concat([s.cells for s in samples], ignore_index=True)
+    reference = (inputs or {}).get("reference") or {}
+    trained = int(model.label_table["n_cells"].sum())
+    tiles = [
+        ("Cells", f"{len(cells):,}", f"in {_count(len(samples), 'sample')}"),
+        ("Assigned", f"{1 - cells['unassigned'].mean():.1%}", "the others are unlike the reference"),
+        ("Median confidence", f"{cells['confidence'].median():.2f}", "calibrated probability"),
+        ("Labels found", f"{cells['label'].nunique()} of {len(model.labels)}", "that the reference knows"),
+    ]
+    coverages = [a["coverage"] for s in samples if (a := alignment_of(s)) and "coverage" in a]
+    if coverages:
+        low, high = min(coverages), max(coverages)
+        span = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} to {high:.0%}"
+        tiles.append(("Panel measured", span, f"of {len(model.panel):,} genes"))
+    scored = [s.tables["metrics"] for s in samples if s.tables.get("metrics", {}).get("accuracy") is not None]
+    if scored:
+        weight = [m["known_cells"] for m in scored]
+        right = np.average([m["accuracy"] for m in scored], weights=weight) if sum(weight) else np.nan
+        tiles.append(("Accuracy", f"{right:.1%}", "over types that the reference knows"))
+    rows = []
+    for sample in samples:
+        metrics = sample.tables.get("metrics", {})
+        rows.append([
+            sample.name, len(sample.cells), 1 - sample.cells["unassigned"].mean(), sample.cells["confidence"].median(),
+            sample.cells["label"].nunique(), (alignment_of(sample) or {}).get("coverage"), metrics.get("accuracy"), metrics.get("macro_f1"),
+            metrics.get("novelty_auroc"),
+        ])  # fmt: skip
+    columns = [
+        ("Sample", "text"),
+        ("Cells", "count"),
+        ("Assigned", "share"),
+        ("Median confidence", "number"),
+        ("Labels", "count"),
+    ]
+    columns += [("Panel measured", "share"), ("Accuracy", "share"), ("Macro F1", "number"), ("Novelty AUROC", "number")]
+    keep = [i for i in range(len(columns)) if i < 5 or any(row[i] is not None for row in rows)]
+    table = Table("samples", "Samples", [columns[i] for i in keep], [[row[i] for i in keep] for row in rows])
+    made = [
+        ("Label column", model.config.get("label_key", "")),
+        ("Labels", f"{len(model.labels)}"),
+        ("Cells", f"{trained:,}"),
+    ]
+    made += [("Genes in the panel", f"{len(model.panel):,}"), ("Model", _digest(model.config.get("digest", "")))]
+    if reference.get("path"):
+        made.insert(0, ("File", Path(reference["path"]).name))
+    lead = "Every cell was given the label of the reference that fits best, a calibrated confidence, and a test of whether the reference "
+    lead += "knows cells like it at all."
+    return Section("summary", "Summary", lead, [Tiles(tiles), table, Facts("Reference", made)])
+
+
+def alignment_of(sample: Sample) -> dict | None:
+    """What preprocessing said of the sample's genes: the file given, else the copy that the mapped file may hold."""
+    if "alignment" in sample.tables:
+        return sample.tables["alignment"]
+    stored = sample.info.get("alignment")
+    return json.loads(str(stored)) if stored else None
+
+
+def checks(samples: Sequence[Sample], inputs: dict | None) -> Section:
+    """How the queries' genes and values met the model's panel."""
+    lead = "The model reads a fixed panel of genes. A gene that a query did not measure is absent, not zero; the fewer genes are measured, the "
+    lead += "less certain the labels."
+    columns = [
+        ("Sample", "text"),
+        ("Panel measured", "share"),
+        ("Panel genes matched", "count"),
+        ("Genes in file", "count"),
+        ("Gene ids", "text"),
+    ]
+    columns += [
+        ("Values", "text"),
+        ("Taken from", "text"),
+        ("Renamed", "count"),
+        ("Summed", "count"),
+        ("Unknown to the panel", "count"),
+    ]
+    keys = [
+        "coverage",
+        "matched",
+        "genes_in_file",
+        "id_type",
+        "value_scale",
+        "values_from",
+        "renamed",
+        "summed",
+        "unknown",
+    ]
+    found = {sample.name: alignment for sample in samples if (alignment := alignment_of(sample))}
+    blocks: list = []
+    if found:
+        blocks.append(
+            Table(
+                "alignment",
+                "Genes and values",
+                columns,
+                [[name, *(a.get(key) for key in keys)] for name, a in found.items()],
+            )
+        )
+        missing = [[name, gene] for name, a in found.items() for gene in a.get("missing_genes", ())]
+        summed = [[name, gene] for name, a in found.items() for gene in a.get("summed_genes", ())]
+        for name, alignment in found.items():
+            if alignment.get("messages"):
+                blocks.append(Notes([str(m) for m in alignment["messages"]], name))
+        if missing:
+            blocks.append(
+                _bounded(
+                    "missing", "Panel genes that were not measured", [("Sample", "text"), ("Gene", "text")], missing
+                )
+            )
+        if summed:
+            blocks.append(
+                _bounded("summed", "Genes summed over several rows", [("Sample", "text"), ("Gene", "text")], summed)
+            )
+    else:
+        blocks.append(Notes(["No alignment file was given, so that panel coverage is not shown."]))
+    reference = (inputs or {}).get("reference")
+    if reference:
+        facts = [(title, _shown(reference[key])) for key, title in _REFERENCE_FACTS if key in reference]
+        blocks.append(Facts("Reference file", facts))
+    if (inputs or {}).get("gmt"):
+        blocks.append(
+            Facts("Gene sets", [(str(g.get("name", "")), _count(g.get("sets", 0), "set")) for g in inputs["gmt"]])
+        )
+    return Section("inputs", "Input checks", lead, blocks)
+
+
+_REFERENCE_FACTS = (
+    ("path", "File"), ("cells", "Cells"), ("genes", "Genes"), ("label_key", "Label column"), ("id_type", "Gene ids"), ("value_scale", "Values"),
+)  # fmt: skip
+
+
+def labels(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
+    """How many cells got which label."""
+    rows = []
+    for sample in samples:
+        for label, cells in sample.cells.groupby("label", observed=True):
+            share = len(cells) / len(sample.cells)
+            rows.append(
+                [sample.name, label, len(cells), share, cells["confidence"].median(), cells["unassigned"].mean()]
+            )
+    columns = [
+        ("Sample", "text"),
+        ("Label", "label"),
+        ("Cells", "count"),
+        ("Share", "share"),
+        ("Median confidence", "number"),
+        ("Unassigned", "share"),
+    ]
+    lead = "What the query is made of, by its predicted labels."
+    return Section(
+        "labels",
+        "Labels",
+        lead,
+        [figures.composition(samples, colours), Table("label_table", "Cells per label", columns, rows)],
+    )
+
+
+def maps(samples: Sequence[Sample]) -> Section:
+    """UMAP of reference and query."""
+    lead = "A map on which cells that the model sees alike lie close together (UMAP of its cell embedding, reference and query at once). "
+    lead += "Distances between far groups mean little; use the map to see what mixes and what stands apart."
+    if all(sample.umap is None for sample in samples):
+        return Section("map", "Map", lead, [Notes(["The mapped files hold no X_umap, so that there is no map."])])
+    caption = "Choose a colour; click a legend entry to hide it, twice to see it alone; drag to zoom, double-click to reset. The reference "
+    caption += "may be shown in grey or in its own labels. Below, the expression of a gene beside the attention that the model paid to it."
+    return Section("map", "Map", lead, [Explorer("umap", "Cells", caption, "umap"), *_drawn_note(samples)])
+
+
+def spatial(samples: Sequence[Sample]) -> Section:
+    """Cells where they lie in the tissue."""
+    lead = "The cells at their place in the tissue. The vertical axis points down, as in images."
+    if all(sample.spatial is None for sample in samples):
+        return Section(
+            "spatial",
+            "Tissue",
+            lead,
+            [
+                Notes(
+                    ["No sample has spatial coordinates (obsm['spatial']), so that there is no picture of the tissue."]
+                )
+            ],
+        )
+    return Section(
+        "spatial",
+        "Tissue",
+        lead,
+        [Explorer("tissue", "Cells in space", "Colours and genes are chosen as on the map.", "spatial")],
+    )
+
+
+def _drawn_note(samples: Sequence[Sample]) -> list[Notes]:
+    drawn, cells = sum(len(s.drawn) for s in samples), sum(len(s.cells) for s in samples)
+    if drawn == cells:
+        return []
+    sentence = f"{drawn:,} of {cells:,} cells are drawn, taken at random with rare labels kept; all numbers and tables are of all cells "
+    return [Notes([sentence + "unless a caption says otherwise."])]
+
+
+def confidence(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
+    """Confidence and novelty, together and by label."""
+    lead = "Two different questions. Confidence: among the labels that the reference has, how sure is this one? Novelty: is there anything like this "
+    lead += "cell in the reference? A cell can be given a label with confidence and still be unlike all that the model has seen."
+    blocks = [
+        figures.confidence_histogram(samples),
+        figures.novelty_histogram(samples),
+        figures.confidence_by_label(samples, colours),
+    ]
+    return Section("confidence", "Confidence and novelty", lead, blocks)
+
+
+def label_sets(samples: Sequence[Sample]) -> Section:
+    """Conformal label sets."""
+    rows = []
+    for sample in samples:
+        counts = sample.cells["label_set"].value_counts()
+        counts = counts[counts > 0]
+        rows += [
+            [sample.name, str(s).replace("|", "  |  ") or "(none)", _set_size(str(s)), n, n / len(sample.cells)]
+            for s, n in counts.items()
+        ]
+    columns = [("Sample", "text"), ("Set", "text"), ("Labels", "count"), ("Cells", "count"), ("Share", "share")]
+    lead = "Where one label is too bold a claim, the set of labels that remain possible."
+    return Section(
+        "sets", "Label sets", lead, [figures.set_sizes(samples), _bounded("set_table", "Sets of labels", columns, rows)]
+    )
+
+
+def _set_size(labels: str) -> int:
+    return labels.count("|") + 1 if labels else 0
+
+
+def tags(samples: Sequence[Sample]) -> Section:
+    """Type-associated genes."""
+    lead = "Type-associated genes (TAGs) are the genes that a cell's summary attends to, averaged over the cells of a label. Attention says what the "
+    lead += "model read to decide, not how much a gene is expressed nor what causes what: a marker that every cell has is expressed but of no use "
+    lead += "to tell types apart."
+    tables = [(s, s.tables["tags"]) for s in samples if "tags" in s.tables]
+    if not tables:
+        return Section(
+            "tags",
+            "Genes",
+            lead,
+            [
+                Notes(
+                    [
+                        "No TAG table was given (the mapping may have run with --no_attention), so that there are no genes."
+                    ]
+                )
+            ],
+        )
+    columns = [
+        ("Sample", "text"),
+        ("Label", "label"),
+        ("Rank", "count"),
+        ("Gene", "text"),
+        ("Attention", "share"),
+        ("Specificity", "number"),
+    ]
+    columns += [("Mean expression", "number"), ("Expressing", "share")]
+    keys = ["group", "rank", "gene", "score", "specificity", "mean_expression", "fraction_expressing"]
+    rows = [
+        [s.name, *row]
+        for s, table in tables
+        for row in table.loc[table["rank"] <= MAX_TAGS, keys].itertuples(index=False)
+    ]
+    table = _bounded("tag_table", "Genes by label", columns, rows, 1, _TAG_CAPTION)
+    blocks = [figures.tag_heatmap(samples)] if any(s.attention is not None for s in samples) else []
+    return Section("tags", "Genes", lead, [*blocks, table])
+
+
+_TAG_CAPTION = (
+    "Attention: the mean share of the label's cells' attention that the gene takes. Specificity: log2 of that share over the mean of all other cells; "
+    "1 is twice as much. Expressing: the share of the label's cells in which the gene was found."
+)
+
+
+def slots(samples: Sequence[Sample]) -> Section:
+    """Memory slots: use, genes, and the terms enriched in them."""
+    lead = "Between genes and label the model keeps a memory of a few slots, a bottleneck for which genes compete. The genes that share a slot are "
+    lead += "often a programme: a lineage, a function, a state."
+    if all(s.slot_write is None for s in samples):
+        return Section(
+            "slots",
+            "Memory slots",
+            lead,
+            [Notes(["The mapped files hold no slot attention (--no_attention), so that there are no slots."])],
+        )
+    blocks: list = [figures.slot_use(samples), figures.slot_heatmap(samples)]
+    rows = [row for sample in samples for row in _slot_rows(sample)]
+    if rows:
+        columns = [
+            ("Sample", "text"),
+            ("Label", "label"),
+            ("Slot", "count"),
+            ("Use", "share"),
+            ("Top genes", "text"),
+            ("Best term", "text"),
+            ("Adjusted p", "p"),
+        ]
+        caption = "Use: the share of the slot in what the label's cells read. Top genes: the five that take most of the slot's attention."
+        blocks.append(_bounded("slot_table", "Slots at a glance", columns, rows, 1, caption))
+    return Section("slots", "Memory slots", lead, blocks)
+
+
+def _slot_rows(sample: Sample) -> list[list]:
+    table, terms = sample.tables.get("slot_tags"), sample.tables.get("enrichment")
+    if table is None or table.empty:
+        return []
+    best = {}
+    if terms is not None:
+        of_slots = terms[(terms["level"] == "slot") & (terms["adjusted_p_value"] <= figures.SIGNIFICANT)]
+        for row in of_slots.sort_values("adjusted_p_value", kind="stable", ascending=False).itertuples():
+            best[row.group, row.slot] = (row.term, row.adjusted_p_value)
+    use = {}
+    if sample.slot_use is not None:
+        for label in sample.cells["label"].dropna().unique():
+            use[str(label)] = sample.slot_use[(sample.cells["label"] == label).to_numpy()].mean(axis=0)
+    rows = []
+    for (group, slot), part in table[table["rank"] <= 5].groupby(["group", "slot"], sort=False):
+        term, p = best.get((group, slot), ("", None))
+        number = int(slot)
+        rows.append(
+            [
+                sample.name,
+                group,
+                number,
+                use[group][number - 1] if group in use else None,
+                ", ".join(part["gene"]),
+                term,
+                p,
+            ]
+        )
+    return rows
+
+
+def enrichment(samples: Sequence[Sample]) -> Section:
+    """Gene sets."""
+    lead = "Which known gene sets the top genes of a label or a slot belong to more often than chance would have it, given the genes of the panel. "
+    lead += "The panel is small and chosen for variable genes: a set that is not here may be missing from the panel."
+    tables = [(s, s.tables["enrichment"]) for s in samples if "enrichment" in s.tables]
+    if not tables:
+        return Section(
+            "enrichment",
+            "Gene sets",
+            lead,
+            [Notes(["No enrichment table was given (gene sets are tested where --gmt names a file)."])],
+        )
+    columns = [
+        ("Sample", "text"),
+        ("Level", "text"),
+        ("Label", "label"),
+        ("Slot", "text"),
+        ("Library", "text"),
+        ("Term", "text"),
+        ("Overlap", "text"),
+    ]
+    columns += [("p", "p"), ("Adjusted p", "p"), ("Odds ratio", "number"), ("Genes", "text")]
+    keys = [
+        "level",
+        "group",
+        "slot",
+        "library",
+        "term",
+        "overlap",
+        "p_value",
+        "adjusted_p_value",
+        "odds_ratio",
+        "genes",
+    ]
+    rows = []
+    for sample, table in tables:
+        shown = table.sort_values("p_value", kind="stable")[keys].assign(genes=table["genes"].str.replace(";", ", "))
+        rows += [[sample.name, *row] for row in shown.itertuples(index=False)]
+    caption = "Adjusted p: Benjamini-Hochberg within each label (or slot) and library. Overlap: genes found, of the set's genes in the panel."
+    return Section(
+        "enrichment",
+        "Gene sets",
+        lead,
+        [figures.enrichment_dots(samples), _bounded("term_table", "All tests", columns, rows, 8, caption)],
+    )
+
+
+def truth(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
+    """Comparison with known labels."""
+    lead = "How the predictions compare with labels that came with the query and were not shown to the model. Types that the reference lacks cannot "
+    lead += "be named rightly; for them it counts that they are flagged as novel."
+    scored = [(s.name, s.tables["metrics"]) for s in samples if "metrics" in s.tables]
+    if not scored:
+        return Section(
+            "truth",
+            "Known truth",
+            lead,
+            [
+                Notes(
+                    [
+                        "No true labels are known for this query (truth_key in the samplesheet), so that nothing is compared."
+                    ]
+                )
+            ],
+        )
+    columns = [("Sample", "text"), *((title, kind) for _, title, kind in _SCORES)]
+    keep = [0] + [i + 1 for i, (key, _, _) in enumerate(_SCORES) if any(m.get(key) is not None for _, m in scored)]
+    rows = [[name, *(m.get(key) for key, _, _ in _SCORES)] for name, m in scored]
+    caption = "Accuracy, F1 and calibration error are over cells whose true type the reference knows. Novelty AUROC: how well the distance to the "
+    caption += "reference separates cells of unknown types from the others; 0.5 is chance, 1 is perfect."
+    blocks: list = [
+        Table("scores", "Scores", [columns[i] for i in keep], [[row[i] for i in keep] for row in rows], caption)
+    ]
+    blocks += [figures.confusion(samples), figures.class_scores(samples)]
+    curve = figures.calibration(samples, palette)
+    blocks += [curve] if curve.variants else []
+    unknown = [
+        [name, u["label"], u["cells"], u["mean_novelty_p"], u["flagged_fraction"]]
+        for name, m in scored
+        for u in m.get("unknown_types", ())
+    ]
+    if unknown:
+        columns = [
+            ("Sample", "text"),
+            ("True type", "label"),
+            ("Cells", "count"),
+            ("Mean novelty p", "number"),
+            ("Unassigned", "share"),
+        ]
+        blocks.append(Table("unknown", "Types that the reference does not know", columns, unknown))
+    classes = [
+        [name, c["label"], c["cells"], c["precision"], c["recall"], c["f1"]]
+        for name, m in scored
+        for c in m.get("per_class", ())
+    ]
+    columns = [
+        ("Sample", "text"),
+        ("Label", "label"),
+        ("Cells", "count"),
+        ("Precision", "number"),
+        ("Recall", "number"),
+        ("F1", "number"),
+    ]
+    blocks.append(Table("classes", "Scores by label", columns, classes))
+    return Section("truth", "Known truth", lead, blocks)
+
+
+_SCORES = (
+    ("cells", "Cells", "count"), ("unknown_cells", "Of unknown types", "count"), ("accuracy", "Accuracy", "share"), ("accuracy_all", "Accuracy, all cells", "share"),
+    ("macro_f1", "Macro F1", "number"), ("weighted_f1", "Weighted F1", "number"), ("balanced_accuracy", "Balanced accuracy", "share"),
+    ("rare_f1", "Rare types' F1", "number"), ("ece", "Calibration error", "number"), ("novelty_auroc", "Novelty AUROC", "number"),
+    ("unknown_flagged", "Unknown flagged", "share"), ("known_flagged", "Known flagged", "share"), ("assigned_accuracy", "Accuracy, assigned", "share"),
+    ("label_set_coverage", "Sets that hold the truth", "share"), ("label_set_mean_size", "Mean set size", "number"),
+)  # fmt: skip
+
+
+def training(model: Bundle) -> Section:
+    """How the model was trained."""
+    lead = "How the model learned the reference, and how its confidence was calibrated on cells held out of training."
+    table = model.label_table
+    titles = {
+        "label": ("Label", "label"),
+        "n_cells": ("Cells", "count"),
+        "n_train": ("Training", "count"),
+        "n_validation": ("Validation", "count"),
+        "rare": ("Rare", "text"),
+    }
+    keys = [key for key in titles if key in table]
+    rows = [
+        [_yes(value) if key == "rare" else value for key, value in zip(keys, row, strict=True)]
+        for row in table[keys].itertuples(index=False)
+    ]
+    facts = [
+        (title, _shown(model.calibration[key]))
+        for key, title in _CALIBRATION_FACTS
+        if model.calibration.get(key) is not None
+    ]
+    blocks = (
+        [figures.training(model.history)]
+        if len(model.history)
+        else [Notes(["The model folder holds no training history."])]
+    )
+    return Section(
+        "training", "Training", lead,
+        [*blocks, Facts("Calibration", facts), Table("reference_labels", "Labels of the reference", [titles[k] for k in keys], rows)],
+    )  # fmt: skip
+
+
+_CALIBRATION_FACTS = (
+    ("temperature", "Temperature"), ("ece_before", "Calibration error before"), ("ece_after", "Calibration error after"), ("validation_cells", "Validation cells"),
+)  # fmt: skip
+
+
+def about(samples: Sequence[Sample], model: Bundle, provenance: dict | None) -> Section:
+    """Versions, parameters and checksums: what is needed to make the same page again."""
+    lead = "What made these results. The same inputs, versions and seed give the same results again."
+    mapping = []
+    for key, title in (("version", "nf-cellmemory"), ("mode", "Tokens"), ("binning", "Binning"), ("precision", "Precision"), ("seed", "Seed"),
+                       ("novelty_alpha", "Novelty alpha"), ("alpha", "Label set alpha")):  # fmt: skip
+        values = dict.fromkeys(_shown(s.info[key]) for s in samples if key in s.info)
+        if values:
+            mapping.append((title, ", ".join(values)))
+    blocks = [Facts("Mapping", mapping)]
+    for key, title in (("model", "Model"), ("training", "Training")):
+        if model.config.get(key):
+            blocks.append(Facts(title, _flat(model.config[key])))
+    if provenance:
+        blocks += [
+            Facts("Run" if not isinstance(v, dict) else str(k), _flat(v if isinstance(v, dict) else {k: v}))
+            for k, v in provenance.items()
+        ]
+    blocks.append(
+        Facts(
+            "Checksums (SHA-256)", [*model.config.get("files", {}).items(), ("model", model.config.get("digest", ""))]
+        )
+    )
+    return Section("about", "Provenance", lead, blocks)
+
+
+def _flat(value: dict, prefix: str = "") -> list[tuple[str, str]]:
+    items = []
+    for key, item in value.items():
+        items += _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else [(f"{prefix}{key}", _shown(item))]
+    return items
+
+
+def _shown(value: object) -> str:
+    value = plain(value)
+    if isinstance(value, bool):
+        return _yes(value)
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, list):
+        return ", ".join(_shown(item) for item in value)
+    return f"{value:.4g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _yes(value: object) -> str:
+    return "yes" if str(value).lower() in ("true", "1", "yes") else "no"
+
+
+def _digest(digest: str) -> str:
+    return digest[:12] or "unknown"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def _bounded(
+    id: str,
+    title: str,
+    columns: list[tuple[str, str]],
+    rows: list[list],
+    sort_column: int | None = None,
+    caption: str = "",
+) -> Table:
+    """A table of at most MAX_ROWS rows, which says what it leaves out. With `sort_column` p-values, the smallest stay."""
+    note = (
+        f"The first {MAX_ROWS:,} of {len(rows):,} rows; the pipeline's own tables hold all of them."
+        if len(rows) > MAX_ROWS
+        else ""
+    )
+    if note and sort_column is not None and columns[sort_column][1] == "p":
+        rows = sorted(rows, key=lambda row: row[sort_column])
+    return Table(id, title, columns, rows[:MAX_ROWS], caption, note)

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Writes the report: one self-contained HTML page of a sample, or of a run, and custom content for MultiQC."""
+
+from pathlib import Path
+
+import _cli
+import click
+
+
+@_cli.command
+@click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model.")
+@click.option(
+    "--mapped", type=_cli.FILE, required=True, multiple=True, help="Mapped query; several make the page of a run."
+)
+@click.option("--inputs", type=_cli.FILE, help="What check_inputs.py found.")
+@click.option("--alignment", type=_cli.FILE, multiple=True, help="<sample>.alignment.json of preprocess_query.py.")
+@click.option("--tags", type=_cli.FILE, multiple=True, help="<sample>.tags.tsv of extract_tags.py.")
+@click.option("--slot_tags", type=_cli.FILE, multiple=True, help="<sample>.slot_tags.tsv of extract_tags.py.")
+@click.option("--enrichment", type=_cli.FILE, multiple=True, help="<sample>.enrichment.tsv of enrich.py.")
+@click.option("--metrics", type=_cli.FILE, multiple=True, help="<sample>.metrics.json of evaluate.py.")
+@click.option(
+    "--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run, shown as it is."
+)
+@click.option("--output", type=_cli.OUTPUT, required=True, help="The HTML page.")
+@click.option("--mqc_dir", type=_cli.OUTPUT, required=True, help="Folder for MultiQC's *_mqc.json.")
+def main(
+    model: Path,
+    mapped: tuple[Path, ...],
+    inputs: Path | None,
+    provenance: Path | None,
+    output: Path,
+    mqc_dir: Path,
+    **tables: tuple[Path, ...],
+) -> None:
+    """Writes the report of a sample (one --mapped) or of a run (several) as one HTML file that needs no network.
+
+    Tables belong to the sample whose name their file name starts with. What is not given is left out, and the page says so.
+    """
+    from cellmemory import bundle
+    from cellmemory.files import replacing
+    from cellmemory.report import multiqc, page
+    from cellmemory.report.data import read_json, read_samples
+
+    trained = bundle.load(model)
+    samples = read_samples(mapped, trained, tables)
+    for sample in samples:
+        _cli.say(
+            f"{sample.name}: {len(sample.cells)} cells, {len(sample.drawn)} drawn; tables: {', '.join(sample.tables) or 'none'}."
+        )
+    text = page.build(
+        samples, trained, inputs and read_json(inputs, "inputs"), provenance and read_json(provenance, "provenance")
+    )
+    with replacing(output) as partial:
+        partial.write_text(text, encoding="utf-8")
+    written = multiqc.write(samples, page.label_colours(samples, trained), mqc_dir)
+    _cli.say(
+        f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB) and {len(written)} files for MultiQC in {mqc_dir}."
+    )
+
+
+if __name__ == "__main__":
+    main()

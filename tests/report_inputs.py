@@ -1,0 +1,369 @@
+"""Inputs of the report made by code: a model folder and mapped queries in the pipeline's format, on real PBMC cells.
+
+Nothing here was mapped by the model: labels come from class centroids, coordinates from the UMAP that ships inside
+scanpy, attention and slots from how specific genes are to a label. It is enough for every part of the page to have
+something true to its format, and labels may be made as nasty as a test wants.
+"""
+
+import json
+import warnings
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from cellmemory import bundle
+
+DATA = Path(__file__).parent / "data"
+TRUTH_KEY, N_SLOTS, TOP = "author_label", 8, 100
+UNSEEN = "CD19+ B"
+SETS = {
+    "T cells": ["CD3D", "CD3E", "CD3G", "IL32", "IL7R", "LCK", "LTB", "TRAC", "CD2", "CD27"],
+    "Cytotoxic cells": ["NKG7", "GZMA", "GZMB", "GZMK", "PRF1", "GNLY", "CST7", "CCL5", "CTSW", "KLRD1"],
+    "Monocytes": ["LYZ", "S100A8", "S100A9", "CD14", "FCN1", "VCAN", "CST3", "TYROBP", "AIF1", "LST1"],
+    "Antigen presentation": ["HLA-DRA", "HLA-DRB1", "HLA-DPA1", "HLA-DPB1", "CD74", "HLA-DQA1", "HLA-DMA", "FCER1A"],
+    "B cells": ["CD79A", "CD79B", "MS4A1", "CD37", "TCL1A", "BLK", "CD19"],
+}
+
+
+@dataclass
+class Inputs:
+    """Files of a run, as the options of report.py take them."""
+
+    model: Path
+    mapped: list[Path] = field(default_factory=list)
+    options: dict[str, list[Path]] = field(default_factory=dict)
+
+    def arguments(self) -> list[str]:
+        """The command line of report.py without its outputs."""
+        rows = ["--model", self.model, *[part for path in self.mapped for part in ("--mapped", path)]]
+        rows += [part for name, paths in self.options.items() for path in paths for part in (f"--{name}", path)]
+        return [str(part) for part in rows]
+
+
+def make_inputs(
+    folder: Path,
+    samples: tuple[str, ...] = ("reduced_panel", "unseen_type"),
+    rename: dict[str, str] | None = None,
+    attention: bool = True,
+    truth: bool = True,
+    spatial: bool = False,
+    extras: bool = True,
+) -> Inputs:
+    """Writes a model folder and everything of every sample to `folder`.
+
+    rename changes labels (and the names of cells' types) before anything is made. Without attention, truth or extras
+    (alignment, tags, slot tags, enrichment, metrics, inputs.json) their files do not exist.
+    """
+    rng = np.random.default_rng(0)
+    rename = rename or {}
+    reference = ad.read_h5ad(DATA / "reference.h5ad")
+    types = reference.obs["cell_type"].astype(str).replace(rename).to_numpy()
+    labels = sorted(set(types))
+    inputs = Inputs(folder / "model")
+    _write_model(inputs.model, reference, types, labels, rng)
+    if extras:
+        inputs.options["inputs"] = [_write_inputs(folder, reference, types, samples)]
+    for sample in samples:
+        query = ad.read_h5ad(DATA / f"{sample}.h5ad")
+        query.obs[TRUTH_KEY] = query.obs[TRUTH_KEY].astype(str).replace(rename).astype("category")
+        mapped = _map(sample, query, reference, types, labels, rng, attention=attention, truth=truth, spatial=spatial)
+        inputs.mapped.append(folder / f"{sample}.mapped.h5ad")
+        mapped.write_h5ad(inputs.mapped[-1])
+        if extras:
+            _write_extras(folder, sample, mapped, labels, inputs, attention, truth)
+    return inputs
+
+
+def _scanpy_obs(names: pd.Index) -> tuple[pd.DataFrame, np.ndarray]:
+    """obs and UMAP of the PBMCs inside scanpy's package, for the cells in `names`."""
+    path = Path(find_spec("scanpy").origin).parent / "datasets" / "10x_pbmc68k_reduced.h5ad"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scanpy's file is of an old format
+        cells = ad.read_h5ad(path)
+    rows = cells.obs_names.get_indexer(names)
+    return cells.obs.iloc[rows][["n_genes", "percent_mito"]], cells.obsm["X_umap"][rows].astype(np.float32)
+
+
+def _write_model(
+    folder: Path, reference: ad.AnnData, types: np.ndarray, labels: list[str], rng: np.random.Generator
+) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    counts = pd.Series(types).value_counts().reindex(labels)
+    table = pd.DataFrame({"label": labels, "n_cells": counts.to_numpy()})
+    table["n_validation"] = (table["n_cells"] * 0.15).round().astype(int)
+    table["n_train"] = table["n_cells"] - table["n_validation"]
+    table["rare"] = np.where(table["n_cells"] < 20, "true", "false")
+    mean = np.asarray(reference.X.mean(axis=0)).ravel()
+    panel = pd.DataFrame({"gene": reference.var_names, "rank": np.arange(reference.n_vars) + 1, "mean": mean})
+    panel = panel.assign(dispersion=mean, source_id=panel["gene"])
+    epochs = np.arange(1, 19)
+    history = pd.DataFrame({"epoch": epochs, "step": epochs * 6, "learning_rate": 3e-4 * (1 + np.cos(epochs / 7)) / 2})
+    history["train_loss"] = 2.1 * np.exp(-epochs / 4) + 0.12 + rng.normal(0, 0.02, len(epochs))
+    history["validation_loss"] = 2.0 * np.exp(-epochs / 4) + 0.45 + rng.normal(0, 0.03, len(epochs))
+    history["validation_accuracy"] = 0.86 - 0.6 * np.exp(-epochs / 4)
+    history["validation_macro_f1"] = 0.8 - 0.65 * np.exp(-epochs / 5)
+    history["seconds"] = 1.3
+    calibration = {"temperature": 1.32, "ece_before": 0.081, "ece_after": 0.034, "validation_cells": 60}
+    calibration |= {
+        "conformal_scores": sorted(rng.random(60).tolist()),
+        "novelty_null": sorted(rng.random(60).tolist()),
+    }
+    config = {"label_key": "cell_type", "batch_key": "", "seed": 0, "mode": "fast", "binning": "quantile"}
+    config["model"] = {"width": 256, "n_slots": N_SLOTS, "n_heads": 4, "n_layers": 4}
+    config["training"] = {
+        "max_epochs": 50,
+        "batch_size": 64,
+        "learning_rate": 3e-4,
+        "precision": "fp32",
+        "epochs_run": 18,
+    }
+    bundle.save(folder, {"reference.label": np.zeros(1)}, config, panel, table, calibration, history, "# Model card\n")
+
+
+def _align(query: ad.AnnData, genes: pd.Index) -> tuple[sp.csr_matrix, np.ndarray]:
+    """The query's values on the panel's genes (rows of one gene summed) and which genes it measured."""
+    column = genes.get_indexer(query.var_names)
+    known = np.flatnonzero(column >= 0)
+    linear = query.X[:, known].tocsr().astype(np.float32)
+    linear.data = np.expm1(linear.data)
+    place = sp.csr_matrix(
+        (np.ones(len(known), np.float32), (np.arange(len(known)), column[known])), (len(known), len(genes))
+    )
+    values = (linear @ place).tocsr()
+    values.data = np.log1p(values.data)
+    values.sort_indices()
+    return values, np.isin(np.arange(len(genes)), column)
+
+
+def _map(
+    sample: str,
+    query: ad.AnnData,
+    reference: ad.AnnData,
+    types: np.ndarray,
+    labels: list[str],
+    rng: np.random.Generator,
+    attention: bool,
+    truth: bool,
+    spatial: bool,
+) -> ad.AnnData:
+    genes = reference.var_names
+    values, measured = _align(query, genes)
+    centroids = np.vstack([np.asarray(reference.X[types == label].mean(axis=0)) for label in labels])
+    centred = centroids - centroids.mean(axis=0)
+    logits = 0.05 * (values @ centred.T) + rng.normal(0, 0.3, (len(query), len(labels)))
+    logits -= logits.max(axis=1, keepdims=True)
+    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    best = probability.argmax(axis=1)
+    unseen = (query.obs[TRUTH_KEY] == UNSEEN).to_numpy()
+    novelty = rng.gamma(3, 0.4, len(query)) + np.where(unseen, 1.6, 0)
+    novelty_p = np.clip(np.exp(-0.9 * novelty) * 1.9 * rng.uniform(0.6, 1, len(query)), 1 / 61, 1)
+
+    extra, umap = _scanpy_obs(query.obs_names)
+    obs = query.obs.copy()
+    obs["n_genes"], obs["percent_mito"] = extra["n_genes"].to_numpy(), extra["percent_mito"].to_numpy()
+    obs["donor"] = pd.Categorical(rng.choice(["donor 1", "donor 2", "donor 3"], len(obs)))
+    obs["condition"] = pd.Categorical(rng.choice(["control", "stimulated"], len(obs)))
+    obs["cellmemory_label"] = pd.Categorical([labels[i] for i in best], categories=labels)
+    obs["cellmemory_confidence"] = probability.max(axis=1).astype(np.float32)
+    obs["cellmemory_status"] = pd.Categorical(
+        np.where(novelty_p < 0.05, "unassigned", "assigned"), ["assigned", "unassigned"]
+    )
+    obs["cellmemory_novelty"] = novelty.astype(np.float32)
+    obs["cellmemory_novelty_p"] = novelty_p.astype(np.float32)
+    order = np.argsort(-probability, axis=1)
+    size = 1 + (np.take_along_axis(probability, order, 1).cumsum(axis=1) < 0.9).sum(axis=1)
+    obs["cellmemory_label_set"] = ["|".join(labels[j] for j in order[i, : size[i]]) for i in range(len(obs))]
+
+    cells = ad.AnnData(values, obs=obs, var=pd.DataFrame({"measured": measured}, index=genes))
+    cells.obsm["X_cellmemory"] = rng.normal(size=(len(obs), 16)).astype(np.float32)
+    usage = rng.dirichlet(np.ones(N_SLOTS) * 0.8, len(labels))
+    slots = usage[best] * rng.uniform(0.7, 1.3, (len(obs), N_SLOTS))
+    cells.obsm["X_cellmemory_slots"] = (slots / slots.sum(axis=1, keepdims=True)).astype(np.float32)
+    cells.obsm["X_umap"] = umap + rng.normal(0, 0.05, umap.shape).astype(np.float32)
+    if spatial:
+        cells.obsm["spatial"] = rng.uniform(0, 2000, (len(obs), 2))
+    if attention:
+        specificity = np.exp(np.clip(centred, -2, 3))
+        weights = values.multiply(specificity[best]).tocsr()
+        total = np.asarray(weights.sum(axis=1)).ravel()
+        cells.layers["attention"] = (sp.diags(0.7 / np.maximum(total, 1e-6)) @ weights).tocsr().astype(np.float32)
+        write = rng.gamma(0.15, 1.0, (len(genes), len(labels) * N_SLOTS)) * np.repeat(specificity.T, N_SLOTS, axis=1)
+        write *= measured[:, None]
+        cells.varm["cellmemory_slot_write"] = (write / write.sum(axis=0)).astype(np.float32)
+        read = rng.dirichlet(np.ones(N_SLOTS), (len(genes), len(labels))).reshape(len(genes), -1)
+        cells.varm["cellmemory_slot_read"] = read.astype(np.float32)
+    _, reference_umap = _scanpy_obs(reference.obs_names)
+    cells.uns["cellmemory_reference"] = {"X_umap": reference_umap, "label": types}
+    cells.uns["cellmemory"] = {
+        "sample": sample, "version": "0.1.0", "model_digest": "", "label_key": "cell_type", "batch_key": "",
+        "truth_key": TRUTH_KEY if truth else "", "spatial_key": "spatial" if spatial else "",
+        "slot_groups": np.array(labels), "n_slots": N_SLOTS, "novelty_alpha": 0.05, "alpha": 0.1, "mode": "fast",
+        "binning": "quantile", "precision": "fp32", "seed": 0, "alignment": json.dumps(_alignment(sample, query, measured)),
+    }  # fmt: skip
+    return cells
+
+
+def _alignment(sample: str, query: ad.AnnData, measured: np.ndarray) -> dict:
+    missing = int((~measured).sum())
+    return {
+        "sample": sample, "cells": query.n_obs, "genes_in_file": query.n_vars, "panel_genes": len(measured),
+        "matched": int(measured.sum()), "coverage": float(measured.mean()), "id_type": "symbol", "value_scale": "log1p",
+        "values_from": "X", "renamed": 0, "summed": 8 if missing else 0, "dropped_feature_types": 0,
+        "unknown": 12 if missing else 0, "missing_genes": [f"GENE{i}" for i in range(missing)],
+        "summed_genes": ["CD3D", "LYZ"] if missing else [], "empty_cells": 0,
+        "messages": [f"{measured.sum()} of {len(measured)} panel genes were measured."],
+    }  # fmt: skip
+
+
+def _write_inputs(folder: Path, reference: ad.AnnData, types: np.ndarray, samples: tuple[str, ...]) -> Path:
+    counts = {str(k): int(v) for k, v in pd.Series(types).value_counts().items()}
+    value = {
+        "reference": {"path": "reference.h5ad", "cells": reference.n_obs, "genes": reference.n_vars},
+        "model": None,
+    }
+    value["reference"] |= {"label_key": "cell_type", "labels": counts, "id_type": "symbol", "value_scale": "log1p"}
+    value["queries"] = [
+        {"sample": s, "path": f"{s}.h5ad", "cells": 1, "genes": 1, "id_type": "symbol"} for s in samples
+    ]
+    value["gmt"] = [{"name": "blood", "sets": len(SETS)}]
+    (folder / "inputs.json").write_text(json.dumps(value))
+    return folder / "inputs.json"
+
+
+def _write_extras(
+    folder: Path, sample: str, mapped: ad.AnnData, labels: list[str], inputs: Inputs, attention: bool, truth: bool
+) -> None:
+    def add(option: str, name: str, text: str) -> None:
+        (folder / f"{sample}.{name}").write_text(text)
+        inputs.options.setdefault(option, []).append(folder / f"{sample}.{name}")
+
+    add("alignment", "alignment.json", mapped.uns["cellmemory"]["alignment"])
+    if truth:
+        add("metrics", "metrics.json", json.dumps(_metrics(sample, mapped, labels)))
+    if attention:
+        tags, slot_tags = _tags(mapped), _slot_tags(mapped, labels)
+        add("tags", "tags.tsv", tags.to_csv(sep="\t", index=False))
+        add("slot_tags", "slot_tags.tsv", slot_tags.to_csv(sep="\t", index=False))
+        add("enrichment", "enrichment.tsv", _enrichment(tags, slot_tags).to_csv(sep="\t", index=False))
+
+
+def _tags(mapped: ad.AnnData) -> pd.DataFrame:
+    rows = []
+    groups = mapped.obs["cellmemory_label"]
+    attention, values = mapped.layers["attention"].toarray(), mapped.X.toarray()
+    for group in [g for g in groups.cat.categories if (groups == g).any()]:
+        inside = (groups == group).to_numpy()
+        score, rest = attention[inside].mean(axis=0), attention[~inside].mean(axis=0)
+        best = np.argsort(-score, kind="stable")[:TOP]
+        rows.append(pd.DataFrame({
+            "group": group, "rank": np.arange(len(best)) + 1, "gene": mapped.var_names[best], "score": score[best],
+            "specificity": np.log2((score[best] + 1e-6) / (rest[best] + 1e-6)),
+            "mean_expression": values[inside].mean(axis=0)[best],
+            "fraction_expressing": (values[inside] > 0).mean(axis=0)[best], "n_cells": int(inside.sum()),
+        }))  # fmt: skip
+    return pd.concat(rows)
+
+
+def _slot_tags(mapped: ad.AnnData, labels: list[str]) -> pd.DataFrame:
+    rows = []
+    present = set(mapped.obs["cellmemory_label"])
+    for g, group in enumerate(labels):
+        write = mapped.varm["cellmemory_slot_write"][:, g * N_SLOTS : (g + 1) * N_SLOTS]
+        read = mapped.varm["cellmemory_slot_read"][:, g * N_SLOTS : (g + 1) * N_SLOTS]
+        for slot in range(N_SLOTS if group in present else 0):
+            best = np.argsort(-write[:, slot], kind="stable")[:20]
+            rows.append(pd.DataFrame({
+                "group": group, "slot": slot + 1, "rank": np.arange(20) + 1, "gene": mapped.var_names[best],
+                "score": write[best, slot], "read": read[best, slot], "specificity": 1.0, "mean_expression": 1.0,
+                "fraction_expressing": 0.5,
+            }))  # fmt: skip
+    return pd.concat(rows)
+
+
+def _enrichment(tags: pd.DataFrame, slot_tags: pd.DataFrame) -> pd.DataFrame:
+    from scipy.stats import hypergeom
+
+    rows = []
+    families = [("label", group, "", part) for group, part in tags.groupby("group")]
+    families += [("slot", group, slot, part) for (group, slot), part in slot_tags.groupby(["group", "slot"])]
+    for level, group, slot, part in families:
+        genes = set(part["gene"][:50])
+        for term, members in SETS.items():
+            hits = sorted(genes & set(members))
+            p = float(hypergeom.sf(len(hits) - 1, 765, len(members), len(genes))) if hits else 1.0
+            rows.append(
+                (
+                    level,
+                    group,
+                    slot,
+                    "blood",
+                    term,
+                    f"{len(hits)}/{len(members)}",
+                    p,
+                    min(1.0, p * 5),
+                    2.0,
+                    ";".join(hits),
+                )
+            )
+    columns = [
+        "level",
+        "group",
+        "slot",
+        "library",
+        "term",
+        "overlap",
+        "p_value",
+        "adjusted_p_value",
+        "odds_ratio",
+        "genes",
+    ]
+    return pd.DataFrame(rows, columns=columns).assign(background=765)
+
+
+def _metrics(sample: str, mapped: ad.AnnData, labels: list[str]) -> dict:
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+
+    obs = mapped.obs
+    truth, predicted = obs[TRUTH_KEY].astype(str).to_numpy(), obs["cellmemory_label"].astype(str).to_numpy()
+    known = np.isin(truth, labels)
+    seen = [label for label in labels if label in set(truth)]
+    precision, recall, f1, cells = precision_recall_fscore_support(
+        truth[known], predicted[known], labels=seen, zero_division=0
+    )
+    confidence = obs["cellmemory_confidence"].to_numpy()[known]
+    correct, edges = (truth == predicted)[known], np.linspace(0, 1, 16)
+    bins = [
+        (low, high, (confidence > low) & (confidence <= high)) for low, high in zip(edges[:-1], edges[1:], strict=True)
+    ]
+    calibration = [
+        {"low": low, "high": high, "confidence": float(confidence[b].mean()) if b.any() else None,
+         "accuracy": float(correct[b].mean()) if b.any() else None, "cells": int(b.sum())}
+        for low, high, b in bins
+    ]  # fmt: skip
+    rows = [label for label in sorted(set(truth))]
+    flagged = (obs["cellmemory_status"] == "unassigned").to_numpy()
+    unknown = [
+        {"label": label, "cells": int((truth == label).sum()), "flagged_fraction": float(flagged[truth == label].mean()),
+         "mean_novelty_p": float(obs["cellmemory_novelty_p"][truth == label].mean())}
+        for label in rows if label not in labels
+    ]  # fmt: skip
+    accuracy = float(correct.mean())
+    return {
+        "sample": sample, "truth_key": TRUTH_KEY, "cells": len(obs), "cells_with_truth": len(obs), "known_cells": int(known.sum()),
+        "unknown_cells": int((~known).sum()), "unknown_types": unknown, "accuracy": accuracy, "macro_f1": float(f1.mean()),
+        "weighted_f1": float(np.average(f1, weights=cells)), "balanced_accuracy": float(recall.mean()),
+        "accuracy_all": float((truth == predicted).mean()), "rare_types": seen[:2], "rare_f1": float(f1[:2].mean()), "ece": 0.041,
+        "calibration": calibration, "unknown_flagged": float(flagged[~known].mean()) if unknown else None,
+        "novelty_auroc": float(roc_auc_score(~known, obs["cellmemory_novelty"])) if unknown else None,
+        "known_flagged": float(flagged[known].mean()), "assigned_fraction": float((~flagged).mean()), "assigned_accuracy": accuracy,
+        "label_set_coverage": 0.93, "label_set_mean_size": 1.4, "integration": None,
+        "per_class": [{"label": seen[i], "precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]),
+                       "cells": int(cells[i])} for i in range(len(seen))],
+        "confusion": {"true": rows, "predicted": labels, "counts": confusion_matrix(truth, predicted, labels=sorted(set(rows) | set(labels)))[
+            np.ix_([sorted(set(rows) | set(labels)).index(r) for r in rows], [sorted(set(rows) | set(labels)).index(c) for c in labels])].tolist()},
+    }  # fmt: skip
