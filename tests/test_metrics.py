@@ -12,10 +12,10 @@ import scipy.sparse as sp
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mapped_files import mapped_cells, pbmc_query, write_model
 
 import evaluate
 from cellmemory import metrics
+from tests.mapped_files import mapped_cells, pbmc_query, write_model
 
 LABELS = ["a", "b", "c", "rare"]
 
@@ -34,7 +34,7 @@ def run(folder: Path, cells: ad.AnnData, *options: str, labels=LABELS, rare=("ra
 
 
 def query(truth, predicted, labels=LABELS) -> ad.AnnData:
-    """Cells with these true and predicted labels, all assigned, novelty 0, confidence 0.9, the predicted label as set."""
+    """Cells with these true and predicted labels: all assigned, novelty 0, confidence 0.9, one label a set."""
     cells = mapped_cells(sp.csr_matrix(np.ones((len(predicted), 3))), None, list(predicted), list(labels))
     cells.obs["truth"] = truth
     cells.obs["cellmemory_status"] = pd.Categorical(["assigned"] * len(predicted), ["assigned", "unassigned"])
@@ -95,13 +95,11 @@ def test_figures_by_hand(tmp_path):
         "counts": [[2, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 1], [1, 1, 0, 0]],
     }
     assert [row["label"] for row in found["per_class"]] == ["a", "b", "rare"]
-    assert found["per_class"][0] == {
-        "label": "a", "precision": pytest.approx(2 / 3), "recall": pytest.approx(2 / 3), "f1": pytest.approx(2 / 3), "cells": 3,
-    }  # fmt: skip
+    third = pytest.approx(2 / 3)
+    assert found["per_class"][0] == {"label": "a", "precision": third, "recall": third, "f1": third, "cells": 3}
     assert [row["cells"] for row in found["calibration"]] == [1, 3, 2, 1]
-    assert sum(
-        row["cells"] * abs(row["confidence"] - row["accuracy"]) for row in found["calibration"]
-    ) / 7 == pytest.approx(found["ece"])
+    gaps = [row["cells"] * abs(row["confidence"] - row["accuracy"]) for row in found["calibration"]]
+    assert sum(gaps) / 7 == pytest.approx(found["ece"])
 
 
 def test_contract_of_the_json(tmp_path):
@@ -206,6 +204,7 @@ def test_integration_is_null_with_a_reason(tmp_path, monkeypatch):
     assert "here are 1, 2 and 120" in result.output
 
 
+@pytest.mark.slow
 def test_integration_scores_tell_mixed_from_separate_batches():
     pytest.importorskip("scib_metrics")
     rng = np.random.default_rng(0)

@@ -12,11 +12,11 @@ import scipy.sparse as sp
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mapped_files import N_SLOTS, attention_of, mapped_cells, pbmc_query
 from sklearn.metrics import roc_auc_score
 
 import extract_tags
 from cellmemory import tags
+from tests.mapped_files import N_SLOTS, attention_of, mapped_cells, pbmc_query
 
 
 def run(folder: Path, cells: ad.AnnData, *options: str):
