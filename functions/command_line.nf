@@ -1,0 +1,23 @@
+// From settings to the command line of a script.
+
+/** `--name 'value'` of each setting that is set; true and false become --name and --no_name. */
+def commandLine(settings) {
+    return settings.findAll { _name, value -> value != null && value != '' }.collect { name, value -> option(name, value) }.join(' ')
+}
+
+/** The option once for each of the files: `--gmt a.gmt --gmt b.gmt`. */
+def repeated(name, files) {
+    return files.collect { path -> "--${name} ${path}" }.join(' ')
+}
+
+/** A text as one word for the shell, whatever it holds. */
+def quoted(text) {
+    return "'${text.toString().replace("'", "'\\''")}'"
+}
+
+def option(name, value) {
+    if (value instanceof Boolean) {
+        return value ? "--${name}" : "--no_${name}"
+    }
+    return "--${name} ${quoted(value)}"
+}

@@ -1,0 +1,144 @@
+// Parameters: nextflow_schema.json says which there are, of what type and within which limits; this reads them by it.
+
+/** The parameters as the schema types them (unset: null), and what is wrong with them, a sentence each. */
+def readParameters(given) {
+    def definitions = parameterDefinitions()
+    def values = definitions.collectEntries { name, definition -> [name, typed(definition.type, given[name])] }
+    def problems = unknownParameters(given.keySet(), definitions.keySet())
+    problems += definitions.collectMany { name, definition -> valueProblems(name, definition, given[name], values[name]) }
+    return [values, problems + combinationProblems(values)]
+}
+
+/** What `--help` shows. */
+def helpText(manifest) {
+    def groups = schema()['$defs'].values().collect { group ->
+        def lines = group.properties.collect { name, definition -> helpLine(name, definition) }
+        "${group.title}\n${lines.join('\n')}"
+    }
+    return """\
+        |${manifest.name} ${manifest.version}: ${manifest.description}.
+        |
+        |    nextflow run ${manifest.name} -profile docker --reference atlas.h5ad --label_key cell_type --input samplesheet.csv
+        |    nextflow run ${manifest.name} -profile docker --model results/model --input samplesheet.csv
+        |
+        |${groups.join('\n\n')}
+        |""".stripMargin()
+}
+
+/** Whether a flag was given; it may be a string, which Groovy takes for true whatever it says. */
+def isTrue(value) {
+    return value.toString() == 'true'
+}
+
+/** Whether a file or folder is not there, or cannot be reached. */
+def isMissing(path) {
+    try {
+        return !file(path, glob: false).exists()
+    }
+    catch (Exception error) {
+        log.debug("Cannot reach ${path}", error)
+        return true
+    }
+}
+
+def schema() {
+    return new groovy.json.JsonSlurper().parseText(file("${moduleDir}/../nextflow_schema.json").text)
+}
+
+def parameterDefinitions() {
+    return schema()['$defs'].values().inject([:]) { all, group ->
+        all + group.properties.collectEntries { name, definition ->
+            [name, definition + [required: name in (group.required ?: [])]]
+        }
+    }
+}
+
+def helpLine(name, definition) {
+    def about = definition['enum'] ? definition['enum'].join('|') : definition.type
+    def fallback = definition.default == null || definition.type == 'boolean' ? '' : " [default: ${definition.default}]"
+    return "  ${"--${name} ${about}".padRight(32)} ${definition.description}${fallback}"
+}
+
+/** The value in the schema's type; null if it is unset, or is not of that type. */
+def typed(type, value) {
+    def text = value == null ? '' : value.toString().trim()
+    if (text == '') {
+        return null
+    }
+    if (type == 'boolean') {
+        return text in ['true', 'false'] ? text == 'true' : null
+    }
+    if (type == 'integer') {
+        return text ==~ /[+-]?\d{1,18}/ ? text.toLong() : null
+    }
+    if (type == 'number') {
+        return text.isBigDecimal() ? text.toBigDecimal() : null
+    }
+    // `--label_key` with its value forgotten arrives as true.
+    return value == true ? null : text
+}
+
+def unknownParameters(given, known) {
+    // Nextflow adds a camelCase twin to every name with a hyphen: one of the two is enough to complain about.
+    def twins = given.findAll { name -> name.contains('-') }.collect { name -> name.replaceAll(/-(.)/) { match -> match[1].toUpperCase() } }
+    return (given - known - twins).collect { name ->
+        def nearest = known.toList().closest(name.replace('-', '_'))
+        "There is no parameter --${name}${nearest ? ": did you mean --${nearest.first()}?" : '; --help lists all.'}"
+    }
+}
+
+def valueProblems(name, definition, given, value) {
+    if (value == null) {
+        if (given == null || given.toString().trim() == '') {
+            return definition.required ? ["--${name} is missing. ${definition.description}"] : []
+        }
+        def needed = [boolean: 'true or false', integer: 'a whole number', number: 'a number', string: 'a value'][definition.type]
+        return ["--${name} needs ${needed}, but is '${given}'."]
+    }
+    if (definition['enum'] && !(value in definition['enum'])) {
+        return ["--${name} is '${value}', but must be one of ${definition['enum'].join(', ')}."]
+    }
+    if (definition.type in ['integer', 'number'] && !isWithin(value, definition)) {
+        return ["--${name} is ${value}, but must be ${limits(definition)}."]
+    }
+    if (definition.format && name != 'outdir' && isMissing(value)) {
+        return ["--${name}: there is no ${definition.format == 'file-path' ? 'file' : 'folder'} ${value}."]
+    }
+    return []
+}
+
+def isWithin(value, definition) {
+    return (definition.minimum == null || value >= definition.minimum)
+        && (definition.maximum == null || value <= definition.maximum)
+        && (definition.exclusiveMinimum == null || value > definition.exclusiveMinimum)
+        && (definition.exclusiveMaximum == null || value < definition.exclusiveMaximum)
+}
+
+def limits(definition) {
+    def words = [minimum: 'at least', maximum: 'at most', exclusiveMinimum: 'more than', exclusiveMaximum: 'less than']
+    return words.findAll { key, _text -> definition[key] != null }.collect { key, text -> "${text} ${definition[key]}" }.join(' and ')
+}
+
+def combinationProblems(values) {
+    def problems = []
+    if (values.reference && values.model) {
+        problems += ['--reference and --model exclude each other: a model is trained from the one, or the other is used as it is.']
+    }
+    if (!values.reference && !values.model) {
+        problems += ['Neither --reference (to train a model) nor --model (to use a trained one) is given: give one of them.']
+    }
+    if (values.reference && !values.label_key) {
+        problems += ['--label_key is missing: it names the column of the reference with the labels.']
+    }
+    def sets = geneSetPaths(values.gmt)
+    problems += sets.findAll { path -> isMissing(path) }.collect { path -> "--gmt: there is no file ${path}." }
+    problems += sets.countBy { path -> file(path, glob: false).name }.findAll { _name, count -> count > 1 }.collect { name, _count ->
+        "--gmt: two files have the name ${name}; their sets could not be told apart in the results, so rename one."
+    }
+    return problems
+}
+
+/** The paths of `--gmt a.gmt,b.gmt`. */
+def geneSetPaths(text) {
+    return text ? text.tokenize(',').collect { path -> path.trim() }.findAll() : []
+}

@@ -1,0 +1,215 @@
+#!/usr/bin/env nextflow
+
+// nf-cellmemory: labels the cells of any query with the labels of a reference. See README.md.
+
+include { geneSetPaths; helpText; isMissing; isTrue; readParameters } from './functions/parameters.nf'
+include { readSamplesheet } from './functions/samplesheet.nf'
+
+include { CHECK_INPUTS } from './modules/check_inputs/main.nf'
+include { ENRICH } from './modules/enrich/main.nf'
+include { EVALUATE } from './modules/evaluate/main.nf'
+include { EXTRACT_TAGS } from './modules/extract_tags/main.nf'
+include { MAP_QUERY } from './modules/map_query/main.nf'
+include { PREPROCESS_QUERY } from './modules/preprocess_query/main.nf'
+include { PREPROCESS_REFERENCE } from './modules/preprocess_reference/main.nf'
+include { REPORT as REPORT_RUN } from './modules/report/main.nf'
+include { REPORT as REPORT_SAMPLE } from './modules/report/main.nf'
+include { TRAIN } from './modules/train/main.nf'
+
+/**
+ * The whole of it, for other pipelines to include (tests/including shows how). Nothing here or below reads params.
+ *
+ * Inputs that are not used are []. settings are named like the parameters; what is left out takes the scripts' defaults.
+ */
+workflow CELLMEMORY {
+    take:
+    queries // channel of [meta, file]; meta: id, and of the samplesheet's columns what is known; row orders the run's report
+    reference // path: a model is trained on it
+    model // path of a folder: this trained model is used instead
+    gene_map // path
+    gene_sets // list of paths: GMT files to test the genes for
+    settings // map
+
+    main:
+    // Channels may come in any order; the tasks that see all queries must not, or they would never be resumed.
+    ordered = queries.toSortedList { a, b -> (a[0].row ?: 0) <=> (b[0].row ?: 0) ?: a[0].id <=> b[0].id }
+    // A query's place in the sheet is no business of its own tasks: another row above it changes nothing for them.
+    samples = queries.map { meta, query -> [meta.findAll { key, _value -> key != 'row' }, query] }
+
+    CHECK_INPUTS(
+        ordered.map { rows -> rows.collect { meta, query -> [sample: meta.id, h5ad: query.toUriString()] + meta } },
+        ordered.map { rows -> rows.collect { _meta, query -> query } },
+        reference,
+        bundle(model),
+        gene_map,
+        gene_sets,
+        settings.subMap(['label_key', 'batch_key', 'counts_layer', 'gene_column', 'min_coverage']),
+    )
+    versions = CHECK_INPUTS.out.versions
+
+    if (model) {
+        // Waits for the check, as training does.
+        trained = CHECK_INPUTS.out.inputs.map { _inputs -> model }
+        panel = trained.map { folder -> folder.resolve('panel.tsv') }
+    }
+    else {
+        PREPROCESS_REFERENCE(
+            reference,
+            CHECK_INPUTS.out.query_genes,
+            gene_map,
+            settings.subMap(['label_key', 'batch_key', 'counts_layer', 'gene_column', 'n_genes']),
+        )
+        TRAIN(
+            PREPROCESS_REFERENCE.out.reference,
+            PREPROCESS_REFERENCE.out.panel,
+            settings.subMap([
+                'label_key', 'batch_key', 'mode', 'binning', 'max_epochs', 'patience', 'batch_size', 'learning_rate',
+                'device', 'precision', 'seed',
+            ]),
+        )
+        trained = TRAIN.out.model
+        panel = PREPROCESS_REFERENCE.out.panel
+        versions = versions.mix(PREPROCESS_REFERENCE.out.versions, TRAIN.out.versions)
+    }
+    model_files = trained.map { folder -> bundle(folder) }
+
+    PREPROCESS_QUERY(samples, panel, gene_map, settings.subMap(['min_coverage']))
+    MAP_QUERY(
+        PREPROCESS_QUERY.out.aligned,
+        model_files,
+        settings.subMap(['novelty_alpha', 'alpha', 'attention', 'device', 'precision', 'seed']),
+    )
+    mapped = MAP_QUERY.out.mapped
+    versions = versions.mix(PREPROCESS_QUERY.out.versions, MAP_QUERY.out.versions)
+
+    EVALUATE(mapped.filter { meta, _query -> meta.truth_key }, model_files)
+    versions = versions.mix(EVALUATE.out.versions)
+
+    tags = channel.empty()
+    slot_tags = channel.empty()
+    enrichment = channel.empty()
+    if (settings.attention != false) {
+        EXTRACT_TAGS(mapped, [top: settings.top_tags])
+        tags = EXTRACT_TAGS.out.tags
+        slot_tags = EXTRACT_TAGS.out.slot_tags
+        versions = versions.mix(EXTRACT_TAGS.out.versions)
+        if (gene_sets) {
+            ENRICH(
+                tags.join(slot_tags).join(PREPROCESS_QUERY.out.alignment),
+                panel,
+                gene_sets,
+                [top: settings.enrich_top],
+            )
+            enrichment = ENRICH.out.enrichment
+            versions = versions.mix(ENRICH.out.versions)
+        }
+    }
+
+    // What there is about each query, by its id: how many files that will be is known, so its page waits for no other's.
+    details = PREPROCESS_QUERY.out.alignment
+        .mix(tags, slot_tags, enrichment, EVALUATE.out.metrics)
+        .map { meta, path -> [groupKey(meta.id, detailCount(meta, gene_sets, settings)), path] }
+        .groupTuple(sort: { a, b -> a.name <=> b.name })
+        .map { id, paths -> [id.toString(), paths] }
+    pages = mapped.map { meta, query -> [meta.id, query] }.join(details)
+    about = provenance(settings)
+
+    REPORT_SAMPLE(
+        pages.map { id, query, paths -> ["${id}.report", query, paths] },
+        model_files,
+        CHECK_INPUTS.out.inputs,
+        about,
+    )
+    places = ordered.flatMap { rows -> rows.withIndex().collect { row, place -> [row[0].id, place] } }
+    REPORT_RUN(
+        pages.join(places)
+            .toSortedList { a, b -> a[3] <=> b[3] }
+            .map { found -> ['report', found.collect { page -> page[1] }, found.collectMany { page -> page[2] }] },
+        model_files,
+        CHECK_INPUTS.out.inputs,
+        about,
+    )
+    versions = versions.mix(REPORT_SAMPLE.out.versions, REPORT_RUN.out.versions)
+
+    emit:
+    inputs = CHECK_INPUTS.out.inputs // path: what was found in the inputs
+    model = trained // path: the folder of the model
+    alignment = PREPROCESS_QUERY.out.alignment // [meta, path], as all that follow
+    mapped
+    labels = MAP_QUERY.out.labels
+    tags
+    slot_tags
+    enrichment
+    metrics = EVALUATE.out.metrics
+    pages = REPORT_SAMPLE.out.html // path, one a query
+    report = REPORT_RUN.out.html // path
+    multiqc = REPORT_RUN.out.multiqc // paths
+    versions // path of a versions.yml, one a task
+}
+
+workflow {
+    if (isTrue(params.help)) {
+        println(helpText(workflow.manifest))
+    }
+    else if (isTrue(params.version)) {
+        println("${workflow.manifest.name} ${workflow.manifest.version}")
+    }
+    else {
+        def (settings, problems) = readParameters(params)
+        def (queries, sheet_problems) = settings.input && !isMissing(settings.input) ? readSamplesheet(file(settings.input)) : [[], []]
+        if (problems + sheet_problems) {
+            error((problems + sheet_problems).join('\n'))
+        }
+
+        CELLMEMORY(
+            channel.fromList(queries),
+            settings.reference ? file(settings.reference) : [],
+            settings.model ? file(settings.model) : [],
+            settings.gene_map ? file(settings.gene_map) : [],
+            geneSetPaths(settings.gmt).collect { path -> file(path) },
+            settings,
+        )
+        CELLMEMORY.out.versions
+            .map { path -> path.text }
+            .unique()
+            .collectFile(name: 'versions.yml', storeDir: "${settings.outdir}/pipeline_info", sort: true)
+
+        workflow.onComplete = { log.info(summary(workflow, queries.size(), file(settings.outdir))) }
+    }
+}
+
+/** The files of a model's folder: the hash of a task sees a change in each of them, but not in a folder. */
+def bundle(folder) {
+    return folder ? files("${folder}/*").sort { path -> path.name } : []
+}
+
+/** How many files there will be about a query, beside the mapped one. */
+def detailCount(meta, gene_sets, settings) {
+    def attended = settings.attention == false ? 0 : gene_sets ? 3 : 2
+    return 1 + attended + (meta.truth_key ? 1 : 0)
+}
+
+/** What a page says of where it comes from. No dates or run names: the same run again must be resumed, not repeated. */
+def provenance(settings) {
+    def given = settings.findAll { name, value -> value != null && !(name in ['help', 'version', 'outdir', 'publish_dir_mode', 'queue']) }
+    def about = [
+        pipeline: workflow.manifest.name,
+        version: workflow.manifest.version,
+        revision: workflow.commitId,
+        nextflow: workflow.nextflow.version.toString(),
+        parameters: given,
+    ]
+    return groovy.json.JsonOutput.toJson(about.findAll { _name, value -> value != null })
+}
+
+/** What is said at the end. */
+def summary(run, count, folder) {
+    if (!run.success) {
+        return "The run stopped before its end. What is finished is kept: mend the cause, and run the same command with -resume."
+    }
+    def tasks = "${run.stats.succeedCount} tasks run, ${run.stats.cachedCount} taken from earlier runs, ${run.stats.failedCount} failed and repeated"
+    return """\
+        |${count} ${count == 1 ? 'query' : 'queries'} mapped in ${run.duration} (${tasks}).
+        |Report:  ${folder.resolve('report.html').toUriString()}
+        |Results: ${folder.toUriString()}""".stripMargin()
+}

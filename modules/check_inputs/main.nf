@@ -1,0 +1,44 @@
+include { commandLine; quoted; repeated } from '../../functions/command_line.nf'
+include { samplesheetLines } from '../../functions/samplesheet.nf'
+
+// Looks into every input before anything is computed, and says all that is wrong with them at once.
+process CHECK_INPUTS {
+    label 'process_single'
+    conda "${moduleDir}/../environment.yml"
+
+    input:
+    val rows // a map for each query, its keys the samplesheet's columns
+    path queries, stageAs: 'query_?/*', arity: '1..*' // in the order of the rows
+    path reference
+    path model, stageAs: 'model/*', arity: '0..*'
+    path gene_map
+    path gene_sets, arity: '0..*'
+    val options
+
+    output:
+    path 'inputs.json', emit: inputs
+    path 'query_genes.tsv', emit: query_genes
+    path 'versions.yml', emit: versions, topic: versions
+
+    script:
+    """
+    # cellmemory library ${task.ext.code_digest}
+    printf '%s\\n' ${samplesheetLines(rows).collect { line -> quoted(line) }.join(' ')} > samplesheet.csv
+    check_inputs.py \\
+        --samplesheet samplesheet.csv \\
+        ${repeated('staged', queries)} \\
+        ${reference ? "--reference ${reference}" : '--model model'} \\
+        ${gene_map ? "--gene_map ${gene_map}" : ''} \\
+        ${repeated('gmt', gene_sets)} \\
+        ${commandLine(options)} \\
+        --output inputs.json \\
+        --query_genes query_genes.tsv
+    versions.py "${task.process}" anndata pandas scipy > versions.yml
+    """
+
+    stub:
+    """
+    # cellmemory library ${task.ext.code_digest}
+    touch inputs.json query_genes.tsv versions.yml
+    """
+}

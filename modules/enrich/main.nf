@@ -1,0 +1,38 @@
+include { commandLine; repeated } from '../../functions/command_line.nf'
+
+// Tests the attended genes for gene sets, against the genes that the query measured of the panel.
+process ENRICH {
+    tag "${meta.id}"
+    label 'process_single'
+    conda "${moduleDir}/../environment.yml"
+
+    input:
+    tuple val(meta), path(tags), path(slot_tags), path(alignment)
+    path panel
+    path gene_sets, arity: '1..*'
+    val options
+
+    output:
+    tuple val(meta), path("${meta.id}.enrichment.tsv"), emit: enrichment
+    path 'versions.yml', emit: versions, topic: versions
+
+    script:
+    """
+    # cellmemory library ${task.ext.code_digest}
+    enrich.py \\
+        --tags ${tags} \\
+        --slot_tags ${slot_tags} \\
+        --alignment ${alignment} \\
+        --panel ${panel} \\
+        ${repeated('gmt', gene_sets)} \\
+        ${commandLine(options)} \\
+        --output ${meta.id}.enrichment.tsv
+    versions.py "${task.process}" gseapy pandas > versions.yml
+    """
+
+    stub:
+    """
+    # cellmemory library ${task.ext.code_digest}
+    touch ${meta.id}.enrichment.tsv versions.yml
+    """
+}

@@ -1,0 +1,40 @@
+include { commandLine } from '../../functions/command_line.nf'
+include { optionalColumns } from '../../functions/samplesheet.nf'
+
+// Writes a query over the gene panel, and says what of it was matched.
+process PREPROCESS_QUERY {
+    tag "${meta.id}"
+    label 'process_single'
+    conda "${moduleDir}/../environment.yml"
+
+    input:
+    tuple val(meta), path(query, stageAs: 'input/*')
+    path panel
+    path gene_map
+    val options
+
+    output:
+    tuple val(meta), path("${meta.id}.aligned.h5ad"), emit: aligned
+    tuple val(meta), path("${meta.id}.alignment.json"), emit: alignment
+    path 'versions.yml', emit: versions, topic: versions
+
+    script:
+    """
+    # cellmemory library ${task.ext.code_digest}
+    preprocess_query.py \\
+        --query ${query} \\
+        --sample ${meta.id} \\
+        --panel ${panel} \\
+        ${gene_map ? "--gene_map ${gene_map}" : ''} \\
+        ${commandLine(meta.subMap(optionalColumns()) + options)} \\
+        --output ${meta.id}.aligned.h5ad \\
+        --alignment ${meta.id}.alignment.json
+    versions.py "${task.process}" anndata scanpy scipy > versions.yml
+    """
+
+    stub:
+    """
+    # cellmemory library ${task.ext.code_digest}
+    touch ${meta.id}.aligned.h5ad ${meta.id}.alignment.json versions.yml
+    """
+}

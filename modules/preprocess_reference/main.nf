@@ -1,0 +1,37 @@
+include { commandLine } from '../../functions/command_line.nf'
+
+// Chooses the gene panel, and writes the reference over it.
+process PREPROCESS_REFERENCE {
+    label 'process_medium'
+    conda "${moduleDir}/../environment.yml"
+
+    input:
+    path reference, stageAs: 'input/*'
+    path query_genes
+    path gene_map
+    val options
+
+    output:
+    path 'reference.h5ad', emit: reference
+    path 'panel.tsv', emit: panel
+    path 'versions.yml', emit: versions, topic: versions
+
+    script:
+    """
+    # cellmemory library ${task.ext.code_digest}
+    preprocess_reference.py \\
+        --reference ${reference} \\
+        --query_genes ${query_genes} \\
+        ${gene_map ? "--gene_map ${gene_map}" : ''} \\
+        ${commandLine(options)} \\
+        --output reference.h5ad \\
+        --panel panel.tsv
+    versions.py "${task.process}" anndata scanpy scikit-misc scipy > versions.yml
+    """
+
+    stub:
+    """
+    # cellmemory library ${task.ext.code_digest}
+    touch reference.h5ad panel.tsv versions.yml
+    """
+}

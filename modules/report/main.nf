@@ -1,0 +1,49 @@
+include { quoted; repeated } from '../../functions/command_line.nf'
+
+// One self-contained page about a query, or about all queries of a run.
+process REPORT {
+    tag "${name}"
+    label 'process_single'
+    conda "${moduleDir}/../environment.yml"
+
+    input:
+    tuple val(name), path(mapped, arity: '1..*'), path(details, arity: '0..*')
+    path model, stageAs: 'model/*', arity: '1..*'
+    path inputs
+    val provenance // JSON
+
+    output:
+    path "${name}.html", emit: html
+    path 'mqc/*_mqc.json', emit: multiqc
+    path 'versions.yml', emit: versions, topic: versions
+
+    script:
+    def suffixes = [
+        alignment: '.alignment.json',
+        tags: '.tags.tsv',
+        slot_tags: '.slot_tags.tsv',
+        enrichment: '.enrichment.tsv',
+        metrics: '.metrics.json',
+    ]
+    def options = suffixes.collect { option, suffix -> repeated(option, details.findAll { path -> path.name.endsWith(suffix) }) }
+    """
+    # cellmemory library ${task.ext.code_digest}
+    printf '%s\\n' ${quoted(provenance)} > provenance.json
+    report.py \\
+        --model model \\
+        --inputs ${inputs} \\
+        --provenance provenance.json \\
+        ${repeated('mapped', mapped)} \\
+        ${options.join(' ')} \\
+        --output ${name}.html \\
+        --mqc_dir mqc
+    versions.py "${task.process}" anndata jinja2 plotly > versions.yml
+    """
+
+    stub:
+    """
+    # cellmemory library ${task.ext.code_digest}
+    mkdir mqc
+    touch ${name}.html mqc/${name}_mqc.json versions.yml
+    """
+}
