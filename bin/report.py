@@ -3,8 +3,9 @@
 
 from pathlib import Path
 
-import _cli
 import click
+
+import _cli
 
 
 @_cli.command
@@ -34,7 +35,7 @@ def main(
 ) -> None:
     """Writes the report of a sample (one --mapped) or of a run (several) as one HTML file that needs no network.
 
-    Tables belong to the sample whose name their file name starts with. What is not given is left out, and the page says so.
+    Tables belong to the sample whose name their file name starts with. What is not given is left out; the page says so.
     """
     from cellmemory import bundle
     from cellmemory.files import replacing
@@ -45,7 +46,8 @@ def main(
     samples = read_samples(mapped, trained, tables)
     for sample in samples:
         _cli.say(
-            f"{sample.name}: {len(sample.cells)} cells, {len(sample.drawn)} drawn; tables: {', '.join(sample.tables) or 'none'}."
+            f"Read {sample.name}: {len(sample.cells):,} cells, {len(sample.drawn):,} of them drawn; "
+            f"tables: {', '.join(sample.tables) or 'none'}."
         )
     text = page.build(
         samples, trained, inputs and read_json(inputs, "inputs"), provenance and read_json(provenance, "provenance")

@@ -16,18 +16,14 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellmemory import bundle
+from cellmemory import bundle, enrichment, metrics, tags
+from cellmemory.files import write_json
+from cellmemory.mapped import MappedFile
 
 DATA = Path(__file__).parent / "data"
+GENE_SETS = Path(__file__).parents[1] / "assets" / "genesets" / "blood_cell_markers.gmt"
 TRUTH_KEY, N_SLOTS, TOP = "author_label", 8, 100
 UNSEEN = "CD19+ B"
-SETS = {
-    "T cells": ["CD3D", "CD3E", "CD3G", "IL32", "IL7R", "LCK", "LTB", "TRAC", "CD2", "CD27"],
-    "Cytotoxic cells": ["NKG7", "GZMA", "GZMB", "GZMK", "PRF1", "GNLY", "CST7", "CCL5", "CTSW", "KLRD1"],
-    "Monocytes": ["LYZ", "S100A8", "S100A9", "CD14", "FCN1", "VCAN", "CST3", "TYROBP", "AIF1", "LST1"],
-    "Antigen presentation": ["HLA-DRA", "HLA-DRB1", "HLA-DPA1", "HLA-DPB1", "CD74", "HLA-DQA1", "HLA-DMA", "FCER1A"],
-    "B cells": ["CD79A", "CD79B", "MS4A1", "CD37", "TCL1A", "BLK", "CD19"],
-}
 
 
 @dataclass
@@ -75,7 +71,7 @@ def make_inputs(
         inputs.mapped.append(folder / f"{sample}.mapped.h5ad")
         mapped.write_h5ad(inputs.mapped[-1])
         if extras:
-            _write_extras(folder, sample, mapped, labels, inputs, attention, truth)
+            _write_extras(folder, sample, inputs.mapped[-1], inputs.model, inputs.options)
     return inputs
 
 
@@ -97,7 +93,7 @@ def _write_model(
     table = pd.DataFrame({"label": labels, "n_cells": counts.to_numpy()})
     table["n_validation"] = (table["n_cells"] * 0.15).round().astype(int)
     table["n_train"] = table["n_cells"] - table["n_validation"]
-    table["rare"] = np.where(table["n_cells"] < 20, "true", "false")
+    table["rare"] = table["n_cells"] < 20
     mean = np.asarray(reference.X.mean(axis=0)).ravel()
     panel = pd.DataFrame({"gene": reference.var_names, "rank": np.arange(reference.n_vars) + 1, "mean": mean})
     panel = panel.assign(dispersion=mean, source_id=panel["gene"])
@@ -200,11 +196,23 @@ def _map(
     _, reference_umap = _scanpy_obs(reference.obs_names)
     cells.uns["cellmemory_reference"] = {"X_umap": reference_umap, "label": types}
     cells.uns["cellmemory"] = {
-        "sample": sample, "version": "0.1.0", "model_digest": "", "label_key": "cell_type", "batch_key": "",
-        "truth_key": TRUTH_KEY if truth else "", "spatial_key": "spatial" if spatial else "",
-        "slot_groups": np.array(labels), "n_slots": N_SLOTS, "novelty_alpha": 0.05, "alpha": 0.1, "mode": "fast",
-        "binning": "quantile", "precision": "fp32", "seed": 0, "alignment": json.dumps(_alignment(sample, query, measured)),
-    }  # fmt: skip
+        "sample": sample,
+        "version": "0.1.0",
+        "model_digest": "",
+        "label_key": "cell_type",
+        "batch_key": "",
+        "truth_key": TRUTH_KEY if truth else "",
+        "spatial_key": "spatial" if spatial else "",
+        "slot_groups": np.array(labels),
+        "n_slots": N_SLOTS,
+        "novelty_alpha": 0.05,
+        "alpha": 0.1,
+        "mode": "fast",
+        "binning": "quantile",
+        "precision": "fp32",
+        "seed": 0,
+        "alignment": json.dumps(_alignment(sample, query, measured)),
+    }
     return cells
 
 
@@ -230,140 +238,38 @@ def _write_inputs(folder: Path, reference: ad.AnnData, types: np.ndarray, sample
     value["queries"] = [
         {"sample": s, "path": f"{s}.h5ad", "cells": 1, "genes": 1, "id_type": "symbol"} for s in samples
     ]
-    value["gmt"] = [{"name": "blood", "sets": len(SETS)}]
+    value["gmt"] = [{"name": "blood", "sets": 20}]
     (folder / "inputs.json").write_text(json.dumps(value))
     return folder / "inputs.json"
 
 
-def _write_extras(
-    folder: Path, sample: str, mapped: ad.AnnData, labels: list[str], inputs: Inputs, attention: bool, truth: bool
-) -> None:
-    def add(option: str, name: str, text: str) -> None:
-        (folder / f"{sample}.{name}").write_text(text)
-        inputs.options.setdefault(option, []).append(folder / f"{sample}.{name}")
+def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options: dict[str, list[Path]]) -> None:
+    """What the other steps make of a mapped query, by their own code."""
 
-    add("alignment", "alignment.json", mapped.uns["cellmemory"]["alignment"])
-    if truth:
-        add("metrics", "metrics.json", json.dumps(_metrics(sample, mapped, labels)))
-    if attention:
-        tags, slot_tags = _tags(mapped), _slot_tags(mapped, labels)
-        add("tags", "tags.tsv", tags.to_csv(sep="\t", index=False))
-        add("slot_tags", "slot_tags.tsv", slot_tags.to_csv(sep="\t", index=False))
-        add("enrichment", "enrichment.tsv", _enrichment(tags, slot_tags).to_csv(sep="\t", index=False))
+    def output(option: str, name: str) -> Path:
+        path = folder / f"{sample}.{name}"
+        options.setdefault(option, []).append(path)
+        return path
 
-
-def _tags(mapped: ad.AnnData) -> pd.DataFrame:
-    rows = []
-    groups = mapped.obs["cellmemory_label"]
-    attention, values = mapped.layers["attention"].toarray(), mapped.X.toarray()
-    for group in [g for g in groups.cat.categories if (groups == g).any()]:
-        inside = (groups == group).to_numpy()
-        score, rest = attention[inside].mean(axis=0), attention[~inside].mean(axis=0)
-        best = np.argsort(-score, kind="stable")[:TOP]
-        rows.append(pd.DataFrame({
-            "group": group, "rank": np.arange(len(best)) + 1, "gene": mapped.var_names[best], "score": score[best],
-            "specificity": np.log2((score[best] + 1e-6) / (rest[best] + 1e-6)),
-            "mean_expression": values[inside].mean(axis=0)[best],
-            "fraction_expressing": (values[inside] > 0).mean(axis=0)[best], "n_cells": int(inside.sum()),
-        }))  # fmt: skip
-    return pd.concat(rows)
-
-
-def _slot_tags(mapped: ad.AnnData, labels: list[str]) -> pd.DataFrame:
-    rows = []
-    present = set(mapped.obs["cellmemory_label"])
-    for g, group in enumerate(labels):
-        write = mapped.varm["cellmemory_slot_write"][:, g * N_SLOTS : (g + 1) * N_SLOTS]
-        read = mapped.varm["cellmemory_slot_read"][:, g * N_SLOTS : (g + 1) * N_SLOTS]
-        for slot in range(N_SLOTS if group in present else 0):
-            best = np.argsort(-write[:, slot], kind="stable")[:20]
-            rows.append(pd.DataFrame({
-                "group": group, "slot": slot + 1, "rank": np.arange(20) + 1, "gene": mapped.var_names[best],
-                "score": write[best, slot], "read": read[best, slot], "specificity": 1.0, "mean_expression": 1.0,
-                "fraction_expressing": 0.5,
-            }))  # fmt: skip
-    return pd.concat(rows)
-
-
-def _enrichment(tags: pd.DataFrame, slot_tags: pd.DataFrame) -> pd.DataFrame:
-    from scipy.stats import hypergeom
-
-    rows = []
-    families = [("label", group, "", part) for group, part in tags.groupby("group")]
-    families += [("slot", group, slot, part) for (group, slot), part in slot_tags.groupby(["group", "slot"])]
-    for level, group, slot, part in families:
-        genes = set(part["gene"][:50])
-        for term, members in SETS.items():
-            hits = sorted(genes & set(members))
-            p = float(hypergeom.sf(len(hits) - 1, 765, len(members), len(genes))) if hits else 1.0
-            rows.append(
-                (
-                    level,
-                    group,
-                    slot,
-                    "blood",
-                    term,
-                    f"{len(hits)}/{len(members)}",
-                    p,
-                    min(1.0, p * 5),
-                    2.0,
-                    ";".join(hits),
-                )
-            )
-    columns = [
-        "level",
-        "group",
-        "slot",
-        "library",
-        "term",
-        "overlap",
-        "p_value",
-        "adjusted_p_value",
-        "odds_ratio",
-        "genes",
-    ]
-    return pd.DataFrame(rows, columns=columns).assign(background=765)
-
-
-def _metrics(sample: str, mapped: ad.AnnData, labels: list[str]) -> dict:
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
-
-    obs = mapped.obs
-    truth, predicted = obs[TRUTH_KEY].astype(str).to_numpy(), obs["cellmemory_label"].astype(str).to_numpy()
-    known = np.isin(truth, labels)
-    seen = [label for label in labels if label in set(truth)]
-    precision, recall, f1, cells = precision_recall_fscore_support(
-        truth[known], predicted[known], labels=seen, zero_division=0
-    )
-    confidence = obs["cellmemory_confidence"].to_numpy()[known]
-    correct, edges = (truth == predicted)[known], np.linspace(0, 1, 16)
-    bins = [
-        (low, high, (confidence > low) & (confidence <= high)) for low, high in zip(edges[:-1], edges[1:], strict=True)
-    ]
-    calibration = [
-        {"low": low, "high": high, "confidence": float(confidence[b].mean()) if b.any() else None,
-         "accuracy": float(correct[b].mean()) if b.any() else None, "cells": int(b.sum())}
-        for low, high, b in bins
-    ]  # fmt: skip
-    rows = [label for label in sorted(set(truth))]
-    flagged = (obs["cellmemory_status"] == "unassigned").to_numpy()
-    unknown = [
-        {"label": label, "cells": int((truth == label).sum()), "flagged_fraction": float(flagged[truth == label].mean()),
-         "mean_novelty_p": float(obs["cellmemory_novelty_p"][truth == label].mean())}
-        for label in rows if label not in labels
-    ]  # fmt: skip
-    accuracy = float(correct.mean())
-    return {
-        "sample": sample, "truth_key": TRUTH_KEY, "cells": len(obs), "cells_with_truth": len(obs), "known_cells": int(known.sum()),
-        "unknown_cells": int((~known).sum()), "unknown_types": unknown, "accuracy": accuracy, "macro_f1": float(f1.mean()),
-        "weighted_f1": float(np.average(f1, weights=cells)), "balanced_accuracy": float(recall.mean()),
-        "accuracy_all": float((truth == predicted).mean()), "rare_types": seen[:2], "rare_f1": float(f1[:2].mean()), "ece": 0.041,
-        "calibration": calibration, "unknown_flagged": float(flagged[~known].mean()) if unknown else None,
-        "novelty_auroc": float(roc_auc_score(~known, obs["cellmemory_novelty"])) if unknown else None,
-        "known_flagged": float(flagged[known].mean()), "assigned_fraction": float((~flagged).mean()), "assigned_accuracy": accuracy,
-        "label_set_coverage": 0.93, "label_set_mean_size": 1.4, "integration": None,
-        "per_class": [{"label": seen[i], "precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]),
-                       "cells": int(cells[i])} for i in range(len(seen))],
-        "confusion": {"true": rows, "predicted": labels, "counts": confusion_matrix(truth, predicted, labels=sorted(set(rows) | set(labels)))[
-            np.ix_([sorted(set(rows) | set(labels)).index(r) for r in rows], [sorted(set(rows) | set(labels)).index(c) for c in labels])].tolist()},
-    }  # fmt: skip
+    trained = bundle.load(model)
+    with MappedFile(mapped) as file:
+        output("alignment", "alignment.json").write_text(file.run["alignment"])
+        if file.run["truth_key"]:
+            truth = metrics.true_labels(file.obs[TRUTH_KEY], trained.labels)
+            rare = trained.label_table.loc[trained.label_table["rare"], "label"].tolist()
+            scores = {
+                "sample": sample,
+                "truth_key": TRUTH_KEY,
+                **metrics.evaluate(file.obs, truth, trained.labels, rare),
+            }
+            write_json(output("metrics", "metrics.json"), scores)
+        if "layers/attention" not in file.matrices:
+            return
+        sums = tags.sum_by_group(file, *tags.group_of_cells(file, "cellmemory_label"))
+        of_groups, of_slots = tags.group_tags(sums, file.genes, TOP), tags.slot_tags(file, sums, file.genes, TOP)
+        background = set(file.genes)
+    libraries = enrichment.read_libraries([GENE_SETS], trained.panel, background)
+    tags.write_table(of_groups, output("tags", "tags.tsv"))
+    tags.write_table(of_slots, output("slot_tags", "slot_tags.tsv"))
+    terms = enrichment.enrich(of_groups, of_slots, libraries, background, 50)
+    tags.write_table(terms, output("enrichment", "enrichment.tsv"))

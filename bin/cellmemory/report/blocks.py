@@ -1,4 +1,4 @@
-"""What a page is made of: sections of figures, tables and notes, as plain values that `page` renders and page.js draws."""
+"""What a page is made of: sections of figures, tables and notes, plain values that `page` renders and page.js draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -106,25 +106,14 @@ def short(value: object) -> str:
     return text(value, 30)
 
 
-def unique_texts(values: Sequence[object], length: int = 80) -> list[str]:
-    """`text` of every value; what became equal by cutting gets a number, so that an axis keeps its categories apart."""
-    seen: dict[str, int] = {}
-    names = []
-    for value in values:
-        name = text(value, length)
-        seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return names
+def category_axis(values: Sequence[object], down: bool = False, **more: object) -> dict:
+    """A plotly axis whose places are 0, 1, ... and whose ticks are the names: numbers and dates stay names.
 
-
-def category_axis(values: Sequence[object], **more: object) -> dict:
-    """A plotly axis whose places are 0, 1, ... and whose ticks are the names: numbers and dates stay names."""
-    return {
-        "tickvals": list(range(len(values))),
-        "ticktext": [short(v) for v in values],
-        "range": [-0.5, len(values) - 0.5],
-        **more,
-    }
+    down: the first place is at the top.
+    """
+    ends = [-0.5, len(values) - 0.5]
+    ticks = {"tickvals": list(range(len(values))), "ticktext": [short(value) for value in values]}
+    return {**ticks, "range": ends[::-1] if down else ends, **more}
 
 
 def plain(value: object) -> object:
@@ -141,4 +130,6 @@ def plain(value: object) -> object:
         return int(value)
     if isinstance(value, float | np.floating):
         return float(f"{value:.5g}") if np.isfinite(value) else None
-    return value if value is None else str(value)
+    if value is None or isinstance(value, str):
+        return value
+    raise TypeError(f"{type(value)} does not go into JSON")

@@ -51,9 +51,9 @@ def palette(n: int) -> tuple[str, ...]:
 
 
 def _candidates() -> np.ndarray:
-    """sRGB colours (n, 3) of middle lightness, from muted to vivid, that every screen can show."""
+    """sRGB colours (n, 3), from muted to vivid, as light as can be seen on black and on white."""
     lightness, chroma, hue = np.meshgrid(
-        np.arange(0.46, 0.81, 0.04), np.arange(0.05, 0.20, 0.03), np.arange(0, 360, 12), indexing="ij"
+        np.arange(0.54, 0.81, 0.035), np.arange(0.05, 0.20, 0.03), np.arange(0, 360, 12), indexing="ij"
     )
     angle = np.deg2rad(hue.ravel())
     lab = np.stack([lightness.ravel(), chroma.ravel() * np.cos(angle), chroma.ravel() * np.sin(angle)], axis=1)
@@ -69,6 +69,6 @@ def _seen(rgb: np.ndarray) -> np.ndarray:
 
 
 def _distance(seen: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Distance (n) of colours to one colour for the eye that tells them apart least; tritanopia is rare and counts less."""
+    """Distance (n) of colours to one for the eye that tells them apart least; tritanopia is rare and counts less."""
     apart = np.linalg.norm(seen - colour, axis=2)
     return np.minimum(apart[:3].min(axis=0), 1.5 * apart[3])

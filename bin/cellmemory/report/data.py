@@ -1,6 +1,6 @@
 """Reads what the report shows: the model's folder, the mapped queries and the tables that belong to them.
 
-Columns of all cells are read; of the matrices only the rows of the cells that are drawn, so memory does not grow with cells.
+Columns of all cells are read; of the matrices only the rows of the cells that are drawn, chunk by chunk.
 """
 
 import json
@@ -27,7 +27,7 @@ _NEEDED = ("cellmemory_label", "cellmemory_status", "cellmemory_label_set", *_NU
 
 @dataclass
 class Sample:
-    """One mapped query. Arrays are over all its n cells, except `drawn` (rows shown as points) and what is of those rows."""
+    """One mapped query. Arrays are over all n cells, but for `drawn` (rows shown as points) and what is of those rows."""
 
     name: str
     info: dict
@@ -70,7 +70,8 @@ def read_samples(paths: Sequence[Path], model: Bundle, tables: dict[str, Sequenc
             problems += error.problems
     matched = {(option, path): _owner(path, names) for option in tables for path in tables[option]}
     problems += [
-        f"{path} (--{option}) belongs to none of the samples {', '.join(names)}: its name has to start with a sample's name and a dot."
+        f"{path} (--{option}) belongs to none of the samples {', '.join(names)}: "
+        "its name has to start with a sample's name and a dot."
         for (option, path), owner in matched.items()
         if owner is None
     ]

@@ -4,12 +4,13 @@ Colours that follow the theme are the names in THEME_COLOURS and, for colour sca
 """
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellmemory.report.blocks import Figure, Selector, category_axis, plain, short, text, unique_texts
+from cellmemory.report.blocks import Figure, Selector, category_axis, plain, short, text
 from cellmemory.report.data import Sample
 
 THEME_COLOURS = ("@ink", "@muted", "@line", "@accent", "@warn", "@ground")
@@ -23,14 +24,35 @@ def _figure(data: list[dict], layout: dict, height: int, min_width: int = 0) -> 
     return plain({"data": data, "layout": {**layout, "height": height}, "min_width": min_width})
 
 
+def _key(samples: Sequence[Sample], sample: int, *choices: int) -> str:
+    """The key of a figure's variant; a page of one sample has no selector for it."""
+    return ",".join(map(str, choices if len(samples) == 1 else (sample, *choices)))
+
+
+def _sample_selector(samples: Sequence[Sample]) -> list[Selector]:
+    return [Selector("Sample", [sample.name for sample in samples])] if len(samples) > 1 else []
+
+
 def _variants(
     samples: Sequence[Sample], make: Callable[[Sample], dict | None]
 ) -> tuple[dict[str, dict], list[Selector]]:
-    """One variant a sample, and the selector for it where there are several."""
-    made = {str(i): figure for i, sample in enumerate(samples) if (figure := make(sample)) is not None}
-    if len(samples) == 1:
-        return {"": made["0"]} if made else {}, []
-    return made, [Selector("Sample", [sample.name for sample in samples])]
+    """One variant for every sample that there is a figure of, and the selector."""
+    made = {_key(samples, i): figure for i, sample in enumerate(samples) if (figure := make(sample)) is not None}
+    return made, _sample_selector(samples)
+
+
+def _heatmap(values: np.ndarray, hover: list[list[str]], scale: str, title: str, digits: str) -> dict:
+    return {
+        "type": "heatmap",
+        "z": values,
+        "zmin": 0,
+        "xgap": 1,
+        "ygap": 1,
+        "hovertext": hover,
+        "hoverinfo": "text",
+        "meta": {"scale": scale},
+        "colorbar": {"title": {"text": title}, "tickformat": digits},
+    }
 
 
 def composition(samples: Sequence[Sample], colours: Colours) -> Figure:
@@ -52,11 +74,13 @@ def composition(samples: Sequence[Sample], colours: Colours) -> Figure:
             variants[f"{i},{j}"] = _stacked_bars(
                 counts.loc[[g for g in counts.index if g in set(grouping.dropna())]], colours, share
             )
-    caption = "Predicted labels of all cells. Every label keeps its colour in all figures of this page; its best guess counts for a cell "
-    caption += "that is unassigned, too. Click a label in the legend to hide it, twice to see it alone."
+    caption = (
+        "Predicted labels of all cells. Every label keeps its colour in all figures of this page; its best guess "
+        "counts for a cell that is unassigned, too. Click a label in the legend to hide it, twice to see it alone."
+    )
     return Figure(
         "composition",
-        "Labels",
+        "Composition",
         caption,
         variants,
         [Selector("Bars", list(groupings)), Selector("Length", ["Share of cells", "Cells"])],
@@ -72,12 +96,19 @@ def _stacked_bars(counts: pd.DataFrame, colours: Colours, share: bool) -> dict:
             f"{text(g)}<br>{text(label)}<br>{n:,} of {t:,} cells ({n / max(t, 1):.1%})"
             for g, n, t in zip(counts.index, counts[label], total, strict=True)
         ]
-        data.append({
-            "type": "bar", "orientation": "h", "name": short(label), "x": length.to_numpy(), "y": list(range(len(counts))),
-            "marker": {"color": colours[label]}, "hovertext": hover, "hoverinfo": "text",
-        })  # fmt: skip
-    rows = category_axis(list(counts.index), autorange=None)
-    rows["range"] = rows["range"][::-1]
+        data.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": short(label),
+                "x": length.to_numpy(),
+                "y": list(range(len(counts))),
+                "marker": {"color": colours[label]},
+                "hovertext": hover,
+                "hoverinfo": "text",
+            }
+        )
+    rows = category_axis(list(counts.index), down=True)
     axis = {"title": {"text": "Share of cells" if share else "Cells"}, "rangemode": "tozero"}
     axis |= {"tickformat": ".0%", "range": [0, 1]} if share else {}
     layout = {"barmode": "stack", "xaxis": axis, "yaxis": rows, "bargap": 0.3, "legend": {"traceorder": "normal"}}
@@ -90,8 +121,11 @@ def confidence_histogram(samples: Sequence[Sample]) -> Figure:
     def make(sample: Sample) -> dict:
         return _two_histograms(sample.cells["confidence"], sample.cells["unassigned"], "Confidence", 40)
 
-    caption = "The calibrated probability of the label that was given. After calibration, of the cells with a confidence near 0.8 about "
-    caption += "80 % should be right, as far as the query resembles the reference. Much weight at the left means many cells between labels."
+    caption = (
+        "The calibrated probability of the label that was given. After calibration, of the cells with a confidence "
+        "near 0.8 about 80 % should be right, as far as the query resembles the reference. Much weight at the left "
+        "means many cells between labels."
+    )
     variants, selectors = _variants(samples, make)
     return Figure("confidence", "Confidence", caption, variants, selectors)
 
@@ -102,18 +136,37 @@ def novelty_histogram(samples: Sequence[Sample]) -> Figure:
     def make(sample: Sample) -> dict:
         alpha = float(sample.info.get("novelty_alpha", 0.05))
         figure = _two_histograms(sample.cells["novelty_p"], sample.cells["unassigned"], "Novelty p", 40)
-        figure["layout"]["shapes"] = [{
-            "type": "line", "x0": alpha, "x1": alpha, "y0": 0, "y1": 1, "yref": "paper", "line": {"color": "@warn", "width": 1.5, "dash": "dot"},
-        }]  # fmt: skip
-        figure["layout"]["annotations"] = [{
-            "x": alpha, "y": 1, "yref": "paper", "text": f"unassigned below {alpha:g}", "showarrow": False, "xanchor": "left", "xshift": 6,
-            "yanchor": "top", "font": {"color": "@warn", "size": 12},
-        }]  # fmt: skip
+        figure["layout"]["shapes"] = [
+            {
+                "type": "line",
+                "x0": alpha,
+                "x1": alpha,
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "line": {"color": "@warn", "width": 1.5, "dash": "dot"},
+            }
+        ]
+        figure["layout"]["annotations"] = [
+            {
+                "x": alpha,
+                "y": 1,
+                "yref": "paper",
+                "text": f"unassigned below {alpha:g}",
+                "showarrow": False,
+                "xanchor": "left",
+                "xshift": 6,
+                "yanchor": "top",
+                "font": {"color": "@warn", "size": 12},
+            }
+        ]
         return figure
 
-    caption = "How unusual a cell is: the share of held-out reference cells that lie at least as far from the reference as this cell does. "
-    caption += "Cells like the reference give a flat picture; a peak at the left is cells of a kind, state or quality that the reference "
-    caption += "does not hold."
+    caption = (
+        "How unusual a cell is: the share of held-out reference cells that lie at least as far from the reference "
+        "as this cell does. Cells like the reference give a flat picture; a peak at the left is cells of a kind, "
+        "state or quality that the reference does not hold."
+    )
     variants, selectors = _variants(samples, make)
     return Figure("novelty", "Novelty p", caption, variants, selectors)
 
@@ -127,10 +180,18 @@ def _two_histograms(values: pd.Series, unassigned: pd.Series, title: str, bins: 
             f"{title} {low:.3g} to {high:.3g}<br>{n:,} {name} cells"
             for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
         ]
-        data.append({
-            "type": "bar", "name": name, "x": (edges[:-1] + edges[1:]) / 2, "y": counts, "width": 1 / bins, "marker": {"color": colour},
-            "hovertext": hover, "hoverinfo": "text",
-        })  # fmt: skip
+        data.append(
+            {
+                "type": "bar",
+                "name": name,
+                "x": (edges[:-1] + edges[1:]) / 2,
+                "y": counts,
+                "width": 1 / bins,
+                "marker": {"color": colour},
+                "hovertext": hover,
+                "hoverinfo": "text",
+            }
+        )
     axis = {"title": {"text": title}, "range": [0, 1]}
     return _figure(
         data,
@@ -139,7 +200,7 @@ def _two_histograms(values: pd.Series, unassigned: pd.Series, title: str, bins: 
     )
 
 
-_TOP = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
+_TOP = {"traceorder": "normal", "orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
 
 
 def confidence_by_label(samples: Sequence[Sample], colours: Colours) -> Figure:
@@ -148,10 +209,13 @@ def confidence_by_label(samples: Sequence[Sample], colours: Colours) -> Figure:
     variants = {}
     for i, sample in enumerate(samples):
         for j, (title, key) in enumerate(measures.items()):
-            variants[f"{i},{j}" if len(samples) > 1 else str(j)] = _boxes(sample, key, title, colours)
-    selectors = [Selector("Sample", [s.name for s in samples])] if len(samples) > 1 else []
-    caption = "Boxes span the middle half of a label's cells, the line is their median, whiskers reach the 5th and 95th percentile. A label "
-    caption += "whose cells are far from the reference, or hardly ever confident, deserves a look at its markers."
+            variants[_key(samples, i, j)] = _boxes(sample, key, title, colours)
+    selectors = _sample_selector(samples)
+    caption = (
+        "Boxes span the middle half of a label's cells, the line is their median, whiskers reach the 5th and 95th "
+        "percentile. A label whose cells are far from the reference, or hardly ever confident, deserves a look at "
+        "its markers."
+    )
     return Figure("by_label", "By label", caption, variants, [*selectors, Selector("Show", list(measures))])
 
 
@@ -161,20 +225,32 @@ def _boxes(sample: Sample, key: str, title: str, colours: Colours) -> dict:
     data = []
     for place, label in enumerate(labels):
         low, first, median, third, high = np.nanquantile(groups.get_group(label), [0.05, 0.25, 0.5, 0.75, 0.95])
-        data.append({
-            "type": "box", "orientation": "h", "name": short(label), "y": [place], "lowerfence": [low], "q1": [first], "median": [median],
-            "q3": [third], "upperfence": [high], "marker": {"color": colours[label]}, "line": {"width": 1.5}, "width": 0.6, "showlegend": False,
-        })  # fmt: skip
-    axis = category_axis([f"{label}" for label in labels])
-    axis["range"] = axis["range"][::-1]
+        data.append(
+            {
+                "type": "box",
+                "orientation": "h",
+                "name": short(label),
+                "y": [place],
+                "lowerfence": [low],
+                "q1": [first],
+                "median": [median],
+                "q3": [third],
+                "upperfence": [high],
+                "marker": {"color": colours[label]},
+                "line": {"width": 1.5},
+                "width": 0.6,
+                "showlegend": False,
+            }
+        )
+    axis = category_axis([f"{label}" for label in labels], down=True)
     layout = {"xaxis": {"title": {"text": title}, "rangemode": "tozero"}, "yaxis": axis, "hovermode": "closest"}
     return _figure(data, layout, 110 + 26 * max(3, len(labels)))
 
 
-def set_sizes(samples: Sequence[Sample]) -> Figure:
+def set_sizes(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
     """How many labels the conformal sets hold."""
     data = []
-    for sample in samples:
+    for sample, colour in zip(samples, ["@accent"] if len(samples) == 1 else cycle(palette), strict=False):
         size = sample.cells["label_set"].map(lambda s: 0 if s in ("", "nan") else s.count("|") + 1).astype(int)
         counts = size.value_counts().sort_index()
         share = counts / len(size)
@@ -184,19 +260,25 @@ def set_sizes(samples: Sequence[Sample]) -> Figure:
                 "type": "bar",
                 "name": short(sample.name),
                 "x": counts.index.to_list(),
-                "y": share,
+                "marker": {"color": colour},
+                "y": share.to_numpy(),
                 "hovertext": hover,
                 "hoverinfo": "text",
             }
         )
-    if len(samples) == 1:
-        data[0]["marker"] = {"color": "@accent"}
     layout = {
-        "barmode": "group", "xaxis": {"title": {"text": "Labels in the set"}, "dtick": 1}, "legend": _TOP,
-        "yaxis": {"title": {"text": "Share of cells"}, "tickformat": ".0%"}, "showlegend": len(samples) > 1, "bargap": 0.35,
-    }  # fmt: skip
+        "barmode": "group",
+        "xaxis": {"title": {"text": "Labels in the set"}, "dtick": 1},
+        "legend": _TOP,
+        "yaxis": {"title": {"text": "Share of cells"}, "tickformat": ".0%"},
+        "showlegend": len(samples) > 1,
+        "bargap": 0.35,
+    }
     alpha = float(samples[0].info.get("alpha", 0.1))
-    caption = f"A set is all labels that cannot be ruled out: for cells like the reference it holds the true label in at least {1 - alpha:.0%} of "
+    caption = (
+        "A set is all labels that cannot be ruled out: for cells like the reference it holds the true label in at "
+        f"least {1 - alpha:.0%} of "
+    )
     caption += (
         "cases. One label is a clear call, several name the alternatives, none means that no label fits well enough."
     )
@@ -210,12 +292,14 @@ def tag_heatmap(samples: Sequence[Sample]) -> Figure:
         for j, relative in enumerate((True, False)):
             figure = _tag_heatmap(sample, relative)
             if figure:
-                variants[f"{i},{j}" if len(samples) > 1 else str(j)] = figure
-    selectors = [Selector("Sample", [s.name for s in samples])] if len(samples) > 1 else []
+                variants[_key(samples, i, j)] = figure
+    selectors = _sample_selector(samples)
     selectors.append(Selector("Colour", ["Relative to the gene's highest label", "Mean attention"]))
-    caption = "The genes that the model attends to most, grouped by the label that leads to them, and their mean attention in the cells of "
-    caption += "every label. A row that is dark in one column is specific to that label; a row that is dark everywhere is attended to in all "
-    caption += "cells. Means are over the cells drawn in this page."
+    caption = (
+        "The genes that the model attends to most, grouped by the label that leads to them, and their mean "
+        "attention in the cells of every label. A row that is dark in one column is specific to that label; a row "
+        "that is dark everywhere is attended to in all cells. Means are over the cells drawn in this page."
+    )
     return Figure(
         "tags", "Type-associated genes by label", caption, variants, selectors, "This sample has no attention table."
     )
@@ -252,25 +336,9 @@ def _tag_heatmap(sample: Sample, relative: bool) -> dict | None:
         [f"{text(g)} in {text(label)}<br>mean attention {means[r, c]:.3%}" for c, label in enumerate(groups)]
         for r, g in enumerate(genes)
     ]
-    bar = {
-        "title": {"text": "relative" if relative else "attention", "side": "top"},
-        "tickformat": ".0%" if relative else ".2~%",
-    }
-    data = [
-        {
-            "type": "heatmap",
-            "z": shown,
-            "hovertext": hover,
-            "hoverinfo": "text",
-            "meta": {"scale": "attention"},
-            "colorbar": bar,
-            "zmin": 0,
-            "xgap": 1,
-            "ygap": 1,
-        }
-    ]
-    rows = category_axis(genes)
-    rows["range"] = rows["range"][::-1]
+    name, digits = ("relative", ".0%") if relative else ("attention", ".2~%")
+    data = [_heatmap(shown, hover, "attention", name, digits)]
+    rows = category_axis(genes, down=True)
     layout = {"xaxis": category_axis(groups, side="top", tickangle=-45), "yaxis": rows}
     return _figure(data, layout, 170 + 17 * len(genes), 160 + 22 * len(groups))
 
@@ -287,12 +355,15 @@ def slot_heatmap(samples: Sequence[Sample]) -> Figure:
         for g, group in enumerate(sample.groups):
             for j, values in enumerate((sample.slot_write, sample.slot_read) if group in present else ()):
                 key = f"{g},{j}"
-                variants[f"{i},{key}" if len(samples) > 1 else key] = _slot_heatmap(sample, g, values[:, g], j == 0)
-    selectors = [Selector("Sample", [s.name for s in samples])] if len(samples) > 1 else []
+                variants[_key(samples, i, g, j)] = _slot_heatmap(sample, g, values[:, g], j == 0)
+    selectors = _sample_selector(samples)
     selectors += [Selector("Label", groups), Selector("Side", sides)]
-    caption = "The top five genes of every memory slot in the cells of one label. Genes compete to write into few slots; what a slot took in is "
-    caption += "then read by all genes. Written: the share of the slot's attention that goes to the gene. Read: of what the gene reads, the share "
-    caption += "that comes from the slot. A slot has no meaning of its own across training runs; look at which genes share one."
+    caption = (
+        "The top five genes of every memory slot in the cells of one label. Genes compete to write into few slots; "
+        "what a slot took in is then read by all genes. Written: the share of the slot's attention that goes to the "
+        "gene. Read: of what the gene reads, the share that comes from the slot. A slot has no meaning of its own "
+        "across training runs; look at which genes share one."
+    )
     return Figure(
         "slots", "Genes of the memory slots", caption, variants, selectors, "No cell of this sample has this label."
     )
@@ -308,13 +379,8 @@ def _slot_heatmap(sample: Sample, group: int, values: np.ndarray, written: bool)
         [f"{text(gene)}, {slot}<br>{shown[r, c]:.2%} {words}" for c, slot in enumerate(slots)]
         for r, gene in enumerate(genes)
     ]
-    bar = {"title": {"text": "share", "side": "top"}, "tickformat": ".2~%"}
-    data = [{
-        "type": "heatmap", "z": shown, "hovertext": hover, "hoverinfo": "text", "colorbar": bar, "zmin": 0, "xgap": 1, "ygap": 1,
-        "meta": {"scale": "attention" if written else "expression"},
-    }]  # fmt: skip
-    axis = category_axis(genes)
-    axis["range"] = axis["range"][::-1]
+    data = [_heatmap(shown, hover, "attention" if written else "expression", "share", ".2~%")]
+    axis = category_axis(genes, down=True)
     return _figure(data, {"xaxis": category_axis(slots, side="top"), "yaxis": axis}, 120 + 17 * max(6, len(genes)), 420)
 
 
@@ -334,28 +400,17 @@ def slot_use(samples: Sequence[Sample]) -> Figure:
             [f"{text(label)}, {slot}<br>{means[r, c]:.1%} of what the cell reads" for c, slot in enumerate(slots)]
             for r, label in enumerate(labels)
         ]
-        rows = category_axis(labels)
-        rows["range"] = rows["range"][::-1]
-        bar = {"title": {"text": "share", "side": "top"}, "tickformat": ".0%"}
-        data = [
-            {
-                "type": "heatmap",
-                "z": means,
-                "hovertext": hover,
-                "hoverinfo": "text",
-                "meta": {"scale": "expression"},
-                "colorbar": bar,
-                "zmin": 0,
-                "xgap": 1,
-                "ygap": 1,
-            }
-        ]
+        rows = category_axis(labels, down=True)
+        data = [_heatmap(means, hover, "expression", "share", ".0%")]
         return _figure(
             data, {"xaxis": category_axis(slots, side="top"), "yaxis": rows}, 120 + 22 * max(5, len(labels)), 420
         )
 
-    caption = "Where the label's decision comes from: the share of each memory slot in what a cell's summary reads, averaged over the cells of a "
-    caption += "label. Labels with the same profile are told apart by genes within the same slots."
+    caption = (
+        "Where the label's decision comes from: the share of each memory slot in what a cell's summary reads, "
+        "averaged over the cells of a label. Labels with the same profile are told apart by genes within the same "
+        "slots."
+    )
     variants, selectors = _variants(samples, make)
     return Figure(
         "slot_use", "Use of the slots by label", caption, variants, selectors, "This sample has no slot attention."
@@ -375,12 +430,14 @@ def enrichment_dots(samples: Sequence[Sample]) -> Figure:
         for g, group in enumerate(groups):
             slots = table[(table["level"] == "slot") & (table["group"] == group)]
             parts[g + 1] = _dots(slots, "slot", sorted(set(slots["slot"]), key=lambda s: (len(s), s)), "slot ")
-        variants |= {f"{i},{j}" if len(samples) > 1 else str(j): figure for j, figure in parts.items() if figure}
-    selectors = [Selector("Sample", [s.name for s in samples])] if len(samples) > 1 else []
+        variants |= {_key(samples, i, j): figure for j, figure in parts.items() if figure}
+    selectors = _sample_selector(samples)
     selectors.append(Selector("Columns", ["Labels", *(f"Slots of {group}" for group in groups)]))
-    caption = "Gene sets that are over-represented among the top genes, with the model's panel as the background. Dot size: the share of the "
-    caption += f"set's genes in the panel that are among the top genes; colour: the adjusted p-value. At most {MAX_TERMS} sets, the three best of "
-    caption += f"every column, adjusted p of {SIGNIFICANT} or less."
+    caption = (
+        "Gene sets that are over-represented among the top genes, with the model's panel as the background. Dot "
+        "size: the share of the set's genes in the panel that are among the top genes; colour: the adjusted "
+        f"p-value. At most {MAX_TERMS} sets, the three best of every column, adjusted p of {SIGNIFICANT} or less."
+    )
     empty = f"No gene set reaches an adjusted p-value of {SIGNIFICANT} here."
     return Figure("enrichment", "Enriched gene sets", caption, variants, selectors, empty)
 
@@ -400,20 +457,33 @@ def _dots(table: pd.DataFrame, key: str, columns: list[str], prefix: str = "") -
     shares = [_share(overlap) for overlap in shown["overlap"]]
     strength = -np.log10(np.maximum(shown["adjusted_p_value"], 1e-50))
     hover = [
-        f"{text(r.term)}<br>{text(r.library)}, {prefix}{text(getattr(r, key))}<br>{text(r.overlap)} genes, adjusted p {r.adjusted_p_value:.2g}<br>{text(r.genes.replace(';', ', '), 90)}"
+        f"{text(r.term)}<br>{text(r.library)}, {prefix}{text(getattr(r, key))}"
+        f"<br>{text(r.overlap)} genes, adjusted p {r.adjusted_p_value:.2g}<br>{text(r.genes.replace(';', ', '), 90)}"
         for r in shown.itertuples()
-    ]  # fmt: skip
+    ]
     largest = max(shares) or 1.0
-    data = [{
-        "type": "scatter", "mode": "markers", "x": [place[value] for value in shown[key]],
-        "y": [row_of[pair] for pair in zip(shown["library"], shown["term"], strict=True)], "hovertext": hover, "hoverinfo": "text",
-        "meta": {"scale": "expression"}, "showlegend": False,
-        "marker": {"size": [6 + 14 * (share / largest) ** 0.5 for share in shares], "color": strength.to_numpy(), "cmin": 0,
-                   "colorbar": {"title": {"text": "−log10 p", "side": "top"}}, "line": {"width": 0.5, "color": "@muted"}},
-    }]  # fmt: skip
-    rows = category_axis(unique_texts([term for _, term in chosen], 44))
-    rows["ticktext"] = [text(term, 44) for _, term in chosen]
-    rows["range"] = rows["range"][::-1]
+    data = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [place[value] for value in shown[key]],
+            "y": [row_of[pair] for pair in zip(shown["library"], shown["term"], strict=True)],
+            "hovertext": hover,
+            "hoverinfo": "text",
+            "meta": {"scale": "expression"},
+            "showlegend": False,
+            "marker": {
+                "opacity": 1,
+                "size": [6 + 14 * (share / largest) ** 0.5 for share in shares],
+                "color": strength.to_numpy(),
+                "cmin": 0,
+                "colorbar": {"title": {"text": "−log10 p"}},
+                "line": {"width": 0.5, "color": "@muted"},
+            },
+        }
+    ]
+    terms = [term for _, term in chosen]
+    rows = category_axis(terms, down=True, ticktext=[text(term, 44) for term in terms])
     layout = {
         "xaxis": category_axis([f"{prefix}{column}" for column in columns], side="top", tickangle=-45),
         "yaxis": rows,
@@ -433,12 +503,13 @@ def confusion(samples: Sequence[Sample]) -> Figure:
     for i, sample in enumerate(samples):
         for j, share in enumerate((True, False)):
             if "metrics" in sample.tables:
-                variants[f"{i},{j}" if len(samples) > 1 else str(j)] = _confusion(
-                    sample.tables["metrics"]["confusion"], share
-                )
-    selectors = [Selector("Sample", [s.name for s in samples])] if len(samples) > 1 else []
-    caption = "Rows are the true types, columns the predicted labels; a row adds up to all cells of the type. What lies beside the diagonal is "
-    caption += "confused. A row of a type that the reference does not know has no right column: see which labels such cells are given."
+                variants[_key(samples, i, j)] = _confusion(sample.tables["metrics"]["confusion"], share)
+    selectors = _sample_selector(samples)
+    caption = (
+        "Rows are the true types, columns the predicted labels; a row adds up to all cells of the type. What lies "
+        "beside the diagonal is confused. A row of a type that the reference does not know has no right column: see "
+        "which labels such cells are given."
+    )
     selectors.append(Selector("Colour", ["Share of the true type", "Cells"]))
     return Figure(
         "confusion", "Confusion matrix", caption, variants, selectors, "The truth is not known for this sample."
@@ -450,30 +521,19 @@ def _confusion(table: dict, share: bool) -> dict:
     totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shown = counts / totals if share else counts
     hover = [
-        [f"true: {text(t)}<br>predicted: {text(p)}<br>{counts[r, c]:,.0f} cells ({counts[r, c] / totals[r, 0]:.1%})" for c, p in enumerate(predicted)]
+        [
+            f"true: {text(t)}<br>predicted: {text(p)}<br>{counts[r, c]:,.0f} cells ({counts[r, c] / totals[r, 0]:.1%})"
+            for c, p in enumerate(predicted)
+        ]
         for r, t in enumerate(true)
-    ]  # fmt: skip
-    bar = {"title": {"text": "share" if share else "cells", "side": "top"}, **({"tickformat": ".0%"} if share else {})}
-    data = [
-        {
-            "type": "heatmap",
-            "z": shown,
-            "hovertext": hover,
-            "hoverinfo": "text",
-            "meta": {"scale": "expression"},
-            "colorbar": bar,
-            "zmin": 0,
-            "xgap": 1,
-            "ygap": 1,
-        }
     ]
+    data = [_heatmap(shown, hover, "expression", *(("share", ".0%") if share else ("cells", ",d")))]
     if max(len(true), len(predicted)) <= 16:
         data[0] |= {
             "text": [[("" if n == 0 else f"{n:.0f}") for n in row] for row in counts],
             "texttemplate": "%{text}",
         }
-    rows = category_axis(true, title={"text": "true"})
-    rows["range"] = rows["range"][::-1]
+    rows = category_axis(true, title={"text": "true"}, down=True)
     layout = {"xaxis": category_axis(predicted, tickangle=-45, title={"text": "predicted"}), "yaxis": rows}
     return _figure(data, layout, 230 + 26 * max(4, len(true)), 240 + 26 * len(predicted))
 
@@ -487,7 +547,8 @@ def class_scores(samples: Sequence[Sample]) -> Figure:
             return None
         labels = [row["label"] for row in classes]
         hover = [
-            f"{text(r['label'])} ({r['cells']:,} cells)<br>F1 {_number(r['f1'])}, precision {_number(r['precision'])}, recall {_number(r['recall'])}"
+            f"{text(r['label'])} ({r['cells']:,} cells)<br>F1 {_number(r['f1'])}, "
+            f"precision {_number(r['precision'])}, recall {_number(r['recall'])}"
             for r in classes
         ]
         marks = (
@@ -496,18 +557,28 @@ def class_scores(samples: Sequence[Sample]) -> Figure:
             ("recall", "recall", "triangle-right-open", 10, "@ink"),
         )
         data = [
-            {"type": "scatter", "mode": "markers", "name": name, "x": [row[key] for row in classes], "y": list(range(len(labels))), "hovertext": hover,
-             "hoverinfo": "text", "marker": {"symbol": symbol, "size": size, "color": colour}}
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": name,
+                "x": [row[key] for row in classes],
+                "y": list(range(len(labels))),
+                "hovertext": hover,
+                "hoverinfo": "text",
+                "marker": {"symbol": symbol, "size": size, "color": colour},
+            }
             for name, key, symbol, size, colour in marks
-        ]  # fmt: skip
-        rows = category_axis(labels)
-        rows["range"] = rows["range"][::-1]
+        ]
+        rows = category_axis(labels, down=True)
         return _figure(
             data, {"xaxis": {"range": [-0.03, 1.03]}, "yaxis": rows, "legend": _TOP}, 130 + 26 * max(3, len(labels))
         )
 
-    caption = "Recall: of the cells of a type, the share that was given its label. Precision: of the cells with the label, the share that is of the "
-    caption += "type. F1 is their harmonic mean. Types that the reference does not know are left out."
+    caption = (
+        "Recall: of the cells of a type, the share that was given its label. Precision: of the cells with the "
+        "label, the share that is of the type. F1 is their harmonic mean. Types that the reference does not know "
+        "are left out."
+    )
     variants, selectors = _variants(samples, make)
     return Figure(
         "per_class", "Every label's F1", caption, variants, selectors, "The truth is not known for this sample."
@@ -532,24 +603,36 @@ def calibration(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
         }
     ]
     known = [sample for sample in samples if sample.tables.get("metrics", {}).get("calibration")]
-    for sample, colour in zip(known, palette, strict=False):
+    for sample, colour in zip(known, cycle(palette), strict=False):
         bins = [b for b in sample.tables["metrics"]["calibration"] if b["cells"] and b["accuracy"] is not None]
         hover = [
-            f"{text(sample.name)}<br>confidence {b['confidence']:.2f}, right {b['accuracy']:.0%} of {b['cells']:,} cells"
+            f"{text(sample.name)}<br>confidence {b['confidence']:.2f}, "
+            f"right {b['accuracy']:.0%} of {b['cells']:,} cells"
             for b in bins
         ]
         size = np.sqrt([b["cells"] for b in bins]) if bins else np.array([])
-        data.append({
-            "type": "scatter", "mode": "lines+markers", "name": short(sample.name), "x": [b["confidence"] for b in bins],
-            "y": [b["accuracy"] for b in bins], "hovertext": hover, "hoverinfo": "text", "line": {"color": colour, "width": 1.5},
-            "marker": {"color": colour, "size": 5 + 9 * size / max(size.max(initial=1), 1)},
-        })  # fmt: skip
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": short(sample.name),
+                "x": [b["confidence"] for b in bins],
+                "y": [b["accuracy"] for b in bins],
+                "hovertext": hover,
+                "hoverinfo": "text",
+                "line": {"color": colour, "width": 1.5},
+                "marker": {"color": colour, "size": 5 + 9 * size / max(size.max(initial=1), 1)},
+            }
+        )
     layout = {
         "xaxis": {"title": {"text": "Confidence"}, "range": [0, 1.02]}, "legend": _TOP, "showlegend": len(known) > 1,
         "yaxis": {"title": {"text": "Share of cells that are right"}, "range": [-0.02, 1.05], "tickformat": ".0%"},
     }  # fmt: skip
-    caption = "On the dotted line, confidence means what it says. Points below it are over-confident, points above too modest. A point's size says "
-    caption += "how many cells it stands for; small points scatter by chance. Only types that the reference knows."
+    caption = (
+        "On the dotted line, confidence means what it says. Points below it are over-confident, points above too "
+        "modest. A point's size says how many cells it stands for; small points scatter by chance. Only types that "
+        "the reference knows."
+    )
     return Figure("calibration", "Calibration", caption, {"": _figure(data, layout, 380)} if known else {})
 
 
@@ -557,20 +640,37 @@ def training(history: pd.DataFrame) -> Figure:
     """Loss, accuracy and macro F1 over the epochs."""
     x = history["epoch"].to_numpy()
     lines = (
-        ("training loss", "train_loss", "@muted", "y", "dot"), ("validation loss", "validation_loss", "@accent", "y", "solid"),
-        ("validation accuracy", "validation_accuracy", "#0072b2", "y2", "solid"), ("validation macro F1", "validation_macro_f1", "#e69f00", "y2", "solid"),
-    )  # fmt: skip
+        ("training loss", "train_loss", "@muted", "y", "dot"),
+        ("validation loss", "validation_loss", "@accent", "y", "solid"),
+        ("validation accuracy", "validation_accuracy", "#0072b2", "y2", "solid"),
+        ("validation macro F1", "validation_macro_f1", "#e69f00", "y2", "solid"),
+    )
     data = [
-        {"type": "scatter", "mode": "lines+markers", "name": name, "x": x, "y": history[key].to_numpy(), "xaxis": "x2" if axis == "y2" else "x", "yaxis": axis,
-         "line": {"color": colour, "dash": dash, "width": 2}, "marker": {"color": colour, "size": 5}}
-        for name, key, colour, axis, dash in lines if key in history
-    ]  # fmt: skip
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": name,
+            "x": x,
+            "y": history[key].to_numpy(),
+            "xaxis": "x2" if axis == "y2" else "x",
+            "yaxis": axis,
+            "line": {"color": colour, "dash": dash, "width": 2},
+            "marker": {"color": colour, "size": 5},
+        }
+        for name, key, colour, axis, dash in lines
+        if key in history
+    ]
     layout = {
-        "grid": {"rows": 1, "columns": 2, "pattern": "independent", "xgap": 0.16}, "hovermode": "x",
-        "xaxis": {"title": {"text": "Epoch"}}, "xaxis2": {"title": {"text": "Epoch"}},
-        "yaxis": {"title": {"text": "Loss"}, "rangemode": "tozero"}, "yaxis2": {"title": {"text": "Score"}, "range": [0, 1.02]},
+        "grid": {"rows": 1, "columns": 2, "pattern": "independent", "xgap": 0.16},
+        "hovermode": "x",
+        "xaxis": {"title": {"text": "Epoch"}},
+        "xaxis2": {"title": {"text": "Epoch"}},
+        "yaxis": {"title": {"text": "Loss"}, "rangemode": "tozero"},
+        "yaxis2": {"title": {"text": "Score"}, "range": [0, 1.02]},
         "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 1.04, "yanchor": "bottom"},
-    }  # fmt: skip
-    caption = "Loss falls while the model learns; validation cells were held out of the reference. Training stops when their loss has not improved "
-    caption += "for several epochs, and the best epoch is kept."
+    }
+    caption = (
+        "Loss falls while the model learns; validation cells were held out of the reference. Training stops when "
+        "their loss has not improved for several epochs, and the best epoch is kept."
+    )
     return Figure("training", "Training history", caption, {"": _figure(data, layout, 360, 560)})

@@ -12,15 +12,55 @@ from cellmemory.report.sections import alignment_of
 
 _COLUMNS = (
     ("cells", {"title": "Cells", "description": "Cells mapped", "format": "{:,.0f}", "scale": "Blues"}),
-    ("assigned", {"title": "Assigned", "description": "Cells that the reference knows the like of", "suffix": "%", "min": 0, "max": 100, "scale": "Greens"}),
-    ("confidence", {"title": "Confidence", "description": "Median calibrated confidence", "min": 0, "max": 1, "format": "{:.2f}", "scale": "Purples"}),
-    ("coverage", {"title": "Panel", "description": "Genes of the model's panel that were measured", "suffix": "%", "min": 0, "max": 100, "scale": "Oranges"}),
-    ("accuracy", {"title": "Accuracy", "description": "Over types that the reference knows", "suffix": "%", "min": 0, "max": 100, "scale": "GnBu"}),
-)  # fmt: skip
+    (
+        "assigned",
+        {
+            "title": "Assigned",
+            "description": "Cells that the reference knows the like of",
+            "suffix": "%",
+            "min": 0,
+            "max": 100,
+            "scale": "Greens",
+        },
+    ),
+    (
+        "confidence",
+        {
+            "title": "Confidence",
+            "description": "Median calibrated confidence",
+            "min": 0,
+            "max": 1,
+            "format": "{:.2f}",
+            "scale": "Purples",
+        },
+    ),
+    (
+        "coverage",
+        {
+            "title": "Panel",
+            "description": "Genes of the model's panel that were measured",
+            "suffix": "%",
+            "min": 0,
+            "max": 100,
+            "scale": "Oranges",
+        },
+    ),
+    (
+        "accuracy",
+        {
+            "title": "Accuracy",
+            "description": "Over types that the reference knows",
+            "suffix": "%",
+            "min": 0,
+            "max": 100,
+            "scale": "GnBu",
+        },
+    ),
+)
 
 
 def write(samples: Sequence[Sample], colours: dict[str, str], folder: Path) -> list[Path]:
-    """Writes `<sample>_labels`, `<sample>_confidence` and one summary (`run_summary`, or `<sample>_summary`) `_mqc.json`."""
+    """Writes `<sample>_labels`, `<sample>_confidence` and `run_summary` (of one: `<sample>_summary`) as `_mqc.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     summary = "run_summary" if len(samples) > 1 else f"{samples[0].name}_summary"
     contents = {f"{summary}_mqc.json": _summary(samples)}
@@ -47,27 +87,54 @@ def _summary(samples: Sequence[Sample]) -> dict:
         data[sample.name] = row
     used = {key for row in data.values() for key in row}
     return {
-        "id": "cellmemory_summary", "section_name": "CellMemory", "description": "Cells mapped onto the labels of a reference.", "plot_type": "generalstats",
-        "pconfig": [{key: {**column, "namespace": "CellMemory"}} for key, column in _COLUMNS if key in used], "data": data,
-    }  # fmt: skip
+        "id": "cellmemory_summary",
+        "section_name": "CellMemory",
+        "description": "Cells mapped onto the labels of a reference.",
+        "plot_type": "generalstats",
+        "pconfig": [{key: {**column, "namespace": "CellMemory"}} for key, column in _COLUMNS if key in used],
+        "data": data,
+    }
 
 
 def _labels(sample: Sample, colours: dict[str, str]) -> dict:
     counts = sample.cells["label"].value_counts(sort=False)
     found = {label: int(counts[label]) for label in colours if label in counts.index and counts[label]}
     return {
-        "id": "cellmemory_labels", "section_name": "CellMemory labels", "description": "Predicted labels of all cells.", "plot_type": "bargraph",
-        "pconfig": {"id": "cellmemory_labels_plot", "title": "CellMemory: Labels", "ylab": "Cells", "cpswitch_counts_label": "Cells"},
-        "categories": {label: {"name": label, "color": colours[label]} for label in found}, "data": {sample.name: found},
-    }  # fmt: skip
+        "id": "cellmemory_labels",
+        "section_name": "CellMemory labels",
+        "description": "Predicted labels of all cells.",
+        "plot_type": "bargraph",
+        "pconfig": {
+            "id": "cellmemory_labels_plot",
+            "title": "CellMemory: Labels",
+            "ylab": "Cells",
+            "cpswitch_counts_label": "Cells",
+        },
+        "categories": {label: {"name": label, "color": colours[label]} for label in found},
+        "data": {sample.name: found},
+    }
 
 
 def _confidence(sample: Sample) -> dict:
     counts, edges = np.histogram(sample.cells["confidence"].dropna(), np.linspace(0, 1, 21))
     share = 100 * counts / max(1, counts.sum())
     return {
-        "id": "cellmemory_confidence", "section_name": "CellMemory confidence", "description": "Calibrated confidence of the predicted labels.",
+        "id": "cellmemory_confidence",
+        "section_name": "CellMemory confidence",
+        "description": "Calibrated confidence of the predicted labels.",
         "plot_type": "linegraph",
-        "pconfig": {"id": "cellmemory_confidence_plot", "title": "CellMemory: Confidence", "xlab": "Confidence", "ylab": "Cells (%)", "xmin": 0, "xmax": 1, "ymin": 0},
-        "data": {sample.name: {f"{(low + high) / 2:.3f}": value for low, high, value in zip(edges[:-1], edges[1:], share, strict=True)}},
-    }  # fmt: skip
+        "pconfig": {
+            "id": "cellmemory_confidence_plot",
+            "title": "CellMemory: Confidence",
+            "xlab": "Confidence",
+            "ylab": "Cells (%)",
+            "xmin": 0,
+            "xmax": 1,
+            "ymin": 0,
+        },
+        "data": {
+            sample.name: {
+                f"{(low + high) / 2:.3f}": value for low, high, value in zip(edges[:-1], edges[1:], share, strict=True)
+            }
+        },
+    }

@@ -6,7 +6,7 @@
   const THEMES = {
     light: {
       "@ink": "#182026", "@muted": "#586570", "@line": "#e3e8eb", "@accent": "#0b6a7c", "@warn": "#d55e00", "@ground": "#ffffff",
-      halo: "rgba(255,255,255,0.78)", hover: "#ffffff", reference: "#c9d0d5",
+      halo: "rgba(255,255,255,0.78)", hover: "#ffffff", reference: "#b3bdc4",
       scales: {
         expression: ["#eef1f3", "#bcd3e3", "#6fa6cd", "#2b6fa8", "#123a6b"],
         attention: ["#f3f1ee", "#f5cf9f", "#e8963f", "#b4560f", "#5e2605"],
@@ -15,7 +15,7 @@
     },
     dark: {
       "@ink": "#e6ebee", "@muted": "#9aa7b1", "@line": "#2a3239", "@accent": "#5fc4d4", "@warn": "#f0935b", "@ground": "#161b1f",
-      halo: "rgba(22,27,31,0.78)", hover: "#232b31", reference: "#414b53",
+      halo: "rgba(22,27,31,0.78)", hover: "#232b31", reference: "#4c5760",
       scales: {
         expression: ["#20282e", "#1f4a6e", "#2f7fb8", "#79b8e0", "#dcf0fb"],
         attention: ["#28241f", "#6b3c14", "#b9681f", "#efa95c", "#fdebd2"],
@@ -83,13 +83,16 @@
   function dressed(figure, width, colours) {
     const narrow = width < NARROW;
     const data = themed(figure.data, colours);
+    const layout = themed(figure.layout, colours);
     for (const trace of data) {
       const name = trace.meta && trace.meta.scale;
       if (name) (trace.type === "heatmap" ? trace : trace.marker).colorscale = scale(name, colours);
       const holder = trace.colorbar ? trace : trace.marker && trace.marker.colorbar ? trace.marker : null;
-      if (holder) holder.colorbar = { thickness: 10, outlinewidth: 0, ticklen: 0, len: Math.min(1, 260 / figure.layout.height + 0.1), y: 1, yanchor: "top", x: 1.01, tickfont: { size: 11 }, ...holder.colorbar };
+      if (holder) {
+        const bar = { thickness: 10, outlinewidth: 0, ticklen: 3, tickcolor: "rgba(0,0,0,0)", lenmode: "pixels", len: Math.max(90, Math.min(220, layout.height - 190)), y: 1, yanchor: "top", x: 1.01, tickfont: { size: 11 }, nticks: 6, ...holder.colorbar };
+        holder.colorbar = { ...bar, title: { font: { size: 11, color: colours["@muted"] }, ...bar.title, side: "right" } };
+      }
     }
-    const layout = themed(figure.layout, colours);
     const axis = { gridcolor: colours["@line"], zerolinecolor: colours["@line"], linecolor: colours["@line"], automargin: true, tickfont: { size: 12 }, ticks: "" };
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
       const own = layout[key];
@@ -98,31 +101,35 @@
       if (own.title) layout[key].title = { font: { size: 12, color: colours["@muted"] }, standoff: 8, ...own.title };
       if (narrow && own.ticktext) layout[key].ticktext = own.ticktext.map((name) => (name.length > 18 && !name.includes("&") ? name.slice(0, 17) + "…" : name));
     }
-    const legend = { font: { size: 12 }, itemsizing: "constant", bgcolor: "rgba(0,0,0,0)", ...layout.legend };
-    const below = narrow && legend.orientation !== "h";
-    if (below) {
+    const legend = { font: { size: 12 }, bgcolor: "rgba(0,0,0,0)", ...layout.legend };
+    const margin = { l: 10, r: narrow ? 22 : 14, t: 16, b: layout.xaxis && layout.xaxis.side === "top" ? 6 : 36, ...layout.margin };
+    if (narrow && legend.orientation !== "h") {
       const rows = data.filter((trace) => trace.showlegend !== false).length;
-      Object.assign(legend, { orientation: "h", x: 0, xanchor: "left", y: -0.12, yanchor: "top", font: { size: 11 } });
-      layout.height += Math.min(300, 14 * rows);
+      // A legend of very many names would be longer than the figure; a tap on a cell tells its label as well.
+      if (rows > 30) layout.showlegend = false;
+      else {
+        Object.assign(legend, { orientation: "h", x: 0, xanchor: "left", yref: "container", y: 0, yanchor: "bottom", font: { size: 11 } });
+        margin.b += 17 * rows + 22;
+        layout.height += 17 * rows + 22;
+      }
     }
     return {
       data,
       layout: {
         paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: FONT, size: 12, color: colours["@ink"] },
-        margin: { l: 10, r: 14, t: 24, b: 36 }, hoverlabel: { bgcolor: colours.hover, bordercolor: colours["@line"], font: { family: FONT, size: 12, color: colours["@ink"] }, align: "left", namelength: 60 },
-        dragmode: width < 700 ? false : "zoom", hovermode: "closest", ...layout, legend, width,
+        modebar: { bgcolor: "rgba(0,0,0,0)", color: colours["@muted"], activecolor: colours["@accent"] }, hoverlabel: { bgcolor: colours.hover, bordercolor: colours["@line"], font: { family: FONT, size: 12, color: colours["@ink"] }, align: "left", namelength: 60 },
+        dragmode: false, hovermode: "closest", ...layout, legend, margin, width,
       },
     };
   }
 
-  const CONFIG = {
-    displaylogo: false, responsive: false, displayModeBar: "hover", scrollZoom: false, showTips: false,
-    modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d", "autoScale2d", "hoverClosestCartesian", "hoverCompareCartesian", "toggleSpikelines"],
-  };
+  const CONFIG = { displaylogo: false, responsive: false, displayModeBar: false, scrollZoom: false };
+  const ZOOMING = { ...CONFIG, displayModeBar: true, modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 
   class Plot {
-    constructor(node) {
+    constructor(node, config = CONFIG) {
       this.node = node;
+      this.config = config;
       this.figure = null;
       Plot.all.push(this);
     }
@@ -138,7 +145,7 @@
       if (!this.figure) return undefined;
       const { data, layout } = dressed(this.figure, width, THEMES[name]);
       this.node.style.minHeight = layout.height + "px";
-      return Plotly.react(this.node, data, layout, CONFIG);
+      return Plotly.react(this.node, data, layout, this.config);
     }
     // Saved for print on white, whatever the screen shows.
     save(id, format) {
@@ -151,6 +158,21 @@
     }
   }
   Plot.all = [];
+
+  // A sample that is chosen in one figure is chosen in all.
+  const SAMPLE_CHOICES = [];
+  let following = false;
+  document.addEventListener("change", (event) => {
+    if (following || !SAMPLE_CHOICES.includes(event.target)) return;
+    following = true;
+    for (const select of SAMPLE_CHOICES) {
+      if (select !== event.target && [...select.options].some((option) => option.value === event.target.value)) {
+        select.value = event.target.value;
+        select.dispatchEvent(new Event("change"));
+      }
+    }
+    following = false;
+  });
 
   function startFigure(node) {
     const spec = DATA.figures[node.dataset.figure];
@@ -173,6 +195,7 @@
     for (const select of selects) {
       if (select.options.length < 2) select.parentElement.hidden = true;
       select.addEventListener("change", show);
+      if (select.dataset.name === "Sample") SAMPLE_CHOICES.push(select);
     }
     for (const button of node.querySelectorAll("[data-save]")) button.addEventListener("click", () => plot.save(node.dataset.figure, button.dataset.save));
     return show;
@@ -200,8 +223,8 @@
       this.id = node.dataset.explorer;
       this.space = CELLS.spaces[DATA.explorers[this.id].space];
       this.isMap = DATA.explorers[this.id].space === "umap";
-      this.plot = new Plot(node.querySelector(".plot.tall"));
-      this.genePlot = new Plot(node.querySelector(".plot.genes"));
+      this.plot = new Plot(node.querySelector(".plot.tall"), ZOOMING);
+      this.genePlot = new Plot(node.querySelector(".plot.genes"), ZOOMING);
       this.input = Object.fromEntries([...node.querySelectorAll("[data-choice]")].map((control) => [control.dataset.choice, control]));
       this.together = this.isMap && CELLS.one_map;
       fill(this.input.colour, CELLS.columns.map((column) => column.title));
@@ -212,6 +235,7 @@
       this.input.names.closest("label").hidden = !this.isMap;
       this.input.names.checked = CELLS.columns[0].levels.length <= 30;
       for (const key of ["colour", "reference", "names"]) this.input[key].addEventListener("change", () => this.show());
+      SAMPLE_CHOICES.push(this.input.sample);
       this.input.sample.addEventListener("change", () => { this.show(); this.showGene(); });
       for (const button of node.querySelectorAll("[data-save]")) {
         button.addEventListener("click", () => (button.dataset.of ? this.genePlot.save(`${this.id}.${this.input.gene.value}`, button.dataset.save) : this.plot.save(this.id, button.dataset.save)));
@@ -282,21 +306,41 @@
         });
         const without = rows.filter((i) => column.codes[i] === NONE);
         if (without.length) traces.push({ ...base(without), name: "none", hovertext: this.hover(without), marker: { size, color: "@muted", opacity: 0.5 } });
-        annotations = annotations.slice(0, 60);
+        annotations = this.spreadNames(annotations.slice(0, 60), rows, this.plot.node.parentElement.clientWidth, 540);
       } else {
         const own = rows.filter((i) => !Number.isNaN(column.values[i]));
         const hover = this.hover(own).map((text, k) => `${text}<br>${escaped(column.title, 40)}: ${format(column.values[own[k]])}`);
         traces.push({
           ...base(own), name: escaped(column.title, 30), hovertext: hover, showlegend: false, meta: { scale: column.scale },
-          marker: { size, color: own.map((i) => column.values[i]), cmin: column.low, cmax: column.high, opacity: 0.9, reversescale: column.scale === "confidence" && theme === "dark", colorbar: { title: { text: escaped(column.title, 24), side: "top" } } },
+          marker: { size, color: own.map((i) => column.values[i]), cmin: column.low, cmax: column.high, opacity: 0.9, reversescale: column.scale === "confidence" && theme === "dark", colorbar: { title: { text: escaped(column.title, 40) } } },
         });
       }
       const more = { annotations, showlegend: true, legend: { itemsizing: "constant" } };
-      return this.plot.show({ data: traces, layout: this.layout(600, more) });
+      const width = this.plot.node.parentElement.clientWidth;
+      return this.plot.show({ data: traces, layout: this.layout(width < NARROW ? width : 600, more) });
     }
+    // A name stands on the cell that lies most among its own, for the middle of two islands is sea.
     nameAt(rows, level) {
-      const middle = (values) => quantile(rows.map((i) => values[i]).sort((a, b) => a - b), 0.5);
-      return { x: middle(this.space.x), y: middle(this.space.y), text: escaped(level, 28), showarrow: false, font: { size: 11, color: "@ink" }, bgcolor: THEMES[theme].halo, borderpad: 1 };
+      const some = rows.filter((_, k) => k % Math.ceil(rows.length / 120) === 0);
+      const { x, y } = this.space;
+      const spread = (i) => quantile(some.map((j) => (x[i] - x[j]) ** 2 + (y[i] - y[j]) ** 2).sort((a, b) => a - b), 0.4);
+      const best = some.map((i) => [spread(i), i]).reduce((a, b) => (b[0] < a[0] ? b : a))[1];
+      return { x: x[best], y: y[best], text: escaped(level, 28), showarrow: false, font: { size: 11, color: "@ink" }, bgcolor: THEMES[theme].halo, borderpad: 1 };
+    }
+    // Moves names up or down until none covers another, as far as the first view shows.
+    spreadNames(names, rows, width, height) {
+      const range = (values) => rows.reduce(([low, high], i) => [Math.min(low, values[i]), Math.max(high, values[i])], [Infinity, -Infinity]);
+      const [[left, right], [bottom, top]] = [range(this.space.x), range(this.space.y)];
+      const scale = Math.min((0.72 * width) / (right - left || 1), height / (top - bottom || 1));
+      const placed = [];
+      for (const name of [...names].sort((a, b) => b.y - a.y)) {
+        const box = { x: name.x * scale, y: name.y * scale, half: 3.2 * name.text.length + 4 };
+        const hits = (y) => placed.some((other) => Math.abs(other.x - box.x) < other.half + box.half && Math.abs(other.y - y) < 15);
+        const shift = [...Array(24).keys()].map((k) => (k % 2 ? 1 : -1) * Math.ceil(k / 2) * 8).find((k) => !hits(box.y + k)) ?? 0;
+        name.yshift = shift;
+        placed.push({ ...box, y: box.y + shift });
+      }
+      return names;
     }
     showGene() {
       if (!GENES) return undefined;
@@ -324,12 +368,12 @@
         // High values are drawn last, so that they are not hidden.
         const own = [...rows].sort((a, b) => values[key][a] - values[key][b]);
         const shown = own.map((i) => values[key][i] * (key === "attention" ? 100 : 1));
-        const hover = this.hover(own).map((text, k) => `${text}<br>${title.toLowerCase()} ${format(shown[k])}${key === "attention" ? " %" : ""}`);
+        const hover = this.hover(own).map((text, k) => `${text}<br>${title.toLowerCase()} ${format(shown[k])}${key === "attention" ? "%" : ""}`);
         const suffix = side ? "2" : "";
         return {
           type: "scattergl", mode: "markers", x: own.map((i) => this.space.x[i]), y: own.map((i) => this.space.y[i]), xaxis: "x" + suffix, yaxis: "y" + suffix, hovertext: hover, hoverinfo: "text",
           showlegend: false, meta: { scale: key },
-          marker: { size: pointSize(rows.length), color: shown, cmin: 0, cmax: top || 1, colorbar: { title: { text: key === "attention" ? "%" : "log" , side: "top" }, len: stacked ? 0.4 : 0.7, x: stacked ? 1.01 : side || sides.length === 1 ? 1.01 : 0.462, y: stacked && side ? 0.42 : 1, yanchor: "top" } },
+          marker: { size: pointSize(rows.length), color: shown, cmin: 0, cmax: top || 1, colorbar: { title: { text: key === "attention" ? "attention, %" : "log expression" }, len: 200, x: stacked ? 1.01 : side || sides.length === 1 ? 1.01 : 0.462, y: stacked && side ? 0.42 : 1, yanchor: "top" } },
         };
       });
       const axis = { showgrid: false, zeroline: false, showticklabels: false };
@@ -339,7 +383,7 @@
       sides.forEach(([, title], side) => {
         const suffix = side ? "2" : "";
         layout["xaxis" + suffix] = { ...axis, domain: domains[side][0], anchor: "y" + suffix, ...(side ? { matches: "x" } : {}) };
-        layout["yaxis" + suffix] = { ...axis, ...up, domain: domains[side][1], anchor: "x" + suffix, ...(side ? { matches: "y" } : {}) };
+        layout["yaxis" + suffix] = { ...axis, ...up, domain: domains[side][1], anchor: "x" + suffix, ...(side ? { matches: "y" } : { scaleanchor: "x" }) };
         layout.annotations.push({ text: `${GENES.titles[found]}: ${title.toLowerCase()}`, x: domains[side][0][0], y: domains[side][1][1], xref: "paper", yref: "paper", xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 13, color: "@ink" } });
       });
       return this.genePlot.show({ data, layout });
@@ -354,8 +398,9 @@
 
   const PAGE = 12;
   const shownValue = {
-    text: (v) => v, label: (v) => v, count: (v) => count(v), number: (v) => format(v), p: (v) => format(v),
-    share: (v) => (v !== 0 && Math.abs(v) < 0.001 ? (100 * v).toPrecision(2) : (100 * v).toFixed(Math.abs(v) < 0.0995 && v !== 0 ? 2 : 1)) + " %",
+    text: (v) => String(v), label: (v) => v, count: (v) => count(v), p: (v) => format(v),
+    number: (v) => (Math.abs(v) < 10 ? v.toFixed(3) : Math.abs(v) < 100 ? v.toFixed(1) : count(Math.round(v))),
+    share: (v) => (v !== 0 && Math.abs(v) < 0.001 ? (100 * v).toPrecision(2) : (100 * v).toFixed(1)) + "%",
   };
   const isNumber = (kind) => kind !== "text" && kind !== "label";
   const COLOUR = new Map(CELLS.colours.labels.map((label, i) => [label, CELLS.colours.values[i]]));
@@ -427,6 +472,7 @@
         if (kind === "label" && COLOUR.has(value)) {
           const dot = element("span", { class: "dot" });
           dot.style.background = COLOUR.get(value);
+          cell.classList.add("named");
           cell.append(dot);
         }
         if (kind === "share" && value !== null && value <= 1 && this.spec.columns[i][0] !== "Attention") {
@@ -436,7 +482,7 @@
           bar.append(part);
           cell.append(bar);
         }
-        cell.append(text);
+        cell.append(isNumber(kind) ? text : element("span", { class: text.length > 60 ? "text wide" : "text" }, text));
         line.append(cell);
       });
       return line;

@@ -151,7 +151,7 @@ def _numbers(title: str, values: pd.Series, scale: str, bounds: tuple[float, flo
 
 
 def _genes(samples: Sequence[Sample]) -> dict | None:
-    """Expression and attention of the leading genes: per gene the cells that express it, and two bytes for each of them.
+    """Expression and attention of the leading genes: per gene the cells that express it, and two bytes for each.
 
     Genes are taken in the order of their rank in any label until GENE_BYTES are full; without TAGs, the most expressed.
     """

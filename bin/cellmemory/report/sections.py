@@ -31,7 +31,7 @@ def all_sections(
         maps(samples),
         spatial(samples),
         confidence(samples, colours),
-        label_sets(samples),
+        label_sets(samples, palette),
         tags(samples),
         slots(samples),
         enrichment(samples),
@@ -55,7 +55,7 @@ def summary(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Se
     coverages = [a["coverage"] for s in samples if (a := alignment_of(s)) and "coverage" in a]
     if coverages:
         low, high = min(coverages), max(coverages)
-        span = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} to {high:.0%}"
+        span = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} – {high:.0%}"
         tiles.append(("Panel measured", span, f"of {len(model.panel):,} genes"))
     scored = [s.tables["metrics"] for s in samples if s.tables.get("metrics", {}).get("accuracy") is not None]
     if scored:
@@ -65,11 +65,19 @@ def summary(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Se
     rows = []
     for sample in samples:
         metrics = sample.tables.get("metrics", {})
-        rows.append([
-            sample.name, len(sample.cells), 1 - sample.cells["unassigned"].mean(), sample.cells["confidence"].median(),
-            sample.cells["label"].nunique(), (alignment_of(sample) or {}).get("coverage"), metrics.get("accuracy"), metrics.get("macro_f1"),
-            metrics.get("novelty_auroc"),
-        ])  # fmt: skip
+        rows.append(
+            [
+                sample.name,
+                len(sample.cells),
+                1 - sample.cells["unassigned"].mean(),
+                sample.cells["confidence"].median(),
+                sample.cells["label"].nunique(),
+                (alignment_of(sample) or {}).get("coverage"),
+                metrics.get("accuracy"),
+                metrics.get("macro_f1"),
+                metrics.get("novelty_auroc"),
+            ]
+        )
     columns = [
         ("Sample", "text"),
         ("Cells", "count"),
@@ -88,8 +96,10 @@ def summary(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Se
     made += [("Genes in the panel", f"{len(model.panel):,}"), ("Model", _digest(model.config.get("digest", "")))]
     if reference.get("path"):
         made.insert(0, ("File", Path(reference["path"]).name))
-    lead = "Every cell was given the label of the reference that fits best, a calibrated confidence, and a test of whether the reference "
-    lead += "knows cells like it at all."
+    lead = (
+        "Every cell was given the label of the reference that fits best, a calibrated confidence, and a test of "
+        "whether the reference knows cells like it at all."
+    )
     return Section("summary", "Summary", lead, [Tiles(tiles), table, Facts("Reference", made)])
 
 
@@ -103,59 +113,28 @@ def alignment_of(sample: Sample) -> dict | None:
 
 def checks(samples: Sequence[Sample], inputs: dict | None) -> Section:
     """How the queries' genes and values met the model's panel."""
-    lead = "The model reads a fixed panel of genes. A gene that a query did not measure is absent, not zero; the fewer genes are measured, the "
-    lead += "less certain the labels."
-    columns = [
-        ("Sample", "text"),
-        ("Panel measured", "share"),
-        ("Panel genes matched", "count"),
-        ("Genes in file", "count"),
-        ("Gene ids", "text"),
-    ]
-    columns += [
-        ("Values", "text"),
-        ("Taken from", "text"),
-        ("Renamed", "count"),
-        ("Summed", "count"),
-        ("Unknown to the panel", "count"),
-    ]
-    keys = [
-        "coverage",
-        "matched",
-        "genes_in_file",
-        "id_type",
-        "value_scale",
-        "values_from",
-        "renamed",
-        "summed",
-        "unknown",
-    ]
+    lead = (
+        "The model reads a fixed panel of genes. A gene that a query did not measure is absent, not zero; the fewer "
+        "genes are measured, the less certain the labels."
+    )
     found = {sample.name: alignment for sample in samples if (alignment := alignment_of(sample))}
     blocks: list = []
     if found:
-        blocks.append(
-            Table(
-                "alignment",
-                "Genes and values",
-                columns,
-                [[name, *(a.get(key) for key in keys)] for name, a in found.items()],
-            )
+        columns = [("Sample", "text"), *((title, kind) for _, title, kind in _ALIGNMENT)]
+        rows = [[name, *(alignment.get(key) for key, _, _ in _ALIGNMENT)] for name, alignment in found.items()]
+        caption = (
+            "Panel measured: the share of the model's genes that the file holds. Summed: rows of the file that were "
+            "added to another of the same gene. Unknown: genes of the file that the model does not use."
         )
-        missing = [[name, gene] for name, a in found.items() for gene in a.get("missing_genes", ())]
-        summed = [[name, gene] for name, a in found.items() for gene in a.get("summed_genes", ())]
-        for name, alignment in found.items():
-            if alignment.get("messages"):
-                blocks.append(Notes([str(m) for m in alignment["messages"]], name))
-        if missing:
-            blocks.append(
-                _bounded(
-                    "missing", "Panel genes that were not measured", [("Sample", "text"), ("Gene", "text")], missing
-                )
-            )
-        if summed:
-            blocks.append(
-                _bounded("summed", "Genes summed over several rows", [("Sample", "text"), ("Gene", "text")], summed)
-            )
+        blocks.append(Table("alignment", "Genes and values", columns, rows, caption))
+        blocks += [Notes([str(m) for m in a["messages"]], name) for name, a in found.items() if a.get("messages")]
+        remarks = {"missing_genes": "not measured", "summed_genes": "summed over several rows of the file"}
+        genes = [
+            [n, gene, remark] for n, a in found.items() for key, remark in remarks.items() for gene in a.get(key, ())
+        ]
+        if genes:
+            columns = [("Sample", "text"), ("Gene", "text"), ("Remark", "text")]
+            blocks.append(_bounded("panel_genes", "Panel genes that were summed or not measured", columns, genes))
     else:
         blocks.append(Notes(["No alignment file was given, so that panel coverage is not shown."]))
     reference = (inputs or {}).get("reference")
@@ -169,9 +148,26 @@ def checks(samples: Sequence[Sample], inputs: dict | None) -> Section:
     return Section("inputs", "Input checks", lead, blocks)
 
 
+_ALIGNMENT = (
+    ("coverage", "Panel measured", "share"),
+    ("matched", "Matched", "count"),
+    ("genes_in_file", "In the file", "count"),
+    ("id_type", "Gene ids", "text"),
+    ("value_scale", "Values", "text"),
+    ("values_from", "Taken from", "text"),
+    ("renamed", "Renamed", "count"),
+    ("summed", "Summed", "count"),
+    ("unknown", "Unknown", "count"),
+)
+
 _REFERENCE_FACTS = (
-    ("path", "File"), ("cells", "Cells"), ("genes", "Genes"), ("label_key", "Label column"), ("id_type", "Gene ids"), ("value_scale", "Values"),
-)  # fmt: skip
+    ("path", "File"),
+    ("cells", "Cells"),
+    ("genes", "Genes"),
+    ("label_key", "Label column"),
+    ("id_type", "Gene ids"),
+    ("value_scale", "Values"),
+)
 
 
 def labels(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
@@ -202,12 +198,18 @@ def labels(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
 
 def maps(samples: Sequence[Sample]) -> Section:
     """UMAP of reference and query."""
-    lead = "A map on which cells that the model sees alike lie close together (UMAP of its cell embedding, reference and query at once). "
-    lead += "Distances between far groups mean little; use the map to see what mixes and what stands apart."
+    lead = (
+        "A map on which cells that the model sees alike lie close together (UMAP of its cell embedding, reference "
+        "and query at once). Distances between far groups mean little; use the map to see what mixes and what "
+        "stands apart."
+    )
     if all(sample.umap is None for sample in samples):
         return Section("map", "Map", lead, [Notes(["The mapped files hold no X_umap, so that there is no map."])])
-    caption = "Choose a colour; click a legend entry to hide it, twice to see it alone; drag to zoom, double-click to reset. The reference "
-    caption += "may be shown in grey or in its own labels. Below, the expression of a gene beside the attention that the model paid to it."
+    caption = (
+        "Choose a colour; click a legend entry to hide it, twice to see it alone; drag to zoom, double-click to "
+        "reset. The reference may be shown in grey or in its own labels. Below, the expression of a gene beside the "
+        "attention that the model paid to it."
+    )
     return Section("map", "Map", lead, [Explorer("umap", "Cells", caption, "umap"), *_drawn_note(samples)])
 
 
@@ -237,14 +239,20 @@ def _drawn_note(samples: Sequence[Sample]) -> list[Notes]:
     drawn, cells = sum(len(s.drawn) for s in samples), sum(len(s.cells) for s in samples)
     if drawn == cells:
         return []
-    sentence = f"{drawn:,} of {cells:,} cells are drawn, taken at random with rare labels kept; all numbers and tables are of all cells "
+    sentence = (
+        f"{drawn:,} of {cells:,} cells are drawn, taken at random with rare labels kept; all numbers and tables are "
+        "of all cells "
+    )
     return [Notes([sentence + "unless a caption says otherwise."])]
 
 
 def confidence(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
     """Confidence and novelty, together and by label."""
-    lead = "Two different questions. Confidence: among the labels that the reference has, how sure is this one? Novelty: is there anything like this "
-    lead += "cell in the reference? A cell can be given a label with confidence and still be unlike all that the model has seen."
+    lead = (
+        "Two different questions. Confidence: among the labels that the reference has, how sure is this one? "
+        "Novelty: is there anything like this cell in the reference? A cell can be given a label with confidence "
+        "and still be unlike all that the model has seen."
+    )
     blocks = [
         figures.confidence_histogram(samples),
         figures.novelty_histogram(samples),
@@ -253,7 +261,7 @@ def confidence(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
     return Section("confidence", "Confidence and novelty", lead, blocks)
 
 
-def label_sets(samples: Sequence[Sample]) -> Section:
+def label_sets(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
     """Conformal label sets."""
     rows = []
     for sample in samples:
@@ -266,7 +274,10 @@ def label_sets(samples: Sequence[Sample]) -> Section:
     columns = [("Sample", "text"), ("Set", "text"), ("Labels", "count"), ("Cells", "count"), ("Share", "share")]
     lead = "Where one label is too bold a claim, the set of labels that remain possible."
     return Section(
-        "sets", "Label sets", lead, [figures.set_sizes(samples), _bounded("set_table", "Sets of labels", columns, rows)]
+        "sets",
+        "Label sets",
+        lead,
+        [figures.set_sizes(samples, palette), _bounded("set_table", "Sets of labels", columns, rows)],
     )
 
 
@@ -276,22 +287,18 @@ def _set_size(labels: str) -> int:
 
 def tags(samples: Sequence[Sample]) -> Section:
     """Type-associated genes."""
-    lead = "Type-associated genes (TAGs) are the genes that a cell's summary attends to, averaged over the cells of a label. Attention says what the "
-    lead += "model read to decide, not how much a gene is expressed nor what causes what: a marker that every cell has is expressed but of no use "
-    lead += "to tell types apart."
+    lead = (
+        "Type-associated genes (TAGs) are the genes that a cell's summary attends to, averaged over the cells of a "
+        "label. Attention says what the model read to decide, not how much a gene is expressed nor what causes "
+        "what: a marker that every cell has is expressed but of no use to tell types apart."
+    )
     tables = [(s, s.tables["tags"]) for s in samples if "tags" in s.tables]
     if not tables:
         return Section(
             "tags",
             "Genes",
             lead,
-            [
-                Notes(
-                    [
-                        "No TAG table was given (the mapping may have run with --no_attention), so that there are no genes."
-                    ]
-                )
-            ],
+            [Notes(["No TAG table was given (mapping may have run with --no_attention), so there are no genes."])],
         )
     columns = [
         ("Sample", "text"),
@@ -314,15 +321,18 @@ def tags(samples: Sequence[Sample]) -> Section:
 
 
 _TAG_CAPTION = (
-    "Attention: the mean share of the label's cells' attention that the gene takes. Specificity: log2 of that share over the mean of all other cells; "
+    "Attention: the mean share of the label's cells' attention that the gene takes. Specificity: log2 of "
+    "that share over the mean of all other cells; "
     "1 is twice as much. Expressing: the share of the label's cells in which the gene was found."
 )
 
 
 def slots(samples: Sequence[Sample]) -> Section:
     """Memory slots: use, genes, and the terms enriched in them."""
-    lead = "Between genes and label the model keeps a memory of a few slots, a bottleneck for which genes compete. The genes that share a slot are "
-    lead += "often a programme: a lineage, a function, a state."
+    lead = (
+        "Between genes and label the model keeps a memory of a few slots, a bottleneck for which genes compete. The "
+        "genes that share a slot are often a programme: a lineage, a function, a state."
+    )
     if all(s.slot_write is None for s in samples):
         return Section(
             "slots",
@@ -342,7 +352,10 @@ def slots(samples: Sequence[Sample]) -> Section:
             ("Best term", "text"),
             ("Adjusted p", "p"),
         ]
-        caption = "Use: the share of the slot in what the label's cells read. Top genes: the five that take most of the slot's attention."
+        caption = (
+            "Use: the share of the slot in what the label's cells read. Top genes: the five that take most of the "
+            "slot's attention."
+        )
         blocks.append(_bounded("slot_table", "Slots at a glance", columns, rows, 1, caption))
     return Section("slots", "Memory slots", lead, blocks)
 
@@ -380,8 +393,11 @@ def _slot_rows(sample: Sample) -> list[list]:
 
 def enrichment(samples: Sequence[Sample]) -> Section:
     """Gene sets."""
-    lead = "Which known gene sets the top genes of a label or a slot belong to more often than chance would have it, given the genes of the panel. "
-    lead += "The panel is small and chosen for variable genes: a set that is not here may be missing from the panel."
+    lead = (
+        "Which known gene sets the top genes of a label or a slot belong to more often than chance would have it, "
+        "given the genes of the panel. The panel is small and chosen for variable genes: a set that is not here may "
+        "be missing from the panel."
+    )
     tables = [(s, s.tables["enrichment"]) for s in samples if "enrichment" in s.tables]
     if not tables:
         return Section(
@@ -416,7 +432,10 @@ def enrichment(samples: Sequence[Sample]) -> Section:
     for sample, table in tables:
         shown = table.sort_values("p_value", kind="stable")[keys].assign(genes=table["genes"].str.replace(";", ", "))
         rows += [[sample.name, *row] for row in shown.itertuples(index=False)]
-    caption = "Adjusted p: Benjamini-Hochberg within each label (or slot) and library. Overlap: genes found, of the set's genes in the panel."
+    caption = (
+        "Adjusted p: Benjamini-Hochberg within each label (or slot) and library. Overlap: genes found, of the set's "
+        "genes in the panel."
+    )
     return Section(
         "enrichment",
         "Gene sets",
@@ -427,30 +446,19 @@ def enrichment(samples: Sequence[Sample]) -> Section:
 
 def truth(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
     """Comparison with known labels."""
-    lead = "How the predictions compare with labels that came with the query and were not shown to the model. Types that the reference lacks cannot "
-    lead += "be named rightly; for them it counts that they are flagged as novel."
+    lead = (
+        "How the predictions compare with labels that came with the query and were not shown to the model. Types "
+        "that the reference lacks cannot be named rightly; for them it counts that they are flagged as novel."
+    )
     scored = [(s.name, s.tables["metrics"]) for s in samples if "metrics" in s.tables]
     if not scored:
         return Section(
             "truth",
             "Known truth",
             lead,
-            [
-                Notes(
-                    [
-                        "No true labels are known for this query (truth_key in the samplesheet), so that nothing is compared."
-                    ]
-                )
-            ],
+            [Notes(["No true labels are known (truth_key in the samplesheet), so nothing is compared."])],
         )
-    columns = [("Sample", "text"), *((title, kind) for _, title, kind in _SCORES)]
-    keep = [0] + [i + 1 for i, (key, _, _) in enumerate(_SCORES) if any(m.get(key) is not None for _, m in scored)]
-    rows = [[name, *(m.get(key) for key, _, _ in _SCORES)] for name, m in scored]
-    caption = "Accuracy, F1 and calibration error are over cells whose true type the reference knows. Novelty AUROC: how well the distance to the "
-    caption += "reference separates cells of unknown types from the others; 0.5 is chance, 1 is perfect."
-    blocks: list = [
-        Table("scores", "Scores", [columns[i] for i in keep], [[row[i] for i in keep] for row in rows], caption)
-    ]
+    blocks: list = [_scores(scored)]
     blocks += [figures.confusion(samples), figures.class_scores(samples)]
     curve = figures.calibration(samples, palette)
     blocks += [curve] if curve.variants else []
@@ -485,13 +493,53 @@ def truth(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
     return Section("truth", "Known truth", lead, blocks)
 
 
+def _scores(scored: Sequence[tuple[str, dict]]) -> Table:
+    """A row for every score that any sample has, a column for every sample; with many samples the other way round."""
+    kept = [score for score in _SCORES if any(metrics.get(score[0]) is not None for _, metrics in scored)]
+    caption = "Scores are over cells whose true type the reference knows, unless they say otherwise."
+    if len(scored) > 4:
+        columns = [("Sample", "text"), *((title, kind) for _, title, kind, _ in kept)]
+        return Table(
+            "scores", "Scores", columns, [[name, *(m.get(key) for key, *_ in kept)] for name, m in scored], caption
+        )
+    columns = [("Score", "text"), *((name, "score") for name, _ in scored), ("What it says", "text")]
+    rows = [[title, *(_score(m.get(key), kind) for _, m in scored), words] for key, title, kind, words in kept]
+    return Table("scores", "Scores", columns, rows, caption)
+
+
+def _score(value: float | None, kind: str) -> str:
+    if value is None:
+        return "–"
+    return {"count": f"{value:,.0f}", "share": f"{value:.1%}", "number": f"{value:.3f}"}[kind]
+
+
 _SCORES = (
-    ("cells", "Cells", "count"), ("unknown_cells", "Of unknown types", "count"), ("accuracy", "Accuracy", "share"), ("accuracy_all", "Accuracy, all cells", "share"),
-    ("macro_f1", "Macro F1", "number"), ("weighted_f1", "Weighted F1", "number"), ("balanced_accuracy", "Balanced accuracy", "share"),
-    ("rare_f1", "Rare types' F1", "number"), ("ece", "Calibration error", "number"), ("novelty_auroc", "Novelty AUROC", "number"),
-    ("unknown_flagged", "Unknown flagged", "share"), ("known_flagged", "Known flagged", "share"), ("assigned_accuracy", "Accuracy, assigned", "share"),
-    ("label_set_coverage", "Sets that hold the truth", "share"), ("label_set_mean_size", "Mean set size", "number"),
-)  # fmt: skip
+    ("cells", "Cells", "count", "All cells of the query"),
+    ("unknown_cells", "Cells of unknown types", "count", "Their true type is not among the reference's labels"),
+    ("accuracy", "Accuracy", "share", "Cells with the right label"),
+    ("accuracy_all", "Accuracy, all cells", "share", "The same, where cells of unknown types count as wrong"),
+    ("balanced_accuracy", "Balanced accuracy", "share", "Mean recall: every type counts the same"),
+    ("macro_f1", "Macro F1", "number", "Mean F1: every type counts the same"),
+    ("weighted_f1", "Weighted F1", "number", "Mean F1: every cell counts the same"),
+    ("rare_f1", "F1 of rare types", "number", "Mean F1 of the types that are rare in the reference"),
+    ("ece", "Calibration error", "number", "How far confidence and accuracy lie apart; 0 is best"),
+    (
+        "novelty_auroc",
+        "Novelty AUROC",
+        "number",
+        "How well novelty tells unknown types apart; 0.5 is chance, 1 perfect",
+    ),
+    ("unknown_flagged", "Unknown types flagged", "share", "Cells of unknown types that are unassigned"),
+    ("known_flagged", "Known types flagged", "share", "Cells of known types that are unassigned"),
+    ("assigned_accuracy", "Accuracy of assigned cells", "share", "Unassigned cells left out"),
+    (
+        "label_set_coverage",
+        "Label sets that hold the truth",
+        "share",
+        "At least as many as was asked for, if all is well",
+    ),
+    ("label_set_mean_size", "Mean size of a label set", "number", "Labels in a set"),
+)
 
 
 def training(model: Bundle) -> Section:
@@ -521,22 +569,38 @@ def training(model: Bundle) -> Section:
         else [Notes(["The model folder holds no training history."])]
     )
     return Section(
-        "training", "Training", lead,
-        [*blocks, Facts("Calibration", facts), Table("reference_labels", "Labels of the reference", [titles[k] for k in keys], rows)],
-    )  # fmt: skip
+        "training",
+        "Training",
+        lead,
+        [
+            *blocks,
+            Facts("Calibration", facts),
+            Table("reference_labels", "Labels of the reference", [titles[k] for k in keys], rows),
+        ],
+    )
 
 
 _CALIBRATION_FACTS = (
-    ("temperature", "Temperature"), ("ece_before", "Calibration error before"), ("ece_after", "Calibration error after"), ("validation_cells", "Validation cells"),
-)  # fmt: skip
+    ("temperature", "Temperature"),
+    ("ece_before", "Calibration error before"),
+    ("ece_after", "Calibration error after"),
+    ("validation_cells", "Validation cells"),
+)
 
 
 def about(samples: Sequence[Sample], model: Bundle, provenance: dict | None) -> Section:
     """Versions, parameters and checksums: what is needed to make the same page again."""
     lead = "What made these results. The same inputs, versions and seed give the same results again."
     mapping = []
-    for key, title in (("version", "nf-cellmemory"), ("mode", "Tokens"), ("binning", "Binning"), ("precision", "Precision"), ("seed", "Seed"),
-                       ("novelty_alpha", "Novelty alpha"), ("alpha", "Label set alpha")):  # fmt: skip
+    for key, title in (
+        ("version", "nf-cellmemory"),
+        ("mode", "Tokens"),
+        ("binning", "Binning"),
+        ("precision", "Precision"),
+        ("seed", "Seed"),
+        ("novelty_alpha", "Novelty alpha"),
+        ("alpha", "Label set alpha"),
+    ):
         values = dict.fromkeys(_shown(s.info[key]) for s in samples if key in s.info)
         if values:
             mapping.append((title, ", ".join(values)))
@@ -595,7 +659,7 @@ def _bounded(
     sort_column: int | None = None,
     caption: str = "",
 ) -> Table:
-    """A table of at most MAX_ROWS rows, which says what it leaves out. With `sort_column` p-values, the smallest stay."""
+    """A table of at most MAX_ROWS rows that says what it leaves out; the smallest p-values in `sort_column` stay."""
     note = (
         f"The first {MAX_ROWS:,} of {len(rows):,} rows; the pipeline's own tables hold all of them."
         if len(rows) > MAX_ROWS
