@@ -43,7 +43,7 @@ workflow CELLMEMORY {
         bundle(model),
         gene_map,
         gene_sets,
-        settings.subMap(['label_key', 'batch_key', 'counts_layer', 'gene_column', 'min_coverage']),
+        settings.subMap(['label_key', 'batch_key', 'counts_layer', 'gene_column', 'n_genes', 'min_coverage']),
     )
     versions = CHECK_INPUTS.out.versions
 
