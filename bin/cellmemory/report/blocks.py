@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-COLUMN_KINDS = ("text", "label", "number", "count", "share", "p")
+COLUMN_KINDS = ("text", "label", "score", "number", "count", "share", "p")
 
 
 @dataclass(frozen=True)

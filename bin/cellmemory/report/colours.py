@@ -36,12 +36,11 @@ def palette(n: int) -> tuple[str, ...]:
 
     The first k of palette(n) are palette(k): a label keeps its colour when labels are added after it.
     """
-    first = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in _FIRST])
     candidates = _candidates()
-    chosen = list(first[:n])
+    chosen = list(_rgb(_FIRST[:n]))
     seen = _seen(candidates)
     nearest = np.full(len(candidates), np.inf)
-    for colour in chosen:
+    for colour in (*chosen, *_rgb((OTHER,))):
         nearest = np.minimum(nearest, _distance(seen, _seen(colour[None])))
     while len(chosen) < n:
         best = int(nearest.argmax())
@@ -50,10 +49,14 @@ def palette(n: int) -> tuple[str, ...]:
     return tuple("#" + "".join(f"{round(255 * channel):02x}" for channel in colour) for colour in chosen)
 
 
+def _rgb(colours: tuple[str, ...]) -> np.ndarray:
+    return np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in colours])
+
+
 def _candidates() -> np.ndarray:
     """sRGB colours (n, 3), from muted to vivid, as light as can be seen on black and on white."""
     lightness, chroma, hue = np.meshgrid(
-        np.arange(0.54, 0.81, 0.035), np.arange(0.05, 0.20, 0.03), np.arange(0, 360, 12), indexing="ij"
+        np.arange(0.54, 0.81, 0.035), np.arange(0.08, 0.20, 0.03), np.arange(0, 360, 12), indexing="ij"
     )
     angle = np.deg2rad(hue.ravel())
     lab = np.stack([lightness.ravel(), chroma.ravel() * np.cos(angle), chroma.ravel() * np.sin(angle)], axis=1)

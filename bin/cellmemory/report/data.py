@@ -27,7 +27,7 @@ _NEEDED = ("cellmemory_label", "cellmemory_status", "cellmemory_label_set", *_NU
 
 @dataclass
 class Sample:
-    """One mapped query. Arrays are over all n cells, but for `drawn` (rows shown as points) and what is of those rows."""
+    """One mapped query. Arrays are over all n cells, but for `drawn` (rows drawn as points) and what is of these."""
 
     name: str
     info: dict

@@ -15,6 +15,7 @@ from cellmemory.report.data import Sample
 
 THEME_COLOURS = ("@ink", "@muted", "@line", "@accent", "@warn", "@ground")
 MAX_BARS, MAX_TERMS, MAX_HEAT_GENES = 40, 40, 120
+MAX_VARIANTS = 200  # of figures of one sample and one label
 SIGNIFICANT = 0.05
 Colours = dict[str, str]
 
@@ -41,18 +42,37 @@ def _variants(
     return made, _sample_selector(samples)
 
 
-def _heatmap(values: np.ndarray, hover: list[list[str]], scale: str, title: str, digits: str) -> dict:
+def _heatmap(
+    values: np.ndarray, rows: Sequence[str], columns: Sequence[str], words: str, scale: str, title: str
+) -> dict:
+    """A heatmap; page.js shows `words` over a cell, with {row}, {column}, and {share} or {value} filled in.
+
+    Shares are given as such in the colour bar, too.
+    """
     return {
         "type": "heatmap",
-        "z": values,
+        "z": np.vectorize(lambda value: float(f"{value:.3g}"), otypes=[float])(values),
         "zmin": 0,
         "xgap": 1,
         "ygap": 1,
-        "hovertext": hover,
-        "hoverinfo": "text",
-        "meta": {"scale": scale},
-        "colorbar": {"title": {"text": title}, "tickformat": digits},
+        "meta": {"scale": scale, "rows": list(map(text, rows)), "columns": list(map(text, columns)), "words": words},
+        "colorbar": {"title": {"text": title}, "tickformat": ".2~%" if "{share}" in words else ",d"},
     }
+
+
+def shown_groups(samples: Sequence[Sample]) -> list[str]:
+    """The labels that figures of one label exist for: all, or in a large run those with the most cells."""
+    groups, n = samples[0].groups, max(1, MAX_VARIANTS // len(samples))
+    cells = sum(sample.cells["label"].value_counts().reindex(groups, fill_value=0) for sample in samples)
+    kept = set(cells.sort_values(ascending=False, kind="stable").index[:n])
+    return [group for group in groups if group in kept]
+
+
+def _groups_note(samples: Sequence[Sample]) -> str:
+    shown, groups = len(shown_groups(samples)), len(samples[0].groups)
+    return (
+        "" if shown == groups else f" Here for the {shown} labels with the most cells; the samples' own pages have all."
+    )
 
 
 def composition(samples: Sequence[Sample], colours: Colours) -> Figure:
@@ -332,12 +352,8 @@ def _tag_heatmap(sample: Sample, relative: bool) -> dict | None:
     means = label_means(sample.attention, drawn.cat.set_categories(groups).cat.codes.to_numpy(), len(groups))
     means = means[:, [place[gene] for gene in genes]].T
     shown = means / np.maximum(means.max(axis=1, keepdims=True), 1e-12) if relative else means
-    hover = [
-        [f"{text(g)} in {text(label)}<br>mean attention {means[r, c]:.3%}" for c, label in enumerate(groups)]
-        for r, g in enumerate(genes)
-    ]
-    name, digits = ("relative", ".0%") if relative else ("attention", ".2~%")
-    data = [_heatmap(shown, hover, "attention", name, digits)]
+    words = "{row} in {column}<br>" + ("{share} of its highest mean" if relative else "mean attention {share}")
+    data = [_heatmap(shown, genes, groups, words, "attention", "relative" if relative else "attention")]
     rows = category_axis(genes, down=True)
     layout = {"xaxis": category_axis(groups, side="top", tickangle=-45), "yaxis": rows}
     return _figure(data, layout, 170 + 17 * len(genes), 160 + 22 * len(groups))
@@ -346,16 +362,15 @@ def _tag_heatmap(sample: Sample, relative: bool) -> dict | None:
 def slot_heatmap(samples: Sequence[Sample]) -> Figure:
     """Genes by memory slots of one label: what is written into each slot, or which slots a gene reads from."""
     variants = {}
-    groups = samples[0].groups
+    groups = shown_groups(samples)
     sides = ["Written into the slot", "Read by the gene"]
     for i, sample in enumerate(samples):
         if sample.slot_write is None or sample.slot_read is None:
             continue
         present = set(sample.cells["label"].dropna())
-        for g, group in enumerate(sample.groups):
+        for g, group in enumerate(groups):
             for j, values in enumerate((sample.slot_write, sample.slot_read) if group in present else ()):
-                key = f"{g},{j}"
-                variants[_key(samples, i, g, j)] = _slot_heatmap(sample, g, values[:, g], j == 0)
+                variants[_key(samples, i, g, j)] = _slot_heatmap(sample, group, values, j == 0)
     selectors = _sample_selector(samples)
     selectors += [Selector("Label", groups), Selector("Side", sides)]
     caption = (
@@ -364,22 +379,20 @@ def slot_heatmap(samples: Sequence[Sample]) -> Figure:
         "gene. Read: of what the gene reads, the share that comes from the slot. A slot has no meaning of its own "
         "across training runs; look at which genes share one."
     )
+    caption += _groups_note(samples)
     return Figure(
         "slots", "Genes of the memory slots", caption, variants, selectors, "No cell of this sample has this label."
     )
 
 
-def _slot_heatmap(sample: Sample, group: int, values: np.ndarray, written: bool) -> dict:
-    best = np.argsort(-sample.slot_write[:, group], axis=0, kind="stable")[:5].T.ravel()
-    rows = [row for row in dict.fromkeys(best.tolist()) if sample.slot_write[row, group].max() > 0]
+def _slot_heatmap(sample: Sample, group: str, values: np.ndarray, written: bool) -> dict:
+    place = sample.groups.index(group)
+    values, write = values[:, place], sample.slot_write[:, place]
+    best = np.argsort(-write, axis=0, kind="stable")[:5].T.ravel()
+    rows = [row for row in dict.fromkeys(best.tolist()) if write[row].max() > 0]
     genes, slots = [sample.genes[row] for row in rows], [f"slot {h + 1}" for h in range(values.shape[1])]
-    shown = values[rows]
-    words = "of the slot's writing attention" if written else "of the gene's reading attention"
-    hover = [
-        [f"{text(gene)}, {slot}<br>{shown[r, c]:.2%} {words}" for c, slot in enumerate(slots)]
-        for r, gene in enumerate(genes)
-    ]
-    data = [_heatmap(shown, hover, "attention" if written else "expression", "share", ".2~%")]
+    words = "{row}, {column}<br>{share} " + ("of the slot's writing attention" if written else "of the gene's reading")
+    data = [_heatmap(values[rows], genes, slots, words, "attention" if written else "expression", "share")]
     axis = category_axis(genes, down=True)
     return _figure(data, {"xaxis": category_axis(slots, side="top"), "yaxis": axis}, 120 + 17 * max(6, len(genes)), 420)
 
@@ -396,12 +409,10 @@ def slot_use(samples: Sequence[Sample]) -> Figure:
             [sample.slot_use[(sample.cells["label"] == label).to_numpy()].mean(axis=0) for label in labels]
         )
         slots = [f"slot {h + 1}" for h in range(means.shape[1])]
-        hover = [
-            [f"{text(label)}, {slot}<br>{means[r, c]:.1%} of what the cell reads" for c, slot in enumerate(slots)]
-            for r, label in enumerate(labels)
-        ]
         rows = category_axis(labels, down=True)
-        data = [_heatmap(means, hover, "expression", "share", ".0%")]
+        data = [
+            _heatmap(means, labels, slots, "{row}, {column}<br>{share} of what the cell reads", "expression", "share")
+        ]
         return _figure(
             data, {"xaxis": category_axis(slots, side="top"), "yaxis": rows}, 120 + 22 * max(5, len(labels)), 420
         )
@@ -419,14 +430,14 @@ def slot_use(samples: Sequence[Sample]) -> Figure:
 
 def enrichment_dots(samples: Sequence[Sample]) -> Figure:
     """Dot plot of gene sets over labels, or over the slots of one label."""
-    groups = samples[0].groups
+    groups = shown_groups(samples)
     variants = {}
     for i, sample in enumerate(samples):
         table = sample.tables.get("enrichment")
         if table is None:
             continue
-        by_label = _dots(table[table["level"] == "label"], "group", [g for g in groups if g in set(table["group"])])
-        parts = {0: by_label}
+        found = set(table["group"])
+        parts = {0: _dots(table[table["level"] == "label"], "group", [g for g in sample.groups if g in found])}
         for g, group in enumerate(groups):
             slots = table[(table["level"] == "slot") & (table["group"] == group)]
             parts[g + 1] = _dots(slots, "slot", sorted(set(slots["slot"]), key=lambda s: (len(s), s)), "slot ")
@@ -438,6 +449,7 @@ def enrichment_dots(samples: Sequence[Sample]) -> Figure:
         "size: the share of the set's genes in the panel that are among the top genes; colour: the adjusted "
         f"p-value. At most {MAX_TERMS} sets, the three best of every column, adjusted p of {SIGNIFICANT} or less."
     )
+    caption += _groups_note(samples)
     empty = f"No gene set reaches an adjusted p-value of {SIGNIFICANT} here."
     return Figure("enrichment", "Enriched gene sets", caption, variants, selectors, empty)
 
@@ -520,14 +532,8 @@ def _confusion(table: dict, share: bool) -> dict:
     true, predicted, counts = table["true"], table["predicted"], np.array(table["counts"], dtype=float)
     totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shown = counts / totals if share else counts
-    hover = [
-        [
-            f"true: {text(t)}<br>predicted: {text(p)}<br>{counts[r, c]:,.0f} cells ({counts[r, c] / totals[r, 0]:.1%})"
-            for c, p in enumerate(predicted)
-        ]
-        for r, t in enumerate(true)
-    ]
-    data = [_heatmap(shown, hover, "expression", *(("share", ".0%") if share else ("cells", ",d")))]
+    words = "true: {row}<br>predicted: {column}<br>" + ("{share} of the true type" if share else "{value} cells")
+    data = [_heatmap(shown, true, predicted, words, "expression", "share" if share else "cells")]
     if max(len(true), len(predicted)) <= 16:
         data[0] |= {
             "text": [[("" if n == 0 else f"{n:.0f}") for n in row] for row in counts],

@@ -79,6 +79,13 @@
     return copy;
   }
 
+  // What is shown over the cells of a heatmap; names are escaped already.
+  function cellWords({ z, meta }) {
+    const share = (value) => (100 * value).toPrecision(3) + "%";
+    const fill = { row: (r) => meta.rows[r], column: (_, c) => meta.columns[c], share: (r, c) => share(z[r][c]), value: (r, c) => count(z[r][c]) };
+    return z.map((line, r) => line.map((_, c) => meta.words.replace(/\{(row|column|share|value)\}/g, (_all, key) => fill[key](r, c))));
+  }
+
   // The figure as plotly draws it at a width: theme, fonts, margins, and for narrow screens the legend below.
   function dressed(figure, width, colours) {
     const narrow = width < NARROW;
@@ -86,7 +93,9 @@
     const layout = themed(figure.layout, colours);
     for (const trace of data) {
       const name = trace.meta && trace.meta.scale;
+      if (trace.type === "heatmap") trace.hoverinfo = "text";
       if (name) (trace.type === "heatmap" ? trace : trace.marker).colorscale = scale(name, colours);
+      if (trace.type === "heatmap" && trace.meta.words) trace.hovertext = cellWords(trace);
       const holder = trace.colorbar ? trace : trace.marker && trace.marker.colorbar ? trace.marker : null;
       if (holder) {
         const bar = { thickness: 10, outlinewidth: 0, ticklen: 3, tickcolor: "rgba(0,0,0,0)", lenmode: "pixels", len: Math.max(90, Math.min(220, layout.height - 190)), y: 1, yanchor: "top", x: 1.01, tickfont: { size: 11 }, nticks: 6, ...holder.colorbar };
@@ -396,13 +405,14 @@
 
   // ---------- tables ----------
 
-  const PAGE = 12;
+  const PAGE = 15;
   const shownValue = {
-    text: (v) => String(v), label: (v) => v, count: (v) => count(v), p: (v) => format(v),
+    text: (v) => String(v), score: (v) => v, label: (v) => v, count: (v) => count(v), p: (v) => format(v),
     number: (v) => (Math.abs(v) < 10 ? v.toFixed(3) : Math.abs(v) < 100 ? v.toFixed(1) : count(Math.round(v))),
     share: (v) => (v !== 0 && Math.abs(v) < 0.001 ? (100 * v).toPrecision(2) : (100 * v).toFixed(1)) + "%",
   };
-  const isNumber = (kind) => kind !== "text" && kind !== "label";
+  const isNumber = (kind) => ["number", "count", "share", "p"].includes(kind);
+  const atRight = (kind) => isNumber(kind) || kind === "score";
   const COLOUR = new Map(CELLS.colours.labels.map((label, i) => [label, CELLS.colours.values[i]]));
 
   class Table {
@@ -415,7 +425,7 @@
       this.sort = null;
       const head = element("tr");
       this.heads = this.spec.columns.map(([title, kind], i) => {
-        const cell = element("th", { scope: "col", ...(isNumber(kind) ? { class: "right" } : {}) });
+        const cell = element("th", { scope: "col", ...(atRight(kind) ? { class: "right" } : {}) });
         const button = element("button", { type: "button" }, title);
         button.addEventListener("click", () => this.sortBy(i));
         cell.append(button);
@@ -467,7 +477,7 @@
       const line = element("tr");
       values.forEach((value, i) => {
         const kind = this.spec.columns[i][1];
-        const cell = element("td", isNumber(kind) ? { class: "right" } : {});
+        const cell = element("td", atRight(kind) ? { class: "right" } : {});
         const text = value === null ? "–" : shownValue[kind](value);
         if (kind === "label" && COLOUR.has(value)) {
           const dot = element("span", { class: "dot" });

@@ -9,10 +9,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
 from cellmemory import __version__
 from cellmemory.bundle import Bundle
@@ -22,6 +24,7 @@ from cellmemory.report.colours import palette
 from cellmemory.report.data import Sample
 
 _HERE = Path(__file__).parent
+MAX_BYTES = 14_500_000
 
 
 def label_colours(samples: Sequence[Sample], model: Bundle) -> dict[str, str]:
@@ -35,33 +38,30 @@ def build(samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, 
     """The whole page. inputs: what check_inputs.py wrote; provenance: names and values of the run, in groups or not."""
     colours, shades = label_colours(samples, model), palette(100)
     parts = sections.all_sections(samples, model, inputs, provenance, colours, shades)
+    data = {"cells": points.payload(samples, colours, shades)}
+    for kind in ("figure", "table", "explorer"):
+        data[f"{kind}s"] = {b.id: plain(asdict(b)) for part in parts for b in part.blocks if b.kind == kind}
+    # Genes take what the rest leaves: a page that is too large opens slowly and cannot be sent by mail.
+    left = MAX_BYTES - len(_plotly_js()) - len(safe_json(data))
+    data["cells"]["genes"] = points.genes(samples, min(points.GENE_BYTES, left))
     title = samples[0].name if len(samples) == 1 else f"Run of {len(samples)} samples"
-    return render(title, parts, points.payload(samples, colours, shades))
+    return render(title, parts, data)
 
 
-def render(title: str, parts: Sequence[Section], cells: dict) -> str:
-    """The page of the given sections; cells: what the explorers draw."""
-    blocks = [block for part in parts for block in part.blocks]
-    data = {
-        "figures": {b.id: asdict(b) for b in blocks if b.kind == "figure"},
-        "tables": {b.id: plain(asdict(b)) for b in blocks if b.kind == "table"},
-        "explorers": {b.id: asdict(b) for b in blocks if b.kind == "explorer"},
-        "cells": cells,
-    }
-    plotly = _plotly_js()
-    script = (_HERE / "page.js").read_text()
+def render(title: str, parts: Sequence[Section], data: dict) -> str:
+    """The page of the given sections; data: what page.js draws of them."""
+    plotly, script = _plotly_js(), (_HERE / "page.js").read_text()
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string((_HERE / "page.html.j2").read_text())
-    return template.render(
+    return environment.from_string((_HERE / "page.html.j2").read_text()).render(
         title=title,
         version=__version__,
         sections=parts,
-        style=jinja2.utils.markupsafe.Markup((_HERE / "page.css").read_text()),
-        plotly=jinja2.utils.markupsafe.Markup(plotly),
-        script=jinja2.utils.markupsafe.Markup(script),
-        data=jinja2.utils.markupsafe.Markup(safe_json(data)),
+        style=Markup((_HERE / "page.css").read_text()),
+        plotly=Markup(plotly),
+        script=Markup(script),
+        data=Markup(safe_json(data)),
         hashes=[_csp_hash(plotly), _csp_hash(script)],
     )
 
@@ -74,6 +74,7 @@ def safe_json(value: object) -> str:
     return written
 
 
+@cache
 def _plotly_js() -> str:
     """plotly's own bundle, as its package ships it; found without importing the package, which takes a while."""
     source = (Path(find_spec("plotly").origin).parent / "package_data" / "plotly.min.js").read_text()

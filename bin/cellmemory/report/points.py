@@ -14,7 +14,7 @@ from cellmemory.report.blocks import plain, text
 from cellmemory.report.colours import OTHER
 from cellmemory.report.data import DRAWN_REFERENCE, Sample, draw
 
-GENE_BYTES = 4_500_000
+GENE_BYTES = 4_500_000  # of base64
 
 
 def pack(values: np.ndarray, kind: str) -> dict:
@@ -24,7 +24,7 @@ def pack(values: np.ndarray, kind: str) -> dict:
 
 
 def payload(samples: Sequence[Sample], colours: dict[str, str], palette: Sequence[str]) -> dict:
-    """Everything that the explorers of the page draw."""
+    """Everything that the explorers of the page draw but `genes`."""
     return {
         "samples": [sample.name for sample in samples],
         "sample": pack(np.repeat(np.arange(len(samples)), [len(s.drawn) for s in samples]), "u2"),
@@ -34,7 +34,6 @@ def payload(samples: Sequence[Sample], colours: dict[str, str], palette: Sequenc
         "reference": _reference(samples, list(colours)),
         "colours": {"labels": list(colours), "values": list(colours.values())},
         "columns": _columns(samples, colours, palette),
-        "genes": _genes(samples),
     }
 
 
@@ -150,10 +149,10 @@ def _numbers(title: str, values: pd.Series, scale: str, bounds: tuple[float, flo
     }
 
 
-def _genes(samples: Sequence[Sample]) -> dict | None:
+def genes(samples: Sequence[Sample], most_bytes: int) -> dict | None:
     """Expression and attention of the leading genes: per gene the cells that express it, and two bytes for each.
 
-    Genes are taken in the order of their rank in any label until GENE_BYTES are full; without TAGs, the most expressed.
+    Genes are taken in the order of their rank in any label until `most_bytes` are full; without TAGs, the most expressed.
     """
     common = list(samples[0].genes)
     expression = sp.vstack([sample.expression for sample in samples]).tocsc()
@@ -163,7 +162,7 @@ def _genes(samples: Sequence[Sample]) -> dict | None:
     place = {gene: i for i, gene in enumerate(common)}
     per_gene = np.diff(expression.indptr)
     cost = np.cumsum(per_gene[(order := _order(samples, place, per_gene))]) * 6
-    chosen = order[(cost <= GENE_BYTES) & (per_gene[order] > 0)]
+    chosen = order[(cost <= most_bytes) & (per_gene[order] > 0)]
     if not len(chosen):
         return None
     wide = expression.shape[0] > 65_535

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def all_sections(
     palette: Sequence[str],
 ) -> list[Section]:
     """Every section of the page, those that have nothing to show with one sentence that says why."""
-    return [
+    parts = [
         summary(samples, model, inputs),
         checks(samples, inputs),
         labels(samples, colours),
@@ -39,6 +40,16 @@ def all_sections(
         training(model),
         about(samples, model, provenance),
     ]
+    if len(samples) == 1:
+        parts = [replace(part, blocks=[_without_sample(block) for block in part.blocks]) for part in parts]
+    return parts
+
+
+def _without_sample(block: object) -> object:
+    """A table without the column that says the same in every row of a sample's own page."""
+    if block.kind != "table" or block.id == "samples" or block.columns[0] != ("Sample", "text"):
+        return block
+    return replace(block, columns=block.columns[1:], rows=[row[1:] for row in block.rows])
 
 
 def summary(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Section:
@@ -310,12 +321,12 @@ def tags(samples: Sequence[Sample]) -> Section:
     ]
     columns += [("Mean expression", "number"), ("Expressing", "share")]
     keys = ["group", "rank", "gene", "score", "specificity", "mean_expression", "fraction_expressing"]
+    most = min(MAX_TAGS, max(1, MAX_ROWS // max(1, sum(table["group"].nunique() for _, table in tables))))
     rows = [
-        [s.name, *row]
-        for s, table in tables
-        for row in table.loc[table["rank"] <= MAX_TAGS, keys].itertuples(index=False)
+        [s.name, *row] for s, table in tables for row in table.loc[table["rank"] <= most, keys].itertuples(index=False)
     ]
-    table = _bounded("tag_table", "Genes by label", columns, rows, 1, _TAG_CAPTION)
+    note = f"The first {most} genes of every label; the TAG tables of the pipeline hold more."
+    table = Table("tag_table", "Genes by label", columns, rows, _TAG_CAPTION, note)
     blocks = [figures.tag_heatmap(samples)] if any(s.attention is not None for s in samples) else []
     return Section("tags", "Genes", lead, [*blocks, table])
 
@@ -356,7 +367,7 @@ def slots(samples: Sequence[Sample]) -> Section:
             "Use: the share of the slot in what the label's cells read. Top genes: the five that take most of the "
             "slot's attention."
         )
-        blocks.append(_bounded("slot_table", "Slots at a glance", columns, rows, 1, caption))
+        blocks.append(_bounded("slot_table", "Slots at a glance", columns, rows, caption=caption))
     return Section("slots", "Memory slots", lead, blocks)
 
 

@@ -1,0 +1,540 @@
+"""REPORT: the page and MultiQC's content from files, in a browser if there is one, and the parts they are made of."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellmemory import bundle
+from cellmemory.report import blocks, colours, data, figures, page, points
+from tests.conftest import refused, script, succeed
+from tests.report_inputs import Inputs, make_inputs
+
+NASTY = {
+    "CD34+": '<script>window.hacked = 1</script>"\u2028',
+    "CD56+ NK": "</script><img src=x onerror='window.hacked=1'>" + "long " * 31,
+    "Dendritic": "=cmd|'/C calc'!A0 & <b>bold</b>, $x$ {{ 7*7 }}",
+    "CD14+ Monocyte": "007",
+}
+SECTIONS = ("summary", "inputs", "labels", "map", "spatial", "confidence", "sets", "tags", "slots", "enrichment")
+SECTIONS += ("truth", "training", "about")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """A run of two samples with everything that a report can show."""
+    return make_inputs(tmp_path_factory.mktemp("inputs"), spatial=True)
+
+
+@pytest.fixture(scope="module")
+def run_page(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of that run; MultiQC's content lies beside it in mqc."""
+    folder = tmp_path_factory.mktemp("run")
+    succeed("report", *inputs.arguments(), "--output", folder / "report.html", "--mqc_dir", folder / "mqc")
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def nasty_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of one sample whose labels try to be markup, a formula, a template and a number."""
+    folder = tmp_path_factory.mktemp("nasty")
+    made = make_inputs(folder, samples=("reduced_panel",), rename=NASTY)
+    succeed("report", *made.arguments(), "--output", folder / "nasty.html", "--mqc_dir", folder / "mqc")
+    return folder / "nasty.html"
+
+
+def embedded(path: Path) -> dict:
+    """The JSON inside a page."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text()).group(1))
+
+
+def unpack(packed: dict) -> np.ndarray:
+    """What `points.pack` packed."""
+    return np.frombuffer(base64.b64decode(packed["data"]), "<" + packed["type"])
+
+
+# The page as a file
+
+
+def test_the_page_is_one_file_that_loads_nothing(run_page: Path):
+    text = run_page.read_text()
+    assert len(text) < 15_000_000
+    markup = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert all(link.startswith("#") for link in re.findall(r"""\b(?:src|href)=["']?([^"' >]*)""", markup))
+    assert "@import" not in markup
+    assert "url(" not in markup
+    assert "default-src 'none'" in markup
+    assert all(f'<section id="{name}"' in markup for name in SECTIONS)
+    assert {"composition", "tags", "slots", "enrichment", "confusion"} <= set(embedded(run_page)["figures"])
+
+
+def test_it_takes_seconds(inputs: Inputs, tmp_path: Path):
+    start = time.monotonic()
+    succeed("report", *inputs.arguments(), "--output", tmp_path / "a.html", "--mqc_dir", tmp_path)
+    assert time.monotonic() - start < 15  # about two and a half where nothing else runs
+
+
+def test_the_same_inputs_give_the_same_page(inputs: Inputs, run_page: Path, tmp_path: Path):
+    succeed("report", *inputs.arguments(), "--output", tmp_path / "again.html", "--mqc_dir", tmp_path)
+    assert (tmp_path / "again.html").read_bytes() == run_page.read_bytes()
+
+
+def test_what_is_not_given_is_said(tmp_path: Path):
+    made = make_inputs(tmp_path, samples=("reduced_panel",), attention=False, truth=False, extras=False)
+    succeed("report", *made.arguments(), "--output", tmp_path / "bare.html", "--mqc_dir", tmp_path / "mqc")
+    text = (tmp_path / "bare.html").read_text()
+    for reason in (
+        "has spatial coordinates",
+        "No TAG table",
+        "no slot attention",
+        "No enrichment table",
+        "No true labels",
+    ):
+        assert re.search(rf"<p>[^<]*{reason}", text, re.IGNORECASE), reason
+    assert embedded(tmp_path / "bare.html")["cells"]["genes"]["attention"] is None
+
+
+def test_an_empty_query_cell_has_no_label_and_is_shown(tmp_path: Path):
+    made = make_inputs(tmp_path, samples=("reduced_panel",), extras=False)
+    cells = ad.read_h5ad(made.mapped[0])
+    cells.obs.loc[cells.obs_names[0], "cellmemory_label"] = np.nan
+    cells.write_h5ad(made.mapped[0])
+    succeed("report", *made.arguments(), "--output", tmp_path / "a.html", "--mqc_dir", tmp_path / "mqc")
+    codes = unpack(embedded(tmp_path / "a.html")["cells"]["columns"][0]["codes"])
+    assert np.sum(codes == 65535) == 1
+
+
+def test_names_are_never_markup(nasty_page: Path):
+    text = nasty_page.read_text()
+    markup = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    for name in NASTY.values():
+        assert name not in markup or name == "007"
+    assert text.count("<script") == 3
+    found = embedded(nasty_page)
+    assert set(NASTY.values()) <= set(found["cells"]["colours"]["labels"])
+    for figure in found["figures"].values():
+        drawn = json.dumps(figure["variants"])
+        assert "<img" not in drawn
+        assert "<script" not in drawn
+
+
+def test_provenance_is_shown_as_it_is(inputs: Inputs, tmp_path: Path):
+    (tmp_path / "made.json").write_text(json.dumps({"Run": {"commit": "abc<1>", "threads": 2}, "nextflow": "24.10.0"}))
+    options = ["--provenance", tmp_path / "made.json", "--output", tmp_path / "a.html", "--mqc_dir", tmp_path]
+    succeed("report", *inputs.arguments(), *options)
+    text = (tmp_path / "a.html").read_text()
+    assert "<dd>abc&lt;1&gt;</dd>" in text
+    assert "<dd>24.10.0</dd>" in text
+
+
+# Input that is refused
+
+
+def test_wrong_files_are_all_named_at_once(inputs: Inputs, tmp_path: Path):
+    (tmp_path / "stranger.tags.tsv").write_text("group\trank\tgene\n")
+    shutil.copy(Path(__file__).parent / "data" / "reference.h5ad", tmp_path / "plain.h5ad")
+    errors = refused(
+        "report", "--model", inputs.model, "--mapped", inputs.mapped[0], "--mapped", inputs.mapped[0],
+        "--mapped", tmp_path / "plain.h5ad", "--tags", tmp_path / "stranger.tags.tsv",
+        "--output", tmp_path / "a.html", "--mqc_dir", tmp_path,
+    )  # fmt: skip
+    assert len(errors) == 3
+    assert any("both of sample 'reduced_panel'" in error for error in errors)
+    assert any("plain.h5ad" in error and "not been mapped" in error for error in errors)
+    assert any("stranger.tags.tsv" in error and "belongs to none" in error for error in errors)
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_a_query_of_another_model_is_refused(inputs: Inputs, tmp_path: Path):
+    cells = ad.read_h5ad(inputs.mapped[0])
+    cells.uns["cellmemory"]["model_digest"] = "0" * 64
+    cells.write_h5ad(tmp_path / "other.mapped.h5ad")
+    (error,) = refused("report", "--model", inputs.model, "--mapped", tmp_path / "other.mapped.h5ad",
+                       "--output", tmp_path / "a.html", "--mqc_dir", tmp_path)  # fmt: skip
+    assert "another model" in error
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '"text"'])
+def test_json_that_is_none_is_refused(inputs: Inputs, tmp_path: Path, content: str):
+    (tmp_path / "reduced_panel.metrics.json").write_text(content)
+    (error,) = refused("report", "--model", inputs.model, "--mapped", inputs.mapped[0],
+                       "--metrics", tmp_path / "reduced_panel.metrics.json",
+                       "--output", tmp_path / "a.html", "--mqc_dir", tmp_path)  # fmt: skip
+    assert "reduced_panel.metrics.json" in error
+    assert "--metrics" in error
+
+
+def test_help_is_fast():
+    start = time.monotonic()
+    assert script("report", "--help").returncode == 0
+    assert time.monotonic() - start < 2
+
+
+# The parts
+
+
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=40), st.integers(0, 20_000))
+def test_quotas_are_fair(sizes: list[int], budget: int):
+    quotas = data.fair_quotas(sizes, budget)
+    assert all(0 <= quota <= size for quota, size in zip(quotas, sizes, strict=True))
+    assert sum(quotas) == min(sum(sizes), budget)
+    cut = [quota for quota, size in zip(quotas, sizes, strict=True) if quota < size]
+    assert not cut or max(quotas) <= min(cut) + 1
+
+
+def test_drawing_keeps_rare_groups():
+    codes = np.repeat([0, 1, 2], [100_000, 500, 3])
+    rows = data.draw(codes, 1000)
+    assert len(rows) == 1000
+    assert (np.diff(rows) > 0).all()
+    assert np.sum(codes[rows] == 2) == 3
+    assert np.sum(codes[rows] == 1) >= 25
+    np.testing.assert_array_equal(rows, data.draw(codes, 1000))
+
+
+@pytest.mark.parametrize("n", [1, 8, 9, 30, 100])
+def test_colours_are_distinct_and_stay(n: int):
+    shades = colours.palette(n)
+    assert len(set(shades)) == n
+    assert all(re.fullmatch("#[0-9a-f]{6}", shade) for shade in shades)
+    assert colours.palette(100)[:n] == shades
+
+
+def test_a_hundred_colours_are_seen_on_black_and_on_white():
+    rgb = np.array([[int(shade[i : i + 2], 16) / 255 for i in (1, 3, 5)] for shade in colours.palette(100)])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    assert ((luminance + 0.05) / 0.05).min() > 2.5  # the contrast ratio to black, and below to white
+    assert (1.05 / (luminance + 0.05)).min() > 1.6
+
+
+@given(st.text(max_size=300))
+def test_plotly_text_is_literal(name: str):
+    shown = blocks.text(name)
+    assert "<" not in shown
+    assert ">" not in shown
+    assert not re.search(r"&(?!(amp|lt|gt);)", shown)
+    assert len(shown.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")) <= 80
+
+
+@given(st.text(max_size=100))
+def test_json_cannot_end_its_element(name: str):
+    written = page.safe_json({"name": name})
+    assert not set(written) & set("<>&\u2028\u2029")
+    assert json.loads(written) == {"name": name}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(np.float32("nan"), None), (np.inf, None), (np.int64(3), 3), (np.bool_(True), True), (0.1234567, 0.12346)],
+)
+def test_plain_values(value: object, expected: object):
+    assert blocks.plain({"a": [value, np.array([value])]}) == {"a": [expected, [expected]]}
+
+
+def test_plain_refuses_what_json_does_not_know():
+    with pytest.raises(TypeError):
+        blocks.plain(pd.Series([1]))
+
+
+def test_label_means_are_means():
+    rng = np.random.default_rng(0)
+    matrix, codes = rng.random((50, 7)), rng.integers(-1, 4, 50)
+    means = figures.label_means(sp.csr_matrix(matrix), codes, 5)
+    for code in range(4):
+        np.testing.assert_allclose(means[code], matrix[codes == code].mean(axis=0))
+    assert (means[4] == 0).all()
+
+
+def test_the_page_holds_the_cells_as_they_are(inputs: Inputs, run_page: Path):
+    cells = embedded(run_page)["cells"]
+    mapped = [ad.read_h5ad(path) for path in inputs.mapped]
+    umap = np.concatenate([sample.obsm["X_umap"] for sample in mapped])
+    np.testing.assert_array_equal(unpack(cells["spaces"]["umap"]["x"]), umap[:, 0])
+    label, truth = cells["columns"][:2]
+    names = np.concatenate([sample.obs["cellmemory_label"].astype(str) for sample in mapped])
+    assert (np.array(label["levels"])[unpack(label["codes"])] == names).all()
+    known = np.concatenate([sample.obs["author_label"].astype(str) for sample in mapped])
+    assert (np.array(truth["levels"])[unpack(truth["codes"])] == known).all()
+    shade = dict(zip(cells["colours"]["labels"], cells["colours"]["values"], strict=True))
+    for column in (label, truth):
+        assert column["colours"] == [shade[level] for level in column["levels"]]
+
+    genes = cells["genes"]
+    gene = genes["names"].index("LYZ")
+    rows = slice(genes["start"][gene], genes["start"][gene + 1])
+    for key, matrix, top in (("expression", "X", 0), ("attention", "attention", 1)):
+        layers = [sample[:, "LYZ"].X if matrix == "X" else sample[:, "LYZ"].layers[matrix] for sample in mapped]
+        true = np.concatenate([layer.toarray().ravel() for layer in layers])
+        shown = np.zeros(len(true))
+        shown[unpack(genes["cells"])[rows]] = unpack(genes[key])[rows] / 255 * genes["tops"][gene][top]
+        np.testing.assert_allclose(shown, true, atol=true.max() / 200)
+
+
+def test_genes_come_by_rank_until_the_budget_is_full(inputs: Inputs):
+    model = bundle.load(inputs.model)
+    samples = data.read_samples(inputs.mapped, model, {"tags": inputs.options["tags"]})
+    genes = points.genes(samples, 60_000)
+    assert len(genes["cells"]["data"]) + 2 * len(genes["expression"]["data"]) < 60_000
+    assert len(points.genes(samples, 10**9)["names"]) > len(genes["names"])
+    first = {gene for sample in samples for gene in sample.tables["tags"].query("rank == 1")["gene"]}
+    assert set(genes["names"][: len(first)]) == first
+
+
+def test_a_hundred_labels_and_full_samples_stay_small(inputs: Inputs):
+    """The most points that a page draws, a hundred labels and twenty samples: below 15 MB, in seconds."""
+    rng = np.random.default_rng(0)
+    labels = [f"label number {i} of a long list" for i in range(100)]
+    model = bundle.load(inputs.model)
+    table = pd.DataFrame({"label": labels, "n_cells": 100, "n_train": 80, "n_validation": 20, "rare": False})
+    model = bundle.Bundle(model.path, model.config, model.panel, table, model.calibration, model.history)
+    genes = [f"GENE{i}" for i in range(2000)]
+    samples = [big_sample(f"sample_{i}", labels, genes, 20_000, data.DRAWN_QUERY // 20, rng) for i in range(20)]
+    text = page.build(samples, model)
+    assert len(text.encode()) < 15_000_000
+
+
+def big_sample(
+    name: str, labels: list[str], genes: list[str], n: int, drawn: int, rng: np.random.Generator
+) -> data.Sample:
+    """A sample in memory with everything at its largest."""
+    cells = pd.DataFrame({key: rng.random(n) for key in ("confidence", "novelty", "novelty_p")})
+    cells["label"] = pd.Categorical.from_codes(rng.integers(0, len(labels), n), labels)
+    cells["unassigned"] = rng.random(n) < 0.05
+    cells["label_set"] = cells["label"].copy()
+    expression = sp.random(drawn, len(genes), 0.1, "csr", np.float32, random_state=1)
+    slots = rng.random((len(genes), len(labels), 8), dtype=np.float32)
+    group, rank = np.repeat(labels, 100), np.tile(np.arange(1, 101), len(labels))
+    tags = pd.DataFrame({"group": group, "rank": rank, "gene": rng.choice(genes, len(group)), "score": 0.1})
+    tags = tags.assign(specificity=1.0, mean_expression=1.0, fraction_expressing=0.5)
+    return data.Sample(
+        name=name, info={"slot_groups": labels, "n_slots": 8, "alpha": 0.1, "novelty_alpha": 0.05}, cells=cells,
+        columns=pd.DataFrame({f"column {i}": rng.random(n) for i in range(data.MAX_COLUMNS)}), truth=None, genes=genes,
+        slot_use=rng.random((n, 8)), umap=rng.random((n, 2)), spatial=rng.random((n, 2)),
+        reference_umap=rng.random((5000, 2)), reference_labels=rng.choice(labels, 5000), slot_write=slots, slot_read=slots,
+        drawn=np.arange(drawn), drawn_ids=[f"AAACCTGAGAAGGCCT-{i}" for i in range(drawn)], expression=expression,
+        attention=expression, tables={"tags": tags},
+    )  # fmt: skip
+
+
+# MultiQC
+
+
+def test_multiqc_content_has_what_it_needs(run_page: Path):
+    written = {path.name: json.loads(path.read_text()) for path in (run_page.parent / "mqc").iterdir()}
+    assert set(written) == {"run_summary_mqc.json"} | {
+        f"{sample}_{part}_mqc.json" for sample in ("reduced_panel", "unseen_type") for part in ("labels", "confidence")
+    }
+    for content in written.values():
+        assert {"id", "section_name", "plot_type", "pconfig", "data"} <= set(content)
+        assert content["plot_type"] in ("generalstats", "bargraph", "linegraph")
+    assert written["run_summary_mqc.json"]["data"]["unseen_type"]["cells"] == 195
+    assert sum(written["unseen_type_labels_mqc.json"]["data"]["unseen_type"].values()) == 195
+
+
+def test_multiqc_reads_it(run_page: Path, tmp_path: Path):
+    program = shutil.which("multiqc") or shutil.which("multiqc", path=str(Path(sys.executable).parent))
+    if not program:
+        pytest.skip("MultiQC is not installed")
+    command = [program, str(run_page.parent / "mqc"), "--outdir", str(tmp_path), "--no-ansi", "--strict"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "multiqc_report.html").read_text()
+    assert "cellmemory_labels" in text
+    assert "cellmemory_confidence" in text
+
+
+# The page in a browser
+
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
+FLAGS = ("--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+FLAGS += ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage")
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory):
+    """A headless Chromium with a fresh profile that saves files to its `downloads`."""
+    if not CHROMIUM or not DRIVER:
+        pytest.skip("chromium or chromedriver is not installed")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.downloads = tmp_path_factory.mktemp("downloads")
+    driver.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(driver.downloads)})
+    yield driver
+    driver.quit()
+
+
+def opened(driver, path: Path, width: int = 1400):
+    """Opens a page and waits until all of its figures are drawn."""
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    driver.get_log("browser")
+    driver.get(path.as_uri())
+    wait(driver, "return document.documentElement.dataset.drawn === 'yes'")
+    return driver
+
+
+def wait(driver, condition: str, seconds: float = 90) -> object:
+    """Waits until a JavaScript expression is true; returns its value."""
+    end = time.monotonic() + seconds
+    while not (value := driver.execute_script(condition)):
+        assert time.monotonic() < end, condition
+        time.sleep(0.1)
+    return value
+
+
+def choose(driver, css: str, option: str) -> None:
+    """Chooses an option of a select by its text, as a user does."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.select import Select
+
+    Select(driver.find_element(By.CSS_SELECTOR, css)).select_by_visible_text(option)
+
+
+DRAWN = """return [...document.querySelectorAll('.plot')].filter(p => !p.hidden && !p.closest('[hidden]'))
+    .filter(p => !p.querySelector('.main-svg') || !p.data || !p.data.length)
+    .map(p => p.closest('figure').getAttribute('aria-labelledby'))"""
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_every_figure_is_drawn_without_an_error(chromium, run_page: Path, width: int):
+    driver = opened(chromium, run_page, width)
+    assert driver.execute_script(DRAWN) == []
+    assert driver.execute_script("return document.querySelectorAll('.main-svg').length") > 10
+    assert driver.get_log("browser") == []
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    loaded = (
+        "return performance.getEntriesByType('resource').filter(e => /^(https?|ftp|ws)/.test(e.name)).map(e => e.name)"
+    )
+    assert driver.execute_script(loaded) == []
+
+
+def test_every_choice_of_every_figure_draws(chromium, run_page: Path):
+    driver = opened(chromium, run_page)
+    driver.execute_script(
+        "for (const s of document.querySelectorAll('figure select')) for (const o of s.options)"
+        " { s.value = o.value; s.dispatchEvent(new Event('change', { bubbles: true })); }"
+    )
+    assert driver.get_log("browser") == []
+
+
+def test_a_table_filters_sorts_and_exports(chromium, run_page: Path):
+    from selenium.webdriver.common.by import By
+
+    driver = opened(chromium, run_page)
+    table = driver.find_element(By.CSS_SELECTOR, '[data-table="tag_table"]')
+    table.find_element(By.CSS_SELECTOR, "input").send_keys("lyz mono")
+    rows = table.find_elements(By.CSS_SELECTOR, "tbody tr")
+    assert rows
+    assert all("LYZ" in row.text and "Monocyte" in row.text for row in rows)
+    heading = table.find_elements(By.CSS_SELECTOR, "th")[4]
+    driver.execute_script("arguments[0].querySelector('button').click()", heading)
+    assert heading.get_attribute("aria-sort") == "descending"
+    driver.execute_script("arguments[0].querySelector('[data-save=csv]').click()", table)
+    path = chromium.downloads / "Run_of_2_samples.tag_table.csv"
+    end = time.monotonic() + 20
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    saved = pd.read_csv(path)
+    assert set(saved["Gene"]) == {"LYZ"}
+    assert saved["Attention"].is_monotonic_decreasing
+
+
+def test_colours_genes_samples_and_theme_are_switched(chromium, run_page: Path):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    driver = opened(chromium, run_page)
+    choose(driver, '[data-explorer="umap"] [data-choice="colour"]', "Confidence")
+    scale = "return document.querySelector('[data-explorer=umap] .plot.tall').data.at(-1).marker.cmax"
+    assert driver.execute_script(scale) == 1
+    choose(driver, '[data-explorer="umap"] [data-choice="reference"]', "hidden")
+    assert driver.execute_script("return document.querySelector('[data-explorer=umap] .plot.tall').data.length") == 1
+
+    gene = driver.find_element(By.CSS_SELECTOR, '[data-explorer="umap"] [data-choice="gene"]')
+    gene.clear()
+    gene.send_keys("nkg7", Keys.TAB)
+    title = "return document.querySelector('[data-explorer=umap] .plot.genes').layout.annotations.map(a => a.text)"
+    assert driver.execute_script(title) == ["NKG7: expression", "NKG7: attention"]
+    gene.clear()
+    gene.send_keys("no such gene", Keys.TAB)
+    assert "not among them" in driver.find_element(By.CSS_SELECTOR, '[data-explorer="umap"] .gene-part .hint').text
+
+    choose(driver, '[data-figure="tags"] [data-name="Sample"]', "unseen_type")
+    followed = "return document.querySelector('[data-figure=slots] [data-name=Sample]').selectedOptions[0].textContent"
+    assert driver.execute_script(followed) == "unseen_type"
+
+    button = driver.find_element(By.ID, "theme")
+    before = driver.execute_script("return document.querySelector('[data-figure=tags] .plot').layout.font.color")
+    while "dark" not in button.text:
+        button.click()
+    after = driver.execute_script("return document.querySelector('[data-figure=tags] .plot').layout.font.color")
+    assert before != after
+    assert driver.execute_script("return document.documentElement.dataset.theme") == "dark"
+    while "auto" not in button.text:
+        button.click()
+    assert driver.get_log("browser") == []
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_a_figure_is_saved(chromium, run_page: Path, kind: str):
+    driver = opened(chromium, run_page)
+    button = driver.execute_script(f"return document.querySelector('[data-figure=tags] [data-save={kind}]')")
+    driver.execute_script("arguments[0].click()", button)
+    path = chromium.downloads / f"Run_of_2_samples.tags.{kind}"
+    end = time.monotonic() + 30
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert path.read_bytes()[:4] in (b"<svg", b"\x89PNG")
+
+
+def test_nasty_names_are_shown_literally(chromium, nasty_page: Path):
+    driver = opened(chromium, nasty_page)
+    assert driver.execute_script("return window.hacked") is None
+    assert driver.execute_script("return document.querySelectorAll('main img').length") == 0
+    assert driver.execute_script("return document.querySelectorAll('main b').length") == driver.execute_script(
+        "return document.querySelectorAll('.tiles b').length"
+    )
+    cells = driver.execute_script(
+        "return [...document.querySelectorAll('[data-table=reference_labels] tbody td:first-child')]"
+        ".map(cell => cell.textContent)"
+    )
+    assert {NASTY["CD34+"], NASTY["Dendritic"], "007"} <= set(cells)
+    ticks = driver.execute_script(
+        "return [...document.querySelectorAll('[data-figure=confusion] .yaxislayer-above text, "
+        "[data-figure=confusion] .ytick text')].map(t => t.textContent)"
+    )
+    assert any(tick.startswith("<script>window.hacked") for tick in ticks)
+    csv = driver.execute_script("return document.querySelector('[data-table=reference_labels]').table.csv()")
+    assert "'=cmd" in csv
+    assert driver.get_log("browser") == []
+
+
+def test_the_keyboard_reaches_everything(chromium, run_page: Path):
+    driver = opened(chromium, run_page)
+    unreachable = driver.execute_script(
+        "return [...document.querySelectorAll('button, select, input, a[href]')].filter(e => e.tabIndex < 0).length"
+    )
+    assert unreachable == 0
+    unnamed = driver.execute_script(
+        "return [...document.querySelectorAll('select, input')].filter(e => !e.labels.length).length"
+    )
+    assert unnamed == 0
