@@ -19,23 +19,26 @@ import click
 @click.option("--patience", type=click.IntRange(min=1), default=5, help="Epochs without a lower validation loss to stop after.")
 @click.option("--batch_size", type=click.IntRange(min=1), default=32, help="Cells of a training step.")
 @click.option("--learning_rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, help="Highest learning rate.")
+@click.option("--d_model", type=click.IntRange(min=8), default=256, help="Width of the model, a multiple of 4.")
+@click.option("--n_layers", type=click.IntRange(min=1), default=4, help="Layers: rounds of writing and broadcasting.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
 @_cli.device
 @_cli.threads
 @_cli.seed
 def main(reference: Path, panel, label_key, batch_key, output, mode, binning, max_epochs, patience, batch_size,
-         learning_rate, precision, device, threads, seed):  # fmt: skip
+         learning_rate, d_model, n_layers, precision, device, threads, seed):  # fmt: skip
     """Trains CellMemory on a preprocessed reference, to an early stop on held-out cells, and calibrates it on them."""
     from cellmemory import device as devices
     from cellmemory.batches import Sampling
-    from cellmemory.reference import train_reference
+    from cellmemory.reference import ModelSize, train_reference
     from cellmemory.training import Schedule
 
     runtime = devices.start(device, precision, threads, seed)
     schedule = Schedule(max_epochs=max_epochs, patience=patience, learning_rate=learning_rate)
+    size = ModelSize(d_model, n_layers)
     sampling = Sampling(batch_size=batch_size)
     lines = train_reference(
-        reference, panel, label_key, batch_key, output, mode, binning, schedule, sampling, seed, runtime
+        reference, panel, label_key, batch_key, output, mode, binning, size, schedule, sampling, seed, runtime
     )
     for line in lines:
         _cli.say(line)

@@ -14,3 +14,5 @@ def _keep_caches_out_of_the_image() -> None:
 
 
 _keep_caches_out_of_the_image()
+# Threads that spin while they wait steal the cores that their neighbours' tasks were given.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

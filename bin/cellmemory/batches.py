@@ -46,10 +46,22 @@ class Sampling:
 
 
 class TrainingBatches(IterableDataset):
-    """Endless epochs of class-balanced batches: (gene, bin, valid, label) tensors."""
+    """Endless epochs of class-balanced batches: (gene, bin, valid, target) tensors.
 
-    def __init__(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, sampling: Sampling, n_genes: int, seed: int):
-        self.tokens, self.labels, self.cells, self.sampling = tokens, labels, cells, sampling
+    cells: the rows to train on; labels: (n,) codes, for the balance; targets: (n, C) label probabilities.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        labels: np.ndarray,
+        targets: np.ndarray,
+        cells: np.ndarray,
+        sampling: Sampling,
+        n_genes: int,
+        seed: int,
+    ):
+        self.tokens, self.targets, self.cells, self.sampling = tokens, targets, cells, sampling
         self.n_genes, self.seed, self.epoch = n_genes, seed, 0
         counts = np.bincount(labels[cells])
         weight = 1 / counts[labels[cells]]
@@ -68,7 +80,7 @@ class TrainingBatches(IterableDataset):
                 left_out = rng.random(self.n_genes) < rng.uniform(0, self.sampling.panel_dropout)
                 valid &= ~left_out[gene]
             arrays = subsample(gene, bins, valid, self.sampling.tokens_per_cell, rng)
-            yield tuple(torch.from_numpy(a) for a in (*arrays, self.labels[cells]))
+            yield tuple(torch.from_numpy(a) for a in (*arrays, self.targets[cells]))
 
 
 def subsample(

@@ -81,7 +81,11 @@ class CrossAttention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Write, broadcast, feed-forward; pre-norm with residuals on tokens and on memory."""
+    """Write, broadcast, feed-forward; pre-norm with residuals on tokens and on memory.
+
+    Dropout is on what is written alone: on tokens it costs as much as a projection, and training leaves out whole
+    tokens anyway.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -129,8 +133,8 @@ class Layer(nn.Module):
         update, reading = self.broadcast(memory, rows)
         if last:
             tokens, update = tokens[:, :1], update[:, :1]
-        tokens = tokens + self.dropout(update)
-        tokens = tokens + self.dropout(self.feedforward(self.norm_feedforward(tokens)))
+        tokens = tokens + update
+        tokens = tokens + self.feedforward(self.norm_feedforward(tokens))
         maps = (written.unflatten(1, (self.n_heads, self.n_slots)), reading) if attention else None
         return memory, tokens, maps
 
@@ -149,17 +153,20 @@ class CellMemory(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model)
         self.head = nn.Linear(config.d_model, config.n_labels)
-        self.dropout = nn.Dropout(config.dropout)
 
     def embed(self, gene: Tensor, bins: Tensor) -> Tensor:
         """Token of a gene at an expression bin, (B, T, d): the gene's vector, scaled by the level, plus the level's own.
 
         The scale lets a plain average of tokens be a linear map of expression, which a sum of both vectors is not.
         """
-        return self.gene(gene) * self.level[bins].unsqueeze(-1) + self.expression(bins)
+        return self.gene(gene) * F.embedding(bins, self.level.unsqueeze(-1)) + self.expression(bins)
 
     def start_from(self, loadings: np.ndarray) -> None:
-        """Starts the gene embeddings from loadings (genes, k <= d) of the reference, over noise of a tenth of theirs."""
+        """Starts the gene embeddings from loadings (genes, k) of the reference, over noise of a tenth of theirs.
+
+        Where there are more loadings than dimensions, the last ones are left out.
+        """
+        loadings = loadings[:, : self.config.d_model]
         with torch.no_grad():
             self.gene.weight *= 0.1
             self.expression.weight *= 0.3
@@ -168,7 +175,7 @@ class CellMemory(nn.Module):
     def forward(self, gene: Tensor, bins: Tensor, valid: Tensor, attention: bool = False) -> Output:
         """gene, bins: (B, T) integers; valid: (B, T), False on padding, which takes part in nothing."""
         batch = len(gene)
-        tokens = self.dropout(self.embed(gene, bins))
+        tokens = self.embed(gene, bins)
         tokens = torch.cat([self.cls.expand(batch, 1, -1), tokens], 1)
         memory = self.slots.expand(batch, -1, -1)
         bias = torch.zeros(batch, 1, tokens.shape[1], device=tokens.device)

@@ -1,20 +1,18 @@
 """From an aligned reference to a trained model folder: tokens, training, calibration, model card."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-import torch.nn.functional as F
-from dataclasses import asdict
 
 from cellmemory import bundle
 from cellmemory.batches import Sampling, as_tensors, token_batches
 from cellmemory.calibration import calibrate
 from cellmemory.device import Runtime
 from cellmemory.errors import InputError
-from cellmemory.initialise import gene_loadings
 from cellmemory.model import CellMemory, ModelConfig
 from cellmemory.panel import read_panel
 from cellmemory.preprocess import check_labels
@@ -22,12 +20,32 @@ from cellmemory.reading import CellFile
 from cellmemory.tokens import Tokens, tokenize
 from cellmemory.training import Schedule, Trained, fit
 
-VALIDATION_SHARE = 0.15
 #: Labels with fewer cells, or with a smaller share, are reported apart.
 RARE_CELLS, RARE_SHARE = 20, 0.01
 #: Reference cells whose embeddings travel with the model, for novelty and for the co-embedding.
 KEPT_CELLS = 5_000
 TOKEN_BUDGET = 8192
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Width and depth of the network; what follows from them keeps the paper's proportions."""
+
+    d_model: int = 256
+    n_layers: int = 4
+
+    def config(self, n_genes: int, n_labels: int) -> ModelConfig:
+        """Raises InputError for a width that four heads cannot share."""
+        if self.d_model % 4:
+            raise InputError(f"--d_model {self.d_model} is no multiple of 4, the number of heads; take a multiple.")
+        return ModelConfig(
+            n_genes,
+            n_labels,
+            d_model=self.d_model,
+            d_feedforward=2 * self.d_model,
+            d_value=self.d_model // 4,
+            n_layers=self.n_layers,
+        )
 
 
 def train_reference(
@@ -38,6 +56,7 @@ def train_reference(
     output: Path,
     mode: str,
     binning: str,
+    size: ModelSize,
     schedule: Schedule,
     sampling: Sampling,
     seed: int,
@@ -50,13 +69,11 @@ def train_reference(
     panel = read_panel(panel_path)
     cells, names, batch = _read(reference, panel, label_key, batch_key)
     labels, codes = np.unique(names, return_inverse=True)
-    config = ModelConfig(n_genes=len(panel), n_labels=len(labels))
+    config = size.config(len(panel), len(labels))
     tokens = tokenize(cells, np.ones(len(panel), bool), mode, binning, config.n_bins)
     torch.manual_seed(seed)
     network = CellMemory(config)
-    network.start_from(gene_loadings(tokens, len(panel), config.n_bins, seed))
-    workspace = output.parent
-    trained = fit(tokens, codes, batch, network, schedule, sampling, VALIDATION_SHARE, seed, runtime, workspace)
+    trained = fit(tokens, codes, batch, network, schedule, sampling, seed, runtime, output.parent)
     kept = _kept(trained.training, codes, seed)
     logits, embedding = predict(trained.network, tokens.select(np.r_[trained.validation, kept]))
     n = len(trained.validation)

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
@@ -13,13 +13,18 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from cellmemory.batches import Sampling, TrainingBatches, as_tensors, split_validation, token_batches
 from cellmemory.device import Runtime
-from cellmemory.model import CellMemory, ModelConfig
+from cellmemory.initialise import learn_start
+from cellmemory.model import CellMemory
 from cellmemory.tokens import Tokens
 
+VALIDATION_SHARE = 0.15
+#: Weight of the linear classifier's opinion in a cell's target.
+OPINION = 0.5
 MINIMUM_LEARNING_RATE = 0.01  # of the highest: where the cosine ends
 
 
@@ -35,28 +40,36 @@ class Schedule:
     weight_decay: float = 0.0
     label_smoothing: float = 0.05
     gradient_clip: float = 1.0
+    average_decay: float = 0.98
 
 
 class Plan(L.LightningModule):
-    """Loss, optimiser and validation of the network; the data come as (gene, bin, valid, label) batches."""
+    """Loss, optimiser and validation of the network; batches are (gene, bin, valid, target).
+
+    What is validated and kept is the running average of the weights: its score moves less from epoch to epoch.
+    """
 
     def __init__(self, network: CellMemory, schedule: Schedule, total_steps: int):
         super().__init__()
         self.network, self.schedule, self.total_steps = network, schedule, total_steps
+        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average_decay))
 
     def training_step(self, batch: tuple[torch.Tensor, ...], _: int) -> torch.Tensor:
-        gene, bins, valid, label = batch
+        gene, bins, valid, target = batch
         logits = self.network(gene, bins, valid).logits
-        loss = F.cross_entropy(logits, label, label_smoothing=self.schedule.label_smoothing)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(label), prog_bar=True)
+        loss = F.cross_entropy(logits, target, label_smoothing=self.schedule.label_smoothing)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(target), prog_bar=True)
         return loss
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.average.update_parameters(self.network)
 
     def on_validation_epoch_start(self) -> None:
         self._predictions: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def validation_step(self, batch: tuple[torch.Tensor, ...], _: int) -> None:
         gene, bins, valid, label = batch
-        self._predictions.append((self.network(gene, bins, valid).logits.float().cpu(), label.cpu()))
+        self._predictions.append((self.average.module(gene, bins, valid).logits.float().cpu(), label.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         logits, label = (torch.cat(part) for part in zip(*self._predictions, strict=True))
@@ -65,7 +78,7 @@ class Plan(L.LightningModule):
 
     def configure_optimizers(self):
         optimiser = torch.optim.AdamW(
-            self.parameters(), self.schedule.learning_rate, weight_decay=self.schedule.weight_decay
+            self.network.parameters(), self.schedule.learning_rate, weight_decay=self.schedule.weight_decay
         )
         warmup = max(1, round(self.schedule.warmup * self.total_steps))
 
@@ -107,7 +120,7 @@ class History(Callback):
         self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "learning_rate": rate, **found})
         if found["validation_loss"] < self.best_loss:
             self.best_loss, self.best_epoch = found["validation_loss"], trainer.current_epoch + 1
-            self.best_weights = {name: value.detach().cpu().clone() for name, value in plan.network.state_dict().items()}
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in plan.average.module.state_dict().items()}
 
     def on_train_epoch_end(self, trainer: L.Trainer, plan: Plan) -> None:
         row = self.rows[-1]
@@ -156,19 +169,37 @@ def fit(
     network: CellMemory,
     schedule: Schedule,
     sampling: Sampling,
-    validation_share: float,
     seed: int,
     runtime: Runtime,
     workspace: Path,
 ) -> Trained:
-    """Trains `network` on the cells of `tokens` (labels: (n,) codes; batch: (n,) codes or None) to its early stop."""
-    training, validation = split_validation(labels, batch, validation_share, seed)
-    batches = TrainingBatches(tokens, labels, training, sampling, network.config.n_genes, seed)
+    """Trains `network` on the cells of `tokens` (labels: (n,) codes; batch: (n,) codes or None) to its early stop.
+
+    A target is half the cell's label, half what a linear classifier that never saw the cell makes of it.
+    """
+    config = network.config
+    training, validation = split_validation(labels, batch, VALIDATION_SHARE, seed)
+    start = learn_start(tokens, labels, training, config.n_genes, config.n_bins, seed)
+    network.start_from(start.loadings)
+    targets = (1 - OPINION) * np.eye(config.n_labels, dtype=np.float32)[labels] + OPINION * start.opinion
+    batches = TrainingBatches(tokens, labels, targets, training, sampling, config.n_genes, seed)
     history = History()
     plan = Plan(network, schedule, len(batches) * schedule.max_epochs)
+    validating = ValidationBatches(tokens, labels, validation, budget=8192)
+    trainer = _trainer(schedule, runtime, history, workspace)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*IterableDataset.*__len__.*")
+        warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
+        trainer.fit(plan, DataLoader(batches, batch_size=None), DataLoader(validating, batch_size=None))
+    network.load_state_dict(history.best_weights)
+    return Trained(network.eval().cpu(), history.table(), history.best_epoch, training, validation)
+
+
+def _trainer(schedule: Schedule, runtime: Runtime, history: History, workspace: Path) -> L.Trainer:
     bar = [TQDMProgressBar()] if sys.stderr.isatty() else []
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    trainer = L.Trainer(
+    return L.Trainer(
         accelerator="gpu" if runtime.device == "cuda" else "cpu",
         devices=1,
         precision="bf16-mixed" if runtime.precision == "bf16" else "32-true",
@@ -183,21 +214,3 @@ def fit(
         num_sanity_val_steps=0,
         default_root_dir=workspace,
     )
-    validating = ValidationBatches(tokens, labels, validation, budget=8192)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*IterableDataset.*__len__.*")
-        trainer.fit(plan, DataLoader(batches, batch_size=None), DataLoader(validating, batch_size=None))
-    network.load_state_dict(history.best_weights)
-    return Trained(network.eval().cpu(), history.table(), history.best_epoch, training, validation)
-
-
-def new_network(config: ModelConfig, seed: int) -> CellMemory:
-    """A network with weights drawn with that seed."""
-    torch.manual_seed(seed)
-    return CellMemory(config)
-
-
-def settings(schedule: Schedule, sampling: Sampling) -> dict:
-    """The training settings as plain values for config.json."""
-    return asdict(schedule) | asdict(sampling)
