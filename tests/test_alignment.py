@@ -1,0 +1,213 @@
+"""Whatever a query's file looks like, the same cells give the same aligned matrix."""
+
+import json
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellmemory.align import make_aligner
+from cellmemory.genes import match_genes, normalise, read_gene_map
+from tests.conftest import refused, succeed
+
+GENES = ["CD3E", "CD19", "LYZ", "NKG7", "MS4A1", "GNLY", "PPBP", "CST3", "IL7R", "CD14"]
+IDS = [f"ENSG{n:011d}" for n in range(1, len(GENES) + 1)]
+OTHERS = ["XIST", "MALAT1"]
+
+
+def panel_table() -> pd.DataFrame:
+    n = len(GENES)
+    return pd.DataFrame({"gene": GENES, "rank": range(1, n + 1), "mean": 1.0, "dispersion": 1.0, "source_id": IDS})
+
+
+@pytest.fixture
+def panel(tmp_path: Path) -> Path:
+    panel_table().to_csv(tmp_path / "panel.tsv", sep="\t", index=False)
+    return tmp_path / "panel.tsv"
+
+
+def counts(seed: int = 0) -> sp.csr_matrix:
+    return sp.csr_matrix(np.random.default_rng(seed).poisson(2, (7, len(GENES) + len(OTHERS))).astype(np.float32))
+
+
+def write(path: Path, values, names, layers=None, raw=None, var=None, **kwargs) -> Path:
+    table = pd.DataFrame(index=pd.Index(names, dtype=object)) if var is None else var.set_axis(names)
+    data = ad.AnnData(values, var=table, layers=layers, **kwargs)
+    data.obs_names = [f"cell{i}" for i in range(data.n_obs)]
+    data.raw = raw
+    data.write_h5ad(path)
+    return path
+
+
+def align(query: Path, panel: Path, *options: object) -> tuple[np.ndarray, dict]:
+    out = query.with_suffix("")
+    aligned, summary = f"{out}.aligned.h5ad", f"{out}.alignment.json"
+    succeed("preprocess_query", "--query", query, "--panel", panel, "--output", aligned, "--alignment", summary, *options)
+    data = ad.read_h5ad(aligned)
+    assert data.var_names.tolist() == GENES
+    return data.X.toarray(), json.loads(Path(summary).read_text())
+
+
+def expected(values: sp.csr_matrix) -> np.ndarray:
+    """log1p of counts per 10,000 of all genes, over the panel's genes."""
+    dense = values.toarray().astype(float)
+    return np.log1p(dense / dense.sum(1, keepdims=True) * 1e4)[:, : len(GENES)]
+
+
+def as_permuted(values, rng):
+    order = rng.permutation(values.shape[1])
+    return values[:, order], np.array(GENES + OTHERS)[order], []
+
+
+def as_versioned_ids(values, rng):
+    return values, [f"{i}.{rng.integers(1, 20)}" for i in IDS] + OTHERS, []
+
+
+def as_mapped_aliases(values, rng):
+    return values, [f"alias{i}" for i in range(len(GENES))] + OTHERS, ["map"]
+
+
+def as_split_duplicates(values, rng):
+    dense = values.toarray()
+    part = np.floor(dense[:, :3] / 2)
+    rest = dense.copy()
+    rest[:, :3] -= part
+    return sp.csr_matrix(np.hstack([rest, part])), [*GENES, *OTHERS, *GENES[:3]], []
+
+
+def as_other_case(values, rng):
+    return values, [g.capitalize() for g in GENES] + OTHERS, []
+
+
+@pytest.mark.parametrize("form", [as_permuted, as_versioned_ids, as_mapped_aliases, as_split_duplicates, as_other_case])
+def test_no_spelling_of_the_genes_changes_the_values(form, panel, tmp_path):
+    values = counts()
+    changed, names, options = form(values, np.random.default_rng(1))
+    if options == ["map"]:
+        lines = ["from\tto", *(f"alias{i}\t{g}" for i, g in enumerate(GENES))]
+        (tmp_path / "map.tsv").write_text("\n".join(lines))
+        options = ["--gene_map", tmp_path / "map.tsv"]
+    found, summary = align(write(tmp_path / "query.h5ad", changed, names), panel, *options)
+    np.testing.assert_allclose(found, expected(values), rtol=1e-5)
+    assert summary["coverage"] == 1
+    assert summary["summed"] == (3 if form is as_split_duplicates else 0)
+    assert summary["unknown"] == len(OTHERS)
+
+
+def test_names_are_found_in_another_column(panel, tmp_path):
+    var = pd.DataFrame({"feature_name": [*GENES, *OTHERS]})
+    names = [f"row{i}" for i in range(len(var))]
+    found, summary = align(write(tmp_path / "query.h5ad", counts(), names, var=var), panel)
+    np.testing.assert_allclose(found, expected(counts()), rtol=1e-5)
+    assert summary["gene_names_from"] == "feature_name"
+
+
+def test_antibodies_are_left_out_and_do_not_count_towards_the_total(panel, tmp_path):
+    values = sp.csr_matrix(np.hstack([counts().toarray(), np.full((7, 1), 5000.0)]))
+    var = pd.DataFrame({"feature_types": ["Gene Expression"] * 12 + ["Antibody Capture"]})
+    found, summary = align(write(tmp_path / "query.h5ad", values, [*GENES, *OTHERS, "CD3_protein"], var=var), panel)
+    np.testing.assert_allclose(found, expected(counts()), rtol=1e-5)
+    assert summary["dropped_feature_types"] == 1
+
+
+@pytest.mark.parametrize("kind", ["dense", "csc", "layer", "raw", "log"])
+def test_values_are_found_wherever_they_are(kind, panel, tmp_path):
+    values, names = counts(), [*GENES, *OTHERS]
+    dense = values.toarray()
+    scaled = (dense - dense.mean(0)).astype(np.float32)
+    logged = np.log1p(dense / dense.sum(1, keepdims=True) * 1e4).astype(np.float32)
+    path = tmp_path / "query.h5ad"
+    if kind == "raw":
+        write(path, scaled[:, :5], names[:5], raw=ad.AnnData(values, var=pd.DataFrame(index=names)))
+    elif kind == "layer":
+        write(path, scaled, names, layers={"counts": values})
+    else:
+        write(path, {"dense": dense, "csc": values.tocsc(), "log": sp.csr_matrix(logged)}[kind], names)
+    found, summary = align(path, panel)
+    np.testing.assert_allclose(found, expected(values), rtol=1e-4)
+    assert summary["value_scale"] == ("log1p" if kind == "log" else "counts")
+    assert summary["values_from"] == {"layer": "layers/counts", "raw": "raw"}.get(kind, "X")
+
+
+def test_scaled_values_are_refused(panel, tmp_path):
+    dense = counts().toarray()
+    query = write(tmp_path / "query.h5ad", (dense - dense.mean(0)).astype(np.float32), [*GENES, *OTHERS])
+    sentence, = refused("preprocess_query", "--query", query, "--panel", panel, "--output", tmp_path / "o.h5ad",
+                        "--alignment", tmp_path / "o.json")  # fmt: skip
+    assert "negative values" in sentence
+    assert str(query) in sentence
+    assert not list(tmp_path.glob("*o.h5ad"))
+
+
+def test_no_shared_gene_names_the_first_ids_of_both_sides(panel, tmp_path):
+    names = [f"FBgn{i}" for i in range(12)]
+    query = write(tmp_path / "query.h5ad", counts(), names)
+    sentence, = refused("preprocess_query", "--query", query, "--panel", panel, "--output", tmp_path / "o.h5ad",
+                        "--alignment", tmp_path / "o.json")  # fmt: skip
+    for name in names[:5] + GENES[:5]:
+        assert repr(name) in sentence
+
+
+def test_missing_genes_are_not_measured(panel, tmp_path):
+    query = write(tmp_path / "query.h5ad", counts()[:, 4:], [*GENES, *OTHERS][4:])
+    _, summary = align(query, panel)
+    data = ad.read_h5ad(tmp_path / "query.aligned.h5ad")
+    assert data.var["measured"].tolist() == [False] * 4 + [True] * 6
+    assert summary["missing_genes"] == GENES[:4]
+
+
+def test_users_columns_and_coordinates_stay(panel, tmp_path):
+    obs = pd.DataFrame({
+        "text": ["a", "b", None, "c", "a", "b", "c"],
+        "number": np.arange(7.0),
+        "flag": [True] * 7,
+        "mixed": [1, "two", 3, "four", 5, 6, 7],
+    }, index=[f"cell{i}" for i in range(7)])  # fmt: skip
+    obs["text"] = obs["text"].astype("category")
+    obs["mixed"] = obs["mixed"].astype(str)
+    spatial = np.arange(14.0).reshape(7, 2)
+    align(write(tmp_path / "query.h5ad", counts(), [*GENES, *OTHERS], obs=obs, obsm={"spatial": spatial}), panel)
+    data = ad.read_h5ad(tmp_path / "query.aligned.h5ad")
+    pd.testing.assert_frame_equal(data.obs, obs, check_dtype=False, check_categorical=False, check_index_type=False)
+    np.testing.assert_array_equal(data.obsm["spatial"], spatial)
+
+
+def test_a_malformed_gene_map_names_its_lines(tmp_path):
+    from cellmemory.errors import InputError
+
+    (tmp_path / "map.tsv").write_text("from\tto\nA\tB\nC\n\tD\n")
+    with pytest.raises(InputError) as error:
+        read_gene_map(tmp_path / "map.tsv")
+    assert [p.split(": ")[1].split(" has")[0] for p in error.value.problems] == ["line 3", "line 4"]
+
+
+def test_a_name_that_leads_to_two_panel_genes_is_nobodys():
+    var = pd.DataFrame(index=["both", "CD19"])
+    match = match_genes(var, panel_table(), None, {"both": ("LYZ", "NKG7")}, "query")
+    assert match.target.tolist() == [-1, GENES.index("CD19")]
+
+
+def test_versions_are_cut_from_ensembl_ids_alone():
+    assert normalise(" ENSMUSG00000012345.7 ") == "ENSMUSG00000012345"
+    assert normalise("RP11-206L10.2") == "RP11-206L10.2"
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([*GENES, "nobody"]), min_size=1, max_size=20), st.integers(0, 9))
+def test_sums_over_equal_names_whatever_the_order(names, seed):
+    """Each panel column is log1p of the normalised sum of all rows of that name."""
+    values = np.random.default_rng(seed).poisson(3, (4, len(names))).astype(np.float32)
+    match = match_genes(pd.DataFrame(index=names), panel_table(), None, {}, "query")
+    aligner = make_aligner(match, pd.DataFrame(index=names), len(GENES), "counts")
+    found, empty = aligner(sp.csr_matrix(values))
+    totals = values.sum(1)
+    for column, gene in enumerate(GENES):
+        summed = values[:, [n == gene for n in names]].sum(1)
+        want = np.log1p(np.divide(summed, totals, out=np.zeros(4), where=totals > 0) * 1e4)
+        np.testing.assert_allclose(found.toarray()[:, column], want, rtol=1e-5)
+    assert empty.tolist() == (totals == 0).tolist()
