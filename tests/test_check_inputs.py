@@ -1,0 +1,147 @@
+"""Bad inputs: one clear sentence each, all at once, before anything heavy, and nothing written."""
+
+import json
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import DATA, refused, succeed
+
+
+def check(folder: Path, samplesheet: str, *options: object, reference: Path = DATA / "reference.h5ad") -> list[object]:
+    """The arguments of a check of `samplesheet` (its text) in `folder`."""
+    (folder / "sheet.csv").write_text(samplesheet)
+    if "--model" not in options:
+        options = ("--reference", reference, *options)
+        if "--label_key" not in options:
+            options = (*options, "--label_key", "cell_type")
+    return ["check_inputs", "--samplesheet", folder / "sheet.csv", *options, "--output", folder / "inputs.json",
+            "--query_genes", folder / "genes.tsv"]  # fmt: skip
+
+
+GOOD = f"sample,h5ad,truth_key\none,{DATA / 'unseen_type.h5ad'},author_label\n"
+
+
+def query(path: Path, change) -> Path:
+    """The reduced-panel query, changed by `change`."""
+    data = ad.read_h5ad(DATA / "unseen_type.h5ad")
+    data = change(data)
+    data.write_h5ad(path)
+    return path
+
+
+def test_good_inputs_are_described(tmp_path):
+    succeed(*check(tmp_path, GOOD))
+    inputs = json.loads((tmp_path / "inputs.json").read_text())
+    assert inputs["reference"]["cells"] == 400
+    assert sum(inputs["reference"]["labels"].values()) == 400
+    assert [(q["sample"], q["cells"], q["shared_genes"]) for q in inputs["queries"]] == [("one", 195, 765)]
+    genes = pd.read_csv(tmp_path / "genes.tsv", sep="\t")
+    assert set(genes["gene"]) == set(ad.read_h5ad(DATA / "reference.h5ad").var_names)
+
+
+def test_all_problems_of_all_inputs_come_at_once(tmp_path):
+    (tmp_path / "text.h5ad").write_text("not HDF5")
+    sheet = f"sample,h5ad,truth_key\na,nope.h5ad,\nb,text.h5ad,\nc,{DATA / 'unseen_type.h5ad'},truth\n"
+    found = "\n".join(refused(*check(tmp_path, sheet, "--label_key", "celltype")))
+    assert "nope.h5ad: there is no such file" in found
+    assert "text.h5ad: this is no h5ad file" in found
+    assert "the truth column 'truth' (--truth_key) is not in obs; its columns are: author_label" in found
+    assert "the label column 'celltype' (--label_key) is not in obs; its columns are: cell_type" in found
+    assert not (tmp_path / "inputs.json").exists()
+    assert not (tmp_path / "genes.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    ("sheet", "sentence"),
+    [
+        ("sample,h5ad\na,x.h5ad\na,y.h5ad\n", "the sample name 'a' is on 2 lines"),
+        ("sample,file\na,x.h5ad\n", "the samplesheet has no column 'h5ad'"),
+        ("sample,h5ad,colour\na,x.h5ad,red\n", "the samplesheet's column 'colour' is not known"),
+        ("sample,h5ad\n", "the samplesheet has no row"),
+        ("sample,h5ad\n,x.h5ad\n", "line 2 has no sample"),
+    ],
+)
+def test_samplesheets_that_cannot_be(sheet, sentence, tmp_path):
+    assert any(sentence in found for found in refused(*check(tmp_path, sheet)))
+
+
+def scaled(data):
+    dense = data.X.toarray()
+    data.X = dense - dense.mean(0)
+    return data
+
+
+def alien(data):
+    data.var_names = [f"FBgn{i:07d}" for i in range(data.n_vars)]
+    return data
+
+
+def with_nan(data):
+    data.X.data[5] = np.nan
+    return data
+
+
+@pytest.mark.parametrize(
+    ("change", "sentences"),
+    [
+        (scaled, ["negative values (scaled data)"]),
+        (with_nan, ["NaN or infinite"]),
+        (lambda data: data[:0].copy(), ["this query has no cells"]),
+        (alien, ["'FBgn0000000', 'FBgn0000001', 'FBgn0000002', 'FBgn0000003', 'FBgn0000004'", "'HES4', 'TNFRSF4', 'SSU72'"]),
+    ],
+)
+def test_queries_that_cannot_be_mapped(change, sentences, tmp_path):
+    path = query(tmp_path / "query.h5ad", change)
+    sentence, = refused(*check(tmp_path, f"sample,h5ad\na,{path}\n"))
+    assert str(path) in sentence
+    for part in sentences:
+        assert part in sentence
+
+
+def test_a_label_with_a_single_cell_is_named(tmp_path):
+    data = ad.read_h5ad(DATA / "reference.h5ad")
+    labels = data.obs["cell_type"].astype(str)
+    labels.iloc[3] = "Odd one"
+    data.obs["cell_type"] = labels
+    data.write_h5ad(tmp_path / "reference.h5ad")
+    sentence, = refused(*check(tmp_path, GOOD, reference=tmp_path / "reference.h5ad"))
+    assert "label 'Odd one' of 'cell_type' has a single cell" in sentence
+
+
+def test_a_narrow_query_beside_a_wide_one_is_refused_early(tmp_path):
+    path = query(tmp_path / "narrow.h5ad", lambda data: data[:, :30].copy())
+    sheet = GOOD + f"narrow,{path},\n"
+    sentence, = refused(*check(tmp_path, sheet))
+    assert "'narrow' shares 30 genes" in sentence
+    succeed(*check(tmp_path, f"sample,h5ad\nnarrow,{path}\n"))
+
+
+@pytest.mark.parametrize("damage", ["missing", "weights", "config", "labels"])
+def test_a_model_that_is_not_as_it_was_trained_is_refused(damage, model, tmp_path):
+    import shutil
+
+    copy = Path(shutil.copytree(model, tmp_path / "model"))
+    if damage == "missing":
+        (copy / "panel.tsv").unlink()
+    elif damage == "weights":
+        weights = bytearray((copy / "model.safetensors").read_bytes())
+        weights[-5] ^= 1
+        (copy / "model.safetensors").write_bytes(weights)
+    elif damage == "config":
+        text = (copy / "config.json").read_text()
+        (copy / "config.json").write_text(text.replace('"mode": "fast"', '"mode": "full"'))
+    else:
+        (copy / "labels.tsv").write_text((copy / "labels.tsv").read_text().replace("Dendritic", "Neutrophil"))
+    sentence, = refused(*check(tmp_path, GOOD, "--model", copy))
+    name = {"missing": "panel.tsv", "weights": "model.safetensors", "config": "config.json", "labels": "labels.tsv"}[damage]
+    assert name in sentence
+    assert ("incomplete" if damage == "missing" else "changed since the model was trained") in sentence
+
+
+def test_a_trained_model_is_accepted(model, tmp_path):
+    succeed(*check(tmp_path, GOOD, "--model", model))
+    assert json.loads((tmp_path / "inputs.json").read_text())["model"]["labels"] == 9

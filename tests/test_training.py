@@ -1,0 +1,200 @@
+"""Training and mapping through the scripts: what they write, that seeds decide everything and neighbours nothing."""
+
+import json
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from cellmemory.initialise import learn_start
+from cellmemory.tokens import Tokens
+from tests.conftest import refused, script, succeed
+
+COLUMNS = ["label", "confidence", "status", "novelty", "novelty_p", "label_set"]
+
+
+def map_query(folder: Path, model: Path, query: Path, name: str, *options: object) -> ad.AnnData:
+    out = folder / f"{name}.mapped.h5ad"
+    succeed("map_query", "--query", query, "--model", model, "--output", out, "--labels", folder / f"{name}.labels.csv",
+            "--threads", 1, *options)  # fmt: skip
+    return ad.read_h5ad(out)
+
+
+@pytest.fixture(scope="module")
+def mapped(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFactory) -> ad.AnnData:
+    return map_query(tmp_path_factory.mktemp("mapped"), model, aligned / "unseen_type.aligned.h5ad", "unseen_type")
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_model(aligned, model, tmp_path):
+    for name, seed in (("again", 0), ("other", 1)):
+        succeed("train", "--reference", aligned / "reference.h5ad", "--panel", aligned / "panel.tsv",
+                "--label_key", "cell_type", "--output", tmp_path / name, "--max_epochs", 1, "--threads", 1,
+                "--seed", seed)  # fmt: skip
+    for file in model.iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
+    weights = "model.safetensors"
+    assert (tmp_path / "other" / weights).read_bytes() != (model / weights).read_bytes()
+
+
+def test_a_model_folder_holds_what_the_contract_says(model):
+    found = {file.name for file in model.iterdir()}
+    assert found == {"model.safetensors", "config.json", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv",
+                     "model_card.md"}  # fmt: skip
+    labels = pd.read_csv(model / "labels.tsv", sep="\t")
+    assert (labels["n_train"] + labels["n_validation"] == labels["n_cells"]).all()
+    assert (labels[["n_train", "n_validation"]] > 0).all(axis=None)
+    calibration = json.loads((model / "calibration.json").read_text())
+    assert len(calibration["novelty_null"]) == calibration["validation_cells"] == labels["n_validation"].sum()
+
+
+def test_a_mapped_query_holds_what_the_contract_says(mapped, aligned, model):
+    source = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")
+    assert [c for c in mapped.obs if c.startswith("cellmemory_")] == [f"cellmemory_{c}" for c in COLUMNS]
+    pd.testing.assert_frame_equal(mapped.obs[source.obs.columns], source.obs)
+    assert (mapped.X != source.X).nnz == 0
+    assert mapped.obs["cellmemory_confidence"].between(0, 1).all()
+    labels = pd.read_csv(model / "labels.tsv", sep="\t")["label"].tolist()
+    assert mapped.obs["cellmemory_label"].cat.categories.tolist() == labels
+    sets = mapped.obs["cellmemory_label_set"].astype(str).str.split("|")
+    assert [best in inside for best, inside in zip(mapped.obs["cellmemory_label"], sets, strict=True)] == [True] * len(sets)
+    unassigned = mapped.obs["cellmemory_status"] == "unassigned"
+    assert (unassigned == (mapped.obs["cellmemory_novelty_p"] < 0.05)).all()
+    attention = mapped.layers["attention"]
+    assert np.array_equal(attention.indices, mapped.X.indices)
+    assert np.array_equal(attention.indptr, mapped.X.indptr)
+    assert (attention.sum(1) < 1).all()
+    np.testing.assert_allclose(mapped.obsm["X_cellmemory_slots"].sum(1), 1, rtol=1e-5)
+    assert mapped.obsm["X_umap"].shape == (195, 2)
+
+
+def test_slot_means_are_means_over_the_cells_of_a_label(mapped, model):
+    """varm against the network run again on the cells of the most frequent label, one average over all of them."""
+    import torch
+
+    from cellmemory import bundle
+    from cellmemory.batches import as_tensors
+    from cellmemory.tokens import tokenize
+
+    trained = bundle.load(model)
+    label = mapped.obs["cellmemory_label"].value_counts().index[0]
+    cells = mapped[mapped.obs["cellmemory_label"] == label]
+    tokens = tokenize(cells.X, np.ones(cells.n_vars, bool), "fast", "quantile", 50)
+    gene, bins, valid = as_tensors(tokens, np.arange(cells.n_obs))
+    with torch.inference_mode():
+        attention = trained.model()(gene, bins, valid, True).attention
+    slots = trained.config["model"]["n_slots"]
+    write = np.zeros((cells.n_vars, slots))
+    for i in range(cells.n_obs):
+        np.add.at(write, gene[i][valid[i]].numpy(), attention.write[i, :, valid[i]].T.numpy() / cells.n_obs)
+    group = trained.labels.index(label)
+    np.testing.assert_allclose(mapped.varm["cellmemory_slot_write"][:, group * slots : (group + 1) * slots], write, atol=1e-6)
+
+
+def test_a_cell_is_mapped_alike_alone_and_among_others(mapped, model, aligned, tmp_path):
+    few = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[40:47].copy()
+    few.write_h5ad(tmp_path / "few.h5ad")
+    alone = map_query(tmp_path, model, tmp_path / "few.h5ad", "few")
+    among = mapped[40:47]
+    assert alone.obs["cellmemory_label"].tolist() == among.obs["cellmemory_label"].tolist()
+    for column in ("confidence", "novelty", "novelty_p"):
+        np.testing.assert_allclose(alone.obs[f"cellmemory_{column}"], among.obs[f"cellmemory_{column}"], atol=1e-5)
+    np.testing.assert_allclose(alone.obsm["X_cellmemory"], among.obsm["X_cellmemory"], atol=1e-5)
+    np.testing.assert_allclose(alone.layers["attention"].toarray(), among.layers["attention"].toarray(), atol=1e-6)
+
+
+def test_chunks_join_without_a_seam(mapped, model, aligned, tmp_path, monkeypatch):
+    from cellmemory import bundle, device, mapping, reading
+
+    monkeypatch.setattr(reading.CellFile.chunks, "__defaults__", (50,))
+    runtime = device.start("cpu", "fp32", 1, 0)
+    mapping.map_query(aligned / "unseen_type.aligned.h5ad", bundle.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
+                      mapping.Thresholds(), True, runtime)  # fmt: skip
+    joined = ad.read_h5ad(tmp_path / "m.h5ad")
+    assert joined.obs["cellmemory_label"].tolist() == mapped.obs["cellmemory_label"].tolist()
+    np.testing.assert_allclose(joined.layers["attention"].data, mapped.layers["attention"].data, atol=1e-6)
+    np.testing.assert_allclose(joined.varm["cellmemory_slot_read"], mapped.varm["cellmemory_slot_read"], atol=1e-6)
+
+
+def test_an_empty_cell_is_kept_and_unassigned(model, aligned, tmp_path):
+    data = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:5].copy()
+    dense = data.X.toarray()
+    dense[2] = 0
+    data.X = __import__("scipy.sparse").sparse.csr_matrix(dense)
+    data.write_h5ad(tmp_path / "few.h5ad")
+    found = map_query(tmp_path, model, tmp_path / "few.h5ad", "few")
+    assert found.n_obs == 5
+    assert found.obs["cellmemory_status"].iloc[2] == "unassigned"
+    assert np.isfinite(found.obsm["X_cellmemory"]).all()
+
+
+def test_a_query_of_another_panel_is_refused(model, aligned, tmp_path):
+    data = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:, ::-1].copy()
+    data.write_h5ad(tmp_path / "turned.h5ad")
+    sentence, = refused("map_query", "--query", tmp_path / "turned.h5ad", "--model", model, "--output", tmp_path / "o.h5ad",
+                        "--labels", tmp_path / "o.csv")  # fmt: skip
+    assert "preprocess_query.py --panel" in sentence
+    assert not (tmp_path / "o.h5ad").exists()
+
+
+def test_a_mapping_that_is_killed_leaves_no_output(model, aligned, tmp_path, monkeypatch):
+    from cellmemory import bundle, device, mapping
+
+    def broken(*_):
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(mapping, "_finish", broken)
+    with pytest.raises(RuntimeError, match="killed"):
+        mapping.map_query(aligned / "unseen_type.aligned.h5ad", bundle.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
+                          mapping.Thresholds(), True, device.start("cpu", "fp32", 1, 0))  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_gpu_is_one_sentence(model, aligned, tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    sentence, = refused("map_query", "--query", aligned / "unseen_type.aligned.h5ad", "--model", model, "--device", "cuda",
+                        "--output", tmp_path / "o.h5ad", "--labels", tmp_path / "o.csv")  # fmt: skip
+    assert "--device cuda" in sentence
+
+
+def test_the_start_learns_nothing_from_validation_cells():
+    """Loadings and opinions stay the same when the labels of held-out cells change."""
+    rng = np.random.default_rng(0)
+    n, genes = 60, 15
+    tokens = Tokens(np.arange(n + 1) * genes, np.tile(np.arange(genes), n).astype(np.int32),
+                    rng.integers(1, 51, n * genes).astype(np.uint8))  # fmt: skip
+    labels = np.arange(n) % 3
+    training = np.arange(0, 45)
+    other = labels.copy()
+    other[45:] = (other[45:] + 1) % 3
+    one, two = (learn_start(tokens, y, training, genes, 50, 0) for y in (labels, other))
+    np.testing.assert_array_equal(one.loadings, two.loadings)
+    np.testing.assert_allclose(one.opinion[training].sum(1), 1, rtol=1e-5)
+    assert (one.opinion[45:] == 0).all()
+    np.testing.assert_array_equal(one.opinion, two.opinion)
+
+
+@pytest.mark.parametrize("name", ["check_inputs", "preprocess_reference", "preprocess_query", "train", "map_query",
+                                  "extract_tags", "enrich", "evaluate", "report"])  # fmt: skip
+def test_help_answers_without_loading_the_heavy_libraries(name):
+    import subprocess
+    import sys
+
+    from tests.conftest import ROOT
+
+    done = subprocess.run([sys.executable, "-X", "importtime", ROOT / "bin" / f"{name}.py", "--help"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "Usage:" in done.stdout
+    assert not loaded & {"torch", "scanpy", "anndata", "pandas", "numpy", "plotly", "lightning", "gseapy"}
+
+
+def test_a_wrong_option_leaves_with_status_1():
+    done = script("train", "--reference", "nowhere.h5ad")
+    assert done.returncode == 1
+    assert "nowhere.h5ad" in done.stderr
+    assert "Traceback" not in done.stderr
