@@ -323,7 +323,8 @@ def big_sample(
         name=name, info={"slot_groups": labels, "n_slots": 8, "alpha": 0.1, "novelty_alpha": 0.05}, cells=cells,
         columns=pd.DataFrame({f"column {i}": rng.random(n) for i in range(data.MAX_COLUMNS)}), truth=None, genes=genes,
         slot_use=rng.random((n, 8)), umap=rng.random((n, 2)), spatial=rng.random((n, 2)),
-        reference_umap=rng.random((5000, 2)), reference_labels=rng.choice(labels, 5000), slot_write=slots, slot_read=slots,
+        reference_umap=rng.random((5000, 2)), reference_labels=rng.choice(labels, 5000),
+        slot_write=slots, slot_read=slots,
         drawn=np.arange(drawn), drawn_ids=[f"AAACCTGAGAAGGCCT-{i}" for i in range(drawn)], expression=expression,
         attention=expression, tables={"tags": tags},
     )  # fmt: skip

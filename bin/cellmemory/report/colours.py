@@ -72,6 +72,9 @@ def _seen(rgb: np.ndarray) -> np.ndarray:
 
 
 def _distance(seen: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Distance (n) of colours to one for the eye that tells them apart least; tritanopia is rare and counts less."""
+    """Distance (n) of colours to one: half for most eyes, half for those that tell them apart least.
+
+    Tritanopia is rare and counts less.
+    """
     apart = np.linalg.norm(seen - colour, axis=2)
-    return np.minimum(apart[:3].min(axis=0), 1.5 * apart[3])
+    return (apart[0] + np.minimum(apart[1:3].min(axis=0), 1.5 * apart[3])) / 2

@@ -51,13 +51,20 @@ def _heatmap(
     """
     return {
         "type": "heatmap",
-        "z": np.vectorize(lambda value: float(f"{value:.3g}"), otypes=[float])(values),
+        "z": _digits(values, 2 if "highest" in words else 3),
         "zmin": 0,
         "xgap": 1,
         "ygap": 1,
         "meta": {"scale": scale, "rows": list(map(text, rows)), "columns": list(map(text, columns)), "words": words},
         "colorbar": {"title": {"text": title}, "tickformat": ".2~%" if "{share}" in words else ",d"},
     }
+
+
+def _digits(values: np.ndarray, n: int) -> np.ndarray:
+    """Values to n significant digits: a colour needs no more, and a page of many heatmaps is half as large."""
+    values = np.asarray(values, dtype=float)
+    exponent = np.floor(np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values)))
+    return np.round(values / 10.0**exponent, n - 1) * 10.0**exponent
 
 
 def shown_groups(samples: Sequence[Sample]) -> list[str]:
@@ -78,7 +85,8 @@ def _groups_note(samples: Sequence[Sample]) -> str:
 def composition(samples: Sequence[Sample], colours: Colours) -> Figure:
     """Stacked bars of predicted labels per sample, or per level of the categories that the user's obs columns hold."""
     labels = pd.concat([sample.cells["label"] for sample in samples], ignore_index=True)
-    groupings = {"Sample": pd.Series(np.repeat([s.name for s in samples], [len(s.cells) for s in samples]))}
+    names = np.repeat([s.name for s in samples], [len(s.cells) for s in samples])
+    groupings = {"Sample": pd.Series(pd.Categorical(names, [s.name for s in samples]))}
     for key in dict.fromkeys(key for sample in samples for key in sample.columns):
         column = pd.concat(
             [s.columns[key].astype(object) if key in s.columns else pd.Series([None] * len(s.cells)) for s in samples],
@@ -89,7 +97,7 @@ def composition(samples: Sequence[Sample], colours: Colours) -> Figure:
             groupings[key] = column
     variants = {}
     for i, grouping in enumerate(groupings.values()):
-        counts = pd.crosstab(grouping.to_numpy(), labels, dropna=False).reindex(columns=list(colours), fill_value=0)
+        counts = pd.crosstab(grouping.array, labels, dropna=False).reindex(columns=list(colours), fill_value=0)
         for j, share in enumerate((True, False)):
             variants[f"{i},{j}"] = _stacked_bars(
                 counts.loc[[g for g in counts.index if g in set(grouping.dropna())]], colours, share
@@ -242,27 +250,14 @@ def confidence_by_label(samples: Sequence[Sample], colours: Colours) -> Figure:
 def _boxes(sample: Sample, key: str, title: str, colours: Colours) -> dict:
     groups = sample.cells.groupby("label", observed=True)[key]
     labels = [label for label in colours if label in groups.groups]
-    data = []
-    for place, label in enumerate(labels):
-        low, first, median, third, high = np.nanquantile(groups.get_group(label), [0.05, 0.25, 0.5, 0.75, 0.95])
-        data.append(
-            {
-                "type": "box",
-                "orientation": "h",
-                "name": short(label),
-                "y": [place],
-                "lowerfence": [low],
-                "q1": [first],
-                "median": [median],
-                "q3": [third],
-                "upperfence": [high],
-                "marker": {"color": colours[label]},
-                "line": {"width": 1.5},
-                "width": 0.6,
-                "showlegend": False,
-            }
-        )
-    axis = category_axis([f"{label}" for label in labels], down=True)
+    quantiles = [np.nanquantile(groups.get_group(label), [0.05, 0.25, 0.5, 0.75, 0.95]) for label in labels]
+    low, first, median, third, high = np.reshape(quantiles, (-1, 5)).T[..., None]
+    each = {"lowerfence": low, "q1": first, "median": median, "q3": third, "upperfence": high}
+    each |= {"y": [[place] for place in range(len(labels))], "name": [short(label) for label in labels]}
+    each["marker"] = [{"color": colours[label]} for label in labels]
+    data = [{"type": "box", "orientation": "h", "line": {"width": 1.5}, "width": 0.6, "showlegend": False}]
+    data[0]["meta"] = {"each": each}  # page.js makes a trace of each, with its own colour
+    axis = category_axis(labels, down=True)
     layout = {"xaxis": {"title": {"text": title}, "rangemode": "tozero"}, "yaxis": axis, "hovermode": "closest"}
     return _figure(data, layout, 110 + 26 * max(3, len(labels)))
 
@@ -317,8 +312,8 @@ def tag_heatmap(samples: Sequence[Sample]) -> Figure:
     selectors.append(Selector("Colour", ["Relative to the gene's highest label", "Mean attention"]))
     caption = (
         "The genes that the model attends to most, grouped by the label that leads to them, and their mean "
-        "attention in the cells of every label. A row that is dark in one column is specific to that label; a row "
-        "that is dark everywhere is attended to in all cells. Means are over the cells drawn in this page."
+        "attention in the cells of every label. A row that is strong in one column is specific to that label; a "
+        "row that is strong everywhere is attended to in all cells. Means are over the cells drawn in this page."
     )
     return Figure(
         "tags", "Type-associated genes by label", caption, variants, selectors, "This sample has no attention table."
@@ -482,7 +477,7 @@ def _dots(table: pd.DataFrame, key: str, columns: list[str], prefix: str = "") -
             "y": [row_of[pair] for pair in zip(shown["library"], shown["term"], strict=True)],
             "hovertext": hover,
             "hoverinfo": "text",
-            "meta": {"scale": "expression"},
+            "meta": {"scale": "strength"},
             "showlegend": False,
             "marker": {
                 "opacity": 1,

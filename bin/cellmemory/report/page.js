@@ -9,6 +9,7 @@
       halo: "rgba(255,255,255,0.78)", hover: "#ffffff", reference: "#b3bdc4",
       scales: {
         expression: ["#eef1f3", "#bcd3e3", "#6fa6cd", "#2b6fa8", "#123a6b"],
+        strength: ["#b5cfe2", "#6fa6cd", "#2b6fa8", "#123a6b"],
         attention: ["#f3f1ee", "#f5cf9f", "#e8963f", "#b4560f", "#5e2605"],
         confidence: ["#fde725", "#6cce59", "#1f9e89", "#31688e", "#440154"],
       },
@@ -18,6 +19,7 @@
       halo: "rgba(22,27,31,0.78)", hover: "#232b31", reference: "#4c5760",
       scales: {
         expression: ["#20282e", "#1f4a6e", "#2f7fb8", "#79b8e0", "#dcf0fb"],
+        strength: ["#2b5a80", "#2f7fb8", "#79b8e0", "#dcf0fb"],
         attention: ["#28241f", "#6b3c14", "#b9681f", "#efa95c", "#fdebd2"],
         confidence: ["#fde725", "#6cce59", "#1f9e89", "#4a7fb0", "#8a5fb0"],
       },
@@ -79,6 +81,12 @@
     return copy;
   }
 
+  // A trace that stands for many: one for each of the values in meta.each.
+  function expanded({ meta, ...trace }) {
+    if (!meta || !meta.each) return [meta ? { ...trace, meta } : trace];
+    return meta.each.name.map((_, i) => ({ ...trace, ...Object.fromEntries(Object.entries(meta.each).map(([key, all]) => [key, all[i]])) }));
+  }
+
   // What is shown over the cells of a heatmap; names are escaped already.
   function cellWords({ z, meta }) {
     const share = (value) => (100 * value).toPrecision(3) + "%";
@@ -89,7 +97,7 @@
   // The figure as plotly draws it at a width: theme, fonts, margins, and for narrow screens the legend below.
   function dressed(figure, width, colours) {
     const narrow = width < NARROW;
-    const data = themed(figure.data, colours);
+    const data = themed(figure.data, colours).flatMap(expanded);
     const layout = themed(figure.layout, colours);
     for (const trace of data) {
       const name = trace.meta && trace.meta.scale;
@@ -218,7 +226,11 @@
   for (const part of CELLS.reference) Object.assign(part, { x: unpack(part.x), y: unpack(part.y), label: unpack(part.label) });
   for (const column of CELLS.columns) {
     if (column.kind === "names") column.codes = unpack(column.codes);
-    else column.values = unpack(column.values);
+    else {
+      // Numbers come in 65,535 steps between the lowest and the highest; the last code means that there is none.
+      const { from, to } = column;
+      column.values = Float32Array.from(unpack(column.codes), (code) => (code === 65535 ? NaN : from + ((to - from) * code) / 65534));
+    }
   }
   const GENES = CELLS.genes;
   if (GENES) Object.assign(GENES, { cells: unpack(GENES.cells), expression: unpack(GENES.expression), attention: GENES.attention && unpack(GENES.attention) });

@@ -8,7 +8,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,9 +37,15 @@ def build(samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, 
     """The whole page. inputs: what check_inputs.py wrote; provenance: names and values of the run, in groups or not."""
     colours, shades = label_colours(samples, model), palette(100)
     parts = sections.all_sections(samples, model, inputs, provenance, colours, shades)
-    data = {"cells": points.payload(samples, colours, shades)}
-    for kind in ("figure", "table", "explorer"):
-        data[f"{kind}s"] = {b.id: plain(asdict(b)) for part in parts for b in part.blocks if b.kind == kind}
+    blocks = [block for part in parts for block in part.blocks]
+    data = {
+        "cells": points.payload(samples, colours, shades),
+        "figures": {b.id: {"variants": b.variants} for b in blocks if b.kind == "figure"},
+        "tables": {
+            b.id: {"id": b.id, "columns": b.columns, "rows": plain(b.rows)} for b in blocks if b.kind == "table"
+        },
+        "explorers": {b.id: {"space": b.space} for b in blocks if b.kind == "explorer"},
+    }
     # Genes take what the rest leaves: a page that is too large opens slowly and cannot be sent by mail.
     left = MAX_BYTES - len(_plotly_js()) - len(safe_json(data))
     data["cells"]["genes"] = points.genes(samples, min(points.GENE_BYTES, left))

@@ -139,20 +139,24 @@ def _numbers(title: str, values: pd.Series, scale: str, bounds: tuple[float, flo
     array = values.to_numpy(dtype=np.float64, na_value=np.nan)
     finite = array[np.isfinite(array)]
     low, high = bounds or (np.quantile(finite, [0.01, 0.99]) if len(finite) else (0.0, 1.0))
+    first, last = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+    codes = np.rint((array - first) / max(last - first, 1e-30) * 65534)
     return {
         "title": str(title),
         "kind": "numbers",
         "scale": scale,
         "low": plain(low),
         "high": plain(high),
-        "values": pack(array, "f4"),
+        "from": float(first),
+        "to": float(last),
+        "codes": pack(np.where(np.isfinite(array), codes, 65535), "u2"),
     }
 
 
 def genes(samples: Sequence[Sample], most_bytes: int) -> dict | None:
     """Expression and attention of the leading genes: per gene the cells that express it, and two bytes for each.
 
-    Genes are taken in the order of their rank in any label until `most_bytes` are full; without TAGs, the most expressed.
+    Genes are taken by their best rank in any label until `most_bytes` are full; without TAGs, the most expressed.
     """
     common = list(samples[0].genes)
     expression = sp.vstack([sample.expression for sample in samples]).tocsc()
@@ -190,15 +194,17 @@ def genes(samples: Sequence[Sample], most_bytes: int) -> dict | None:
 
 
 def _order(samples: Sequence[Sample], place: dict[str, int], per_gene: np.ndarray) -> np.ndarray:
-    """All genes: by their best rank among the TAGs of any label of any sample, then by the cells that express them."""
-    rank = np.full(len(place), np.inf)
+    """All genes: by their best rank among the TAGs of any label, the most specific first; others by cells with them."""
+    rank, specificity = np.full(len(place), np.inf), np.zeros(len(place))
     for sample in samples:
         table = sample.tables.get("tags")
-        if table is not None and len(table):
-            for gene, best in table.groupby("gene")["rank"].min().items():
-                if gene in place:
-                    rank[place[gene]] = min(rank[place[gene]], best)
-    return np.lexsort((-per_gene, rank))
+        if table is None:
+            continue
+        known = table[table["gene"].isin(place)]
+        rows = known["gene"].map(place).to_numpy(dtype=int)
+        np.minimum.at(rank, rows, known["rank"].to_numpy(dtype=float))
+        np.maximum.at(specificity, rows, known["specificity"].fillna(0).to_numpy(dtype=float))
+    return np.lexsort((-per_gene, -specificity, rank))
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ def summary(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Se
     coverages = [a["coverage"] for s in samples if (a := alignment_of(s)) and "coverage" in a]
     if coverages:
         low, high = min(coverages), max(coverages)
-        span = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} – {high:.0%}"
+        span = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{100 * low:.0f}–{high:.0%}"
         tiles.append(("Panel measured", span, f"of {len(model.panel):,} genes"))
     scored = [s.tables["metrics"] for s in samples if s.tables.get("metrics", {}).get("accuracy") is not None]
     if scored:
@@ -441,7 +441,9 @@ def enrichment(samples: Sequence[Sample]) -> Section:
     ]
     rows = []
     for sample, table in tables:
-        shown = table.sort_values("p_value", kind="stable")[keys].assign(genes=table["genes"].str.replace(";", ", "))
+        shown = table.sort_values(["level", "p_value"], kind="stable")[keys].assign(
+            genes=table["genes"].str.replace(";", ", ")
+        )
         rows += [[sample.name, *row] for row in shown.itertuples(index=False)]
     caption = (
         "Adjusted p: Benjamini-Hochberg within each label (or slot) and library. Overlap: genes found, of the set's "
