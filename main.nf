@@ -56,15 +56,14 @@ workflow CELLMEMORY {
         PREPROCESS_REFERENCE(
             reference,
             CHECK_INPUTS.out.query_genes,
-            gene_map,
             settings.subMap(['label_key', 'batch_key', 'counts_layer', 'gene_column', 'n_genes']),
         )
         TRAIN(
             PREPROCESS_REFERENCE.out.reference,
             PREPROCESS_REFERENCE.out.panel,
             settings.subMap([
-                'label_key', 'batch_key', 'mode', 'binning', 'max_epochs', 'patience', 'batch_size', 'learning_rate',
-                'device', 'precision', 'seed',
+                'label_key', 'batch_key', 'mode', 'binning', 'max_epochs', 'patience', 'batch_size', 'learning_rate', 'd_model',
+                'n_layers', 'device', 'precision', 'seed',
             ]),
         )
         trained = TRAIN.out.model

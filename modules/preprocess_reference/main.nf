@@ -8,7 +8,6 @@ process PREPROCESS_REFERENCE {
     input:
     path reference, stageAs: 'input/*'
     path query_genes
-    path gene_map
     val options
 
     output:
@@ -18,11 +17,10 @@ process PREPROCESS_REFERENCE {
 
     script:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     preprocess_reference.py \\
         --reference ${reference} \\
-        --query_genes ${query_genes} \\
-        ${gene_map ? "--gene_map ${gene_map}" : ''} \\
+        ${query_genes ? "--query_genes ${query_genes}" : ''} \\
         ${commandLine(options)} \\
         --output reference.h5ad \\
         --panel panel.tsv
@@ -31,7 +29,7 @@ process PREPROCESS_REFERENCE {
 
     stub:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     touch reference.h5ad panel.tsv versions.yml
     """
 }

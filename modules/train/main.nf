@@ -17,7 +17,7 @@ process TRAIN {
 
     script:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     train.py \\
         --reference ${reference} \\
         --panel ${panel} \\
@@ -29,7 +29,7 @@ process TRAIN {
 
     stub:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     mkdir model
     touch model/model.safetensors model/config.json model/panel.tsv model/labels.tsv model/calibration.json \\
         model/history.tsv model/model_card.md versions.yml
