@@ -132,7 +132,7 @@ workflow CELLMEMORY {
 
     emit:
     inputs = CHECK_INPUTS.out.inputs // path: what was found in the inputs
-    model = trained // path: the folder of the model
+    trained // path: the folder of the model
     alignment = PREPROCESS_QUERY.out.alignment // [meta, path], as all that follow
     mapped
     labels = MAP_QUERY.out.labels
@@ -140,7 +140,7 @@ workflow CELLMEMORY {
     slot_tags
     enrichment
     metrics = EVALUATE.out.metrics
-    pages = REPORT_SAMPLE.out.html // path, one a query
+    sample_reports = REPORT_SAMPLE.out.html // path, one a query
     report = REPORT_RUN.out.html // path
     multiqc = REPORT_RUN.out.multiqc // paths
     versions // path of a versions.yml, one a task

@@ -22,7 +22,7 @@ process CHECK_INPUTS {
 
     script:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     printf '%s\\n' ${samplesheetLines(rows).collect { line -> quoted(line) }.join(' ')} > samplesheet.csv
     check_inputs.py \\
         --samplesheet samplesheet.csv \\
@@ -38,7 +38,7 @@ process CHECK_INPUTS {
 
     stub:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     touch inputs.json query_genes.tsv versions.yml
     """
 }

@@ -18,7 +18,7 @@ process ENRICH {
 
     script:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     enrich.py \\
         --tags ${tags} \\
         --slot_tags ${slot_tags} \\
@@ -32,7 +32,7 @@ process ENRICH {
 
     stub:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     touch ${meta.id}.enrichment.tsv versions.yml
     """
 }

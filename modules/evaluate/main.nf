@@ -16,7 +16,7 @@ process EVALUATE {
 
     script:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     evaluate.py \\
         --mapped ${mapped} \\
         --model model \\
@@ -27,7 +27,7 @@ process EVALUATE {
 
     stub:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     touch ${meta.id}.metrics.json versions.yml
     """
 }

@@ -17,7 +17,7 @@ process EXTRACT_TAGS {
 
     script:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     extract_tags.py \\
         --mapped ${mapped} \\
         ${commandLine(options)} \\
@@ -28,7 +28,7 @@ process EXTRACT_TAGS {
 
     stub:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     touch ${meta.id}.tags.tsv ${meta.id}.slot_tags.tsv versions.yml
     """
 }

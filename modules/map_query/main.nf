@@ -19,7 +19,7 @@ process MAP_QUERY {
 
     script:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     map_query.py \\
         --query ${query} \\
         --model model \\
@@ -32,7 +32,7 @@ process MAP_QUERY {
 
     stub:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     touch ${meta.id}.mapped.h5ad ${meta.id}.labels.csv versions.yml
     """
 }

@@ -20,7 +20,7 @@ process PREPROCESS_QUERY {
 
     script:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     preprocess_query.py \\
         --query ${query} \\
         --sample ${meta.id} \\
@@ -34,7 +34,7 @@ process PREPROCESS_QUERY {
 
     stub:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     touch ${meta.id}.aligned.h5ad ${meta.id}.alignment.json versions.yml
     """
 }

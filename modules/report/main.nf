@@ -27,7 +27,7 @@ process REPORT {
     ]
     def options = suffixes.collect { option, suffix -> repeated(option, details.findAll { path -> path.name.endsWith(suffix) }) }
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     printf '%s\\n' ${quoted(provenance)} > provenance.json
     report.py \\
         --model model \\
@@ -42,7 +42,7 @@ process REPORT {
 
     stub:
     """
-    # cellmemory library ${task.ext.code_digest}
+    # code ${task.ext.code_digest}
     mkdir mqc
     touch ${name}.html mqc/${name}_mqc.json versions.yml
     """

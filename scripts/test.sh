@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# All tests: the modules' by nf-test where it is installed, then pytest's, which drive the whole pipeline too.
+# Arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if command -v nf-test >/dev/null; then
+    nf-test test
+else
+    echo "nf-test is not on the PATH: the modules' own tests (modules/*/tests) are left out." >&2
+fi
+exec pytest "$@"

@@ -1,0 +1,83 @@
+"""Runs the real Nextflow, as a user does, and reads what it says."""
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data"
+NEXTFLOW = ROOT / ".venv" / "bin" / "nextflow"
+
+STEPS = {
+    "CHECK_INPUTS": 1,
+    "PREPROCESS_REFERENCE": 1,
+    "TRAIN": 1,
+    "PREPROCESS_QUERY": 2,
+    "MAP_QUERY": 2,
+    "EXTRACT_TAGS": 2,
+    "ENRICH": 2,
+    "EVALUATE": 2,
+    "REPORT_SAMPLE": 2,
+    "REPORT_RUN": 1,
+}
+"""Every step of the test profile, and how many tasks it has: the samplesheet names two queries."""
+
+
+@dataclass
+class Run:
+    """A finished run: its status, all that it printed, and the tasks that it submitted or took from the cache."""
+
+    status: int
+    output: str
+
+    @property
+    def submitted(self) -> list[str]:
+        return self._tasks("Submitted")
+
+    @property
+    def cached(self) -> list[str]:
+        return self._tasks("Cached")
+
+    def _tasks(self, verb: str) -> list[str]:
+        return sorted(re.findall(rf"{verb} process > (?:CELLMEMORY:)?(.+)", self.output))
+
+
+def command(*arguments: object) -> list[str]:
+    return [str(NEXTFLOW), *map(str, arguments)]
+
+
+def nextflow(*arguments: object, folder: Path, **environment: str) -> Run:
+    """Runs `nextflow ARGUMENTS` in `folder`, where its work folder and results then are."""
+    done = subprocess.run(
+        command(*arguments), cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    return Run(done.returncode, done.stdout + done.stderr)
+
+
+def pipeline(*arguments: object, folder: Path, project: Path = ROOT, **environment: str) -> Run:
+    """Runs the pipeline; a line for each task instead of a screen that redraws itself."""
+    return nextflow("run", project, "-ansi-log", "false", *arguments, folder=folder, **environment)
+
+
+def succeed(*arguments: object, folder: Path, project: Path = ROOT, **environment: str) -> Run:
+    """Runs the pipeline, which must end well."""
+    run = pipeline(*arguments, folder=folder, project=project, **environment)
+    assert run.status == 0, run.output
+    return run
+
+
+def refused(*arguments: object, folder: Path, **environment: str) -> str:
+    """Runs the pipeline, which must refuse its input before any task: status 1, no Groovy. Returns what it said."""
+    run = pipeline(*arguments, folder=folder, **environment)
+    assert run.status == 1, run.output
+    assert run.submitted == []
+    assert "Exception" not in run.output
+    return run.output
+
+
+def counted(tasks: list[str]) -> dict[str, int]:
+    """How many tasks each step has among `tasks`: `["MAP_QUERY (a)", "MAP_QUERY (b)"]` is `{"MAP_QUERY": 2}`."""
+    steps = [task.split(" ")[0] for task in tasks]
+    return {step: steps.count(step) for step in steps}

@@ -1,0 +1,76 @@
+"""Configuration and code as text: profiles, the strict linter, the locks."""
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.nextflow import ROOT, nextflow
+
+PROFILES = ("local", "docker", "podman", "singularity", "apptainer", "conda", "slurm", "awsbatch", "googlebatch", "k8s",
+            "cuda", "test", "test,docker", "slurm,singularity,cuda", "awsbatch,cuda")  # fmt: skip
+ENGINES = ("docker", "podman", "singularity", "apptainer", "conda")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_resolve(profile: str, tmp_path: Path):
+    run = nextflow("config", "-profile", profile, "-flat", ROOT, folder=tmp_path)
+    assert run.status == 0, run.output
+    chosen = [engine for engine in ENGINES if engine in profile.split(",")]
+    if chosen:
+        enabled = re.findall(r"^(\w+)\.enabled = true", run.output, re.MULTILINE)
+        assert [engine for engine in enabled if engine in ENGINES] == chosen
+
+
+def test_strict_linter_finds_nothing(tmp_path: Path):
+    done = subprocess.run([ROOT / "scripts" / "lint-nextflow.sh"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ruff_finds_nothing():
+    done = subprocess.run(["ruff", "check", "--quiet", ROOT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_scripts_can_be_executed():
+    scripts = [path for path in (ROOT / "bin").glob("*.py") if not path.name.startswith("_")]
+    assert len(scripts) == 10
+    for path in scripts:
+        assert os.access(path, os.X_OK), f"{path.name} is not executable: git update-index --chmod=+x"
+        assert path.read_text().startswith("#!/usr/bin/env python3\n"), path.name
+
+
+@pytest.mark.parametrize("module", sorted(path.parent.name for path in ROOT.glob("modules/*/main.nf")))
+def test_modules_are_complete(module: str):
+    folder = ROOT / "modules" / module
+    source = (folder / "main.nf").read_text()
+    assert f"process {module.upper()} {{" in source
+    # Once in the script and once in the stub: without it -resume serves results of old code.
+    assert source.count("# code ${task.ext.code_digest}") == 2
+    assert "params." not in source
+    assert "publishDir" not in source
+    assert (folder / "meta.yml").read_text().startswith(f"name: {module}\n")
+    assert "-stub" in (folder / "tests" / "main.nf.test").read_text()
+
+
+def pinned(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^\s*(?:- )?([\w.-]+)==([\w.]+)", text, re.MULTILINE))
+
+
+def test_locks_agree_and_name_no_host():
+    runtime = pinned((ROOT / "requirements" / "runtime.lock").read_text())
+    assert len(runtime) > 50
+    for extra in ("test", "bench"):
+        text = (ROOT / "requirements" / f"{extra}.lock").read_text()
+        assert runtime.items() <= pinned(text).items()
+        assert "://" not in text
+    assert pinned((ROOT / "modules" / "environment.yml").read_text()).items() <= runtime.items()
+
+
+def test_conda_environment_has_all_direct_requirements():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"[\w-]+", requirement).group() for requirement in project["dependencies"]}
+    assert names == set(pinned((ROOT / "modules" / "environment.yml").read_text()))

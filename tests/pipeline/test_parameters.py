@@ -1,0 +1,125 @@
+"""Parameters and samplesheet: what is refused, with which words, and that all places agree on the defaults."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.nextflow import DATA, ROOT, nextflow, pipeline, refused
+
+REFERENCE = ("--reference", DATA / "reference.h5ad", "--label_key", "cell_type")
+
+SCRIPTS = ("check_inputs", "preprocess_reference", "preprocess_query", "train", "map_query", "extract_tags", "enrich")
+RENAMED = {("extract_tags", "top"): "top_tags", ("enrich", "top"): "enrich_top"}
+
+
+def definitions() -> dict[str, dict]:
+    groups = json.loads((ROOT / "nextflow_schema.json").read_text())["$defs"].values()
+    return {name: definition for group in groups for name, definition in group["properties"].items()}
+
+
+def test_help_shows_every_parameter_and_leaves_nothing_behind(tmp_path: Path):
+    run = pipeline("--help", folder=tmp_path)
+    assert run.status == 0
+    for name, definition in definitions().items():
+        assert f"--{name} " in run.output
+        assert definition["description"] in run.output
+    assert not (tmp_path / "results").exists()
+
+
+def test_version(tmp_path: Path):
+    run = pipeline("--version", folder=tmp_path)
+    assert run.status == 0
+    assert "nf-cellmemory 0.1.0" in run.output
+
+
+def test_false_may_be_a_string(tmp_path: Path):
+    output = refused("--help", "false", "--version", "false", folder=tmp_path, NXF_DISABLE_PARAMS_TYPE_DETECTION="true")
+    assert "--input is missing" in output
+
+
+def test_configuration_has_the_defaults_of_the_schema(tmp_path: Path):
+    run = nextflow("config", ROOT, "-flat", folder=tmp_path)
+    for name, definition in definitions().items():
+        default = definition.get("default")
+        shown = f"'{default}'" if isinstance(default, str) else json.dumps(default)
+        assert f"params.{name} = {shown}\n" in run.output
+    assert run.output.count("\nparams.") + run.output.startswith("params.") == len(definitions())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_have_the_defaults_of_the_schema(script: str):
+    schema = definitions()
+    for option in import_module(script).main.params:
+        definition = schema.get(RENAMED.get((script, option.name), option.name))
+        if definition and "default" in definition and option.name != "version":
+            assert option.default == definition["default"], f"{script}.py --{option.name}"
+
+
+def test_all_problems_are_said_at_once(tmp_path: Path):
+    (tmp_path / "queries.csv").write_text("sample,h5ad,colour\na,a.h5ad,red\n")
+    output = refused(
+        "--input", "queries.csv", "--reference", "none.h5ad", "--lable_key", "x", "--n_genes", "1", "--mode", "quick",
+        "--alpha", "1", "--seed", "x", "--gmt", "none.gmt", "--batch_key", folder=tmp_path,
+    )  # fmt: skip
+    for sentence in (
+        "There is no parameter --lable_key: did you mean --label_key?",
+        "--reference: there is no file none.h5ad.",
+        "--n_genes is 1, but must be at least 2.",
+        "--mode is 'quick', but must be one of fast, full.",
+        "--alpha is 1, but must be more than 0 and less than 1.",
+        "--seed needs a whole number, but is 'x'.",
+        "--batch_key needs a value, but is 'true'.",
+        "--label_key is missing",
+        "--gmt: there is no file none.gmt.",
+        "queries.csv has a column 'colour' that means nothing here",
+    ):
+        assert sentence in output
+
+
+def test_either_a_reference_or_a_model(tmp_path: Path):
+    assert "Neither --reference" in refused("--input", DATA / "samplesheet.csv", folder=tmp_path)
+    both = refused("--input", DATA / "samplesheet.csv", *REFERENCE, "--model", DATA, folder=tmp_path)
+    assert "--reference and --model exclude each other" in both
+
+
+def test_problems_of_a_samplesheet_name_their_line(tmp_path: Path):
+    query = DATA / "unseen_type.h5ad"
+    lines = ["sample,h5ad,truth_key", f"a b,{query},x", "", "c,missing.h5ad,", f"d,{DATA},"]
+    lines += [f'"e",{query},x', f"e,{query},x", f"f,{DATA / 'samplesheet.csv'},", f"g,{query}", ",,"]
+    (tmp_path / "queries.csv").write_text("\n".join(lines))
+    output = refused("--input", "queries.csv", *REFERENCE, folder=tmp_path)
+    for sentence in (
+        "queries.csv, line 2: the sample name 'a b' may hold only letters",
+        f"queries.csv, line 4: there is no file {tmp_path / 'missing.h5ad'}.",
+        f"queries.csv, line 5: the folder {DATA} holds no matrix.mtx",
+        "queries.csv: the sample name e is used by lines 6, 7; every query needs its own.",
+        "queries.csv, line 8: samplesheet.csv is neither an .h5ad or 10x .h5 file nor a 10x mtx folder.",
+        "queries.csv, line 9: 2 cells, but there are 3 columns.",
+        "queries.csv, line 10: sample is empty.",
+        "queries.csv, line 10: h5ad is empty.",
+    ):
+        assert sentence in output
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "queries.csv is empty"),
+        ("sample,h5ad\n", "queries.csv names no query"),
+        ("name,path\na,b\n", "queries.csv lacks the column sample; its first line is name,path."),
+        ("sample,h5ad,h5ad\na,b,c\n", "queries.csv has the column h5ad 2 times."),
+    ],
+)
+def test_samplesheets_that_are_none(tmp_path: Path, text: str, sentence: str):
+    (tmp_path / "queries.csv").write_text(text)
+    assert sentence in refused("--input", "queries.csv", *REFERENCE, folder=tmp_path)
+
+
+def test_what_only_the_files_show_is_refused_before_anything_heavy(tmp_path: Path):
+    run = pipeline("-profile", "test", "--label_key", "no_such_column", folder=tmp_path)
+    assert run.status != 0
+    assert run.submitted == ["CHECK_INPUTS"]
+    assert "no_such_column" in run.output
+    assert "cell_type" in run.output

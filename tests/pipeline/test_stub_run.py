@@ -1,0 +1,98 @@
+"""The whole graph of tasks with stubs: seconds instead of minutes, for what does not depend on the results."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.nextflow import DATA, ROOT, STEPS, counted, succeed
+
+STUB = ("-profile", "test", "-stub-run")
+REFERENCE = ("--reference", DATA / "reference.h5ad", "--label_key", "cell_type")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A trained model as far as stubs look: its files are there, and empty."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("panel.tsv", "model.safetensors"):
+        (folder / name).touch()
+    return folder
+
+
+def test_every_step_has_a_stub(tmp_path: Path):
+    run = succeed(*STUB, folder=tmp_path)
+    assert counted(run.submitted) == STEPS
+    assert (tmp_path / "results" / "report.html").exists()
+
+
+def test_without_attention_no_genes_are_listed(tmp_path: Path):
+    run = succeed(*STUB, "--attention", "false", folder=tmp_path, NXF_DISABLE_PARAMS_TYPE_DETECTION="true")
+    assert counted(run.submitted) == {step: n for step, n in STEPS.items() if step not in ("EXTRACT_TAGS", "ENRICH")}
+
+
+def test_without_truth_and_gene_sets_neither_is_used(tmp_path: Path):
+    rows = f"a,{DATA / 'unseen_type.h5ad'}\nb,{DATA / 'reduced_panel.h5ad'}\n"
+    (tmp_path / "queries.csv").write_text(f"sample,h5ad\n{rows}")
+    run = succeed("-stub-run", *REFERENCE, "--input", "queries.csv", folder=tmp_path)
+    assert counted(run.submitted) == {step: n for step, n in STEPS.items() if step not in ("EVALUATE", "ENRICH")}
+
+
+def test_another_query_reruns_nothing_of_the_others_with_a_trained_model(model: Path, tmp_path: Path):
+    stub = ("-stub-run", "--model", model, "--input", "queries.csv")
+    one, other = (f"{name},{DATA / name}.h5ad\n" for name in ("unseen_type", "reduced_panel"))
+    (tmp_path / "queries.csv").write_text("sample,h5ad\n" + one)
+    succeed(*stub, folder=tmp_path)
+    (tmp_path / "queries.csv").write_text("sample,h5ad\n" + other + one)
+    run = succeed(*stub, "-resume", folder=tmp_path)
+    assert "MAP_QUERY (unseen_type)" in run.cached
+    assert "MAP_QUERY (reduced_panel)" in run.submitted
+
+
+def test_a_changed_file_of_a_model_is_seen(model: Path, tmp_path: Path):
+    stub = ("-stub-run", "--model", model, "--input", DATA / "samplesheet.csv")
+    succeed(*stub, folder=tmp_path)
+    # Written in place: the folder itself stays as it was.
+    (model / "model.safetensors").write_bytes(b"changed")
+    run = succeed(*stub, "-resume", folder=tmp_path)
+    assert counted(run.submitted)["CHECK_INPUTS"] == 1
+    assert counted(run.submitted)["MAP_QUERY"] == 2
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project whose code may be changed."""
+    copy = tmp_path / "project"
+    kept_out = shutil.ignore_patterns(".git", ".venv", ".tools", ".nextflow*", ".nf-test*", "work", "results", "docs")
+    shutil.copytree(ROOT, copy, ignore=kept_out, symlinks=True)
+    return copy
+
+
+def test_changed_library_code_is_never_served_from_the_cache(project: Path, tmp_path: Path):
+    library = project / "bin" / "cellmemory"
+    succeed(*STUB, folder=tmp_path, project=project)
+
+    # Bytecode is no change, though it changes the folder's date.
+    (library / "__pycache__").mkdir(exist_ok=True)
+    (library / "__pycache__" / "model.cpython-311.pyc").write_bytes(b"bytecode")
+    assert succeed(*STUB, "-resume", folder=tmp_path, project=project).submitted == []
+
+    for changed in (library / "model.py", library / "report" / "page.css"):
+        with changed.open("a") as file:
+            file.write("\n")
+        run = succeed(*STUB, "-resume", folder=tmp_path, project=project)
+        assert run.cached == []
+        assert counted(run.submitted) == STEPS
+
+
+def test_another_pipeline_can_include_it(tmp_path: Path):
+    including = ROOT / "tests" / "including"
+    run = succeed("-stub-run", folder=tmp_path, project=including)
+    assert counted(run.submitted)["MAKE_QUERY"] == 2
+    assert counted(run.submitted)["MAP_QUERY"] == 2
+    assert counted(run.submitted)["EVALUATE"] == 1
+    assert "donor_1 has its labels in donor_1.labels.csv" in run.output
+    assert (tmp_path / "results" / "samples" / "donor_2" / "donor_2.report.html").exists()
+    # Its queries come from a task, in any order: resuming must not depend on it.
+    assert succeed("-stub-run", "-resume", folder=tmp_path, project=including).submitted == []
