@@ -15,11 +15,19 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
 
 threads = click.option(
-    "--threads", type=click.IntRange(min=1), default=lambda: len(os.sched_getaffinity(0)), show_default="all", help="CPU threads."
+    "--threads",
+    type=click.IntRange(min=1),
+    default=lambda: len(os.sched_getaffinity(0)),
+    show_default="all",
+    help="CPU threads.",
 )
 seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
 device = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where the model runs."
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the model runs.",
 )
 
 
@@ -52,7 +60,9 @@ def command(function: Callable) -> click.Command:
     """Makes a function with click options into a script: adds `--debug`, `--version` and `-h`, and handles user errors."""
     function = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(function)
     function = click.version_option(__version__, prog_name="nf-cellmemory")(function)
-    return click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})(function)
+    return click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})(
+        function
+    )
 
 
 def say(message: str) -> None:

@@ -53,7 +53,9 @@ def reduce_panel(query: ad.AnnData, rng: np.random.Generator) -> ad.AnnData:
     keep[split] = 0.5
     unknown = sp.random(query.n_obs, UNKNOWN_GENES, density=0.2, random_state=1, format="csc", dtype=np.float32)
     values = sp.hstack([linear @ sp.diags(keep), halves, unknown]).tocsc()
-    names = np.r_[query.var_names, query.var_names[split], [f"ENSG{99_000_000_000 + i}.1" for i in range(UNKNOWN_GENES)]]
+    names = np.r_[
+        query.var_names, query.var_names[split], [f"ENSG{99_000_000_000 + i}.1" for i in range(UNKNOWN_GENES)]
+    ]
     order = rng.permutation(len(names))
     values = sp.csr_matrix(values[:, order], dtype=np.float32)
     values.data = np.log1p(values.data)
@@ -68,7 +70,11 @@ def main(folder: Path) -> None:
     rng = np.random.default_rng(0)
     cells = load_cells()
     reference, first, second = split_cells(cells.obs[LABEL_KEY].to_numpy().astype(str), rng)
-    parts = {"reference": cells[reference].copy(), "reduced_panel": cells[first].copy(), "unseen_type": cells[second].copy()}
+    parts = {
+        "reference": cells[reference].copy(),
+        "reduced_panel": cells[first].copy(),
+        "unseen_type": cells[second].copy(),
+    }
     parts["reduced_panel"] = reduce_panel(parts["reduced_panel"], rng)
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():

@@ -44,7 +44,16 @@ class Oracle:
         hidden = hidden * (1 + erf(hidden / np.sqrt(2))) / 2
         return self.linear(hidden, f"{name}.2")
 
-    def __call__(self, gene: np.ndarray, bins: np.ndarray) -> dict[str, np.ndarray]:
+    def linear_path(self, gene: np.ndarray, bins: np.ndarray, measured: np.ndarray, n_bins: int) -> np.ndarray:
+        """Logits (C,) of the linear path: a gene that was not measured adds nothing."""
+        w = self.weights
+        logits = w["linear.bias"].copy()
+        for g in np.flatnonzero(measured):
+            level = bins[gene == g].sum() / n_bins
+            logits += (level - w["linear.mean"][g]) / w["linear.spread"][g] * w["linear.weight"][g]
+        return logits
+
+    def __call__(self, gene: np.ndarray, bins: np.ndarray, measured: np.ndarray, n_bins: int) -> dict[str, np.ndarray]:
         """Everything of one cell with T tokens: logits (C,), embedding (d,), memory (H, d), and attention as in the model."""
         w = self.weights
         tokens = w["gene.weight"][gene] * w["level"][bins][:, None] + w["expression.weight"][bins]
@@ -63,6 +72,7 @@ class Oracle:
             maps.append((z[0, 1:], read.mean(0)[0], write.mean(0)[:, 1:], read.mean(0)[1:]))
         embedding = self.norm(tokens[0], "norm")
         cls, slots, written, reading = (np.mean(part, 0) for part in zip(*maps, strict=True))
-        logits = self.linear(embedding, "head")
-        return {"logits": logits, "embedding": embedding, "memory": memory,
+        cls_logits = self.linear(embedding, "head")
+        logits = cls_logits + self.linear_path(gene, bins, measured, n_bins)
+        return {"logits": logits, "cls_logits": cls_logits, "embedding": embedding, "memory": memory,
                 "cls": cls, "slots": slots, "write": written, "read": reading}  # fmt: skip

@@ -91,12 +91,15 @@ def with_nan(data):
         (scaled, ["negative values (scaled data)"]),
         (with_nan, ["NaN or infinite"]),
         (lambda data: data[:0].copy(), ["this query has no cells"]),
-        (alien, ["'FBgn0000000', 'FBgn0000001', 'FBgn0000002', 'FBgn0000003', 'FBgn0000004'", "'HES4', 'TNFRSF4', 'SSU72'"]),
+        (
+            alien,
+            ["'FBgn0000000', 'FBgn0000001', 'FBgn0000002', 'FBgn0000003', 'FBgn0000004'", "'HES4', 'TNFRSF4', 'SSU72'"],
+        ),
     ],
 )
 def test_queries_that_cannot_be_mapped(change, sentences, tmp_path):
     path = query(tmp_path / "query.h5ad", change)
-    sentence, = refused(*check(tmp_path, f"sample,h5ad\na,{path}\n"))
+    (sentence,) = refused(*check(tmp_path, f"sample,h5ad\na,{path}\n"))
     assert str(path) in sentence
     for part in sentences:
         assert part in sentence
@@ -108,14 +111,14 @@ def test_a_label_with_a_single_cell_is_named(tmp_path):
     labels.iloc[3] = "Odd one"
     data.obs["cell_type"] = labels
     data.write_h5ad(tmp_path / "reference.h5ad")
-    sentence, = refused(*check(tmp_path, GOOD, reference=tmp_path / "reference.h5ad"))
+    (sentence,) = refused(*check(tmp_path, GOOD, reference=tmp_path / "reference.h5ad"))
     assert "label 'Odd one' of 'cell_type' has a single cell" in sentence
 
 
 def test_a_narrow_query_beside_a_wide_one_is_refused_early(tmp_path):
     path = query(tmp_path / "narrow.h5ad", lambda data: data[:, :30].copy())
     sheet = GOOD + f"narrow,{path},\n"
-    sentence, = refused(*check(tmp_path, sheet))
+    (sentence,) = refused(*check(tmp_path, sheet))
     assert "'narrow' shares 30 genes" in sentence
     succeed(*check(tmp_path, f"sample,h5ad\nnarrow,{path}\n"))
 
@@ -136,8 +139,10 @@ def test_a_model_that_is_not_as_it_was_trained_is_refused(damage, model, tmp_pat
         (copy / "config.json").write_text(text.replace('"mode": "fast"', '"mode": "full"'))
     else:
         (copy / "labels.tsv").write_text((copy / "labels.tsv").read_text().replace("Dendritic", "Neutrophil"))
-    sentence, = refused(*check(tmp_path, GOOD, "--model", copy))
-    name = {"missing": "panel.tsv", "weights": "model.safetensors", "config": "config.json", "labels": "labels.tsv"}[damage]
+    (sentence,) = refused(*check(tmp_path, GOOD, "--model", copy))
+    name = {"missing": "panel.tsv", "weights": "model.safetensors", "config": "config.json", "labels": "labels.tsv"}[
+        damage
+    ]
     assert name in sentence
     assert ("incomplete" if damage == "missing" else "changed since the model was trained") in sentence
 

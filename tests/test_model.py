@@ -12,7 +12,9 @@ from cellmemory.tokens import Tokens
 from tests.oracle import Oracle
 
 GENES = 40
-CONFIG = ModelConfig(n_genes=GENES, n_labels=5, d_model=24, d_feedforward=32, d_key=4, d_value=6, n_heads=3, n_slots=4, n_layers=3)
+CONFIG = ModelConfig(
+    n_genes=GENES, n_labels=5, d_model=24, d_feedforward=32, d_key=4, d_value=6, n_heads=3, n_slots=4, n_layers=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +24,8 @@ def network() -> CellMemory:
     with torch.no_grad():
         for parameter in network.parameters():  # norms and biases start as ones and zeros, which would hide mistakes
             parameter.add_(0.1 * torch.randn_like(parameter))
+        network.linear.mean.uniform_()
+        network.linear.spread.uniform_(0.2, 1)
     return network
 
 
@@ -32,15 +36,16 @@ def oracle(network: CellMemory) -> Oracle:
 
 def cells(lengths: list[int], seed: int) -> Tokens:
     rng = np.random.default_rng(seed)
-    genes = [np.sort(rng.permutation(GENES)[:n]) for n in lengths]
+    measured = rng.permutation(GENES) < max([20, *lengths])
+    genes = [np.sort(rng.permutation(np.flatnonzero(measured))[:n]) for n in lengths]
     start = np.r_[0, np.cumsum(lengths)].astype(np.int64)
     bins = rng.integers(0, CONFIG.n_bins + 1, start[-1])
-    return Tokens(start, np.concatenate([*genes, []]).astype(np.int32), bins.astype(np.uint8))
+    return Tokens(start, np.concatenate([*genes, []]).astype(np.int32), bins.astype(np.uint8), measured)
 
 
 def run(network: CellMemory, tokens: Tokens, which: np.ndarray, attention: bool = True):
     with torch.inference_mode():
-        return network(*as_tensors(tokens, which), attention)
+        return network(*as_tensors(tokens, which, CONFIG.n_bins), attention)
 
 
 @settings(max_examples=25, deadline=None)
@@ -51,9 +56,10 @@ def test_equals_the_oracle_whatever_the_lengths(network, oracle, lengths, seed):
     output = run(network, tokens, np.arange(len(lengths)))
     for i, n in enumerate(lengths):
         here = slice(tokens.start[i], tokens.start[i + 1])
-        expected = oracle(tokens.gene[here], tokens.bin[here])
+        expected = oracle(tokens.gene[here], tokens.bin[here], tokens.measured, CONFIG.n_bins)
         found = {
             "logits": output.logits[i],
+            "cls_logits": output.cls_logits[i],
             "embedding": output.embedding[i],
             "memory": output.memory[i],
             "cls": output.attention.cls[i, :n],
@@ -105,7 +111,7 @@ def test_no_result_depends_on_the_neighbours(network, lengths, budget):
 def test_order_of_genes_changes_nothing(network):
     tokens = cells([20], 2)
     order = np.random.default_rng(0).permutation(20)
-    shuffled = Tokens(tokens.start, tokens.gene[order], tokens.bin[order])
+    shuffled = Tokens(tokens.start, tokens.gene[order], tokens.bin[order], tokens.measured)
     one, other = (run(network, t, np.array([0])) for t in (tokens, shuffled))
     assert torch.allclose(one.logits, other.logits, atol=1e-5)
     assert torch.allclose(one.attention.cls[0, order], other.attention.cls[0], atol=1e-6)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cellmemory.batches import split_validation, subsample
-from cellmemory.tokens import pad, quantile_bins, tokenize
+from cellmemory.tokens import pad, profile, quantile_bins, tokenize
 
 MATRICES = hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 12)),
                       elements=st.sampled_from([0, 0, 0.5, 1, 1, 2.25, 3, 7]))  # fmt: skip
@@ -99,3 +99,15 @@ def test_validation_takes_its_share_of_every_batch():
     labels, batch = np.zeros(100, int), np.repeat([0, 1], [80, 20])
     _, validation = split_validation(labels, batch, 0.2, 3)
     assert np.bincount(batch[validation]).tolist() == [16, 4]
+
+
+@settings(deadline=None)
+@given(matrix=MATRICES, seed=st.integers(0, 9))
+def test_a_profile_tells_unmeasured_from_unexpressed(matrix, seed):
+    measured = np.random.default_rng(seed).random(matrix.shape[1]) < 0.6
+    tokens = tokenize(sp.csr_matrix(matrix * measured), measured, "fast", "quantile", 50)
+    levels = profile(tokens, np.arange(len(matrix)), 50)
+    assert np.array_equal(np.isnan(levels), np.tile(~measured, (len(matrix), 1)))
+    for row, level in zip(matrix * measured, levels, strict=True):
+        assert (level[measured & (row == 0)] == 0).all()
+        np.testing.assert_allclose(level[row > 0] * 50, expected_bins(row, 50), rtol=1e-6)

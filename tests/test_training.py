@@ -12,7 +12,7 @@ from cellmemory.initialise import learn_start
 from cellmemory.tokens import Tokens
 from tests.conftest import refused, script, succeed
 
-COLUMNS = ["label", "confidence", "status", "novelty", "novelty_p", "label_set"]
+COLUMNS = ["label", "confidence", "status", "novelty", "novelty_p", "label_set", "linear_share"]
 
 
 def map_query(folder: Path, model: Path, query: Path, name: str, *options: object) -> ad.AnnData:
@@ -58,7 +58,9 @@ def test_a_mapped_query_holds_what_the_contract_says(mapped, aligned, model):
     labels = pd.read_csv(model / "labels.tsv", sep="\t")["label"].tolist()
     assert mapped.obs["cellmemory_label"].cat.categories.tolist() == labels
     sets = mapped.obs["cellmemory_label_set"].astype(str).str.split("|")
-    assert [best in inside for best, inside in zip(mapped.obs["cellmemory_label"], sets, strict=True)] == [True] * len(sets)
+    assert [best in inside for best, inside in zip(mapped.obs["cellmemory_label"], sets, strict=True)] == [True] * len(
+        sets
+    )
     unassigned = mapped.obs["cellmemory_status"] == "unassigned"
     assert (unassigned == (mapped.obs["cellmemory_novelty_p"] < 0.05)).all()
     attention = mapped.layers["attention"]
@@ -81,15 +83,17 @@ def test_slot_means_are_means_over_the_cells_of_a_label(mapped, model):
     label = mapped.obs["cellmemory_label"].value_counts().index[0]
     cells = mapped[mapped.obs["cellmemory_label"] == label]
     tokens = tokenize(cells.X, np.ones(cells.n_vars, bool), "fast", "quantile", 50)
-    gene, bins, valid = as_tensors(tokens, np.arange(cells.n_obs))
+    gene, bins, valid, levels = as_tensors(tokens, np.arange(cells.n_obs), 50)
     with torch.inference_mode():
-        attention = trained.model()(gene, bins, valid, True).attention
+        attention = trained.model()(gene, bins, valid, levels, True).attention
     slots = trained.config["model"]["n_slots"]
     write = np.zeros((cells.n_vars, slots))
     for i in range(cells.n_obs):
         np.add.at(write, gene[i][valid[i]].numpy(), attention.write[i, :, valid[i]].T.numpy() / cells.n_obs)
     group = trained.labels.index(label)
-    np.testing.assert_allclose(mapped.varm["cellmemory_slot_write"][:, group * slots : (group + 1) * slots], write, atol=1e-6)
+    np.testing.assert_allclose(
+        mapped.varm["cellmemory_slot_write"][:, group * slots : (group + 1) * slots], write, atol=1e-6
+    )
 
 
 def test_a_cell_is_mapped_alike_alone_and_among_others(mapped, model, aligned, tmp_path):
@@ -166,13 +170,14 @@ def test_the_start_learns_nothing_from_validation_cells():
     rng = np.random.default_rng(0)
     n, genes = 60, 15
     tokens = Tokens(np.arange(n + 1) * genes, np.tile(np.arange(genes), n).astype(np.int32),
-                    rng.integers(1, 51, n * genes).astype(np.uint8))  # fmt: skip
+                    rng.integers(1, 51, n * genes).astype(np.uint8), np.ones(genes, bool))  # fmt: skip
     labels = np.arange(n) % 3
     training = np.arange(0, 45)
     other = labels.copy()
     other[45:] = (other[45:] + 1) % 3
     one, two = (learn_start(tokens, y, training, genes, 50, 0) for y in (labels, other))
     np.testing.assert_array_equal(one.loadings, two.loadings)
+    np.testing.assert_array_equal(one.weight, two.weight)
     np.testing.assert_allclose(one.opinion[training].sum(1), 1, rtol=1e-5)
     assert (one.opinion[45:] == 0).all()
     np.testing.assert_array_equal(one.opinion, two.opinion)

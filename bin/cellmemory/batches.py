@@ -7,13 +7,17 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
-from cellmemory.tokens import Tokens, pad
+from cellmemory.tokens import Tokens, pad, profile
 
 #: An epoch of a small reference has at least so many steps: validation every few steps would stop on noise.
 MIN_STEPS_PER_EPOCH = 25
+#: Tokens of a batch where nothing is learned: large enough for the matrix products, small enough for the cache.
+TOKEN_BUDGET = 8192
 
 
-def split_validation(labels: np.ndarray, batch: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_validation(
+    labels: np.ndarray, batch: np.ndarray | None, share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Training and validation cells, stratified by label and within a label by batch.
 
     labels, batch: (n,) integer codes. Every label with two cells or more has at least one on either side. Returns two
@@ -46,7 +50,7 @@ class Sampling:
 
 
 class TrainingBatches(IterableDataset):
-    """Endless epochs of class-balanced batches: (gene, bin, valid, target) tensors.
+    """Endless epochs of class-balanced batches: (gene, bin, valid, profile, target) tensors.
 
     cells: the rows to train on; labels: (n,) codes, for the balance; targets: (n, C) label probabilities.
     """
@@ -58,11 +62,11 @@ class TrainingBatches(IterableDataset):
         targets: np.ndarray,
         cells: np.ndarray,
         sampling: Sampling,
-        n_genes: int,
+        n_bins: int,
         seed: int,
     ):
         self.tokens, self.targets, self.cells, self.sampling = tokens, targets, cells, sampling
-        self.n_genes, self.seed, self.epoch = n_genes, seed, 0
+        self.n_bins, self.seed, self.epoch = n_bins, seed, 0
         counts = np.bincount(labels[cells])
         weight = 1 / counts[labels[cells]]
         self._probability = weight / weight.sum()
@@ -76,11 +80,12 @@ class TrainingBatches(IterableDataset):
         drawn = rng.choice(self.cells, (len(self), self.sampling.batch_size), p=self._probability)
         for cells in drawn:
             gene, bins, valid = pad(self.tokens, cells)
-            if self.sampling.panel_dropout:
-                left_out = rng.random(self.n_genes) < rng.uniform(0, self.sampling.panel_dropout)
-                valid &= ~left_out[gene]
+            levels = profile(self.tokens, cells, self.n_bins)
+            left_out = rng.random(levels.shape[1]) < rng.uniform(0, self.sampling.panel_dropout)
+            levels[:, left_out] = np.nan
+            valid &= ~left_out[gene]
             arrays = subsample(gene, bins, valid, self.sampling.tokens_per_cell, rng)
-            yield tuple(torch.from_numpy(a) for a in (*arrays, self.targets[cells]))
+            yield tuple(torch.from_numpy(a) for a in (*arrays, levels, self.targets[cells]))
 
 
 def subsample(
@@ -94,7 +99,7 @@ def subsample(
     return tuple(np.take_along_axis(a, chosen, 1) for a in (gene, bins, valid))
 
 
-def token_batches(tokens: Tokens, budget: int) -> Iterator[np.ndarray]:
+def token_batches(tokens: Tokens, budget: int = TOKEN_BUDGET) -> Iterator[np.ndarray]:
     """Cells in batches of about `budget` tokens, alike in length so that hardly any padding is computed.
 
     Covers every cell once. The batches depend on the lengths alone.
@@ -107,7 +112,6 @@ def token_batches(tokens: Tokens, budget: int) -> Iterator[np.ndarray]:
         start += size
 
 
-def as_tensors(tokens: Tokens, cells: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """gene, bin and valid of `cells` as padded tensors (B, T)."""
-    gene, bins, valid = (torch.from_numpy(a) for a in pad(tokens, cells))
-    return gene, bins, valid
+def as_tensors(tokens: Tokens, cells: np.ndarray, n_bins: int) -> tuple[torch.Tensor, ...]:
+    """What the network takes of `cells`: gene, bin and valid, padded (B, T), and the profile (B, genes)."""
+    return tuple(torch.from_numpy(a) for a in (*pad(tokens, cells), profile(tokens, cells, n_bins)))

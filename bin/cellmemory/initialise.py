@@ -27,13 +27,22 @@ LINEAR_SCALE = 2.0
 
 @dataclass(frozen=True)
 class Start:
-    """loadings: (genes, k), where the gene embeddings start. opinion: (n, C), out-of-fold label probabilities of each cell."""
+    """loadings: (genes, k), where the gene embeddings start. opinion: (n, C), out-of-fold label probabilities of each cell.
+
+    weight (genes, C), bias (C,), mean and spread (genes,): the linear classifier on centred and scaled levels.
+    """
 
     loadings: np.ndarray
     opinion: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
 
 
-def learn_start(tokens: Tokens, labels: np.ndarray, training: np.ndarray, n_genes: int, n_bins: int, seed: int) -> Start:
+def learn_start(
+    tokens: Tokens, labels: np.ndarray, training: np.ndarray, n_genes: int, n_bins: int, seed: int
+) -> Start:
     """Loadings of a PCA and of a linear classifier side by side, and the classifier's opinion of the training cells.
 
     labels: (n,) codes of all cells of `tokens`. Only training cells are learned from; opinions of other cells are zero.
@@ -46,7 +55,9 @@ def learn_start(tokens: Tokens, labels: np.ndarray, training: np.ndarray, n_gene
     n_labels = int(labels.max()) + 1
     folds = rng.permutation(len(seen)) % FOLDS
     opinion = np.zeros((len(tokens), n_labels), np.float32)
-    models = [_classifier(_scale(values[seen[folds != f]], mean, spread), labels[seen[folds != f]]) for f in range(FOLDS)]
+    models = [
+        _classifier(_scale(values[seen[folds != f]], mean, spread), labels[seen[folds != f]]) for f in range(FOLDS)
+    ]
     unseen = np.setdiff1d(training, seen)
     for f, model in enumerate(models):
         # Cells that no fold learned from are out of fold for every model; the folds share them out.
@@ -55,12 +66,20 @@ def learn_start(tokens: Tokens, labels: np.ndarray, training: np.ndarray, n_gene
                 if len(part):
                     probabilities = model.predict_proba(_scale(values[part], mean, spread))
                     opinion[np.ix_(part, model.classes_)] = probabilities
-    linear = np.zeros((n_genes, n_labels), np.float32)
+    weight, bias = _average(models, n_genes, n_labels)
+    components = _principal_loadings(values[seen], mean, spread, seed)
+    loadings = np.hstack([LINEAR_SCALE * _unit_variance(weight / spread[:, None]), _unit_variance(components)])
+    return Start(loadings, opinion, weight, bias, mean.astype(np.float32), spread.astype(np.float32))
+
+
+def _average(models: list, n_genes: int, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of the folds' classifiers as weights (genes, C) and biases (C,)."""
+    weight, bias = np.zeros((n_genes, n_labels), np.float32), np.zeros(n_labels, np.float32)
     for model in models:
         columns = model.classes_ if len(model.classes_) > 2 else model.classes_[1:]
-        linear[:, columns] += model.coef_.T / spread[:, None]
-    components = _principal_loadings(values[seen], mean, spread, seed)
-    return Start(np.hstack([LINEAR_SCALE * _unit_variance(linear), _unit_variance(components)]), opinion)
+        weight[:, columns] += model.coef_.T / len(models)
+        bias[columns] += model.intercept_ / len(models)
+    return weight, bias
 
 
 def _stratified(labels: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

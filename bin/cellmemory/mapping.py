@@ -20,8 +20,6 @@ from cellmemory.reading import CellFile
 from cellmemory.tokens import Tokens, tokenize
 from cellmemory.writing import H5adWriter, plain
 
-#: Tokens of a batch in inference: large enough for the matrix products, small enough for the cache.
-TOKEN_BUDGET = 8192
 PREFIX = "cellmemory_"
 
 
@@ -71,6 +69,7 @@ class Mapped:
     """The model's results on the cells of one chunk, in their order; attention parts token by token, or None."""
 
     logits: np.ndarray
+    cls_logits: np.ndarray
     embedding: np.ndarray
     slots: np.ndarray | None
     cls: np.ndarray | None
@@ -95,15 +94,21 @@ class Mapper:
         """The network on all cells of `tokens`, in batches of cells alike in length; results in the cells' order."""
         n, config = len(tokens), self.network.config
         logits = np.empty((n, config.n_labels), np.float32)
+        cls_logits = np.empty_like(logits)
         embedding = np.empty((n, config.d_model), np.float32)
         slots = np.empty((n, config.n_slots), np.float32) if attention else None
         cls = np.empty(len(tokens.gene), np.float32) if attention else None
-        write, read = (np.empty((len(tokens.gene), config.n_slots), np.float32) if attention else None for _ in range(2))
+        write, read = (
+            np.empty((len(tokens.gene), config.n_slots), np.float32) if attention else None for _ in range(2)
+        )
         with torch.inference_mode(), self.runtime.autocast():
-            for cells in token_batches(tokens, TOKEN_BUDGET):
-                gene, bins, valid = (t.to(self.runtime.device) for t in as_tensors(tokens, cells))
-                output = self.network(gene, bins, valid, attention)
+            for cells in token_batches(tokens):
+                gene, bins, valid, levels = (
+                    t.to(self.runtime.device) for t in as_tensors(tokens, cells, config.n_bins)
+                )
+                output = self.network(gene, bins, valid, levels, attention)
                 logits[cells], embedding[cells] = output.logits.float().cpu(), output.embedding.float().cpu()
+                cls_logits[cells] = output.cls_logits.float().cpu()
                 if attention:
                     found = output.attention
                     slots[cells] = found.slots.float().cpu()
@@ -111,7 +116,7 @@ class Mapper:
                     cls[source] = found.cls[valid].float().cpu()
                     write[source] = found.write.mT[valid].float().cpu()
                     read[source] = found.read[valid].float().cpu()
-        return Mapped(logits, embedding, slots, cls, write, read)
+        return Mapped(logits, cls_logits, embedding, slots, cls, write, read)
 
     def table(self, mapped: Mapped, empty: np.ndarray, thresholds: Thresholds) -> pd.DataFrame:
         """The `cellmemory_` columns of obs for the cells of a chunk. empty: cells without tokens, never assigned."""
@@ -128,8 +133,21 @@ class Mapper:
             "novelty": distance,
             "novelty_p": p,
             "label_set": label_sets(probabilities, labels, threshold),
+            "linear_share": linear_share(mapped.logits, mapped.cls_logits),
         }
         return pd.DataFrame({PREFIX + name: values for name, values in columns.items()})
+
+
+def linear_share(logits: np.ndarray, cls_logits: np.ndarray) -> np.ndarray:
+    """How much of each cell's decision (n,) the linear path made, 0 to 1, the rest being the CLS token's.
+
+    A part's say is how far it puts the chosen label above the mean of all labels, or below.
+    """
+    rows, best = np.arange(len(logits)), logits.argmax(1)
+    linear, cls = (
+        np.abs((part - part.mean(1, keepdims=True))[rows, best]) for part in (logits - cls_logits, cls_logits)
+    )
+    return linear / np.maximum(linear + cls, 1e-12)
 
 
 def open_aligned(path: Path, bundle: Bundle) -> CellFile:
@@ -144,7 +162,9 @@ def open_aligned(path: Path, bundle: Bundle) -> CellFile:
         )
     taken = [c for c in file.obs.columns if str(c).startswith(PREFIX)]
     if taken:
-        raise InputError(f"{path}: obs has columns that this step writes ({', '.join(taken)}); rename or remove them first.")
+        raise InputError(
+            f"{path}: obs has columns that this step writes ({', '.join(taken)}); rename or remove them first."
+        )
     return file
 
 
@@ -170,7 +190,9 @@ def map_query(
     ]
 
 
-def _stream(file: CellFile, mapper: Mapper, writer: H5adWriter, thresholds: Thresholds, attention: bool) -> pd.DataFrame:
+def _stream(
+    file: CellFile, mapper: Mapper, writer: H5adWriter, thresholds: Thresholds, attention: bool
+) -> pd.DataFrame:
     """Maps and writes all chunks; returns obs with the new columns."""
     measured = file.var()["measured"].to_numpy(bool)
     config = mapper.network.config
@@ -213,7 +235,9 @@ def _finish(file: CellFile, mapper: Mapper, writer: H5adWriter, obs: pd.DataFram
     for key in file.obsm:
         writer.write(f"obsm/{key}", file.embedding(key))
     aligned = read_elem(file.uns["cellmemory"]) if "cellmemory" in file.uns else {}
-    keep = {k: str(aligned.get(k, "")) for k in ("sample", "truth_key", "batch_key", "spatial_key", "source", "value_scale")}
+    keep = {
+        k: str(aligned.get(k, "")) for k in ("sample", "truth_key", "batch_key", "spatial_key", "source", "value_scale")
+    }
     made = provenance(
         step="map_query",
         **(keep | {"sample": keep["sample"] or file.path.name.split(".")[0]}),

@@ -13,10 +13,11 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from cellmemory.initialise import Start
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,11 @@ class Attention(NamedTuple):
 
 
 class Output(NamedTuple):
-    """logits (B, C), CLS embedding (B, d), memory (B, H, d), attention or None."""
+    """logits (B, C): those of the CLS token (B, C) and of the linear path (B, C), summed; CLS embedding (B, d), memory
+    (B, H, d), attention or None."""
 
     logits: Tensor
+    cls_logits: Tensor
     embedding: Tensor
     memory: Tensor
     attention: Attention | None
@@ -94,7 +97,9 @@ class Layer(nn.Module):
         self.write, self.read = CrossAttention(config), CrossAttention(config)
         self.norm_tokens, self.norm_slots = nn.LayerNorm(d), nn.LayerNorm(d)
         self.norm_written, self.norm_feedforward = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.feedforward = nn.Sequential(nn.Linear(d, config.d_feedforward), nn.GELU(), nn.Linear(config.d_feedforward, d))
+        self.feedforward = nn.Sequential(
+            nn.Linear(d, config.d_feedforward), nn.GELU(), nn.Linear(config.d_feedforward, d)
+        )
         self.dropout = nn.Dropout(config.dropout)
 
     def compete_to_write(self, memory: Tensor, tokens: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +110,9 @@ class Layer(nn.Module):
         write = self.write
         folded = write.fold_scores(self.norm_slots(memory), write.query, write.key)
         weights = (torch.bmm(folded.to(tokens.dtype), tokens.mT).float() + bias).softmax(-1)
-        gathered = torch.bmm(weights.to(tokens.dtype), tokens).unflatten(1, (self.n_heads, self.n_slots))  # (B, A, H, d)
+        gathered = torch.bmm(weights.to(tokens.dtype), tokens).unflatten(
+            1, (self.n_heads, self.n_slots)
+        )  # (B, A, H, d)
         value = write.value.view(-1, self.n_heads, write.d_value)
         written = torch.einsum("bahd,dav->bhav", gathered, value.to(gathered.dtype)).flatten(2) @ write.output
         return memory + self.dropout(written), weights
@@ -139,8 +146,28 @@ class Layer(nn.Module):
         return memory, tokens, maps
 
 
+class LinearPath(nn.Module):
+    """Logits that are linear in the expression of each gene, summed into those of the CLS token.
+
+    Genes are centred and scaled as in the reference; one that was not measured counts as average. On a few hundred cells
+    nothing beats a linear map, and a network that need not learn it has the rest to learn.
+    """
+
+    def __init__(self, n_genes: int, n_labels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_genes, n_labels))
+        self.bias = nn.Parameter(torch.zeros(n_labels))
+        self.register_buffer("mean", torch.zeros(n_genes))
+        self.register_buffer("spread", torch.ones(n_genes))
+
+    def forward(self, profile: Tensor) -> Tensor:
+        """profile: (B, genes), NaN where not measured. Returns (B, C)."""
+        centred = ((profile - self.mean) / self.spread).nan_to_num(0.0)
+        return centred @ self.weight + self.bias
+
+
 class CellMemory(nn.Module):
-    """The whole model: embeddings, L layers, and a linear map of the final CLS row to the labels (eq. 7)."""
+    """The whole model: embeddings, L layers, a linear map of the final CLS row to the labels (eq. 7), a linear path."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -153,6 +180,7 @@ class CellMemory(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model)
         self.head = nn.Linear(config.d_model, config.n_labels)
+        self.linear = LinearPath(config.n_genes, config.n_labels)
 
     def embed(self, gene: Tensor, bins: Tensor) -> Tensor:
         """Token of a gene at an expression bin, (B, T, d): the gene's vector, scaled by the level, plus the level's own.
@@ -161,19 +189,20 @@ class CellMemory(nn.Module):
         """
         return self.gene(gene) * F.embedding(bins, self.level.unsqueeze(-1)) + self.expression(bins)
 
-    def start_from(self, loadings: np.ndarray) -> None:
-        """Starts the gene embeddings from loadings (genes, k) of the reference, over noise of a tenth of theirs.
-
-        Where there are more loadings than dimensions, the last ones are left out.
-        """
-        loadings = loadings[:, : self.config.d_model]
+    def start_from(self, start: Start) -> None:
+        """Starts the gene embeddings from the reference's loadings, over noise of a tenth of theirs, and the linear path
+        from its linear classifier. Where there are more loadings than dimensions, the last ones are left out."""
+        loadings = torch.from_numpy(start.loadings[:, : self.config.d_model])
         with torch.no_grad():
             self.gene.weight *= 0.1
             self.expression.weight *= 0.3
-            self.gene.weight[:, : loadings.shape[1]] += torch.from_numpy(loadings)
+            self.gene.weight[:, : loadings.shape[1]] += loadings
+            for name in ("weight", "bias", "mean", "spread"):
+                getattr(self.linear, name).copy_(torch.from_numpy(getattr(start, name)))
 
-    def forward(self, gene: Tensor, bins: Tensor, valid: Tensor, attention: bool = False) -> Output:
-        """gene, bins: (B, T) integers; valid: (B, T), False on padding, which takes part in nothing."""
+    def forward(self, gene: Tensor, bins: Tensor, valid: Tensor, profile: Tensor, attention: bool = False) -> Output:
+        """gene, bins: (B, T) integers; valid: (B, T), False on padding, which takes part in nothing; profile: (B, genes)
+        level of every gene, NaN where it was not measured."""
         batch = len(gene)
         tokens = self.embed(gene, bins)
         tokens = torch.cat([self.cls.expand(batch, 1, -1), tokens], 1)
@@ -186,8 +215,10 @@ class CellMemory(nn.Module):
             if attention:
                 maps.append(_average_heads(*found))
         embedding = self.norm(tokens[:, 0].float())
-        logits = F.linear(embedding, self.head.weight.float(), self.head.bias.float())
-        return Output(logits, embedding, memory, _average_layers(maps, valid) if attention else None)
+        cls_logits = F.linear(embedding, self.head.weight.float(), self.head.bias.float())
+        with torch.autocast(profile.device.type, enabled=False):
+            logits = cls_logits + self.linear(profile)
+        return Output(logits, cls_logits, embedding, memory, _average_layers(maps, valid) if attention else None)
 
 
 def _init(rows: int, columns: int) -> Tensor:

@@ -23,7 +23,9 @@ def read_panel(path: str | Path) -> pd.DataFrame:
         raise InputError(f"{path}: this panel cannot be read: {error}") from error
     missing = [c for c in COLUMNS if c not in panel]
     if missing or not len(panel):
-        raise InputError(f"{path}: this is no panel (missing: {', '.join(missing) or 'every row'}); see docs/output.md.")
+        raise InputError(
+            f"{path}: this is no panel (missing: {', '.join(missing) or 'every row'}); see docs/output.md."
+        )
     return panel
 
 
@@ -100,7 +102,9 @@ def _highly_variable(data: ad.AnnData, n_top: int, batches: np.ndarray | None, l
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if logged:
-            table = scanpy.pp.highly_variable_genes(data, n_top_genes=n_top, flavor="seurat", batch_key=key, inplace=False)
+            table = scanpy.pp.highly_variable_genes(
+                data, n_top_genes=n_top, flavor="seurat", batch_key=key, inplace=False
+            )
             table = table.set_axis(data.var_names) if len(table) == data.n_vars else table.reindex(data.var_names)
             score, spread = -table["dispersions_norm"].fillna(-np.inf), table["dispersions"]
         else:

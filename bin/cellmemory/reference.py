@@ -24,7 +24,6 @@ from cellmemory.training import Schedule, Trained, fit
 RARE_CELLS, RARE_SHARE = 20, 0.01
 #: Reference cells whose embeddings travel with the model, for novelty and for the co-embedding.
 KEPT_CELLS = 5_000
-TOKEN_BUDGET = 8192
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,9 @@ def train_reference(
         "binning": binning,
         "seed": seed,
         "model": asdict(config),
-        "training": asdict(schedule) | asdict(sampling) | {"precision": runtime.precision, "best_epoch": trained.best_epoch},
+        "training": asdict(schedule)
+        | asdict(sampling)
+        | {"precision": runtime.precision, "best_epoch": trained.best_epoch},
         "cells": len(codes),
     }
     tensors = {name: value.numpy() for name, value in trained.network.state_dict().items()}
@@ -109,9 +110,13 @@ def _read(
     with CellFile(reference) as file:
         labels = check_labels(file, label_key)
         if labels.isna().any():
-            raise InputError(f"{reference}: {labels.isna().sum()} cells have no label; run preprocess_reference.py first.")
+            raise InputError(
+                f"{reference}: {labels.isna().sum()} cells have no label; run preprocess_reference.py first."
+            )
         if file.var().index.astype(str).tolist() != panel["gene"].tolist():
-            raise InputError(f"{reference}: its genes are not those of the panel; use the two files of one preprocessing.")
+            raise InputError(
+                f"{reference}: its genes are not those of the panel; use the two files of one preprocessing."
+            )
         batch = file.column(batch_key, "batch", "batch_key") if batch_key else None
         codes = None if batch is None else np.unique(batch.astype(str), return_inverse=True)[1]
         return file.rows("X", 0, file.n_cells), labels.to_numpy(str), codes
@@ -122,8 +127,8 @@ def predict(network: CellMemory, tokens: Tokens) -> tuple[np.ndarray, np.ndarray
     logits = np.empty((len(tokens), network.config.n_labels), np.float32)
     embedding = np.empty((len(tokens), network.config.d_model), np.float32)
     with torch.inference_mode():
-        for cells in token_batches(tokens, TOKEN_BUDGET):
-            output = network(*as_tensors(tokens, cells))
+        for cells in token_batches(tokens):
+            output = network(*as_tensors(tokens, cells, network.config.n_bins))
             logits[cells], embedding[cells] = output.logits, output.embedding
     return logits, embedding
 
@@ -140,13 +145,15 @@ def _kept(training: np.ndarray, codes: np.ndarray, seed: int) -> np.ndarray:
 def _label_table(labels: np.ndarray, codes: np.ndarray, trained: Trained) -> pd.DataFrame:
     count = lambda rows: np.bincount(codes[rows], minlength=len(labels))  # noqa: E731
     cells = count(slice(None))
-    return pd.DataFrame({
-        "label": labels,
-        "n_cells": cells,
-        "n_train": count(trained.training),
-        "n_validation": count(trained.validation),
-        "rare": (cells < RARE_CELLS) | (cells < RARE_SHARE * len(codes)),
-    }).replace({"rare": {True: "true", False: "false"}})
+    return pd.DataFrame(
+        {
+            "label": labels,
+            "n_cells": cells,
+            "n_train": count(trained.training),
+            "n_validation": count(trained.validation),
+            "rare": (cells < RARE_CELLS) | (cells < RARE_SHARE * len(codes)),
+        }
+    ).replace({"rare": {True: "true", False: "false"}})
 
 
 def model_card(settings: dict, table: pd.DataFrame, calibration: dict) -> str:

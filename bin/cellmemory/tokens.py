@@ -13,11 +13,13 @@ class Tokens:
     """The tokens of n cells, cell after cell: cell i owns `gene[start[i]:start[i + 1]]` and the like of `bin`.
 
     gene: int32, columns of the panel. bin: uint8, 0 for a gene that is measured but not expressed, else 1 to n_bins.
+    measured: (panel genes,) bool, the genes that the file measured at all.
     """
 
     start: np.ndarray
     gene: np.ndarray
     bin: np.ndarray
+    measured: np.ndarray
 
     def __len__(self) -> int:
         return len(self.start) - 1
@@ -36,7 +38,7 @@ class Tokens:
     def select(self, cells: np.ndarray) -> "Tokens":
         """The tokens of `cells` alone, in that order."""
         source = self.positions(cells)
-        return Tokens(np.r_[0, np.cumsum(self.lengths[cells])], self.gene[source], self.bin[source])
+        return Tokens(np.r_[0, np.cumsum(self.lengths[cells])], self.gene[source], self.bin[source], self.measured)
 
 
 def quantile_bins(values: np.ndarray, start: np.ndarray, n_bins: int) -> np.ndarray:
@@ -77,18 +79,15 @@ def tokenize(matrix: sp.csr_matrix, measured: np.ndarray, mode: str, binning: st
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
     start = matrix.indptr.astype(np.int64)
-    if binning == "quantile":
-        bins = quantile_bins(matrix.data, start, n_bins)
-    else:
-        bins = log_bins(matrix.data, n_bins)
+    bins = quantile_bins(matrix.data, start, n_bins) if binning == "quantile" else log_bins(matrix.data, n_bins)
     if mode == "fast":
-        return Tokens(start, matrix.indices.astype(np.int32), bins)
+        return Tokens(start, matrix.indices.astype(np.int32), bins, measured)
     genes = np.flatnonzero(measured).astype(np.int32)
     column = np.full(matrix.shape[1], -1, np.int64)
     column[genes] = np.arange(len(genes))
     every = np.zeros((matrix.shape[0], len(genes)), np.uint8)
     every[np.repeat(np.arange(matrix.shape[0]), np.diff(start)), column[matrix.indices]] = bins
-    return Tokens(np.arange(matrix.shape[0] + 1) * len(genes), np.tile(genes, matrix.shape[0]), every.ravel())
+    return Tokens(np.arange(matrix.shape[0] + 1) * len(genes), np.tile(genes, matrix.shape[0]), every.ravel(), measured)
 
 
 def pad(tokens: Tokens, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -102,3 +101,12 @@ def pad(tokens: Tokens, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     gene, bins = np.zeros(valid.shape, np.int64), np.zeros(valid.shape, np.int64)
     gene[valid], bins[valid] = tokens.gene[source], tokens.bin[source]
     return gene, bins, valid
+
+
+def profile(tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
+    """Every panel gene of `cells`, (len(cells), genes) float32: bin / n_bins, 0 if not expressed, NaN if not measured."""
+    levels = np.zeros((len(cells), len(tokens.measured)), np.float32)
+    levels[:, ~tokens.measured] = np.nan
+    source = tokens.positions(cells)
+    levels[np.repeat(np.arange(len(cells)), tokens.lengths[cells]), tokens.gene[source]] = tokens.bin[source] / n_bins
+    return levels

@@ -25,6 +25,8 @@ from cellmemory.tokens import Tokens
 VALIDATION_SHARE = 0.15
 #: Weight of the linear classifier's opinion in a cell's target.
 OPINION = 0.5
+#: Weight of the CLS token's own loss beside that of the sum with the linear path: the embedding must know the labels too.
+CLS_LOSS = 0.5
 MINIMUM_LEARNING_RATE = 0.01  # of the highest: where the cosine ends
 
 
@@ -44,7 +46,7 @@ class Schedule:
 
 
 class Plan(L.LightningModule):
-    """Loss, optimiser and validation of the network; batches are (gene, bin, valid, target).
+    """Loss, optimiser and validation of the network; batches are (gene, bin, valid, profile, target).
 
     What is validated and kept is the running average of the weights: its score moves less from epoch to epoch.
     """
@@ -55,9 +57,11 @@ class Plan(L.LightningModule):
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average_decay))
 
     def training_step(self, batch: tuple[torch.Tensor, ...], _: int) -> torch.Tensor:
-        gene, bins, valid, target = batch
-        logits = self.network(gene, bins, valid).logits
-        loss = F.cross_entropy(logits, target, label_smoothing=self.schedule.label_smoothing)
+        *cells, target = batch
+        output = self.network(*cells)
+        smoothing = self.schedule.label_smoothing
+        loss = F.cross_entropy(output.logits, target, label_smoothing=smoothing)
+        loss = loss + CLS_LOSS * F.cross_entropy(output.cls_logits, target, label_smoothing=smoothing)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(target), prog_bar=True)
         return loss
 
@@ -68,8 +72,8 @@ class Plan(L.LightningModule):
         self._predictions: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def validation_step(self, batch: tuple[torch.Tensor, ...], _: int) -> None:
-        gene, bins, valid, label = batch
-        self._predictions.append((self.average.module(gene, bins, valid).logits.float().cpu(), label.cpu()))
+        *cells, label = batch
+        self._predictions.append((self.average.module(*cells).logits.float().cpu(), label.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         logits, label = (torch.cat(part) for part in zip(*self._predictions, strict=True))
@@ -117,10 +121,14 @@ class History(Callback):
         found = {name: float(trainer.callback_metrics[name]) for name in
                  ("validation_loss", "validation_accuracy", "validation_macro_f1")}  # fmt: skip
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "learning_rate": rate, **found})
+        self.rows.append(
+            {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "learning_rate": rate, **found}
+        )
         if found["validation_loss"] < self.best_loss:
             self.best_loss, self.best_epoch = found["validation_loss"], trainer.current_epoch + 1
-            self.best_weights = {name: value.detach().cpu().clone() for name, value in plan.average.module.state_dict().items()}
+            self.best_weights = {
+                name: value.detach().cpu().clone() for name, value in plan.average.module.state_dict().items()
+            }
 
     def on_train_epoch_end(self, trainer: L.Trainer, plan: Plan) -> None:
         row = self.rows[-1]
@@ -143,12 +151,12 @@ class History(Callback):
 class ValidationBatches(torch.utils.data.IterableDataset):
     """All tokens of the validation cells, in batches of cells alike in length."""
 
-    def __init__(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, budget: int):
-        self.tokens, self.labels, self.budget = tokens.select(cells), labels[cells], budget
+    def __init__(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: int):
+        self.tokens, self.labels, self.n_bins = tokens.select(cells), labels[cells], n_bins
 
     def __iter__(self):
-        for cells in token_batches(self.tokens, self.budget):
-            yield (*as_tensors(self.tokens, cells), torch.from_numpy(self.labels[cells]))
+        for cells in token_batches(self.tokens):
+            yield (*as_tensors(self.tokens, cells, self.n_bins), torch.from_numpy(self.labels[cells]))
 
 
 @dataclass(frozen=True)
@@ -180,12 +188,12 @@ def fit(
     config = network.config
     training, validation = split_validation(labels, batch, VALIDATION_SHARE, seed)
     start = learn_start(tokens, labels, training, config.n_genes, config.n_bins, seed)
-    network.start_from(start.loadings)
+    network.start_from(start)
     targets = (1 - OPINION) * np.eye(config.n_labels, dtype=np.float32)[labels] + OPINION * start.opinion
-    batches = TrainingBatches(tokens, labels, targets, training, sampling, config.n_genes, seed)
+    batches = TrainingBatches(tokens, labels, targets, training, sampling, config.n_bins, seed)
     history = History()
     plan = Plan(network, schedule, len(batches) * schedule.max_epochs)
-    validating = ValidationBatches(tokens, labels, validation, budget=8192)
+    validating = ValidationBatches(tokens, labels, validation, config.n_bins)
     trainer = _trainer(schedule, runtime, history, workspace)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")

@@ -51,7 +51,9 @@ def _asked_for(file: CellFile, counts_layer: str) -> tuple[str, str]:
     name = counts_layer if counts_layer in ("X", "raw") else f"layers/{counts_layer.removeprefix('layers/')}"
     if name not in file.matrices:
         layers = ", ".join(m.removeprefix("layers/") for m in file.matrices)
-        raise InputError(f"{file.path}: there is no layer '{counts_layer}' (--counts_layer); there are: {layers or '(none)'}.")
+        raise InputError(
+            f"{file.path}: there is no layer '{counts_layer}' (--counts_layer); there are: {layers or '(none)'}."
+        )
     scale = value_scale(file, name)
     if scale in ("scaled", "invalid", "empty"):
         raise InputError(_refusal(file, {name: scale}))
@@ -65,4 +67,7 @@ def _refusal(file: CellFile, scales: dict[str, str]) -> str:
         "empty": "holds no value but zero",
     }
     found = "; ".join(f"{name} {means[scale]}" for name, scale in scales.items()) or "there is no matrix at all"
-    return f"{file.path}: {found}. Give raw counts, or log-normalised values, in X, layers['counts'] or raw (or name one with --counts_layer)."
+    return (
+        f"{file.path}: {found}. Give raw counts, or log-normalised values, in X, layers['counts'] or raw (or name one with "
+        "--counts_layer)."
+    )
