@@ -24,6 +24,8 @@ def network() -> CellMemory:
     with torch.no_grad():
         for parameter in network.parameters():  # norms and biases start as ones and zeros, which would hide mistakes
             parameter.add_(0.1 * torch.randn_like(parameter))
+        network.linear.weight.normal_()
+        network.linear.bias.normal_()
         network.linear.mean.uniform_()
         network.linear.spread.uniform_(0.2, 1)
     return network

@@ -46,7 +46,7 @@ class Sampling:
 
     batch_size: int = 32
     tokens_per_cell: int = 128
-    panel_dropout: float = 0.5
+    panel_dropout: float = 0.9
 
 
 class TrainingBatches(IterableDataset):

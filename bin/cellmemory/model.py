@@ -150,13 +150,14 @@ class LinearPath(nn.Module):
     """Logits that are linear in the expression of each gene, summed into those of the CLS token.
 
     Genes are centred and scaled as in the reference; one that was not measured counts as average. On a few hundred cells
-    nothing beats a linear map, and a network that need not learn it has the rest to learn.
+    nothing beats a linear map, and a network that need not learn it has the rest to learn. It is fitted before the network
+    is trained, to its own optimum, and kept: steps that suit the network would destroy it.
     """
 
     def __init__(self, n_genes: int, n_labels: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(n_genes, n_labels))
-        self.bias = nn.Parameter(torch.zeros(n_labels))
+        self.register_buffer("weight", torch.zeros(n_genes, n_labels))
+        self.register_buffer("bias", torch.zeros(n_labels))
         self.register_buffer("mean", torch.zeros(n_genes))
         self.register_buffer("spread", torch.ones(n_genes))
 

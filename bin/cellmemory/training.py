@@ -26,7 +26,7 @@ VALIDATION_SHARE = 0.15
 #: Weight of the linear classifier's opinion in a cell's target.
 OPINION = 0.5
 #: Weight of the CLS token's own loss beside that of the sum with the linear path: the embedding must know the labels too.
-CLS_LOSS = 0.5
+CLS_LOSS = 0.2
 MINIMUM_LEARNING_RATE = 0.01  # of the highest: where the cosine ends
 
 
