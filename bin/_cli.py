@@ -60,9 +60,7 @@ def command(function: Callable) -> click.Command:
     """Makes a function with click options into a script: adds `--debug`, `--version` and `-h`, and handles user errors."""
     function = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(function)
     function = click.version_option(__version__, prog_name="nf-cellmemory")(function)
-    return click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})(
-        function
-    )
+    return click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})(function)
 
 
 def say(message: str) -> None:

@@ -13,9 +13,7 @@ import _cli
 @click.option("--slot_tags", "slots_path", type=_cli.FILE, required=True, metavar="TSV", help="Genes per memory slot.")
 @click.option("--panel", "panel_path", type=_cli.FILE, required=True, metavar="TSV", help="The model's panel.tsv.")
 @click.option("--gmt", "gmts", type=_cli.FILE, required=True, multiple=True, help="Gene sets; may be given repeatedly.")
-@click.option(
-    "--alignment", type=_cli.FILE, metavar="JSON", help="The query's alignment: genes that it did not measure."
-)
+@click.option("--alignment", type=_cli.FILE, metavar="JSON", help="The query's alignment: genes that it did not measure.")
 @click.option("--top", type=click.IntRange(min=1), default=50, help="How many genes of each ranking are tested.")
 @click.option("--output", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: one row per set with a hit.")
 def main(
@@ -44,9 +42,7 @@ def main(
     _say_read(tags_path, of_groups, ["group"], top)
     _say_read(slots_path, of_slots, ["group", "slot"], top)
     if 2 * top > len(background):
-        _cli.say(
-            f"Warning: the first {top} genes are over half of the background; choose a lower --top to see a difference."
-        )
+        _cli.say(f"Warning: the first {top} genes are over half of the background; choose a lower --top to see a difference.")
     libraries = enrichment.read_libraries(gmts, panel, background)
     for library in libraries:
         _say_library(library, enrichment.MIN_GENES)
@@ -54,9 +50,7 @@ def main(
     with replacing(output) as partial:
         tags.write_table(table, partial)
     significant = int((table["adjusted_p_value"] < 0.05).sum())
-    _cli.say(
-        f"Wrote {output}: {len(table):,} sets with a hit, {significant:,} of them with an adjusted p-value below 0.05."
-    )
+    _cli.say(f"Wrote {output}: {len(table):,} sets with a hit, {significant:,} of them with an adjusted p-value below 0.05.")
 
 
 def _say_read(path: Path, table, keys: list[str], top: int) -> None:

@@ -28,14 +28,10 @@ def main(mapped_path: Path, truth_key: str, model_path: Path, batch_key: str | N
     model = bundle.load(model_path)
     with MappedFile(mapped_path) as file:
         if file.run["model_digest"] != model.config["digest"]:
-            raise InputError(
-                f"{mapped_path} was mapped with another model than {model_path}; give the one it was mapped with."
-            )
+            raise InputError(f"{mapped_path} was mapped with another model than {model_path}; give the one it was mapped with.")
         truth = metrics.true_labels(file.column(truth_key, "truth", "truth_key"), model.labels)
         if not truth.notna().any():
-            raise InputError(
-                f"{mapped_path}: the obs column '{truth_key}' holds no value; give the one with true labels."
-            )
+            raise InputError(f"{mapped_path}: the obs column '{truth_key}' holds no value; give the one with true labels.")
         batch = file.column(batch_key, "batch", "batch_key") if batch_key else None
         table = model.label_table
         found = metrics.evaluate(file.obs, truth, model.labels, table.loc[table["rare"], "label"].tolist())
@@ -57,9 +53,7 @@ def main(mapped_path: Path, truth_key: str, model_path: Path, batch_key: str | N
             _cli.say(message)
         result = {"sample": str(file.run["sample"]), "truth_key": truth_key, **found, "integration": scores}
     write_json(output, result)
-    figures = {
-        name: found[name] for name in ("accuracy", "macro_f1", "ece", "novelty_auroc") if found[name] is not None
-    }
+    figures = {name: found[name] for name in ("accuracy", "macro_f1", "ece", "novelty_auroc") if found[name] is not None}
     _cli.say(f"Wrote {output}: {', '.join(f'{name} {figure:.3f}' for name, figure in figures.items())}.")
 
 

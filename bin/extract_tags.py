@@ -13,9 +13,7 @@ import _cli
 @click.option("--group_key", default="cellmemory_label", help="Obs column that groups the cells.")
 @click.option("--top", type=click.IntRange(min=0), default=100, help="Genes to list per group and slot; 0: all.")
 @click.option("--tags", "tags_path", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: genes per group.")
-@click.option(
-    "--slot_tags", "slots_path", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: genes per slot."
-)
+@click.option("--slot_tags", "slots_path", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: genes per slot.")
 def main(mapped_path: Path, group_key: str, top: int, tags_path: Path, slots_path: Path) -> None:
     """Extract type-associated genes (TAGs) from the attention of a mapped query.
 

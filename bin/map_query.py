@@ -13,17 +13,11 @@ import _cli
 @click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model.")
 @click.option("--output", type=_cli.OUTPUT, required=True, help="Mapped query, .h5ad.")
 @click.option("--labels", type=_cli.OUTPUT, required=True, help="The new columns as .csv.")
-@click.option(
-    "--novelty_alpha", type=click.FloatRange(0, 1), default=0.05, help="Unassigned below this novelty p-value."
-)
+@click.option("--novelty_alpha", type=click.FloatRange(0, 1), default=0.05, help="Unassigned below this novelty p-value.")
 @click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.1,
               help="Label sets miss the true label of at most this share of cells.")  # fmt: skip
-@click.option(
-    "--attention/--no_attention", default=True, help="Write attention per cell and gene, for extract_tags.py."
-)
-@click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products."
-)
+@click.option("--attention/--no_attention", default=True, help="Write attention per cell and gene, for extract_tags.py.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
 @_cli.device
 @_cli.threads
 @_cli.seed

@@ -10,18 +10,14 @@ import _cli
 
 @_cli.command
 @click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model.")
-@click.option(
-    "--mapped", type=_cli.FILE, required=True, multiple=True, help="Mapped query; several make the page of a run."
-)
+@click.option("--mapped", type=_cli.FILE, required=True, multiple=True, help="Mapped query; several make the page of a run.")
 @click.option("--inputs", type=_cli.FILE, help="What check_inputs.py found.")
 @click.option("--alignment", type=_cli.FILE, multiple=True, help="<sample>.alignment.json of preprocess_query.py.")
 @click.option("--tags", type=_cli.FILE, multiple=True, help="<sample>.tags.tsv of extract_tags.py.")
 @click.option("--slot_tags", type=_cli.FILE, multiple=True, help="<sample>.slot_tags.tsv of extract_tags.py.")
 @click.option("--enrichment", type=_cli.FILE, multiple=True, help="<sample>.enrichment.tsv of enrich.py.")
 @click.option("--metrics", type=_cli.FILE, multiple=True, help="<sample>.metrics.json of evaluate.py.")
-@click.option(
-    "--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run, shown as it is."
-)
+@click.option("--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run, shown as it is.")
 @click.option("--output", type=_cli.OUTPUT, required=True, help="The HTML page.")
 @click.option("--mqc_dir", type=_cli.OUTPUT, required=True, help="Folder for MultiQC's *_mqc.json.")
 def main(
@@ -55,9 +51,7 @@ def main(
     with replacing(output) as partial:
         partial.write_text(text, encoding="utf-8")
     written = multiqc.write(samples, page.label_colours(samples, trained), mqc_dir)
-    _cli.say(
-        f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB) and {len(written)} files for MultiQC in {mqc_dir}."
-    )
+    _cli.say(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB) and {len(written)} files for MultiQC in {mqc_dir}.")
 
 
 if __name__ == "__main__":

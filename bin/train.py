@@ -9,32 +9,20 @@ import _cli
 
 
 @_cli.command
-@click.option(
-    "--reference", type=_cli.FILE, required=True, help="Reference over its panel (by preprocess_reference.py)."
-)
+@click.option("--reference", type=_cli.FILE, required=True, help="Reference over its panel (by preprocess_reference.py).")
 @click.option("--panel", type=_cli.FILE, required=True, help="Its panel.tsv.")
 @click.option("--label_key", required=True, help="Column of obs with the labels.")
 @click.option("--batch_key", help="Column of obs with the batch; validation cells are drawn from every batch.")
 @click.option("--output", type=_cli.OUTPUT, required=True, help="Folder of the trained model.")
-@click.option(
-    "--mode", type=click.Choice(["fast", "full"]), default="fast", help="Tokens: expressed genes, or all measured."
-)
+@click.option("--mode", type=click.Choice(["fast", "full"]), default="fast", help="Tokens: expressed genes, or all measured.")
 @click.option("--binning", type=click.Choice(["quantile", "log"]), default="quantile", help="Expression bins.")
-@click.option(
-    "--max_epochs", type=click.IntRange(min=1), default=40, help="Epochs, at most; the learning rate ends there."
-)
-@click.option(
-    "--patience", type=click.IntRange(min=1), default=5, help="Epochs without a lower validation loss to stop after."
-)
+@click.option("--max_epochs", type=click.IntRange(min=1), default=40, help="Epochs, at most; the learning rate ends there.")
+@click.option("--patience", type=click.IntRange(min=1), default=5, help="Epochs without a lower validation loss to stop after.")
 @click.option("--batch_size", type=click.IntRange(min=1), default=32, help="Cells of a training step.")
-@click.option(
-    "--learning_rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, help="Highest learning rate."
-)
+@click.option("--learning_rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, help="Highest learning rate.")
 @click.option("--d_model", type=click.IntRange(min=8), default=256, help="Width of the model, a multiple of 4.")
 @click.option("--n_layers", type=click.IntRange(min=1), default=4, help="Layers: rounds of writing and broadcasting.")
-@click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products."
-)
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
 @_cli.device
 @_cli.threads
 @_cli.seed

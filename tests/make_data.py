@@ -53,9 +53,7 @@ def reduce_panel(query: ad.AnnData, rng: np.random.Generator) -> ad.AnnData:
     keep[split] = 0.5
     unknown = sp.random(query.n_obs, UNKNOWN_GENES, density=0.2, random_state=1, format="csc", dtype=np.float32)
     values = sp.hstack([linear @ sp.diags(keep), halves, unknown]).tocsc()
-    names = np.r_[
-        query.var_names, query.var_names[split], [f"ENSG{99_000_000_000 + i}.1" for i in range(UNKNOWN_GENES)]
-    ]
+    names = np.r_[query.var_names, query.var_names[split], [f"ENSG{99_000_000_000 + i}.1" for i in range(UNKNOWN_GENES)]]
     order = rng.permutation(len(names))
     values = sp.csr_matrix(values[:, order], dtype=np.float32)
     values.data = np.log1p(values.data)

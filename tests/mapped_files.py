@@ -31,15 +31,14 @@ def mapped_cells(
     table["cellmemory_label"] = pd.Categorical(predicted, categories=labels)
     table["cellmemory_confidence"] = rng.uniform(0.3, 1, n).astype(np.float32)
     table["cellmemory_novelty"] = rng.uniform(0, 1, n).astype(np.float32)
+    table["cellmemory_linear_share"] = rng.uniform(0, 1, n).astype(np.float32)
     table["cellmemory_novelty_p"] = rng.uniform(0, 1, n).astype(np.float32)
     table["cellmemory_status"] = pd.Categorical(
         np.where(table["cellmemory_novelty_p"] < 0.05, "unassigned", "assigned"), categories=["assigned", "unassigned"]
     )
     table["cellmemory_label_set"] = [f"{label}|{labels[0]}" if label != labels[0] else label for label in predicted]
     names = genes or [f"GENE{j}" for j in range(m)]
-    mapped = ad.AnnData(
-        sp.csr_matrix(values, dtype=np.float32), obs=table, var=pd.DataFrame({"measured": True}, index=names)
-    )
+    mapped = ad.AnnData(sp.csr_matrix(values, dtype=np.float32), obs=table, var=pd.DataFrame({"measured": True}, index=names))
     mapped.obsm["X_cellmemory"] = rng.normal(size=(n, 8)).astype(np.float32)
     mapped.obsm["X_cellmemory_slots"] = rng.dirichlet(np.ones(N_SLOTS), n).astype(np.float32)
     mapped.obsm["X_umap"] = rng.normal(size=(n, 2)).astype(np.float32)
@@ -103,9 +102,7 @@ def write_model(folder: Path, labels: list[str], rare: list[str], genes: list[st
 
     table = pd.DataFrame({"label": labels, "n_cells": 40, "n_train": 32, "n_validation": 8})
     table["rare"] = ["true" if label in rare else "false" for label in labels]
-    panel = pd.DataFrame(
-        {"gene": genes, "rank": range(1, len(genes) + 1), "mean": 1.0, "dispersion": 1.0, "source_id": ""}
-    )
+    panel = pd.DataFrame({"gene": genes, "rank": range(1, len(genes) + 1), "mean": 1.0, "dispersion": 1.0, "source_id": ""})
     history = pd.DataFrame({"epoch": [0], "train_loss": [1.0]})
     bundle.save(folder, {"weight": np.zeros(1, np.float32)}, {"label_key": "cell_type"}, panel, table, {}, history, "-")
     return bundle.load(folder).config["digest"]

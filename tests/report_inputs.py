@@ -85,9 +85,7 @@ def _scanpy_obs(names: pd.Index) -> tuple[pd.DataFrame, np.ndarray]:
     return cells.obs.iloc[rows][["n_genes", "percent_mito"]], cells.obsm["X_umap"][rows].astype(np.float32)
 
 
-def _write_model(
-    folder: Path, reference: ad.AnnData, types: np.ndarray, labels: list[str], rng: np.random.Generator
-) -> None:
+def _write_model(folder: Path, reference: ad.AnnData, types: np.ndarray, labels: list[str], rng: np.random.Generator) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     counts = pd.Series(types).value_counts().reindex(labels)
     table = pd.DataFrame({"label": labels, "n_cells": counts.to_numpy()})
@@ -127,9 +125,7 @@ def _align(query: ad.AnnData, genes: pd.Index) -> tuple[sp.csr_matrix, np.ndarra
     known = np.flatnonzero(column >= 0)
     linear = query.X[:, known].tocsr().astype(np.float32)
     linear.data = np.expm1(linear.data)
-    place = sp.csr_matrix(
-        (np.ones(len(known), np.float32), (np.arange(len(known)), column[known])), (len(known), len(genes))
-    )
+    place = sp.csr_matrix((np.ones(len(known), np.float32), (np.arange(len(known)), column[known])), (len(known), len(genes)))
     values = (linear @ place).tocsr()
     values.data = np.log1p(values.data)
     values.sort_indices()
@@ -166,10 +162,9 @@ def _map(
     obs["condition"] = pd.Categorical(rng.choice(["control", "stimulated"], len(obs)))
     obs["cellmemory_label"] = pd.Categorical([labels[i] for i in best], categories=labels)
     obs["cellmemory_confidence"] = probability.max(axis=1).astype(np.float32)
-    obs["cellmemory_status"] = pd.Categorical(
-        np.where(novelty_p < 0.05, "unassigned", "assigned"), ["assigned", "unassigned"]
-    )
+    obs["cellmemory_status"] = pd.Categorical(np.where(novelty_p < 0.05, "unassigned", "assigned"), ["assigned", "unassigned"])
     obs["cellmemory_novelty"] = novelty.astype(np.float32)
+    obs["cellmemory_linear_share"] = rng.uniform(0, 1, len(query)).astype(np.float32)
     obs["cellmemory_novelty_p"] = novelty_p.astype(np.float32)
     order = np.argsort(-probability, axis=1)
     size = 1 + (np.take_along_axis(probability, order, 1).cumsum(axis=1) < 0.9).sum(axis=1)
@@ -235,9 +230,7 @@ def _write_inputs(folder: Path, reference: ad.AnnData, types: np.ndarray, sample
         "model": None,
     }
     value["reference"] |= {"label_key": "cell_type", "labels": counts, "id_type": "symbol", "value_scale": "log1p"}
-    value["queries"] = [
-        {"sample": s, "path": f"{s}.h5ad", "cells": 1, "genes": 1, "id_type": "symbol"} for s in samples
-    ]
+    value["queries"] = [{"sample": s, "path": f"{s}.h5ad", "cells": 1, "genes": 1, "id_type": "symbol"} for s in samples]
     value["gmt"] = [{"name": "blood", "sets": 20}]
     (folder / "inputs.json").write_text(json.dumps(value))
     return folder / "inputs.json"

@@ -47,9 +47,7 @@ def write(path: Path, values, names, layers=None, raw=None, var=None, **kwargs) 
 def align(query: Path, panel: Path, *options: object) -> tuple[np.ndarray, dict]:
     out = query.with_suffix("")
     aligned, summary = f"{out}.aligned.h5ad", f"{out}.alignment.json"
-    succeed(
-        "preprocess_query", "--query", query, "--panel", panel, "--output", aligned, "--alignment", summary, *options
-    )
+    succeed("preprocess_query", "--query", query, "--panel", panel, "--output", aligned, "--alignment", summary, *options)
     data = ad.read_h5ad(aligned)
     assert data.var_names.tolist() == GENES
     return data.X.toarray(), json.loads(Path(summary).read_text())

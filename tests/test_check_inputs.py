@@ -140,9 +140,7 @@ def test_a_model_that_is_not_as_it_was_trained_is_refused(damage, model, tmp_pat
     else:
         (copy / "labels.tsv").write_text((copy / "labels.tsv").read_text().replace("Dendritic", "Neutrophil"))
     (sentence,) = refused(*check(tmp_path, GOOD, "--model", copy))
-    name = {"missing": "panel.tsv", "weights": "model.safetensors", "config": "config.json", "labels": "labels.tsv"}[
-        damage
-    ]
+    name = {"missing": "panel.tsv", "weights": "model.safetensors", "config": "config.json", "labels": "labels.tsv"}[damage]
     assert name in sentence
     assert ("incomplete" if damage == "missing" else "changed since the model was trained") in sentence
 

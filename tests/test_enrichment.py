@@ -19,9 +19,7 @@ GENES = [f"GENE{i}" for i in range(40)]
 MARKERS = Path(__file__).parents[1] / "assets" / "genesets" / "blood_cell_markers.gmt"
 
 
-def write_inputs(
-    folder: Path, rankings: dict, slot_rankings: dict | None = None, panel=GENES, source_ids=None
-) -> list[str]:
+def write_inputs(folder: Path, rankings: dict, slot_rankings: dict | None = None, panel=GENES, source_ids=None) -> list[str]:
     """Tables of TAGs with these gene lists (by group, by (group, slot)), and a panel; the script's options for them."""
     rows = [(group, rank, gene, 1 / rank) for group, genes in rankings.items() for rank, gene in enumerate(genes, 1)]
     table = pd.DataFrame(rows, columns=["group", "rank", "gene", "score"])
@@ -55,9 +53,7 @@ def test_figures_equal_fishers_test_and_benjamini_hochberg(tmp_path):
         "FEW": [*GENES[:2], "OUTSIDE"],
         "MIXED": GENES[::4],
     }
-    options = write_inputs(
-        tmp_path, {"a": GENES[:8], "b": GENES[20:28]}, {("a", 1): GENES[5:13], ("a", 2): GENES[30:38]}
-    )
+    options = write_inputs(tmp_path, {"a": GENES[:8], "b": GENES[20:28]}, {("a", 1): GENES[5:13], ("a", 2): GENES[30:38]})
     result, table = run(tmp_path, [*options, "--gmt", write_gmt(tmp_path / "sets.gmt", sets), "--top", "6"])
     assert result.exit_code == 0, result.output
     assert list(table) == enrichment.COLUMNS
@@ -97,9 +93,7 @@ def test_figures_equal_fishers_test_and_benjamini_hochberg(tmp_path):
     st.lists(st.sampled_from(GENES), min_size=1, unique=True),
 )
 def test_p_values_are_hypergeometric_and_adjustment_is_monotonic(sets, query):
-    library = enrichment.Library(
-        "x", {f"S{i}": sorted(genes) for i, genes in enumerate(sets)}, len(sets), 40, 40, False
-    )
+    library = enrichment.Library("x", {f"S{i}": sorted(genes) for i, genes in enumerate(sets)}, len(sets), 40, 40, False)
     table = enrichment.over_representation(query, library, set(GENES))
     assert list(table["p_value"]) == sorted(table["p_value"])
     assert table["adjusted_p_value"].between(table["p_value"] * (1 - 1e-9), 1).all()

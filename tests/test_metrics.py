@@ -22,9 +22,7 @@ LABELS = ["a", "b", "c", "rare"]
 
 def run(folder: Path, cells: ad.AnnData, *options: str, labels=LABELS, rare=("rare",), truth_key="truth"):
     """Runs the script on these cells: (result, metrics or None)."""
-    cells.uns["cellmemory"]["model_digest"] = write_model(
-        folder / "model", list(labels), list(rare), list(cells.var_names)
-    )
+    cells.uns["cellmemory"]["model_digest"] = write_model(folder / "model", list(labels), list(rare), list(cells.var_names))
     cells.write_h5ad(folder / "s.mapped.h5ad")
     output = folder / "s.metrics.json"
     output.unlink(missing_ok=True)
@@ -244,9 +242,7 @@ def test_any_query_gives_sound_figures(rows):
     )
     found = metrics.evaluate(obs, metrics.true_labels(pd.Series(truth), ["a", "b", "c"]), ["a", "b", "c"], ["b"])
     json.dumps(found, allow_nan=False)
-    assert (
-        found["known_cells"] + found["unknown_cells"] == found["cells_with_truth"] == sum(t is not None for t in truth)
-    )
+    assert found["known_cells"] + found["unknown_cells"] == found["cells_with_truth"] == sum(t is not None for t in truth)
     assert found["label_set_coverage"] == found["accuracy"]
     assert np.sum(found["confusion"]["counts"]) == found["cells_with_truth"]
     for name, value in found.items():

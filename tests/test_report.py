@@ -306,9 +306,7 @@ def test_a_hundred_labels_and_full_samples_stay_small(inputs: Inputs):
     assert len(text.encode()) < 15_000_000
 
 
-def big_sample(
-    name: str, labels: list[str], genes: list[str], n: int, drawn: int, rng: np.random.Generator
-) -> data.Sample:
+def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: int, rng: np.random.Generator) -> data.Sample:
     """A sample in memory with everything at its largest."""
     cells = pd.DataFrame({key: rng.random(n) for key in ("confidence", "novelty", "novelty_p")})
     cells["label"] = pd.Categorical.from_codes(rng.integers(0, len(labels), n), labels)
@@ -422,9 +420,7 @@ def test_every_figure_is_drawn_without_an_error(chromium, run_page: Path, width:
     assert driver.execute_script("return document.querySelectorAll('.main-svg').length") > 10
     assert driver.get_log("browser") == []
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-    loaded = (
-        "return performance.getEntriesByType('resource').filter(e => /^(https?|ftp|ws)/.test(e.name)).map(e => e.name)"
-    )
+    loaded = "return performance.getEntriesByType('resource').filter(e => /^(https?|ftp|ws)/.test(e.name)).map(e => e.name)"
     assert driver.execute_script(loaded) == []
 
 
@@ -535,7 +531,5 @@ def test_the_keyboard_reaches_everything(chromium, run_page: Path):
         "return [...document.querySelectorAll('button, select, input, a[href]')].filter(e => e.tabIndex < 0).length"
     )
     assert unreachable == 0
-    unnamed = driver.execute_script(
-        "return [...document.querySelectorAll('select, input')].filter(e => !e.labels.length).length"
-    )
+    unnamed = driver.execute_script("return [...document.querySelectorAll('select, input')].filter(e => !e.labels.length).length")
     assert unnamed == 0

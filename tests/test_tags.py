@@ -118,9 +118,7 @@ def test_groups_without_cells_with_one_cell_and_cells_without_group(tmp_path):
     assert "No slot genes" in result.output
 
 
-@pytest.mark.parametrize(
-    "values", [[1, 2, 1, 2, 1, 2, 1], [True, False] * 3 + [True], [0.5, 1.5, 0.5, 1.5, 1.5, 1.5, 0.5]]
-)
+@pytest.mark.parametrize("values", [[1, 2, 1, 2, 1, 2, 1], [True, False] * 3 + [True], [0.5, 1.5, 0.5, 1.5, 1.5, 1.5, 0.5]])
 def test_groups_by_columns_that_are_not_text(tmp_path, values):
     cells = small()
     cells.obs["cluster"] = values
@@ -136,9 +134,7 @@ def test_one_group_alone_has_no_specificity(tmp_path):
 
 
 def test_names_survive_writing_and_reading(tmp_path):
-    cells = small(
-        labels=("NA", 'with "quotes"\tand tab', "<b>x</b>"), predicted=["NA", "NA", 'with "quotes"\tand tab'] * 2
-    )
+    cells = small(labels=("NA", 'with "quotes"\tand tab', "<b>x</b>"), predicted=["NA", "NA", 'with "quotes"\tand tab'] * 2)
     cells.var_names = ["NA", "None", "nan", *cells.var_names[3:]]
     result, _, _ = run(tmp_path, cells, "--top", "0")
     assert result.exit_code == 0, result.output

@@ -58,9 +58,7 @@ def test_a_mapped_query_holds_what_the_contract_says(mapped, aligned, model):
     labels = pd.read_csv(model / "labels.tsv", sep="\t")["label"].tolist()
     assert mapped.obs["cellmemory_label"].cat.categories.tolist() == labels
     sets = mapped.obs["cellmemory_label_set"].astype(str).str.split("|")
-    assert [best in inside for best, inside in zip(mapped.obs["cellmemory_label"], sets, strict=True)] == [True] * len(
-        sets
-    )
+    assert [best in inside for best, inside in zip(mapped.obs["cellmemory_label"], sets, strict=True)] == [True] * len(sets)
     unassigned = mapped.obs["cellmemory_status"] == "unassigned"
     assert (unassigned == (mapped.obs["cellmemory_novelty_p"] < 0.05)).all()
     attention = mapped.layers["attention"]
@@ -91,9 +89,7 @@ def test_slot_means_are_means_over_the_cells_of_a_label(mapped, model):
     for i in range(cells.n_obs):
         np.add.at(write, gene[i][valid[i]].numpy(), attention.write[i, :, valid[i]].T.numpy() / cells.n_obs)
     group = trained.labels.index(label)
-    np.testing.assert_allclose(
-        mapped.varm["cellmemory_slot_write"][:, group * slots : (group + 1) * slots], write, atol=1e-6
-    )
+    np.testing.assert_allclose(mapped.varm["cellmemory_slot_write"][:, group * slots : (group + 1) * slots], write, atol=1e-6)
 
 
 def test_a_cell_is_mapped_alike_alone_and_among_others(mapped, model, aligned, tmp_path):

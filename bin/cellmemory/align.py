@@ -1,4 +1,4 @@
-"""Brings the cells of any file onto a gene panel: genes matched, duplicates summed, values normalised (DESIGN 6)."""
+"""Brings the cells of any file onto a gene panel: genes matched, duplicates summed, values normalised."""
 
 from dataclasses import dataclass
 

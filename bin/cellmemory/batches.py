@@ -15,9 +15,7 @@ MIN_STEPS_PER_EPOCH = 25
 TOKEN_BUDGET = 8192
 
 
-def split_validation(
-    labels: np.ndarray, batch: np.ndarray | None, share: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def split_validation(labels: np.ndarray, batch: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Training and validation cells, stratified by label and within a label by batch.
 
     labels, batch: (n,) integer codes. Every label with two cells or more has at least one on either side. Returns two

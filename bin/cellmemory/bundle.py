@@ -65,16 +65,12 @@ def check(folder: str | Path) -> list[str]:
     folder = Path(folder)
     missing = [name for name in ("config.json", *FILES) if not (folder / name).is_file()]
     if missing:
-        return [
-            f"{folder}: the trained model is incomplete, it has no {', '.join(missing)}; copy the whole folder again."
-        ]
+        return [f"{folder}: the trained model is incomplete, it has no {', '.join(missing)}; copy the whole folder again."]
     try:
         config = json.loads((folder / "config.json").read_text())
         recorded = config["files"]
         problems = (
-            []
-            if config["format"] == FORMAT
-            else [f"{folder}: model format {config['format']} is not known (only {FORMAT})."]
+            [] if config["format"] == FORMAT else [f"{folder}: model format {config['format']} is not known (only {FORMAT})."]
         )
     except (ValueError, KeyError, TypeError):
         return [f"{folder}: config.json of the trained model is damaged; copy the whole folder again."]
@@ -82,9 +78,7 @@ def check(folder: str | Path) -> list[str]:
     if config.get("digest") != _digest(config):
         changed.insert(0, "config.json")
     if changed:
-        problems.append(
-            f"{folder}: {', '.join(changed)} changed since the model was trained (checksum); use an untouched copy."
-        )
+        problems.append(f"{folder}: {', '.join(changed)} changed since the model was trained (checksum); use an untouched copy.")
     return problems
 
 
@@ -119,9 +113,7 @@ def save(
 
     with replacing(folder) as partial:
         partial.mkdir()
-        save_file(
-            {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, partial / "model.safetensors"
-        )
+        save_file({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, partial / "model.safetensors")
         write_panel(panel, partial / "panel.tsv")
         label_table.to_csv(partial / "labels.tsv", sep="\t", index=False)
         write_json(partial / "calibration.json", calibration)

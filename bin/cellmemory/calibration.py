@@ -1,4 +1,4 @@
-"""What a model knows of its own doubt: temperature, conformal label sets, novelty against the reference (DESIGN 5)."""
+"""What a model knows of its own doubt: temperature, conformal label sets, novelty against the reference."""
 
 from dataclasses import dataclass
 
@@ -23,9 +23,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = ECE_BINS) -> float:
     """Mean gap between confidence and accuracy over equal-width bins, weighted by cells (Guo et al. 2017)."""
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = [
-        np.sum(which == b) * abs(confidence[which == b].mean() - correct[which == b].mean()) for b in np.unique(which)
-    ]
+    gaps = [np.sum(which == b) * abs(confidence[which == b].mean() - correct[which == b].mean()) for b in np.unique(which)]
     return float(np.sum(gaps) / len(confidence))
 
 

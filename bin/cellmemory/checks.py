@@ -43,8 +43,7 @@ def read_samplesheet(path: Path, staged: list[Path]) -> list[Query]:
     unknown = [c for c in table if c not in REQUIRED + OPTIONAL]
     problems = [f"{path}: the samplesheet has no column '{c}'." for c in missing]
     problems += [
-        f"{path}: the samplesheet's column '{c}' is not known; known are: {', '.join(REQUIRED + OPTIONAL)}."
-        for c in unknown
+        f"{path}: the samplesheet's column '{c}' is not known; known are: {', '.join(REQUIRED + OPTIONAL)}." for c in unknown
     ]
     if not missing and not len(table):
         problems.append(f"{path}: the samplesheet has no row.")
@@ -100,9 +99,7 @@ def check_inputs(
     """
     checker = Checker()
     if (reference is None) == (model is None):
-        checker.problems.append(
-            "Give either --reference (with --label_key), to train on it, or --model, to reuse a trained one."
-        )
+        checker.problems.append("Give either --reference (with --label_key), to train on it, or --model, to reuse a trained one.")
     if reference is not None and not label_key:
         checker.problems.append("Give --label_key, the column of the reference's obs that holds the labels.")
     mapping = (checker.attempt(read_gene_map, gene_map) if gene_map else {}) or {}

@@ -22,9 +22,7 @@ from cellmemory.gmt import read_gmt
 COLUMNS = ["level", "group", "slot", "library", "term", "overlap", "p_value", "adjusted_p_value", "odds_ratio", "genes"]
 COLUMNS += ["background"]
 MIN_GENES = 3  # of a set that are in the background: what is smaller cannot reach a small p-value
-FOLD_GAIN = (
-    10  # human and mouse share a few symbols (C3, F5): case is ignored where that matches ten times as many genes
-)
+FOLD_GAIN = 10  # human and mouse share a few symbols (C3, F5): case is ignored where that matches ten times as many genes
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,7 @@ def read_missing(path: str | Path) -> list[str]:
     try:
         return list(json.loads(Path(path).read_text())["missing_genes"])
     except (ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{path} is not the alignment of a query; give the .alignment.json of preprocess_query.py."
-        ) from None
+        raise InputError(f"{path} is not the alignment of a query; give the .alignment.json of preprocess_query.py.") from None
 
 
 def read_libraries(paths: Iterable[str | Path], panel: pd.DataFrame, background: set[str]) -> list[Library]:
@@ -59,9 +55,7 @@ def read_libraries(paths: Iterable[str | Path], panel: pd.DataFrame, background:
     problems = []
     for path in map(Path, paths):
         if path.stem in [library.name for library in libraries]:
-            problems.append(
-                f"{path}: another GMT file is named {path.stem!r} too; rename one, results go by that name."
-            )
+            problems.append(f"{path}: another GMT file is named {path.stem!r} too; rename one, results go by that name.")
             continue
         try:
             libraries.append(match_library(path, read_gmt(path), panel, background))
@@ -132,9 +126,7 @@ def over_representation(genes: list[str], library: Library, background: set[str]
     return table.sort_values(["p_value", "term"], kind="stable", ignore_index=True)
 
 
-def enrich(
-    tags: pd.DataFrame, slot_tags: pd.DataFrame, libraries: list[Library], background: set[str], top: int
-) -> pd.DataFrame:
+def enrich(tags: pd.DataFrame, slot_tags: pd.DataFrame, libraries: list[Library], background: set[str], top: int) -> pd.DataFrame:
     """Tests the `top` genes of every group and of every slot against every library; columns COLUMNS.
 
     tags, slot_tags: as extract_tags.py writes them. Raises InputError where they rank genes that no panel gene is.

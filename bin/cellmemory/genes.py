@@ -39,11 +39,7 @@ def read_gene_map(path: str | Path) -> dict[str, tuple[str, ...]]:
     problems = []
     for number, line in enumerate(Path(path).read_text().splitlines(), 1):
         cells = [normalise(cell) for cell in line.split("\t")]
-        if (
-            not line.strip()
-            or line.startswith("#")
-            or (number == 1 and [c.lower() for c in cells[:2]] == ["from", "to"])
-        ):
+        if not line.strip() or line.startswith("#") or (number == 1 and [c.lower() for c in cells[:2]] == ["from", "to"]):
             continue
         if len(cells) < 2 or not cells[0] or not cells[1]:
             problems.append(f"{path}: line {number} has not two tab-separated names ('from' and 'to').")
@@ -94,9 +90,7 @@ def name_columns(var: pd.DataFrame, gene_column: str | None, where: str) -> dict
     """
     if gene_column and gene_column not in ("index", *var.columns):
         columns = ", ".join(["index", *map(str, var.columns)])
-        raise InputError(
-            f"{where}: there is no gene column '{gene_column}' (--gene_column) in var; there are: {columns}."
-        )
+        raise InputError(f"{where}: there is no gene column '{gene_column}' (--gene_column) in var; there are: {columns}.")
     wanted = [gene_column] if gene_column else ["index", *(c for c in ID_COLUMNS if c in var)]
     return {c: [normalise(n) for n in (var.index if c == "index" else var[c]).astype(str)] for c in wanted}
 
@@ -119,9 +113,7 @@ def match_genes(
     if (target >= 0).sum() < CASE_FOLD_BELOW * len(panel):
         folded = _lookup([n.upper() for n in names], {n.upper(): i for n, i in known.items()}, gene_map)
         if (folded >= 0).sum() > 2 * (target >= 0).sum():
-            messages.append(
-                "Gene names matched only with upper and lower case folded, as between human and mouse symbols."
-            )
+            messages.append("Gene names matched only with upper and lower case folded, as between human and mouse symbols.")
             target = folded
     target = np.where(keep, target, -1)
     renamed = sum(t >= 0 and n != panel["gene"].iat[t] for n, t in zip(names, target, strict=True))

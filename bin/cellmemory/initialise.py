@@ -18,7 +18,7 @@ COMPONENTS = 50
 SMALLEST_SPREAD = 0.02
 #: The linear classifier sees at most so many cells; beyond that it has nothing more to say.
 MAX_CELLS = 5_000
-FOLDS = 3
+FOLDS = 5
 #: Inverse strength of its L2 penalty, on genes of unit variance.
 PENALTY = 0.01
 #: Its loadings start larger than those of the PCA: they are about the labels.
@@ -40,9 +40,7 @@ class Start:
     spread: np.ndarray
 
 
-def learn_start(
-    tokens: Tokens, labels: np.ndarray, training: np.ndarray, n_genes: int, n_bins: int, seed: int
-) -> Start:
+def learn_start(tokens: Tokens, labels: np.ndarray, training: np.ndarray, n_genes: int, n_bins: int, seed: int) -> Start:
     """Loadings of a PCA and of a linear classifier side by side, and the classifier's opinion of the training cells.
 
     labels: (n,) codes of all cells of `tokens`. Only training cells are learned from; opinions of other cells are zero.
@@ -55,9 +53,7 @@ def learn_start(
     n_labels = int(labels.max()) + 1
     folds = rng.permutation(len(seen)) % FOLDS
     opinion = np.zeros((len(tokens), n_labels), np.float32)
-    models = [
-        _classifier(_scale(values[seen[folds != f]], mean, spread), labels[seen[folds != f]]) for f in range(FOLDS)
-    ]
+    models = [_classifier(_scale(values[seen[folds != f]], mean, spread), labels[seen[folds != f]]) for f in range(FOLDS)]
     unseen = np.setdiff1d(training, seen)
     for f, model in enumerate(models):
         # Cells that no fold learned from are out of fold for every model; the folds share them out.

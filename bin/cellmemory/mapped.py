@@ -17,9 +17,7 @@ class MappedFile(CellFile):
         super().__init__(path)
         if "cellmemory" not in self.uns or "cellmemory_label" not in self.obs:
             self.close()
-            raise InputError(
-                f"{path}: this file has not been mapped (no cellmemory_label in obs); run map_query.py first."
-            )
+            raise InputError(f"{path}: this file has not been mapped (no cellmemory_label in obs); run map_query.py first.")
         self.run: dict = read_elem(self.uns["cellmemory"])
 
     @property

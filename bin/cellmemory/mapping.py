@@ -98,14 +98,10 @@ class Mapper:
         embedding = np.empty((n, config.d_model), np.float32)
         slots = np.empty((n, config.n_slots), np.float32) if attention else None
         cls = np.empty(len(tokens.gene), np.float32) if attention else None
-        write, read = (
-            np.empty((len(tokens.gene), config.n_slots), np.float32) if attention else None for _ in range(2)
-        )
+        write, read = (np.empty((len(tokens.gene), config.n_slots), np.float32) if attention else None for _ in range(2))
         with torch.inference_mode(), self.runtime.autocast():
             for cells in token_batches(tokens):
-                gene, bins, valid, levels = (
-                    t.to(self.runtime.device) for t in as_tensors(tokens, cells, config.n_bins)
-                )
+                gene, bins, valid, levels = (t.to(self.runtime.device) for t in as_tensors(tokens, cells, config.n_bins))
                 output = self.network(gene, bins, valid, levels, attention)
                 logits[cells], embedding[cells] = output.logits.float().cpu(), output.embedding.float().cpu()
                 cls_logits[cells] = output.cls_logits.float().cpu()
@@ -144,9 +140,7 @@ def linear_share(logits: np.ndarray, cls_logits: np.ndarray) -> np.ndarray:
     A part's say is how far it puts the chosen label above the mean of all labels, or below.
     """
     rows, best = np.arange(len(logits)), logits.argmax(1)
-    linear, cls = (
-        np.abs((part - part.mean(1, keepdims=True))[rows, best]) for part in (logits - cls_logits, cls_logits)
-    )
+    linear, cls = (np.abs((part - part.mean(1, keepdims=True))[rows, best]) for part in (logits - cls_logits, cls_logits))
     return linear / np.maximum(linear + cls, 1e-12)
 
 
@@ -162,9 +156,7 @@ def open_aligned(path: Path, bundle: Bundle) -> CellFile:
         )
     taken = [c for c in file.obs.columns if str(c).startswith(PREFIX)]
     if taken:
-        raise InputError(
-            f"{path}: obs has columns that this step writes ({', '.join(taken)}); rename or remove them first."
-        )
+        raise InputError(f"{path}: obs has columns that this step writes ({', '.join(taken)}); rename or remove them first.")
     return file
 
 
@@ -190,9 +182,7 @@ def map_query(
     ]
 
 
-def _stream(
-    file: CellFile, mapper: Mapper, writer: H5adWriter, thresholds: Thresholds, attention: bool
-) -> pd.DataFrame:
+def _stream(file: CellFile, mapper: Mapper, writer: H5adWriter, thresholds: Thresholds, attention: bool) -> pd.DataFrame:
     """Maps and writes all chunks; returns obs with the new columns."""
     measured = file.var()["measured"].to_numpy(bool)
     config = mapper.network.config
@@ -235,9 +225,7 @@ def _finish(file: CellFile, mapper: Mapper, writer: H5adWriter, obs: pd.DataFram
     for key in file.obsm:
         writer.write(f"obsm/{key}", file.embedding(key))
     aligned = read_elem(file.uns["cellmemory"]) if "cellmemory" in file.uns else {}
-    keep = {
-        k: str(aligned.get(k, "")) for k in ("sample", "truth_key", "batch_key", "spatial_key", "source", "value_scale")
-    }
+    keep = {k: str(aligned.get(k, "")) for k in ("sample", "truth_key", "batch_key", "spatial_key", "source", "value_scale")}
     made = provenance(
         step="map_query",
         **(keep | {"sample": keep["sample"] or file.path.name.split(".")[0]}),

@@ -97,9 +97,7 @@ class Layer(nn.Module):
         self.write, self.read = CrossAttention(config), CrossAttention(config)
         self.norm_tokens, self.norm_slots = nn.LayerNorm(d), nn.LayerNorm(d)
         self.norm_written, self.norm_feedforward = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.feedforward = nn.Sequential(
-            nn.Linear(d, config.d_feedforward), nn.GELU(), nn.Linear(config.d_feedforward, d)
-        )
+        self.feedforward = nn.Sequential(nn.Linear(d, config.d_feedforward), nn.GELU(), nn.Linear(config.d_feedforward, d))
         self.dropout = nn.Dropout(config.dropout)
 
     def compete_to_write(self, memory: Tensor, tokens: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,9 +108,7 @@ class Layer(nn.Module):
         write = self.write
         folded = write.fold_scores(self.norm_slots(memory), write.query, write.key)
         weights = (torch.bmm(folded.to(tokens.dtype), tokens.mT).float() + bias).softmax(-1)
-        gathered = torch.bmm(weights.to(tokens.dtype), tokens).unflatten(
-            1, (self.n_heads, self.n_slots)
-        )  # (B, A, H, d)
+        gathered = torch.bmm(weights.to(tokens.dtype), tokens).unflatten(1, (self.n_heads, self.n_slots))  # (B, A, H, d)
         value = write.value.view(-1, self.n_heads, write.d_value)
         written = torch.einsum("bahd,dav->bhav", gathered, value.to(gathered.dtype)).flatten(2) @ write.output
         return memory + self.dropout(written), weights

@@ -1,4 +1,4 @@
-"""The gene panel of a reference: its highly variable genes among those that the queries measured (DESIGN 6)."""
+"""The gene panel of a reference: its highly variable genes among those that the queries measured."""
 
 import warnings
 from pathlib import Path
@@ -23,9 +23,7 @@ def read_panel(path: str | Path) -> pd.DataFrame:
         raise InputError(f"{path}: this panel cannot be read: {error}") from error
     missing = [c for c in COLUMNS if c not in panel]
     if missing or not len(panel):
-        raise InputError(
-            f"{path}: this is no panel (missing: {', '.join(missing) or 'every row'}); see docs/output.md."
-        )
+        raise InputError(f"{path}: this is no panel (missing: {', '.join(missing) or 'every row'}); see docs/output.md.")
     return panel
 
 
@@ -71,9 +69,7 @@ def queried(genes: pd.DataFrame, query_genes: str | Path | None) -> np.ndarray:
     return shared
 
 
-def select_panel(
-    cells: sp.csr_matrix, genes: pd.DataFrame, batch: pd.Series | None, n_genes: int, logged: bool
-) -> pd.DataFrame:
+def select_panel(cells: sp.csr_matrix, genes: pd.DataFrame, batch: pd.Series | None, n_genes: int, logged: bool) -> pd.DataFrame:
     """The n_genes most variable genes of a reference, most variable first.
 
     cells: (cells, genes) counts, or log1p values if `logged`; genes: unique `gene` and `source_id`, one a column.
@@ -102,9 +98,7 @@ def _highly_variable(data: ad.AnnData, n_top: int, batches: np.ndarray | None, l
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if logged:
-            table = scanpy.pp.highly_variable_genes(
-                data, n_top_genes=n_top, flavor="seurat", batch_key=key, inplace=False
-            )
+            table = scanpy.pp.highly_variable_genes(data, n_top_genes=n_top, flavor="seurat", batch_key=key, inplace=False)
             table = table.set_axis(data.var_names) if len(table) == data.n_vars else table.reindex(data.var_names)
             score, spread = -table["dispersions_norm"].fillna(-np.inf), table["dispersions"]
         else:

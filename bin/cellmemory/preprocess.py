@@ -37,9 +37,7 @@ def check_labels(file: CellFile, label_key: str) -> pd.Series:
     Raises InputError, one sentence a problem, for a missing column, fewer than two labels, and labels of a single cell.
     """
     labels = file.column(label_key, "label", "label_key")
-    labels = (
-        labels.astype(object).where(labels.notna(), None).map(lambda v: None if v is None else str(v)).astype(object)
-    )
+    labels = labels.astype(object).where(labels.notna(), None).map(lambda v: None if v is None else str(v)).astype(object)
     counts = labels.value_counts()
     problems = [
         f"{file.path}: label '{label}' of '{label_key}' has a single cell; at least {MIN_CELLS_PER_LABEL} are needed, "
@@ -48,9 +46,7 @@ def check_labels(file: CellFile, label_key: str) -> pd.Series:
     ]
     if len(counts) < 2:
         found = f"only '{counts.index[0]}'" if len(counts) else "no label"
-        problems.append(
-            f"{file.path}: the label column '{label_key}' holds {found}; a reference needs at least two labels."
-        )
+        problems.append(f"{file.path}: the label column '{label_key}' holds {found}; a reference needs at least two labels.")
     if problems:
         raise InputError(problems)
     return labels
@@ -99,9 +95,7 @@ def preprocess_reference(
         f"read {len(labels):,} cells x {len(genes):,} genes of {reference.name} ({scale} in {matrix}); "
         f"{labels.nunique()} labels in '{label_key}'",
         *([f"dropped {dropped:,} cells without a label or without counts"] if dropped else []),
-        f"matched {int(shared.sum()):,} of {len(genes):,} genes with the queries'"
-        if query_genes
-        else "no queries given",
+        f"matched {int(shared.sum()):,} of {len(genes):,} genes with the queries'" if query_genes else "no queries given",
         f"kept the {len(panel):,} most variable genes as the panel",
         f"wrote {output} and {panel_path}",
     ]

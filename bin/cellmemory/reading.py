@@ -100,9 +100,7 @@ def _read_10x(path: Path) -> ad.AnnData:
     import scanpy
 
     try:
-        cells = (
-            scanpy.read_10x_h5(path, gex_only=False) if path.is_file() else scanpy.read_10x_mtx(path, gex_only=False)
-        )
+        cells = scanpy.read_10x_h5(path, gex_only=False) if path.is_file() else scanpy.read_10x_mtx(path, gex_only=False)
     except Exception as error:  # scanpy and h5py raise anything from KeyError to OSError on a file of another kind
         kind = "10x .h5 file" if path.is_file() else "10x mtx folder (matrix.mtx, barcodes.tsv, features.tsv)"
         raise InputError(f"{path}: this cannot be read as a {kind}: {error}") from error

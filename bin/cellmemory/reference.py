@@ -85,9 +85,7 @@ def train_reference(
         "binning": binning,
         "seed": seed,
         "model": asdict(config),
-        "training": asdict(schedule)
-        | asdict(sampling)
-        | {"precision": runtime.precision, "best_epoch": trained.best_epoch},
+        "training": asdict(schedule) | asdict(sampling) | {"precision": runtime.precision, "best_epoch": trained.best_epoch},
         "cells": len(codes),
     }
     tensors = {name: value.numpy() for name, value in trained.network.state_dict().items()}
@@ -110,13 +108,9 @@ def _read(
     with CellFile(reference) as file:
         labels = check_labels(file, label_key)
         if labels.isna().any():
-            raise InputError(
-                f"{reference}: {labels.isna().sum()} cells have no label; run preprocess_reference.py first."
-            )
+            raise InputError(f"{reference}: {labels.isna().sum()} cells have no label; run preprocess_reference.py first.")
         if file.var().index.astype(str).tolist() != panel["gene"].tolist():
-            raise InputError(
-                f"{reference}: its genes are not those of the panel; use the two files of one preprocessing."
-            )
+            raise InputError(f"{reference}: its genes are not those of the panel; use the two files of one preprocessing.")
         batch = file.column(batch_key, "batch", "batch_key") if batch_key else None
         codes = None if batch is None else np.unique(batch.astype(str), return_inverse=True)[1]
         return file.rows("X", 0, file.n_cells), labels.to_numpy(str), codes

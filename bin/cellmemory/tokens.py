@@ -1,4 +1,4 @@
-"""From expression to tokens: which genes of a cell take part, and the bin of each value (DESIGN: embedding; paper A.1)."""
+"""From expression to tokens: which genes of a cell take part, and the bin of each value (paper A.1)."""
 
 from dataclasses import dataclass
 

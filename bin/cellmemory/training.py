@@ -121,14 +121,10 @@ class History(Callback):
         found = {name: float(trainer.callback_metrics[name]) for name in
                  ("validation_loss", "validation_accuracy", "validation_macro_f1")}  # fmt: skip
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.rows.append(
-            {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "learning_rate": rate, **found}
-        )
+        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "learning_rate": rate, **found})
         if found["validation_loss"] < self.best_loss:
             self.best_loss, self.best_epoch = found["validation_loss"], trainer.current_epoch + 1
-            self.best_weights = {
-                name: value.detach().cpu().clone() for name, value in plan.average.module.state_dict().items()
-            }
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in plan.average.module.state_dict().items()}
 
     def on_train_epoch_end(self, trainer: L.Trainer, plan: Plan) -> None:
         row = self.rows[-1]

@@ -51,9 +51,7 @@ def _asked_for(file: CellFile, counts_layer: str) -> tuple[str, str]:
     name = counts_layer if counts_layer in ("X", "raw") else f"layers/{counts_layer.removeprefix('layers/')}"
     if name not in file.matrices:
         layers = ", ".join(m.removeprefix("layers/") for m in file.matrices)
-        raise InputError(
-            f"{file.path}: there is no layer '{counts_layer}' (--counts_layer); there are: {layers or '(none)'}."
-        )
+        raise InputError(f"{file.path}: there is no layer '{counts_layer}' (--counts_layer); there are: {layers or '(none)'}.")
     scale = value_scale(file, name)
     if scale in ("scaled", "invalid", "empty"):
         raise InputError(_refusal(file, {name: scale}))

@@ -21,7 +21,7 @@ DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 MAX_COLUMNS, MAX_LEVELS = 24, 50
 TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "enrichment": ".tsv"}
 TEXT_COLUMNS = ("level", "group", "gene", "slot", "library", "term", "overlap", "genes")
-_NUMBERS = ("cellmemory_confidence", "cellmemory_novelty", "cellmemory_novelty_p")
+_NUMBERS = ("cellmemory_confidence", "cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_linear_share")
 _NEEDED = ("cellmemory_label", "cellmemory_status", "cellmemory_label_set", *_NUMBERS)
 
 
@@ -31,7 +31,7 @@ class Sample:
 
     name: str
     info: dict
-    cells: pd.DataFrame  # label (categorical), confidence, novelty, novelty_p, unassigned (bool), label_set
+    cells: pd.DataFrame  # label (categorical), confidence, novelty, novelty_p, linear_share, unassigned (bool), label_set
     columns: pd.DataFrame  # the user's obs columns that can colour points
     truth: pd.Series | None  # true labels as categories, where known
     genes: list[str]
@@ -107,9 +107,7 @@ def draw(codes: np.ndarray, quota: int, seed: int = 0) -> np.ndarray:
 def _check(path: Path, file: MappedFile, model: Bundle, names: dict[str, Path]) -> list[str]:
     """Problems of one mapped file; adds its sample to `names`."""
     name, digest = str(file.run["sample"]), model.config.get("digest", "")
-    problems = [
-        f"{path} has no obs column {key!r}: map it again with map_query.py." for key in _NEEDED if key not in file.obs
-    ]
+    problems = [f"{path} has no obs column {key!r}: map it again with map_query.py." for key in _NEEDED if key not in file.obs]
     if name in names:
         problems.append(f"{path} and {names[name]} are both of sample {name!r}; give each sample once.")
     names[name] = path
@@ -227,9 +225,7 @@ def _coordinates(file: MappedFile, key: str) -> np.ndarray | None:
 
 def _slot_matrix(file: MappedFile, key: str) -> np.ndarray | None:
     values = file.per_gene(key)
-    return (
-        None if values is None else values.reshape(len(values), len(file.run["slot_groups"]), int(file.run["n_slots"]))
-    )
+    return None if values is None else values.reshape(len(values), len(file.run["slot_groups"]), int(file.run["n_slots"]))
 
 
 def _rows(file: MappedFile, matrix: str, rows: np.ndarray) -> sp.csr_matrix:

@@ -34,17 +34,13 @@ def _sample_selector(samples: Sequence[Sample]) -> list[Selector]:
     return [Selector("Sample", [sample.name for sample in samples])] if len(samples) > 1 else []
 
 
-def _variants(
-    samples: Sequence[Sample], make: Callable[[Sample], dict | None]
-) -> tuple[dict[str, dict], list[Selector]]:
+def _variants(samples: Sequence[Sample], make: Callable[[Sample], dict | None]) -> tuple[dict[str, dict], list[Selector]]:
     """One variant for every sample that there is a figure of, and the selector."""
     made = {_key(samples, i): figure for i, sample in enumerate(samples) if (figure := make(sample)) is not None}
     return made, _sample_selector(samples)
 
 
-def _heatmap(
-    values: np.ndarray, rows: Sequence[str], columns: Sequence[str], words: str, scale: str, title: str
-) -> dict:
+def _heatmap(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], words: str, scale: str, title: str) -> dict:
     """A heatmap; page.js shows `words` over a cell, with {row}, {column}, and {share} or {value} filled in.
 
     Shares are given as such in the colour bar, too.
@@ -77,9 +73,7 @@ def shown_groups(samples: Sequence[Sample]) -> list[str]:
 
 def _groups_note(samples: Sequence[Sample]) -> str:
     shown, groups = len(shown_groups(samples)), len(samples[0].groups)
-    return (
-        "" if shown == groups else f" Here for the {shown} labels with the most cells; the samples' own pages have all."
-    )
+    return "" if shown == groups else f" Here for the {shown} labels with the most cells; the samples' own pages have all."
 
 
 def composition(samples: Sequence[Sample], colours: Colours) -> Figure:
@@ -233,7 +227,12 @@ _TOP = {"traceorder": "normal", "orientation": "h", "x": 1, "xanchor": "right", 
 
 def confidence_by_label(samples: Sequence[Sample], colours: Colours) -> Figure:
     """Box of the confidence, or of the distance to the reference, per label."""
-    measures = {"Confidence": "confidence", "Distance to the reference": "novelty", "Novelty p": "novelty_p"}
+    measures = {
+        "Confidence": "confidence",
+        "Distance to the reference": "novelty",
+        "Novelty p": "novelty_p",
+        "Linear share of the decision": "linear_share",
+    }
     variants = {}
     for i, sample in enumerate(samples):
         for j, (title, key) in enumerate(measures.items()):
@@ -242,7 +241,7 @@ def confidence_by_label(samples: Sequence[Sample], colours: Colours) -> Figure:
     caption = (
         "Boxes span the middle half of a label's cells, the line is their median, whiskers reach the 5th and 95th "
         "percentile. A label whose cells are far from the reference, or hardly ever confident, deserves a look at "
-        "its markers."
+        "its markers. The linear share is how much of a decision the linear path made; attention explains the rest."
     )
     return Figure("by_label", "By label", caption, variants, [*selectors, Selector("Show", list(measures))])
 
@@ -294,9 +293,7 @@ def set_sizes(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
         "A set is all labels that cannot be ruled out: for cells like the reference it holds the true label in at "
         f"least {1 - alpha:.0%} of "
     )
-    caption += (
-        "cases. One label is a clear call, several name the alternatives, none means that no label fits well enough."
-    )
+    caption += "cases. One label is a clear call, several name the alternatives."
     return Figure("set_sizes", "Size of the label sets", caption, {"": _figure(data, layout, 320)})
 
 
@@ -315,9 +312,7 @@ def tag_heatmap(samples: Sequence[Sample]) -> Figure:
         "attention in the cells of every label. A row that is strong in one column is specific to that label; a "
         "row that is strong everywhere is attended to in all cells. Means are over the cells drawn in this page."
     )
-    return Figure(
-        "tags", "Type-associated genes by label", caption, variants, selectors, "This sample has no attention table."
-    )
+    return Figure("tags", "Type-associated genes by label", caption, variants, selectors, "This sample has no attention table.")
 
 
 def label_means(matrix: sp.csr_matrix, codes: np.ndarray, n: int) -> np.ndarray:
@@ -375,9 +370,7 @@ def slot_heatmap(samples: Sequence[Sample]) -> Figure:
         "across training runs; look at which genes share one."
     )
     caption += _groups_note(samples)
-    return Figure(
-        "slots", "Genes of the memory slots", caption, variants, selectors, "No cell of this sample has this label."
-    )
+    return Figure("slots", "Genes of the memory slots", caption, variants, selectors, "No cell of this sample has this label.")
 
 
 def _slot_heatmap(sample: Sample, group: str, values: np.ndarray, written: bool) -> dict:
@@ -400,17 +393,11 @@ def slot_use(samples: Sequence[Sample]) -> Figure:
             return None
         codes = sample.cells["label"].cat.codes.to_numpy()
         labels = [label for i, label in enumerate(sample.cells["label"].cat.categories) if (codes == i).any()]
-        means = np.stack(
-            [sample.slot_use[(sample.cells["label"] == label).to_numpy()].mean(axis=0) for label in labels]
-        )
+        means = np.stack([sample.slot_use[(sample.cells["label"] == label).to_numpy()].mean(axis=0) for label in labels])
         slots = [f"slot {h + 1}" for h in range(means.shape[1])]
         rows = category_axis(labels, down=True)
-        data = [
-            _heatmap(means, labels, slots, "{row}, {column}<br>{share} of what the cell reads", "expression", "share")
-        ]
-        return _figure(
-            data, {"xaxis": category_axis(slots, side="top"), "yaxis": rows}, 120 + 22 * max(5, len(labels)), 420
-        )
+        data = [_heatmap(means, labels, slots, "{row}, {column}<br>{share} of what the cell reads", "expression", "share")]
+        return _figure(data, {"xaxis": category_axis(slots, side="top"), "yaxis": rows}, 120 + 22 * max(5, len(labels)), 420)
 
     caption = (
         "Where the label's decision comes from: the share of each memory slot in what a cell's summary reads, "
@@ -418,9 +405,7 @@ def slot_use(samples: Sequence[Sample]) -> Figure:
         "slots."
     )
     variants, selectors = _variants(samples, make)
-    return Figure(
-        "slot_use", "Use of the slots by label", caption, variants, selectors, "This sample has no slot attention."
-    )
+    return Figure("slot_use", "Use of the slots by label", caption, variants, selectors, "This sample has no slot attention.")
 
 
 def enrichment_dots(samples: Sequence[Sample]) -> Figure:
@@ -518,9 +503,7 @@ def confusion(samples: Sequence[Sample]) -> Figure:
         "which labels such cells are given."
     )
     selectors.append(Selector("Colour", ["Share of the true type", "Cells"]))
-    return Figure(
-        "confusion", "Confusion matrix", caption, variants, selectors, "The truth is not known for this sample."
-    )
+    return Figure("confusion", "Confusion matrix", caption, variants, selectors, "The truth is not known for this sample.")
 
 
 def _confusion(table: dict, share: bool) -> dict:
@@ -571,9 +554,7 @@ def class_scores(samples: Sequence[Sample]) -> Figure:
             for name, key, symbol, size, colour in marks
         ]
         rows = category_axis(labels, down=True)
-        return _figure(
-            data, {"xaxis": {"range": [-0.03, 1.03]}, "yaxis": rows, "legend": _TOP}, 130 + 26 * max(3, len(labels))
-        )
+        return _figure(data, {"xaxis": {"range": [-0.03, 1.03]}, "yaxis": rows, "legend": _TOP}, 130 + 26 * max(3, len(labels)))
 
     caption = (
         "Recall: of the cells of a type, the share that was given its label. Precision: of the cells with the "
@@ -581,9 +562,7 @@ def class_scores(samples: Sequence[Sample]) -> Figure:
         "are left out."
     )
     variants, selectors = _variants(samples, make)
-    return Figure(
-        "per_class", "Every label's F1", caption, variants, selectors, "The truth is not known for this sample."
-    )
+    return Figure("per_class", "Every label's F1", caption, variants, selectors, "The truth is not known for this sample.")
 
 
 def _number(value: float | None) -> str:
@@ -607,8 +586,7 @@ def calibration(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
     for sample, colour in zip(known, cycle(palette), strict=False):
         bins = [b for b in sample.tables["metrics"]["calibration"] if b["cells"] and b["accuracy"] is not None]
         hover = [
-            f"{text(sample.name)}<br>confidence {b['confidence']:.2f}, "
-            f"right {b['accuracy']:.0%} of {b['cells']:,} cells"
+            f"{text(sample.name)}<br>confidence {b['confidence']:.2f}, right {b['accuracy']:.0%} of {b['cells']:,} cells"
             for b in bins
         ]
         size = np.sqrt([b["cells"] for b in bins]) if bins else np.array([])

@@ -133,8 +133,6 @@ def _confidence(sample: Sample) -> dict:
             "ymin": 0,
         },
         "data": {
-            sample.name: {
-                f"{(low + high) / 2:.3f}": value for low, high, value in zip(edges[:-1], edges[1:], share, strict=True)
-            }
+            sample.name: {f"{(low + high) / 2:.3f}": value for low, high, value in zip(edges[:-1], edges[1:], share, strict=True)}
         },
     }

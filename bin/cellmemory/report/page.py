@@ -41,9 +41,7 @@ def build(samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, 
     data = {
         "cells": points.payload(samples, colours, shades),
         "figures": {b.id: {"variants": b.variants} for b in blocks if b.kind == "figure"},
-        "tables": {
-            b.id: {"id": b.id, "columns": b.columns, "rows": plain(b.rows)} for b in blocks if b.kind == "table"
-        },
+        "tables": {b.id: {"id": b.id, "columns": b.columns, "rows": plain(b.rows)} for b in blocks if b.kind == "table"},
         "explorers": {b.id: {"space": b.space} for b in blocks if b.kind == "explorer"},
     }
     # Genes take what the rest leaves: a page that is too large opens slowly and cannot be sent by mail.
@@ -56,9 +54,7 @@ def build(samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, 
 def render(title: str, parts: Sequence[Section], data: dict) -> str:
     """The page of the given sections; data: what page.js draws of them."""
     plotly, script = _plotly_js(), (_HERE / "page.js").read_text()
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string((_HERE / "page.html.j2").read_text()).render(
         title=title,
         version=__version__,

@@ -48,8 +48,7 @@ def _space(samples: Sequence[Sample], name: str) -> dict | None:
     if all(part is None for part in parts):
         return None
     drawn = [
-        np.full((len(s.drawn), 2), np.nan) if part is None else part[s.drawn]
-        for s, part in zip(samples, parts, strict=True)
+        np.full((len(s.drawn), 2), np.nan) if part is None else part[s.drawn] for s, part in zip(samples, parts, strict=True)
     ]
     values = np.concatenate(drawn)
     has = [i for i, part in enumerate(parts) if part is not None]
@@ -88,6 +87,7 @@ def _columns(samples: Sequence[Sample], colours: dict[str, str], palette: Sequen
         _numbers("Confidence", cells["confidence"], "confidence", (0.0, 1.0)),
         _numbers("Novelty p", cells["novelty_p"], "confidence", (0.0, 1.0)),
         _numbers("Distance to the reference", cells["novelty"], "expression", None),
+        _numbers("Linear share of the decision", cells["linear_share"], "expression", (0.0, 1.0)),
         _categories("Status", pd.Series(status), {"assigned": "#0072b2", "unassigned": "#d55e00"}, palette),
         _numbers("Size of the label set", sizes, "expression", None),
     ]

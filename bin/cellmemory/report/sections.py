@@ -140,9 +140,7 @@ def checks(samples: Sequence[Sample], inputs: dict | None) -> Section:
         blocks.append(Table("alignment", "Genes and values", columns, rows, caption))
         blocks += [Notes([str(m) for m in a["messages"]], name) for name, a in found.items() if a.get("messages")]
         remarks = {"missing_genes": "not measured", "summed_genes": "summed over several rows of the file"}
-        genes = [
-            [n, gene, remark] for n, a in found.items() for key, remark in remarks.items() for gene in a.get(key, ())
-        ]
+        genes = [[n, gene, remark] for n, a in found.items() for key, remark in remarks.items() for gene in a.get(key, ())]
         if genes:
             columns = [("Sample", "text"), ("Gene", "text"), ("Remark", "text")]
             blocks.append(_bounded("panel_genes", "Panel genes that were summed or not measured", columns, genes))
@@ -153,9 +151,7 @@ def checks(samples: Sequence[Sample], inputs: dict | None) -> Section:
         facts = [(title, _shown(reference[key])) for key, title in _REFERENCE_FACTS if key in reference]
         blocks.append(Facts("Reference file", facts))
     if (inputs or {}).get("gmt"):
-        blocks.append(
-            Facts("Gene sets", [(str(g.get("name", "")), _count(g.get("sets", 0), "set")) for g in inputs["gmt"]])
-        )
+        blocks.append(Facts("Gene sets", [(str(g.get("name", "")), _count(g.get("sets", 0), "set")) for g in inputs["gmt"]]))
     return Section("inputs", "Input checks", lead, blocks)
 
 
@@ -187,9 +183,7 @@ def labels(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
     for sample in samples:
         for label, cells in sample.cells.groupby("label", observed=True):
             share = len(cells) / len(sample.cells)
-            rows.append(
-                [sample.name, label, len(cells), share, cells["confidence"].median(), cells["unassigned"].mean()]
-            )
+            rows.append([sample.name, label, len(cells), share, cells["confidence"].median(), cells["unassigned"].mean()])
     columns = [
         ("Sample", "text"),
         ("Label", "label"),
@@ -232,11 +226,7 @@ def spatial(samples: Sequence[Sample]) -> Section:
             "spatial",
             "Tissue",
             lead,
-            [
-                Notes(
-                    ["No sample has spatial coordinates (obsm['spatial']), so that there is no picture of the tissue."]
-                )
-            ],
+            [Notes(["No sample has spatial coordinates (obsm['spatial']), so that there is no picture of the tissue."])],
         )
     return Section(
         "spatial",
@@ -251,8 +241,7 @@ def _drawn_note(samples: Sequence[Sample]) -> list[Notes]:
     if drawn == cells:
         return []
     sentence = (
-        f"{drawn:,} of {cells:,} cells are drawn, taken at random with rare labels kept; all numbers and tables are "
-        "of all cells "
+        f"{drawn:,} of {cells:,} cells are drawn, taken at random with rare labels kept; all numbers and tables are of all cells "
     )
     return [Notes([sentence + "unless a caption says otherwise."])]
 
@@ -322,9 +311,7 @@ def tags(samples: Sequence[Sample]) -> Section:
     columns += [("Mean expression", "number"), ("Expressing", "share")]
     keys = ["group", "rank", "gene", "score", "specificity", "mean_expression", "fraction_expressing"]
     most = min(MAX_TAGS, max(1, MAX_ROWS // max(1, sum(table["group"].nunique() for _, table in tables))))
-    rows = [
-        [s.name, *row] for s, table in tables for row in table.loc[table["rank"] <= most, keys].itertuples(index=False)
-    ]
+    rows = [[s.name, *row] for s, table in tables for row in table.loc[table["rank"] <= most, keys].itertuples(index=False)]
     note = f"The first {most} genes of every label; the TAG tables of the pipeline hold more."
     table = Table("tag_table", "Genes by label", columns, rows, _TAG_CAPTION, note)
     blocks = [figures.tag_heatmap(samples)] if any(s.attention is not None for s in samples) else []
@@ -441,9 +428,7 @@ def enrichment(samples: Sequence[Sample]) -> Section:
     ]
     rows = []
     for sample, table in tables:
-        shown = table.sort_values(["level", "p_value"], kind="stable")[keys].assign(
-            genes=table["genes"].str.replace(";", ", ")
-        )
+        shown = table.sort_values(["level", "p_value"], kind="stable")[keys].assign(genes=table["genes"].str.replace(";", ", "))
         rows += [[sample.name, *row] for row in shown.itertuples(index=False)]
     caption = (
         "Adjusted p: Benjamini-Hochberg within each label (or slot) and library. Overlap: genes found, of the set's "
@@ -490,9 +475,7 @@ def truth(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
         ]
         blocks.append(Table("unknown", "Types that the reference does not know", columns, unknown))
     classes = [
-        [name, c["label"], c["cells"], c["precision"], c["recall"], c["f1"]]
-        for name, m in scored
-        for c in m.get("per_class", ())
+        [name, c["label"], c["cells"], c["precision"], c["recall"], c["f1"]] for name, m in scored for c in m.get("per_class", ())
     ]
     columns = [
         ("Sample", "text"),
@@ -512,9 +495,7 @@ def _scores(scored: Sequence[tuple[str, dict]]) -> Table:
     caption = "Scores are over cells whose true type the reference knows, unless they say otherwise."
     if len(scored) > 4:
         columns = [("Sample", "text"), *((title, kind) for _, title, kind, _ in kept)]
-        return Table(
-            "scores", "Scores", columns, [[name, *(m.get(key) for key, *_ in kept)] for name, m in scored], caption
-        )
+        return Table("scores", "Scores", columns, [[name, *(m.get(key) for key, *_ in kept)] for name, m in scored], caption)
     columns = [("Score", "text"), *((name, "score") for name, _ in scored), ("What it says", "text")]
     rows = [[title, *(_score(m.get(key), kind) for _, m in scored), words] for key, title, kind, words in kept]
     return Table("scores", "Scores", columns, rows, caption)
@@ -572,15 +553,9 @@ def training(model: Bundle) -> Section:
         for row in table[keys].itertuples(index=False)
     ]
     facts = [
-        (title, _shown(model.calibration[key]))
-        for key, title in _CALIBRATION_FACTS
-        if model.calibration.get(key) is not None
+        (title, _shown(model.calibration[key])) for key, title in _CALIBRATION_FACTS if model.calibration.get(key) is not None
     ]
-    blocks = (
-        [figures.training(model.history)]
-        if len(model.history)
-        else [Notes(["The model folder holds no training history."])]
-    )
+    blocks = [figures.training(model.history)] if len(model.history) else [Notes(["The model folder holds no training history."])]
     return Section(
         "training",
         "Training",
@@ -627,9 +602,7 @@ def about(samples: Sequence[Sample], model: Bundle, provenance: dict | None) -> 
             for k, v in provenance.items()
         ]
     blocks.append(
-        Facts(
-            "Checksums (SHA-256)", [*model.config.get("files", {}).items(), ("model", model.config.get("digest", ""))]
-        )
+        Facts("Checksums (SHA-256)", [*model.config.get("files", {}).items(), ("model", model.config.get("digest", ""))])
     )
     return Section("about", "Provenance", lead, blocks)
 
