@@ -171,12 +171,39 @@ def test_the_start_learns_nothing_from_validation_cells():
     training = np.arange(0, 45)
     other = labels.copy()
     other[45:] = (other[45:] + 1) % 3
-    one, two = (learn_start(tokens, y, training, genes, 50, 0) for y in (labels, other))
+    one, two = (learn_start(tokens, y, training, 50, 0) for y in (labels, other))
     np.testing.assert_array_equal(one.loadings, two.loadings)
-    np.testing.assert_array_equal(one.weight, two.weight)
-    np.testing.assert_allclose(one.opinion[training].sum(1), 1, rtol=1e-5)
-    assert (one.opinion[45:] == 0).all()
-    np.testing.assert_array_equal(one.opinion, two.opinion)
+    np.testing.assert_array_equal(one.linear.weight, two.linear.weight)
+    assert (one.fold[45:] == -1).all()
+    assert set(one.fold[training]) == set(range(len(one.folds)))
+
+
+def test_out_of_fold_logits_are_those_of_a_classifier_that_never_saw_the_cell():
+    """Refitted by hand on the other folds' cells."""
+    from sklearn.linear_model import LogisticRegression
+
+    from cellmemory.initialise import PENALTY
+    from cellmemory.tokens import profile
+
+    rng = np.random.default_rng(0)
+    n, genes = 90, 12
+    bins = rng.integers(1, 51, (n, genes))
+    labels = np.arange(n) % 3
+    bins[:, :3] += 40 * np.eye(3, dtype=int)[labels]
+    tokens = Tokens(
+        np.arange(n + 1) * genes,
+        np.tile(np.arange(genes), n).astype(np.int32),
+        np.minimum(bins, 50).ravel().astype(np.uint8),
+        np.ones(genes, bool),
+    )
+    start = learn_start(tokens, labels, np.arange(n), 50, 0)
+    levels = profile(tokens, np.arange(n), 50)
+    centred = (levels - start.mean) / start.spread
+    found = start.out_of_fold(np.arange(n), levels)
+    for fold in range(len(start.folds)):
+        others = start.fold != fold
+        model = LogisticRegression(C=PENALTY, class_weight="balanced", tol=1e-3).fit(centred[others], labels[others])
+        np.testing.assert_allclose(found[~others], model.decision_function(centred[~others]), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["check_inputs", "preprocess_reference", "preprocess_query", "train", "map_query",

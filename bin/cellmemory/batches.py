@@ -5,12 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch.utils.data import IterableDataset
 
+from cellmemory.initialise import Start
 from cellmemory.tokens import Tokens, pad, profile
 
 #: An epoch of a small reference has at least so many steps: validation every few steps would stop on noise.
 MIN_STEPS_PER_EPOCH = 25
+#: Weight of the linear classifier's opinion in a cell's target.
+OPINION = 0.5
 #: Tokens of a batch where nothing is learned: large enough for the matrix products, small enough for the cache.
 TOKEN_BUDGET = 8192
 
@@ -48,23 +52,26 @@ class Sampling:
 
 
 class TrainingBatches(IterableDataset):
-    """Endless epochs of class-balanced batches: (gene, bin, valid, profile, target) tensors.
+    """Endless epochs of class-balanced batches: (gene, bin, valid, profile, linear, target) tensors.
 
-    cells: the rows to train on; labels: (n,) codes, for the balance; targets: (n, C) label probabilities.
+    cells: the rows to train on; labels: (n,) codes. linear: the logits (B, C) of the linear classifier that never saw the
+    cell: the network learns what is left of new cells, not of those that the linear path knows by heart. target: (B, C),
+    half the label, half that classifier's opinion of the whole cell.
     """
 
     def __init__(
         self,
         tokens: Tokens,
         labels: np.ndarray,
-        targets: np.ndarray,
+        start: Start,
         cells: np.ndarray,
         sampling: Sampling,
         n_bins: int,
         seed: int,
     ):
-        self.tokens, self.targets, self.cells, self.sampling = tokens, targets, cells, sampling
+        self.tokens, self.cells, self.start, self.sampling = tokens, cells, start, sampling
         self.n_bins, self.seed, self.epoch = n_bins, seed, 0
+        self._label = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]
         counts = np.bincount(labels[cells])
         weight = 1 / counts[labels[cells]]
         self._probability = weight / weight.sum()
@@ -79,11 +86,13 @@ class TrainingBatches(IterableDataset):
         for cells in drawn:
             gene, bins, valid = pad(self.tokens, cells)
             levels = profile(self.tokens, cells, self.n_bins)
+            opinion = softmax(self.start.out_of_fold(cells, levels), 1)
+            target = (1 - OPINION) * self._label[cells] + OPINION * opinion
             left_out = rng.random(levels.shape[1]) < rng.uniform(0, self.sampling.panel_dropout)
             levels[:, left_out] = np.nan
             valid &= ~left_out[gene]
             arrays = subsample(gene, bins, valid, self.sampling.tokens_per_cell, rng)
-            yield tuple(torch.from_numpy(a) for a in (*arrays, levels, self.targets[cells]))
+            yield tuple(torch.from_numpy(a) for a in (*arrays, levels, self.start.out_of_fold(cells, levels), target))
 
 
 def subsample(

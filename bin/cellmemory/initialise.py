@@ -6,12 +6,11 @@ linear classifier. What each brought is in docs/model.md.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.sparse as sp
 
-from cellmemory.tokens import Tokens
+from cellmemory.tokens import Tokens, profile
 
 COMPONENTS = 50
 #: Keeps genes that hardly vary from being blown up to the variance of the others.
@@ -26,56 +25,64 @@ LINEAR_SCALE = 2.0
 
 
 @dataclass(frozen=True)
-class Start:
-    """loadings: (genes, k), where the gene embeddings start. opinion: (n, C), out-of-fold label probabilities of each cell.
+class Linear:
+    """A linear classifier on centred and scaled levels: weight (genes, C), bias (C,)."""
 
-    weight (genes, C), bias (C,), mean and spread (genes,): the linear classifier on centred and scaled levels.
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass(frozen=True)
+class Start:
+    """loadings: (genes, k), where the gene embeddings start. mean, spread: (genes,), of the levels.
+
+    folds: classifiers, each of which left out a part of the training cells; fold: (n,) the one that never saw a cell, -1
+    for a cell that is not trained on.
     """
 
     loadings: np.ndarray
-    opinion: np.ndarray
-    weight: np.ndarray
-    bias: np.ndarray
     mean: np.ndarray
     spread: np.ndarray
+    folds: list[Linear]
+    fold: np.ndarray
+
+    @property
+    def linear(self) -> Linear:
+        """The mean of the folds' classifiers."""
+        return Linear(np.mean([f.weight for f in self.folds], 0), np.mean([f.bias for f in self.folds], 0))
+
+    def out_of_fold(self, cells: np.ndarray, profile: np.ndarray) -> np.ndarray:
+        """Logits (len(cells), C) of each cell by the classifier that never saw it. profile: (len(cells), genes), NaN where
+        a gene is left out, which then counts as average."""
+        centred = np.nan_to_num((profile - self.mean) / self.spread)
+        logits = np.empty((len(cells), len(self.folds[0].bias)), np.float32)
+        for number, fold in enumerate(self.folds):
+            rows = self.fold[cells] == number
+            logits[rows] = centred[rows] @ fold.weight + fold.bias
+        return logits
 
 
-def learn_start(tokens: Tokens, labels: np.ndarray, training: np.ndarray, n_genes: int, n_bins: int, seed: int) -> Start:
-    """Loadings of a PCA and of a linear classifier side by side, and the classifier's opinion of the training cells.
+def learn_start(tokens: Tokens, labels: np.ndarray, training: np.ndarray, n_bins: int, seed: int) -> Start:
+    """Loadings of a PCA and of linear classifiers side by side, and the classifiers themselves.
 
-    labels: (n,) codes of all cells of `tokens`. Only training cells are learned from; opinions of other cells are zero.
-    Memory: at most 5,000 cells x genes, dense.
+    labels: (n,) codes of all cells of `tokens`. Only training cells are learned from. Memory: at most 5,000 cells x
+    genes, dense.
     """
     rng = np.random.default_rng(seed)
-    values = sp.csr_matrix((tokens.bin / np.float32(n_bins), tokens.gene, tokens.start), shape=(len(tokens), n_genes))
     seen = _stratified(labels, training, MAX_CELLS, rng)
-    mean, spread = _moments(values[seen])
+    levels = profile(tokens, seen, n_bins)
+    mean, spread = levels.mean(0), levels.std(0) + np.float32(SMALLEST_SPREAD)
+    centred = (levels - mean) / spread
     n_labels = int(labels.max()) + 1
-    folds = rng.permutation(len(seen)) % FOLDS
-    opinion = np.zeros((len(tokens), n_labels), np.float32)
-    models = [_classifier(_scale(values[seen[folds != f]], mean, spread), labels[seen[folds != f]]) for f in range(FOLDS)]
-    unseen = np.setdiff1d(training, seen)
-    for f, model in enumerate(models):
-        # Cells that no fold learned from are out of fold for every model; the folds share them out.
-        for rows in (seen[folds == f], unseen[f::FOLDS]):
-            for part in np.array_split(rows, max(1, len(rows) // MAX_CELLS)):
-                if len(part):
-                    probabilities = model.predict_proba(_scale(values[part], mean, spread))
-                    opinion[np.ix_(part, model.classes_)] = probabilities
-    weight, bias = _average(models, n_genes, n_labels)
-    components = _principal_loadings(values[seen], mean, spread, seed)
-    loadings = np.hstack([LINEAR_SCALE * _unit_variance(weight / spread[:, None]), _unit_variance(components)])
-    return Start(loadings, opinion, weight, bias, mean.astype(np.float32), spread.astype(np.float32))
-
-
-def _average(models: list, n_genes: int, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of the folds' classifiers as weights (genes, C) and biases (C,)."""
-    weight, bias = np.zeros((n_genes, n_labels), np.float32), np.zeros(n_labels, np.float32)
-    for model in models:
-        columns = model.classes_ if len(model.classes_) > 2 else model.classes_[1:]
-        weight[:, columns] += model.coef_.T / len(models)
-        bias[columns] += model.intercept_ / len(models)
-    return weight, bias
+    part = rng.permutation(len(seen)) % FOLDS
+    folds = [_classifier(centred[part != f], labels[seen[part != f]], n_labels) for f in range(FOLDS)]
+    # Cells that no classifier saw are out of fold for all of them; they are shared out.
+    fold = np.full(len(tokens), -1)
+    fold[training] = np.arange(len(training)) % FOLDS
+    fold[seen] = part
+    start = Start(np.empty((0, 0)), mean, spread, folds, fold)
+    supervised = LINEAR_SCALE * _unit_variance(start.linear.weight / spread[:, None])
+    return replace(start, loadings=np.hstack([supervised, _unit_variance(_principal_loadings(centred, seed))]))
 
 
 def _stratified(labels: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -90,30 +97,25 @@ def _stratified(labels: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Gen
     return np.sort(rows[np.argsort(turn, kind="stable")[:n]])
 
 
-def _moments(values: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    mean = np.asarray(values.mean(0)).ravel()
-    variance = np.asarray(values.multiply(values).mean(0)).ravel() - mean**2
-    return mean, np.sqrt(np.maximum(variance, 0)) + SMALLEST_SPREAD
-
-
-def _scale(values: sp.csr_matrix, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    return ((values.toarray() - mean) / spread).astype(np.float32)
-
-
-def _classifier(cells: np.ndarray, labels: np.ndarray):
+def _classifier(cells: np.ndarray, labels: np.ndarray, n_labels: int) -> Linear:
+    """A linear classifier of centred cells (n, genes); a label that does not occur gets no weight."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a rough solution is all that is needed
-        return LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=200, tol=1e-3).fit(cells, labels)
+        model = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=200, tol=1e-3).fit(cells, labels)
+    weight, bias = np.zeros((cells.shape[1], n_labels), np.float32), np.zeros(n_labels, np.float32)
+    columns = model.classes_ if len(model.classes_) > 2 else model.classes_[1:]  # of two labels only the second has weights
+    weight[:, columns], bias[columns] = model.coef_.T, model.intercept_
+    return Linear(weight, bias)
 
 
-def _principal_loadings(values: sp.csr_matrix, mean: np.ndarray, spread: np.ndarray, seed: int) -> np.ndarray:
+def _principal_loadings(centred: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.decomposition import PCA
 
-    k = min(COMPONENTS, min(values.shape) - 1)
-    found = PCA(k, svd_solver="randomized", random_state=seed).fit(_scale(values, mean, spread))
+    k = min(COMPONENTS, min(centred.shape) - 1)
+    found = PCA(k, svd_solver="randomized", random_state=seed).fit(centred)
     return found.components_.T * np.sqrt(found.explained_variance_)
 
 

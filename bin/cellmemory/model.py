@@ -194,8 +194,14 @@ class CellMemory(nn.Module):
             self.gene.weight *= 0.1
             self.expression.weight *= 0.3
             self.gene.weight[:, : loadings.shape[1]] += loadings
-            for name in ("weight", "bias", "mean", "spread"):
-                getattr(self.linear, name).copy_(torch.from_numpy(getattr(start, name)))
+            path, fitted = self.linear, start.linear
+            for tensor, values in (
+                (path.weight, fitted.weight),
+                (path.bias, fitted.bias),
+                (path.mean, start.mean),
+                (path.spread, start.spread),
+            ):
+                tensor.copy_(torch.from_numpy(values))
 
     def forward(self, gene: Tensor, bins: Tensor, valid: Tensor, profile: Tensor, attention: bool = False) -> Output:
         """gene, bins: (B, T) integers; valid: (B, T), False on padding, which takes part in nothing; profile: (B, genes)

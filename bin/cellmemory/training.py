@@ -23,8 +23,6 @@ from cellmemory.model import CellMemory
 from cellmemory.tokens import Tokens
 
 VALIDATION_SHARE = 0.15
-#: Weight of the linear classifier's opinion in a cell's target.
-OPINION = 0.5
 #: Weight of the CLS token's own loss beside that of the sum with the linear path: the embedding must know the labels too.
 CLS_LOSS = 0.2
 MINIMUM_LEARNING_RATE = 0.01  # of the highest: where the cosine ends
@@ -46,7 +44,7 @@ class Schedule:
 
 
 class Plan(L.LightningModule):
-    """Loss, optimiser and validation of the network; batches are (gene, bin, valid, profile, target).
+    """Loss, optimiser and validation of the network; batches are (gene, bin, valid, profile, linear, target).
 
     What is validated and kept is the running average of the weights: its score moves less from epoch to epoch.
     """
@@ -57,10 +55,10 @@ class Plan(L.LightningModule):
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average_decay))
 
     def training_step(self, batch: tuple[torch.Tensor, ...], _: int) -> torch.Tensor:
-        *cells, target = batch
+        *cells, linear, target = batch
         output = self.network(*cells)
         smoothing = self.schedule.label_smoothing
-        loss = F.cross_entropy(output.logits, target, label_smoothing=smoothing)
+        loss = F.cross_entropy(output.cls_logits + linear, target, label_smoothing=smoothing)
         loss = loss + CLS_LOSS * F.cross_entropy(output.cls_logits, target, label_smoothing=smoothing)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(target), prog_bar=True)
         return loss
@@ -183,10 +181,9 @@ def fit(
     """
     config = network.config
     training, validation = split_validation(labels, batch, VALIDATION_SHARE, seed)
-    start = learn_start(tokens, labels, training, config.n_genes, config.n_bins, seed)
+    start = learn_start(tokens, labels, training, config.n_bins, seed)
     network.start_from(start)
-    targets = (1 - OPINION) * np.eye(config.n_labels, dtype=np.float32)[labels] + OPINION * start.opinion
-    batches = TrainingBatches(tokens, labels, targets, training, sampling, config.n_bins, seed)
+    batches = TrainingBatches(tokens, labels, start, training, sampling, config.n_bins, seed)
     history = History()
     plan = Plan(network, schedule, len(batches) * schedule.max_epochs)
     validating = ValidationBatches(tokens, labels, validation, config.n_bins)
