@@ -1,4 +1,4 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 """Tests which gene sets are over-represented among the type-associated genes of each group and each memory slot."""
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 """Compares the labels of a mapped query with its true ones."""
 
 from pathlib import Path

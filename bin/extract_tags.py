@@ -1,4 +1,4 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 """Extracts type-associated genes from a mapped query: per group of cells, and per memory slot of each label."""
 
 from pathlib import Path
