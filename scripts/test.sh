@@ -9,4 +9,5 @@ if command -v nf-test >/dev/null; then
 else
     echo "nf-test is not on the PATH: the modules' own tests (modules/*/tests) are left out." >&2
 fi
-exec pytest "$@"
+# Two side by side: the tests of the pipeline are one group, since they share a run; all others go to the other one.
+exec pytest -n 2 --dist loadgroup "$@"
