@@ -308,7 +308,7 @@ def test_a_hundred_labels_and_full_samples_stay_small(inputs: Inputs):
 
 def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: int, rng: np.random.Generator) -> data.Sample:
     """A sample in memory with everything at its largest."""
-    cells = pd.DataFrame({key: rng.random(n) for key in ("confidence", "novelty", "novelty_p")})
+    cells = pd.DataFrame({key: rng.random(n) for key in ("confidence", "novelty", "novelty_p", "linear_share")})
     cells["label"] = pd.Categorical.from_codes(rng.integers(0, len(labels), n), labels)
     cells["unassigned"] = rng.random(n) < 0.05
     cells["label_set"] = cells["label"].copy()
