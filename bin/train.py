@@ -16,18 +16,20 @@ import _cli
 @click.option("--output", type=_cli.OUTPUT, required=True, help="Folder of the trained model.")
 @click.option("--mode", type=click.Choice(["fast", "full"]), default="fast", help="Tokens: expressed genes, or all measured.")
 @click.option("--binning", type=click.Choice(["quantile", "log"]), default="quantile", help="Expression bins.")
-@click.option("--max_epochs", type=click.IntRange(min=1), default=40, help="Epochs, at most; the learning rate ends there.")
+@click.option("--max_epochs", type=click.IntRange(min=1), default=20, help="Epochs, at most; the learning rate ends there.")
 @click.option("--patience", type=click.IntRange(min=1), default=5, help="Epochs without a lower validation loss to stop after.")
 @click.option("--batch_size", type=click.IntRange(min=1), default=32, help="Cells of a training step.")
 @click.option("--learning_rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, help="Highest learning rate.")
-@click.option("--d_model", type=click.IntRange(min=8), default=256, help="Width of the model, a multiple of 4.")
+@click.option("--variant", type=click.Choice(["light", "standard"]), default="light", help="standard: the paper's layers. "
+              "light: gene tokens are not rewritten, at a tenth of the cost.")  # fmt: skip
+@click.option("--d_model", type=click.IntRange(min=8), help="Width, a multiple of 4.  [default: light 128, standard 256]")
 @click.option("--n_layers", type=click.IntRange(min=1), default=4, help="Layers: rounds of writing and broadcasting.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
 @_cli.device
 @_cli.threads
 @_cli.seed
 def main(reference: Path, panel, label_key, batch_key, output, mode, binning, max_epochs, patience, batch_size,
-         learning_rate, d_model, n_layers, precision, device, threads, seed):  # fmt: skip
+         learning_rate, variant, d_model, n_layers, precision, device, threads, seed):  # fmt: skip
     """Trains CellMemory on a preprocessed reference, to an early stop on held-out cells, and calibrates it on them."""
     from cellmemory import device as devices
     from cellmemory.batches import Sampling
@@ -36,7 +38,7 @@ def main(reference: Path, panel, label_key, batch_key, output, mode, binning, ma
 
     runtime = devices.start(device, precision, threads, seed)
     schedule = Schedule(max_epochs=max_epochs, patience=patience, learning_rate=learning_rate)
-    size = ModelSize(d_model, n_layers)
+    size = ModelSize(variant, d_model, n_layers)
     sampling = Sampling(batch_size=batch_size)
     lines = train_reference(
         reference, panel, label_key, batch_key, output, mode, binning, size, schedule, sampling, seed, runtime

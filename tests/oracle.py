@@ -44,35 +44,59 @@ class Oracle:
         hidden = hidden * (1 + erf(hidden / np.sqrt(2))) / 2
         return self.linear(hidden, f"{name}.2")
 
-    def linear_path(self, gene: np.ndarray, bins: np.ndarray, measured: np.ndarray, n_bins: int) -> np.ndarray:
+    def linear_path(self, gene: np.ndarray, bins: np.ndarray, root: np.ndarray, measured: np.ndarray, n_bins: int) -> np.ndarray:
         """Logits (C,) of the linear path: a gene that was not measured adds nothing."""
         w = self.weights
         logits = w["linear.bias"].copy()
+        root = root * np.sqrt(w["linear.share"][measured].sum())
         for g in np.flatnonzero(measured):
-            level = bins[gene == g].sum() / n_bins
-            logits += (level - w["linear.mean"][g]) / w["linear.spread"][g] * w["linear.weight"][g]
+            for view, value in enumerate((bins[gene == g].sum() / n_bins, root[gene == g].sum())):
+                scaled = (value - w["linear.mean"][view, g]) / w["linear.spread"][view, g]
+                logits += np.clip(scaled, -10, 10) * w["linear.weight"][view, g]
         return logits
 
-    def __call__(self, gene: np.ndarray, bins: np.ndarray, measured: np.ndarray, n_bins: int) -> dict[str, np.ndarray]:
+    def standard_layer(self, name: str, memory: np.ndarray, tokens: np.ndarray) -> tuple:
+        """Memory, tokens, A_write (A, H, S) and A_read (A, S, H) of the paper's layer."""
+        normed = self.norm(tokens, f"{name}.norm_tokens")
+        update, write = self.attend(self.norm(memory, f"{name}.norm_slots"), normed, f"{name}.write")
+        memory = memory + update
+        update, read = self.attend(normed, self.norm(memory, f"{name}.norm_written"), f"{name}.read")
+        tokens = tokens + update
+        return (
+            memory,
+            tokens + self.feedforward(self.norm(tokens, f"{name}.norm_feedforward"), f"{name}.feedforward"),
+            write,
+            read,
+        )
+
+    def light_layer(self, name: str, memory: np.ndarray, tokens: np.ndarray) -> tuple:
+        """As standard_layer; the genes' tokens stay as they are, and only the CLS row reads: A_read (A, 1, H)."""
+        centred = tokens[1:] - tokens[1:].mean(-1, keepdims=True)
+        genes = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        cls = self.norm(tokens[:1], f"{name}.norm_cls")
+        update, write = self.attend(self.norm(memory, f"{name}.norm_slots"), np.concatenate([cls, genes]), f"{name}.write")
+        memory = memory + update
+        memory = memory + self.feedforward(self.norm(memory, f"{name}.norm_written"), f"{name}.feedforward_slots")
+        update, read = self.attend(cls, self.norm(memory, f"{name}.norm_memory"), f"{name}.read")
+        row = tokens[:1] + update
+        row = row + self.feedforward(self.norm(row, f"{name}.norm_feedforward"), f"{name}.feedforward")
+        return memory, np.concatenate([row, tokens[1:]]), write, read
+
+    def __call__(self, gene: np.ndarray, bins: np.ndarray, root: np.ndarray, measured: np.ndarray, n_bins: int) -> dict:
         """Everything of one cell with T tokens: logits (C,), embedding (d,), memory (H, d), and attention as in the model."""
         w = self.weights
         tokens = w["gene.weight"][gene] * w["level"][bins][:, None] + w["expression.weight"][bins]
         tokens = np.concatenate([w["cls"][None], tokens])
         memory = w["slots"]
+        layer = self.light_layer if "layers.0.norm_cls.weight" in w else self.standard_layer
         maps = []
         for number in range(self.n_layers):
-            name = f"layers.{number}"
-            normed = self.norm(tokens, f"{name}.norm_tokens")
-            update, write = self.attend(self.norm(memory, f"{name}.norm_slots"), normed, f"{name}.write")
-            memory = memory + update
-            update, read = self.attend(normed, self.norm(memory, f"{name}.norm_written"), f"{name}.read")
-            tokens = tokens + update
-            tokens = tokens + self.feedforward(self.norm(tokens, f"{name}.norm_feedforward"), f"{name}.feedforward")
+            memory, tokens, write, read = layer(f"layers.{number}", memory, tokens)
             z = np.stack([read[h] @ write[h] for h in range(self.n_heads)]).mean(0)
             maps.append((z[0, 1:], read.mean(0)[0], write.mean(0)[:, 1:], read.mean(0)[1:]))
         embedding = self.norm(tokens[0], "norm")
         cls, slots, written, reading = (np.mean(part, 0) for part in zip(*maps, strict=True))
         cls_logits = self.linear(embedding, "head")
-        logits = cls_logits + self.linear_path(gene, bins, measured, n_bins)
+        logits = cls_logits + self.linear_path(gene, bins, root, measured, n_bins)
         return {"logits": logits, "cls_logits": cls_logits, "embedding": embedding, "memory": memory,
                 "cls": cls, "slots": slots, "write": written, "read": reading}  # fmt: skip

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cellmemory.batches import split_validation, subsample
-from cellmemory.tokens import pad, profile, quantile_bins, tokenize
+from cellmemory.tokens import pad, quantile_bins, tokenize, views
 
 MATRICES = hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 12)),
                       elements=st.sampled_from([0, 0, 0.5, 1, 1, 2.25, 3, 7]))  # fmt: skip
@@ -64,11 +64,12 @@ def test_full_mode_has_every_measured_gene_and_no_other(matrix, data):
 def test_padding_keeps_every_token_in_place(matrix):
     tokens = tokenize(sp.csr_matrix(matrix), np.ones(matrix.shape[1], bool), "fast", "quantile", 50)
     cells = np.random.default_rng(0).permutation(len(matrix))
-    gene, bins, valid = pad(tokens, cells)
+    gene, bins, root, valid = pad(tokens, cells)
     for row, cell in enumerate(cells):
         here = slice(tokens.start[cell], tokens.start[cell + 1])
         assert gene[row][valid[row]].tolist() == tokens.gene[here].tolist()
         assert bins[row][valid[row]].tolist() == tokens.bin[here].tolist()
+        assert root[row][valid[row]].tolist() == tokens.root[here].tolist()
 
 
 @settings(deadline=None)
@@ -102,12 +103,22 @@ def test_validation_takes_its_share_of_every_batch():
 
 
 @settings(deadline=None)
-@given(matrix=MATRICES, seed=st.integers(0, 9))
-def test_a_profile_tells_unmeasured_from_unexpressed(matrix, seed):
-    measured = np.random.default_rng(seed).random(matrix.shape[1]) < 0.6
-    tokens = tokenize(sp.csr_matrix(matrix * measured), measured, "fast", "quantile", 50)
-    levels = profile(tokens, np.arange(len(matrix)), 50)
-    assert np.array_equal(np.isnan(levels), np.tile(~measured, (len(matrix), 1)))
-    for row, level in zip(matrix * measured, levels, strict=True):
-        assert (level[measured & (row == 0)] == 0).all()
+@given(counts=MATRICES, scale=st.sampled_from([1, 100, 1e4]))
+def test_roots_are_of_shares_of_the_counts_whatever_the_scale(counts, scale):
+    """Hellinger: the squares of a cell's roots sum to one, and those of two genes are as their counts."""
+    total = np.maximum(counts.sum(1, keepdims=True), 1e-9)
+    tokens = tokenize(sp.csr_matrix(np.log1p(scale * counts / total)), np.ones(counts.shape[1], bool), "fast", "quantile", 50)
+    for i, row in enumerate(counts):
+        here = slice(tokens.start[i], tokens.start[i + 1])
+        np.testing.assert_allclose((tokens.root[here] / 10) ** 2, row[row > 0] / max(row.sum(), 1e-9), rtol=1e-4)
+
+
+@settings(deadline=None)
+@given(matrix=MATRICES, mode=st.sampled_from(["fast", "full"]))
+def test_views_are_dense_and_the_same_in_both_modes(matrix, mode):
+    tokens = tokenize(sp.csr_matrix(matrix), np.ones(matrix.shape[1], bool), mode, "quantile", 50)
+    seen = views(tokens, np.arange(len(matrix)), 50)
+    assert (seen[:, :, :][np.repeat((matrix == 0)[:, None], 2, 1)] == 0).all()
+    for row, (level, root) in zip(matrix, seen, strict=True):
         np.testing.assert_allclose(level[row > 0] * 50, expected_bins(row, 50), rtol=1e-6)
+        np.testing.assert_allclose((root**2).sum(), 100 * (row > 0).any(), rtol=1e-4)

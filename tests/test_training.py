@@ -81,9 +81,9 @@ def test_slot_means_are_means_over_the_cells_of_a_label(mapped, model):
     label = mapped.obs["cellmemory_label"].value_counts().index[0]
     cells = mapped[mapped.obs["cellmemory_label"] == label]
     tokens = tokenize(cells.X, np.ones(cells.n_vars, bool), "fast", "quantile", 50)
-    gene, bins, valid, levels = as_tensors(tokens, np.arange(cells.n_obs), 50)
+    gene, bins, _, valid, _ = as_tensors(tokens, np.arange(cells.n_obs))
     with torch.inference_mode():
-        attention = trained.model()(gene, bins, valid, levels, True).attention
+        *_, attention = trained.model()(gene, bins, valid, True)
     slots = trained.config["model"]["n_slots"]
     write = np.zeros((cells.n_vars, slots))
     for i in range(cells.n_obs):
@@ -114,7 +114,7 @@ def test_chunks_join_without_a_seam(mapped, model, aligned, tmp_path, monkeypatc
     joined = ad.read_h5ad(tmp_path / "m.h5ad")
     assert joined.obs["cellmemory_label"].tolist() == mapped.obs["cellmemory_label"].tolist()
     np.testing.assert_allclose(joined.layers["attention"].data, mapped.layers["attention"].data, atol=1e-6)
-    np.testing.assert_allclose(joined.varm["cellmemory_slot_read"], mapped.varm["cellmemory_slot_read"], atol=1e-6)
+    np.testing.assert_allclose(joined.varm["cellmemory_slot_write"], mapped.varm["cellmemory_slot_write"], atol=1e-6)
 
 
 def test_an_empty_cell_is_kept_and_unassigned(model, aligned, tmp_path):
@@ -161,19 +161,24 @@ def test_a_missing_gpu_is_one_sentence(model, aligned, tmp_path):
     assert "--device cuda" in sentence
 
 
+def some_tokens(bins: np.ndarray) -> Tokens:
+    """Cells that express every gene, with these bins (cells, genes) and random shares."""
+    n, genes = bins.shape
+    root = np.random.default_rng(1).random(n * genes).astype(np.float32)
+    gene = np.tile(np.arange(genes), n).astype(np.int32)
+    return Tokens(np.arange(n + 1) * genes, gene, bins.ravel().astype(np.uint8), root, np.ones(genes, bool))
+
+
 def test_the_start_learns_nothing_from_validation_cells():
     """Loadings and opinions stay the same when the labels of held-out cells change."""
-    rng = np.random.default_rng(0)
-    n, genes = 60, 15
-    tokens = Tokens(np.arange(n + 1) * genes, np.tile(np.arange(genes), n).astype(np.int32),
-                    rng.integers(1, 51, n * genes).astype(np.uint8), np.ones(genes, bool))  # fmt: skip
-    labels = np.arange(n) % 3
-    training = np.arange(0, 45)
+    tokens = some_tokens(np.random.default_rng(0).integers(1, 51, (60, 15)))
+    labels, training = np.arange(60) % 3, np.arange(0, 45)
     other = labels.copy()
     other[45:] = (other[45:] + 1) % 3
     one, two = (learn_start(tokens, y, training, 50, 0) for y in (labels, other))
     np.testing.assert_array_equal(one.loadings, two.loadings)
-    np.testing.assert_array_equal(one.linear.weight, two.linear.weight)
+    for name, values in one.linear_path().items():
+        np.testing.assert_array_equal(values, two.linear_path()[name])
     assert (one.fold[45:] == -1).all()
     assert set(one.fold[training]) == set(range(len(one.folds)))
 
@@ -183,27 +188,60 @@ def test_out_of_fold_logits_are_those_of_a_classifier_that_never_saw_the_cell():
     from sklearn.linear_model import LogisticRegression
 
     from cellmemory.initialise import PENALTY
-    from cellmemory.tokens import profile
+    from cellmemory.tokens import views
 
-    rng = np.random.default_rng(0)
-    n, genes = 90, 12
-    bins = rng.integers(1, 51, (n, genes))
-    labels = np.arange(n) % 3
+    bins = np.random.default_rng(0).integers(1, 51, (90, 12))
+    labels = np.arange(90) % 3
     bins[:, :3] += 40 * np.eye(3, dtype=int)[labels]
-    tokens = Tokens(
-        np.arange(n + 1) * genes,
-        np.tile(np.arange(genes), n).astype(np.int32),
-        np.minimum(bins, 50).ravel().astype(np.uint8),
-        np.ones(genes, bool),
-    )
-    start = learn_start(tokens, labels, np.arange(n), 50, 0)
-    levels = profile(tokens, np.arange(n), 50)
-    centred = (levels - start.mean) / start.spread
-    found = start.out_of_fold(np.arange(n), levels)
+    tokens = some_tokens(np.minimum(bins, 50))
+    start = learn_start(tokens, labels, np.arange(90), 50, 0)
+    seen = views(tokens, np.arange(90), 50)
+    centred = np.clip((seen - seen.mean(0)) / (seen.std(0) + 0.02), -10, 10).reshape(90, -1)
+    found = start.out_of_fold(tokens, np.arange(90), 50)
     for fold in range(len(start.folds)):
         others = start.fold != fold
         model = LogisticRegression(C=PENALTY, class_weight="balanced", tol=1e-3).fit(centred[others], labels[others])
-        np.testing.assert_allclose(found[~others], model.decision_function(centred[~others]), atol=1e-4)
+        np.testing.assert_allclose(found[~others], model.decision_function(centred[~others]), atol=1e-3)
+
+
+def test_the_linear_path_is_the_mean_of_the_folds_on_any_panel():
+    """Its sparse sum over tokens equals the dense product; genes that were not measured count as average."""
+    import torch
+
+    from cellmemory.batches import as_tensors
+    from cellmemory.linear import LinearPath
+    from cellmemory.tokens import views
+
+    tokens = some_tokens(np.random.default_rng(0).integers(1, 51, (40, 10)))
+    start = learn_start(tokens, np.arange(40) % 4, np.arange(40), 50, 0)
+    path = LinearPath(10, 4)
+    for name, values in start.linear_path().items():
+        getattr(path, name).copy_(torch.from_numpy(values))
+    seen = start.scale(views(tokens, np.arange(40), 50)).reshape(40, -1)
+    expected = np.mean([seen @ f.weight.reshape(-1, 4) + f.bias for f in start.folds], 0)
+    gene, bins, root, valid, measured = as_tensors(tokens, np.arange(40))
+    np.testing.assert_allclose(path(gene, bins / 50, root, valid, measured), expected, atol=1e-4)
+
+    measured[7:] = False
+    root = root / start.share[:7].sum() ** 0.5  # shares among the measured genes are larger
+    few = path(gene[:, :7], bins[:, :7] / 50, root[:, :7], valid[:, :7], measured)
+    seen = seen.reshape(40, 2, 10)
+    seen[:, :, 7:] = 0
+    expected = np.mean([seen.reshape(40, -1) @ f.weight.reshape(-1, 4) + f.bias for f in start.folds], 0)
+    np.testing.assert_allclose(few, expected, atol=1e-4)
+
+
+def test_weights_of_the_two_parts_follow_the_better_one():
+    from cellmemory.calibration import fit_weights
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    good = 4 * np.eye(3)[labels] + rng.normal(size=(300, 3))
+    noise = rng.normal(size=(300, 3))
+    linear, cls = fit_weights(good, noise, labels)
+    assert linear > 5 * cls
+    linear, cls = fit_weights(noise, good, labels)
+    assert cls > 5 * linear
 
 
 @pytest.mark.parametrize("name", ["check_inputs", "preprocess_reference", "preprocess_query", "train", "map_query",

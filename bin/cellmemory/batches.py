@@ -9,11 +9,12 @@ from scipy.special import softmax
 from torch.utils.data import IterableDataset
 
 from cellmemory.initialise import Start
-from cellmemory.tokens import Tokens, pad, profile
+from cellmemory.tokens import Tokens, pad
 
-#: An epoch of a small reference has at least so many steps: validation every few steps would stop on noise.
-MIN_STEPS_PER_EPOCH = 25
-#: Weight of the linear classifier's opinion in a cell's target.
+#: Steps of an epoch for a reference of 500 cells or fewer; beyond, they grow with the root of the cells: a label of many
+#: cells has been learned long before each of them was seen.
+STEPS_PER_EPOCH, STEPS_CELLS = 30, 500
+#: Weight of the linear classifiers' opinion in a cell's target.
 OPINION = 0.5
 #: Tokens of a batch where nothing is learned: large enough for the matrix products, small enough for the cache.
 TOKEN_BUDGET = 8192
@@ -48,15 +49,14 @@ class Sampling:
 
     batch_size: int = 32
     tokens_per_cell: int = 128
-    panel_dropout: float = 0.9
+    panel_dropout: float = 0.5
 
 
 class TrainingBatches(IterableDataset):
-    """Endless epochs of class-balanced batches: (gene, bin, valid, profile, linear, target) tensors.
+    """Endless epochs of class-balanced batches: (gene, bin, valid, target) tensors.
 
-    cells: the rows to train on; labels: (n,) codes. linear: the logits (B, C) of the linear classifier that never saw the
-    cell: the network learns what is left of new cells, not of those that the linear path knows by heart. target: (B, C),
-    half the label, half that classifier's opinion of the whole cell.
+    cells: the rows to train on; labels: (n,) codes. target: (B, C), half the label, half what a linear classifier that
+    never saw the cell makes of it.
     """
 
     def __init__(
@@ -69,30 +69,25 @@ class TrainingBatches(IterableDataset):
         n_bins: int,
         seed: int,
     ):
-        self.tokens, self.cells, self.start, self.sampling = tokens, cells, start, sampling
-        self.n_bins, self.seed, self.epoch = n_bins, seed, 0
-        self._label = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]
-        counts = np.bincount(labels[cells])
-        weight = 1 / counts[labels[cells]]
+        self.tokens, self.cells, self.sampling = tokens, cells, sampling
+        self.seed, self.epoch = seed, 0
+        label = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels[cells]]
+        self._target = (1 - OPINION) * label + OPINION * softmax(start.out_of_fold(tokens, cells, n_bins), 1)
+        weight = 1 / np.bincount(labels[cells])[labels[cells]]
         self._probability = weight / weight.sum()
 
     def __len__(self) -> int:
-        return max(MIN_STEPS_PER_EPOCH, -(-len(self.cells) // self.sampling.batch_size))
+        return round(STEPS_PER_EPOCH * max(1.0, len(self.cells) / STEPS_CELLS) ** 0.5)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         rng = np.random.default_rng((self.seed, self.epoch))
         self.epoch += 1
-        drawn = rng.choice(self.cells, (len(self), self.sampling.batch_size), p=self._probability)
-        for cells in drawn:
-            gene, bins, valid = pad(self.tokens, cells)
-            levels = profile(self.tokens, cells, self.n_bins)
-            opinion = softmax(self.start.out_of_fold(cells, levels), 1)
-            target = (1 - OPINION) * self._label[cells] + OPINION * opinion
-            left_out = rng.random(levels.shape[1]) < rng.uniform(0, self.sampling.panel_dropout)
-            levels[:, left_out] = np.nan
+        for rows in rng.choice(len(self.cells), (len(self), self.sampling.batch_size), p=self._probability):
+            gene, bins, _, valid = pad(self.tokens, self.cells[rows])
+            left_out = rng.random(len(self.tokens.measured)) < rng.uniform(0, self.sampling.panel_dropout)
             valid &= ~left_out[gene]
             arrays = subsample(gene, bins, valid, self.sampling.tokens_per_cell, rng)
-            yield tuple(torch.from_numpy(a) for a in (*arrays, levels, self.start.out_of_fold(cells, levels), target))
+            yield tuple(torch.from_numpy(a) for a in (*arrays, self._target[rows]))
 
 
 def subsample(
@@ -119,6 +114,6 @@ def token_batches(tokens: Tokens, budget: int = TOKEN_BUDGET) -> Iterator[np.nda
         start += size
 
 
-def as_tensors(tokens: Tokens, cells: np.ndarray, n_bins: int) -> tuple[torch.Tensor, ...]:
-    """What the network takes of `cells`: gene, bin and valid, padded (B, T), and the profile (B, genes)."""
-    return tuple(torch.from_numpy(a) for a in (*pad(tokens, cells), profile(tokens, cells, n_bins)))
+def as_tensors(tokens: Tokens, cells: np.ndarray) -> tuple[torch.Tensor, ...]:
+    """The tokens of `cells` as CellMemory.decide takes them: gene, bin, root, valid (B, T), and measured (genes,)."""
+    return tuple(torch.from_numpy(a) for a in (*pad(tokens, cells), tokens.measured))

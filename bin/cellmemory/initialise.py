@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cellmemory.tokens import Tokens, profile
+from cellmemory.linear import CLIP, ROOT_SCALE
+from cellmemory.tokens import Tokens, views
 
 COMPONENTS = 50
 #: Keeps genes that hardly vary from being blown up to the variance of the others.
 SMALLEST_SPREAD = 0.02
 #: The linear classifier sees at most so many cells; beyond that it has nothing more to say.
 MAX_CELLS = 5_000
+#: Cells whose views are made dense at a time.
+CHUNK = 1_024
 FOLDS = 5
-#: Inverse strength of its L2 penalty, on genes of unit variance.
+#: Inverse strength of its L2 penalty, on views of unit variance.
 PENALTY = 0.01
 #: Its loadings start larger than those of the PCA: they are about the labels.
 LINEAR_SCALE = 2.0
@@ -26,7 +29,7 @@ LINEAR_SCALE = 2.0
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear classifier on centred and scaled levels: weight (genes, C), bias (C,)."""
+    """A linear classifier on the centred and scaled views of the genes: weight (2, genes, C), bias (C,)."""
 
     weight: np.ndarray
     bias: np.ndarray
@@ -34,7 +37,8 @@ class Linear:
 
 @dataclass(frozen=True)
 class Start:
-    """loadings: (genes, k), where the gene embeddings start. mean, spread: (genes,), of the levels.
+    """loadings: (genes, k), where the gene embeddings start. mean, spread: (2, genes), of the genes' views. share: (genes,),
+    mean share of a cell's counts.
 
     folds: classifiers, each of which left out a part of the training cells; fold: (n,) the one that never saw a cell, -1
     for a cell that is not trained on.
@@ -43,22 +47,30 @@ class Start:
     loadings: np.ndarray
     mean: np.ndarray
     spread: np.ndarray
+    share: np.ndarray
     folds: list[Linear]
     fold: np.ndarray
 
-    @property
-    def linear(self) -> Linear:
-        """The mean of the folds' classifiers."""
-        return Linear(np.mean([f.weight for f in self.folds], 0), np.mean([f.bias for f in self.folds], 0))
+    def linear_path(self) -> dict[str, np.ndarray]:
+        """The buffers of LinearPath: the mean of the folds' classifiers."""
+        weight, bias = (np.mean([getattr(f, name) for f in self.folds], 0) for name in ("weight", "bias"))
+        return {"weight": weight, "bias": bias, "mean": self.mean, "spread": self.spread, "share": self.share}
 
-    def out_of_fold(self, cells: np.ndarray, profile: np.ndarray) -> np.ndarray:
-        """Logits (len(cells), C) of each cell by the classifier that never saw it. profile: (len(cells), genes), NaN where
-        a gene is left out, which then counts as average."""
-        centred = np.nan_to_num((profile - self.mean) / self.spread)
+    def scale(self, seen: np.ndarray) -> np.ndarray:
+        """Views (n, 2, genes) centred, scaled and clipped, in place."""
+        seen -= self.mean
+        seen /= self.spread
+        return np.clip(seen, -CLIP, CLIP, out=seen)
+
+    def out_of_fold(self, tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
+        """Logits (len(cells), C) of training cells, each by the classifier that never saw it."""
         logits = np.empty((len(cells), len(self.folds[0].bias)), np.float32)
-        for number, fold in enumerate(self.folds):
-            rows = self.fold[cells] == number
-            logits[rows] = centred[rows] @ fold.weight + fold.bias
+        for start in range(0, len(cells), CHUNK):
+            chunk = cells[start : start + CHUNK]
+            seen = self.scale(views(tokens, chunk, n_bins)).reshape(len(chunk), -1)
+            for number, fold in enumerate(self.folds):
+                rows = self.fold[chunk] == number
+                logits[start : start + CHUNK][rows] = seen[rows] @ fold.weight.reshape(-1, len(fold.bias)) + fold.bias
         return logits
 
 
@@ -66,23 +78,25 @@ def learn_start(tokens: Tokens, labels: np.ndarray, training: np.ndarray, n_bins
     """Loadings of a PCA and of linear classifiers side by side, and the classifiers themselves.
 
     labels: (n,) codes of all cells of `tokens`. Only training cells are learned from. Memory: at most 5,000 cells x
-    genes, dense.
+    twice the genes, dense.
     """
     rng = np.random.default_rng(seed)
     seen = _stratified(labels, training, MAX_CELLS, rng)
-    levels = profile(tokens, seen, n_bins)
-    mean, spread = levels.mean(0), levels.std(0) + np.float32(SMALLEST_SPREAD)
-    centred = (levels - mean) / spread
-    n_labels = int(labels.max()) + 1
+    values = views(tokens, seen, n_bins)
+    mean, spread = values.mean(0), values.std(0) + np.float32(SMALLEST_SPREAD)
+    share = ((values[:, 1] / ROOT_SCALE) ** 2).mean(0)
     part = rng.permutation(len(seen)) % FOLDS
-    folds = [_classifier(centred[part != f], labels[seen[part != f]], n_labels) for f in range(FOLDS)]
     # Cells that no classifier saw are out of fold for all of them; they are shared out.
     fold = np.full(len(tokens), -1)
     fold[training] = np.arange(len(training)) % FOLDS
     fold[seen] = part
-    start = Start(np.empty((0, 0)), mean, spread, folds, fold)
-    supervised = LINEAR_SCALE * _unit_variance(start.linear.weight / spread[:, None])
-    return replace(start, loadings=np.hstack([supervised, _unit_variance(_principal_loadings(centred, seed))]))
+    start = Start(np.empty((0, 0)), mean, spread, share / max(share.sum(), 1e-12), [], fold)
+    centred, n_labels = start.scale(values), int(labels.max()) + 1
+    folds = [_classifier(centred[part != f], labels[seen[part != f]], n_labels) for f in range(FOLDS)]
+    start = replace(start, folds=folds)
+    supervised = LINEAR_SCALE * _unit_variance(start.linear_path()["weight"][0] / spread[0][:, None])
+    unsupervised = _unit_variance(_principal_loadings(centred[:, 0], seed))
+    return replace(start, loadings=np.hstack([supervised, unsupervised]))
 
 
 def _stratified(labels: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -98,17 +112,18 @@ def _stratified(labels: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Gen
 
 
 def _classifier(cells: np.ndarray, labels: np.ndarray, n_labels: int) -> Linear:
-    """A linear classifier of centred cells (n, genes); a label that does not occur gets no weight."""
+    """A linear classifier of centred cells (n, 2, genes); a label that does not occur gets no weight."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a rough solution is all that is needed
-        model = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=200, tol=1e-3).fit(cells, labels)
-    weight, bias = np.zeros((cells.shape[1], n_labels), np.float32), np.zeros(n_labels, np.float32)
+        model = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=200, tol=1e-3)
+        model.fit(cells.reshape(len(cells), -1), labels)
+    weight, bias = np.zeros((cells.shape[1] * cells.shape[2], n_labels), np.float32), np.zeros(n_labels, np.float32)
     columns = model.classes_ if len(model.classes_) > 2 else model.classes_[1:]  # of two labels only the second has weights
     weight[:, columns], bias[columns] = model.coef_.T, model.intercept_
-    return Linear(weight, bias)
+    return Linear(weight.reshape(*cells.shape[1:], n_labels), bias)
 
 
 def _principal_loadings(centred: np.ndarray, seed: int) -> np.ndarray:

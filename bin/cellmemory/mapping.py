@@ -16,6 +16,7 @@ from cellmemory.calibration import Novelty, conformal_threshold, label_sets
 from cellmemory.device import Runtime
 from cellmemory.errors import InputError, first_ids
 from cellmemory.files import replacing
+from cellmemory.layers import ModelConfig
 from cellmemory.reading import CellFile
 from cellmemory.tokens import Tokens, tokenize
 from cellmemory.writing import H5adWriter, plain
@@ -33,24 +34,29 @@ class Thresholds:
 
 @dataclass
 class SlotMeans:
-    """Sums, by predicted label, of what genes write into and read from the slots: (G, H, M) and expressing cells (G, M)."""
+    """Sums, by predicted label, of what genes write into and read from the slots: (G, H, M) and expressing cells (G, M).
+
+    read is None for the light variant, where genes read nothing.
+    """
 
     write: np.ndarray
-    read: np.ndarray
+    read: np.ndarray | None
     expressing: np.ndarray
     cells: np.ndarray
 
     @classmethod
-    def zeros(cls, n_labels: int, n_slots: int, n_genes: int) -> "SlotMeans":
-        shape = (n_labels, n_slots, n_genes)
-        return cls(np.zeros(shape), np.zeros(shape), np.zeros((n_labels, n_genes)), np.zeros(n_labels))
+    def zeros(cls, config: ModelConfig) -> "SlotMeans":
+        shape = (config.n_labels, config.n_slots, config.n_genes)
+        read = np.zeros(shape) if config.variant == "standard" else None
+        return cls(np.zeros(shape), read, np.zeros((shape[0], shape[2])), np.zeros(shape[0]))
 
-    def add(self, label: np.ndarray, tokens: Tokens, write: np.ndarray, read: np.ndarray) -> None:
+    def add(self, label: np.ndarray, tokens: Tokens, write: np.ndarray, read: np.ndarray | None) -> None:
         """Adds cells: label (n,); write and read (tokens, H), token by token in the order of `tokens`."""
         n_genes = self.expressing.shape[1]
         where = np.repeat(label, tokens.lengths) * n_genes + tokens.gene
         size = self.expressing.size
-        for sums, values in ((self.write, write), (self.read, read)):
+        sides = [(self.write, write)] + ([(self.read, read)] if read is not None else [])
+        for sums, values in sides:
             for slot in range(values.shape[1]):
                 sums[:, slot] += np.bincount(where, values[:, slot], size).reshape(-1, n_genes)
         self.expressing += np.bincount(where, minlength=size).reshape(-1, n_genes)
@@ -58,9 +64,9 @@ class SlotMeans:
 
     def varm(self) -> dict[str, np.ndarray]:
         """(genes, G*H) means: write over the label's cells, read over those of them that have the gene as a token."""
-        write = self.write / np.maximum(self.cells, 1)[:, None, None]
-        read = self.read / np.maximum(self.expressing, 1)[:, None, :]
-        flat = {"cellmemory_slot_write": write, "cellmemory_slot_read": read}
+        flat = {"cellmemory_slot_write": self.write / np.maximum(self.cells, 1)[:, None, None]}
+        if self.read is not None:
+            flat["cellmemory_slot_read"] = self.read / np.maximum(self.expressing, 1)[:, None, :]
         return {name: v.reshape(-1, v.shape[-1]).T.astype(np.float32) for name, v in flat.items()}
 
 
@@ -98,20 +104,23 @@ class Mapper:
         embedding = np.empty((n, config.d_model), np.float32)
         slots = np.empty((n, config.n_slots), np.float32) if attention else None
         cls = np.empty(len(tokens.gene), np.float32) if attention else None
-        write, read = (np.empty((len(tokens.gene), config.n_slots), np.float32) if attention else None for _ in range(2))
+        shape = (len(tokens.gene), config.n_slots)
+        write = np.empty(shape, np.float32) if attention else None
+        read = np.empty(shape, np.float32) if attention and config.variant == "standard" else None
         with torch.inference_mode(), self.runtime.autocast():
             for cells in token_batches(tokens):
-                gene, bins, valid, levels = (t.to(self.runtime.device) for t in as_tensors(tokens, cells, config.n_bins))
-                output = self.network(gene, bins, valid, levels, attention)
+                inputs = [t.to(self.runtime.device) for t in as_tensors(tokens, cells)]
+                output = self.network.decide(*inputs, attention)
                 logits[cells], embedding[cells] = output.logits.float().cpu(), output.embedding.float().cpu()
                 cls_logits[cells] = output.cls_logits.float().cpu()
                 if attention:
-                    found = output.attention
+                    found, valid = output.attention, inputs[3]
                     slots[cells] = found.slots.float().cpu()
                     source = tokens.positions(cells)
                     cls[source] = found.cls[valid].float().cpu()
                     write[source] = found.write.mT[valid].float().cpu()
-                    read[source] = found.read[valid].float().cpu()
+                    if read is not None:
+                        read[source] = found.read[valid].float().cpu()
         return Mapped(logits, cls_logits, embedding, slots, cls, write, read)
 
     def table(self, mapped: Mapped, empty: np.ndarray, thresholds: Thresholds) -> pd.DataFrame:
@@ -186,7 +195,7 @@ def _stream(file: CellFile, mapper: Mapper, writer: H5adWriter, thresholds: Thre
     """Maps and writes all chunks; returns obs with the new columns."""
     measured = file.var()["measured"].to_numpy(bool)
     config = mapper.network.config
-    means = SlotMeans.zeros(config.n_labels, config.n_slots, config.n_genes)
+    means = SlotMeans.zeros(config)
     tables, embeddings, slots = [], [], []
     for start, rows in mapper.runtime.progress(file.chunks("X"), file.n_cells, "mapping"):
         tokens = mapper.tokenize(rows, measured)

@@ -10,7 +10,7 @@ import torch
 
 from cellmemory import bundle
 from cellmemory.batches import Sampling, as_tensors, token_batches
-from cellmemory.calibration import calibrate
+from cellmemory.calibration import calibrate, fit_weights
 from cellmemory.device import Runtime
 from cellmemory.errors import InputError
 from cellmemory.model import CellMemory, ModelConfig
@@ -22,27 +22,34 @@ from cellmemory.training import Schedule, Trained, fit
 
 #: Labels with fewer cells, or with a smaller share, are reported apart.
 RARE_CELLS, RARE_SHARE = 20, 0.01
+WIDTHS = {"light": 128, "standard": 256}
 #: Reference cells whose embeddings travel with the model, for novelty and for the co-embedding.
 KEPT_CELLS = 5_000
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Width and depth of the network; what follows from them keeps the paper's proportions."""
+    """Variant, width and depth of the network; what follows from them keeps the paper's proportions.
 
-    d_model: int = 256
+    d_model: None for the variant's own, 256 for the paper's standard and 128 for the light one.
+    """
+
+    variant: str = "light"
+    d_model: int | None = None
     n_layers: int = 4
 
     def config(self, n_genes: int, n_labels: int) -> ModelConfig:
         """Raises InputError for a width that four heads cannot share."""
-        if self.d_model % 4:
-            raise InputError(f"--d_model {self.d_model} is no multiple of 4, the number of heads; take a multiple.")
+        width = self.d_model or WIDTHS[self.variant]
+        if width % 4:
+            raise InputError(f"--d_model {width} is no multiple of 4, the number of heads; take a multiple.")
         return ModelConfig(
             n_genes,
             n_labels,
-            d_model=self.d_model,
-            d_feedforward=2 * self.d_model,
-            d_value=self.d_model // 4,
+            self.variant,
+            d_model=width,
+            d_feedforward=2 * width,
+            d_value=width // 4,
             n_layers=self.n_layers,
         )
 
@@ -74,9 +81,12 @@ def train_reference(
     network = CellMemory(config)
     trained = fit(tokens, codes, batch, network, schedule, sampling, seed, runtime, output.parent)
     kept = _kept(trained.training, codes, seed)
-    logits, embedding = predict(trained.network, tokens.select(np.r_[trained.validation, kept]))
-    n = len(trained.validation)
-    calibration = calibrate(logits[:n], codes[trained.validation], embedding[:n], embedding[n:])
+    linear, cls, embedding = predict(trained.network, tokens.select(np.r_[trained.validation, kept]))
+    n, truth = len(trained.validation), codes[trained.validation]
+    weights = fit_weights(linear[:n], cls[:n], truth)
+    trained.network.weigh(*weights)
+    logits = weights[0] * linear[:n] + weights[1] * cls[:n]
+    calibration = calibrate(logits, truth, embedding[:n], embedding[n:])
     table = _label_table(labels, codes, trained)
     settings = {
         "label_key": label_key,
@@ -116,15 +126,16 @@ def _read(
         return file.rows("X", 0, file.n_cells), labels.to_numpy(str), codes
 
 
-def predict(network: CellMemory, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (n, C) and CLS embeddings (n, d) of all cells, in fp32 on the CPU."""
-    logits = np.empty((len(tokens), network.config.n_labels), np.float32)
+def predict(network: CellMemory, tokens: Tokens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits of the linear path and of the CLS token (n, C), and CLS embeddings (n, d) of all cells, in fp32 on the CPU."""
+    linear, cls = (np.empty((len(tokens), network.config.n_labels), np.float32) for _ in range(2))
     embedding = np.empty((len(tokens), network.config.d_model), np.float32)
     with torch.inference_mode():
         for cells in token_batches(tokens):
-            output = network(*as_tensors(tokens, cells, network.config.n_bins))
-            logits[cells], embedding[cells] = output.logits, output.embedding
-    return logits, embedding
+            output = network.decide(*as_tensors(tokens, cells))
+            linear[cells], cls[cells] = output.logits - output.cls_logits, output.cls_logits
+            embedding[cells] = output.embedding
+    return linear, cls, embedding
 
 
 def _kept(training: np.ndarray, codes: np.ndarray, seed: int) -> np.ndarray:

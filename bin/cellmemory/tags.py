@@ -8,8 +8,9 @@ log2((score + e) / (score over the cells of all other groups + e)) with e = 1 / 
 evenly over the panel would give a gene, so that genes that nobody attends to stay near 0.
 
 Level 2, per memory slot of a predicted label: `score` is the write side (the share of the slot's attention that goes to
-the gene), `read` is the read side (the share of the gene's attention that goes to the slot), `specificity` is the write
-score against the mean write score of the label's other slots, in the same form.
+the gene), `read` is the read side (the share of the gene's attention that goes to the slot; empty for the light variant,
+where genes read nothing), `specificity` is the write score against the mean write score of the label's other slots, in
+the same form.
 
 `mean_expression` (of log1p CP10k) and `fraction_expressing` are over the group. A gene without any attention in a group
 is not listed there: it has no rank.
@@ -128,11 +129,12 @@ def slot_tags(file: MappedFile, sums: GroupSums, genes: list[str], top: int) -> 
 
     `sums` must be by predicted label, as the slot means in the file are. Raises InputError where the file holds none.
     """
-    sides = [file.per_gene(f"cellmemory_slot_{side}") for side in ("write", "read")]
-    if any(side is None for side in sides):
+    write, read = (file.per_gene(f"cellmemory_slot_{side}") for side in ("write", "read"))
+    if write is None:
         raise InputError(f"{file.path} holds no slot attention: map it again with map_query.py --attention.")
     labels, n_slots = [str(label) for label in np.atleast_1d(file.run["slot_groups"])], int(file.run["n_slots"])
-    write, read = (side.T.reshape(len(labels), n_slots, len(genes)) for side in sides)  # (labels, H, M) each
+    read = np.full_like(write, np.nan) if read is None else read
+    write, read = (side.T.reshape(len(labels), n_slots, len(genes)) for side in (write, read))  # (labels, H, M) each
     expression, expressing = sums.means(sums.expression), sums.means(sums.expressing)
     tables = []
     for g in np.flatnonzero(sums.n_cells):

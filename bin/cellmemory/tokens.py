@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from cellmemory.linear import root_of_share
+
 BINNINGS = ("quantile", "log")
 
 
@@ -13,12 +15,14 @@ class Tokens:
     """The tokens of n cells, cell after cell: cell i owns `gene[start[i]:start[i + 1]]` and the like of `bin`.
 
     gene: int32, columns of the panel. bin: uint8, 0 for a gene that is measured but not expressed, else 1 to n_bins.
+    root: float32, the root of the gene's share of the cell's counts (see linear.root_of_share), for the linear path.
     measured: (panel genes,) bool, the genes that the file measured at all.
     """
 
     start: np.ndarray
     gene: np.ndarray
     bin: np.ndarray
+    root: np.ndarray
     measured: np.ndarray
 
     def __len__(self) -> int:
@@ -38,7 +42,8 @@ class Tokens:
     def select(self, cells: np.ndarray) -> "Tokens":
         """The tokens of `cells` alone, in that order."""
         source = self.positions(cells)
-        return Tokens(np.r_[0, np.cumsum(self.lengths[cells])], self.gene[source], self.bin[source], self.measured)
+        start = np.r_[0, np.cumsum(self.lengths[cells])]
+        return Tokens(start, self.gene[source], self.bin[source], self.root[source], self.measured)
 
 
 def quantile_bins(values: np.ndarray, start: np.ndarray, n_bins: int) -> np.ndarray:
@@ -80,33 +85,37 @@ def tokenize(matrix: sp.csr_matrix, measured: np.ndarray, mode: str, binning: st
         matrix.eliminate_zeros()
     start = matrix.indptr.astype(np.int64)
     bins = quantile_bins(matrix.data, start, n_bins) if binning == "quantile" else log_bins(matrix.data, n_bins)
+    root = root_of_share(matrix.data, start)
     if mode == "fast":
-        return Tokens(start, matrix.indices.astype(np.int32), bins, measured)
+        return Tokens(start, matrix.indices.astype(np.int32), bins, root, measured)
     genes = np.flatnonzero(measured).astype(np.int32)
     column = np.full(matrix.shape[1], -1, np.int64)
     column[genes] = np.arange(len(genes))
-    every = np.zeros((matrix.shape[0], len(genes)), np.uint8)
-    every[np.repeat(np.arange(matrix.shape[0]), np.diff(start)), column[matrix.indices]] = bins
-    return Tokens(np.arange(matrix.shape[0] + 1) * len(genes), np.tile(genes, matrix.shape[0]), every.ravel(), measured)
+    place = np.repeat(np.arange(matrix.shape[0]) * len(genes), np.diff(start)) + column[matrix.indices]
+    size = matrix.shape[0] * len(genes)
+    every, roots = np.zeros(size, np.uint8), np.zeros(size, np.float32)
+    every[place], roots[place] = bins, root
+    return Tokens(np.arange(matrix.shape[0] + 1) * len(genes), np.tile(genes, matrix.shape[0]), every, roots, measured)
 
 
-def pad(tokens: Tokens, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The tokens of `cells` as rectangles: gene (int64), bin (int64) and valid (bool), each (len(cells), T).
+def pad(tokens: Tokens, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The tokens of `cells` as rectangles: gene and bin (int64), root (float32) and valid (bool), each (len(cells), T).
 
-    T is the largest number of tokens among the cells, at least 1. Padding is gene 0, bin 0, not valid.
+    T is the largest number of tokens among the cells, at least 1. Padding is gene 0, bin 0, root 0, not valid.
     """
     lengths = tokens.lengths[cells]
     valid = np.arange(max(1, lengths.max(initial=0)))[None, :] < lengths[:, None]
     source = tokens.positions(cells)
-    gene, bins = np.zeros(valid.shape, np.int64), np.zeros(valid.shape, np.int64)
-    gene[valid], bins[valid] = tokens.gene[source], tokens.bin[source]
-    return gene, bins, valid
+    gene, bins, root = np.zeros(valid.shape, np.int64), np.zeros(valid.shape, np.int64), np.zeros(valid.shape, np.float32)
+    gene[valid], bins[valid], root[valid] = tokens.gene[source], tokens.bin[source], tokens.root[source]
+    return gene, bins, root, valid
 
 
-def profile(tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
-    """Every panel gene of `cells`, (len(cells), genes) float32: bin / n_bins, 0 if not expressed, NaN if not measured."""
-    levels = np.zeros((len(cells), len(tokens.measured)), np.float32)
-    levels[:, ~tokens.measured] = np.nan
-    source = tokens.positions(cells)
-    levels[np.repeat(np.arange(len(cells)), tokens.lengths[cells]), tokens.gene[source]] = tokens.bin[source] / n_bins
-    return levels
+def views(tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
+    """What the linear path sees of `cells`, dense: (len(cells), 2, genes) float32, level (bin / n_bins) and root of share;
+    0 without a token."""
+    found = np.zeros((len(cells), 2, len(tokens.measured)), np.float32)
+    source, cell = tokens.positions(cells), np.repeat(np.arange(len(cells)), tokens.lengths[cells])
+    found[cell, 0, tokens.gene[source]] = tokens.bin[source] / np.float32(n_bins)
+    found[cell, 1, tokens.gene[source]] = tokens.root[source]
+    return found

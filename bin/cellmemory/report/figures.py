@@ -353,21 +353,24 @@ def slot_heatmap(samples: Sequence[Sample]) -> Figure:
     """Genes by memory slots of one label: what is written into each slot, or which slots a gene reads from."""
     variants = {}
     groups = shown_groups(samples)
-    sides = ["Written into the slot", "Read by the gene"]
+    read = any(sample.slot_read is not None for sample in samples)  # the light variant's genes read nothing
+    sides = ["Written into the slot"] + (["Read by the gene"] if read else [])
     for i, sample in enumerate(samples):
-        if sample.slot_write is None or sample.slot_read is None:
+        if sample.slot_write is None:
             continue
         present = set(sample.cells["label"].dropna())
+        kept = [values for values in (sample.slot_write, sample.slot_read) if values is not None]
         for g, group in enumerate(groups):
-            for j, values in enumerate((sample.slot_write, sample.slot_read) if group in present else ()):
-                variants[_key(samples, i, g, j)] = _slot_heatmap(sample, group, values, j == 0)
-    selectors = _sample_selector(samples)
-    selectors += [Selector("Label", groups), Selector("Side", sides)]
+            for j, values in enumerate(kept if group in present else ()):
+                key = (i, g, j) if read else (i, g)
+                variants[_key(samples, *key)] = _slot_heatmap(sample, group, values, j == 0)
+    selectors = [*_sample_selector(samples), Selector("Label", groups), *([Selector("Side", sides)] if read else [])]
     caption = (
         "The top five genes of every memory slot in the cells of one label. Genes compete to write into few slots; "
-        "what a slot took in is then read by all genes. Written: the share of the slot's attention that goes to the "
-        "gene. Read: of what the gene reads, the share that comes from the slot. A slot has no meaning of its own "
-        "across training runs; look at which genes share one."
+        "what a slot took in is then read by the cell's summary. Written: the share of the slot's attention that goes to "
+        "the gene. "
+        + ("Read: of what the gene reads, the share that comes from the slot. " if read else "")
+        + "A slot has no meaning of its own across training runs; look at which genes share one."
     )
     caption += _groups_note(samples)
     return Figure("slots", "Genes of the memory slots", caption, variants, selectors, "No cell of this sample has this label.")

@@ -1,0 +1,57 @@
+"""The linear path: logits that are linear in the expression of each gene, beside those of the CLS token."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Genes count by at most so many standard deviations of the reference: one odd gene must not decide.
+CLIP = 10.0
+#: The root of a gene's share of a cell's counts, times this, is of the order of 1.
+ROOT_SCALE = 10.0
+
+
+class LinearPath(nn.Module):
+    """Logits that are linear in two views of each gene: its rank in the cell, and the root of its share of the counts.
+
+    Ranks carry over between protocols, roots of shares (Hellinger's distance) keep what counts say; together they map
+    more queries well than either (docs/model.md). Both are centred and scaled as in the reference; a gene that was not
+    measured counts as average, and the shares of the others as shares of what the measured genes make up in the
+    reference. Fitted before the network is trained, and kept.
+    """
+
+    def __init__(self, n_genes: int, n_labels: int):
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(2, n_genes, n_labels))
+        self.register_buffer("bias", torch.zeros(n_labels))
+        self.register_buffer("mean", torch.zeros(2, n_genes))
+        self.register_buffer("spread", torch.ones(2, n_genes))
+        self.register_buffer("share", torch.full((n_genes,), 1 / n_genes))
+
+    def forward(self, gene: Tensor, level: Tensor, root: Tensor, valid: Tensor, measured: Tensor) -> Tensor:
+        """gene (B, T) with the level (bin / n_bins) and the root of each token; measured (genes,) bool. Returns (B, C).
+
+        A gene without a token contributes the same for every cell, so tokens add what they differ by: no dense matrix.
+        """
+        zero = self._scaled(torch.zeros_like(self.mean), self.mean, self.spread)
+        logits = self.bias + torch.einsum("vg,vgc->c", zero * measured, self.weight)
+        root = root * (self.share * measured).sum().sqrt()
+        for view, value in enumerate((level, root)):
+            scaled = self._scaled(value, self.mean[view][gene], self.spread[view][gene]) - zero[view][gene]
+            logits = logits + F.embedding_bag(gene, self.weight[view], per_sample_weights=scaled * valid, mode="sum")
+        return logits
+
+    @staticmethod
+    def _scaled(value: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+        return ((value - mean) / spread).clamp(-CLIP, CLIP)
+
+
+def root_of_share(values: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """The root of each gene's share of its cell's counts, times ROOT_SCALE: float32 (nnz,).
+
+    values: (nnz,) log1p of counts on any scale; start: (n + 1,) as in CSR.
+    """
+    counts = np.expm1(values.astype(np.float64))
+    cell = np.repeat(np.arange(len(start) - 1), np.diff(start))
+    total = np.bincount(cell, counts, len(start) - 1)
+    return (ROOT_SCALE * np.sqrt(counts / total[cell])).astype(np.float32)
