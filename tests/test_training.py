@@ -177,8 +177,10 @@ def test_the_start_learns_nothing_from_validation_cells():
     other[45:] = (other[45:] + 1) % 3
     one, two = (learn_start(tokens, y, training, 50, 0) for y in (labels, other))
     np.testing.assert_array_equal(one.loadings, two.loadings)
-    for name, values in one.linear_path().items():
-        np.testing.assert_array_equal(values, two.linear_path()[name])
+    for a, b in zip(one.folds, two.folds, strict=True):
+        np.testing.assert_array_equal(a.weight, b.weight)
+    classifiers = [one.classifier(tokens, y, training, 50, 0) for y in (labels, other)]
+    np.testing.assert_array_equal(classifiers[0].weight, classifiers[1].weight)
     assert (one.fold[45:] == -1).all()
     assert set(one.fold[training]) == set(range(len(one.folds)))
 
@@ -204,31 +206,32 @@ def test_out_of_fold_logits_are_those_of_a_classifier_that_never_saw_the_cell():
         np.testing.assert_allclose(found[~others], model.decision_function(centred[~others]), atol=1e-3)
 
 
-def test_the_linear_path_is_the_mean_of_the_folds_on_any_panel():
+def test_the_linear_path_is_its_classifier_on_any_panel():
     """Its sparse sum over tokens equals the dense product; genes that were not measured count as average."""
     import torch
 
     from cellmemory.batches import as_tensors
-    from cellmemory.linear import LinearPath
+    from cellmemory.model import CellMemory, ModelConfig
     from cellmemory.tokens import views
 
     tokens = some_tokens(np.random.default_rng(0).integers(1, 51, (40, 10)))
-    start = learn_start(tokens, np.arange(40) % 4, np.arange(40), 50, 0)
-    path = LinearPath(10, 4)
-    for name, values in start.linear_path().items():
-        getattr(path, name).copy_(torch.from_numpy(values))
-    seen = start.scale(views(tokens, np.arange(40), 50)).reshape(40, -1)
-    expected = np.mean([seen @ f.weight.reshape(-1, 4) + f.bias for f in start.folds], 0)
+    labels = np.arange(40) % 4
+    start = learn_start(tokens, labels, np.arange(40), 50, 0)
+    network = CellMemory(ModelConfig(10, 4, d_model=8))
+    network.start_from(start)
+    fitted = start.classifier(tokens, labels, np.arange(40), 50, 0)
+    network.decide_by(fitted)
+    path, weight = network.linear, fitted.weight.reshape(-1, 4)
+    seen = start.scale(views(tokens, np.arange(40), 50))
+    expected = seen.reshape(40, -1) @ weight + fitted.bias
     gene, bins, root, valid, measured = as_tensors(tokens, np.arange(40))
     np.testing.assert_allclose(path(gene, bins / 50, root, valid, measured), expected, atol=1e-4)
 
     measured[7:] = False
     root = root / start.share[:7].sum() ** 0.5  # shares among the measured genes are larger
-    few = path(gene[:, :7], bins[:, :7] / 50, root[:, :7], valid[:, :7], measured)
-    seen = seen.reshape(40, 2, 10)
+    few = path(gene[:, :7], bins[:, :7] / 50, root[:, :7], valid[:, :7], torch.as_tensor(measured))
     seen[:, :, 7:] = 0
-    expected = np.mean([seen.reshape(40, -1) @ f.weight.reshape(-1, 4) + f.bias for f in start.folds], 0)
-    np.testing.assert_allclose(few, expected, atol=1e-4)
+    np.testing.assert_allclose(few, seen.reshape(40, -1) @ weight + fitted.bias, atol=1e-4)
 
 
 def test_weights_of_the_two_parts_follow_the_better_one():

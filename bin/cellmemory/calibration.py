@@ -9,21 +9,21 @@ from scipy.special import log_softmax, softmax
 #: Nearest reference cells whose mean distance is a cell's novelty.
 NEIGHBOURS = 10
 ECE_BINS = 15
-#: Against the cross-entropy summed over the held-out cells.
-RATIO_PENALTY = 0.5
+#: What the ratio of the two weights is drawn to, and how strongly against the cross-entropy summed over held-out cells.
+RATIO, RATIO_PENALTY = 2.0, 3.0
 LOG_WEIGHT = (-3.0, 3.0)
 
 
 def fit_weights(linear: np.ndarray, cls: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Weights of the linear path's and the CLS token's logits (n, C) in their sum, by cross-entropy on held-out cells.
 
-    Few cells say little about which part to trust: a weak penalty on the ratio of the weights then keeps both in.
+    Few cells say little about which part to trust: a penalty draws the ratio to RATIO then, and fades with more cells.
     """
-    rows = np.arange(len(labels))
+    rows, penalty = np.arange(len(labels)), RATIO_PENALTY / len(labels)
 
     def loss(log_weights: np.ndarray) -> float:
         logits = np.exp(log_weights[0]) * linear + np.exp(log_weights[1]) * cls
-        return -log_softmax(logits, 1)[rows, labels].mean() + RATIO_PENALTY / len(labels) * (log_weights[0] - log_weights[1]) ** 2
+        return -log_softmax(logits, 1)[rows, labels].mean() + penalty * (log_weights[0] - log_weights[1] - np.log(RATIO)) ** 2
 
     found = minimize(loss, [0.0, -0.5], method="Nelder-Mead", bounds=[LOG_WEIGHT, LOG_WEIGHT])
     return float(np.exp(found.x[0])), float(np.exp(found.x[1]))

@@ -51,10 +51,10 @@ class Start:
     folds: list[Linear]
     fold: np.ndarray
 
-    def linear_path(self) -> dict[str, np.ndarray]:
-        """The buffers of LinearPath: the mean of the folds' classifiers."""
-        weight, bias = (np.mean([getattr(f, name) for f in self.folds], 0) for name in ("weight", "bias"))
-        return {"weight": weight, "bias": bias, "mean": self.mean, "spread": self.spread, "share": self.share}
+    def classifier(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: int, seed: int) -> Linear:
+        """One classifier of all of `cells`, at most 5,000 of them; its genes are scaled as those of the folds."""
+        seen = _stratified(labels, cells, MAX_CELLS, np.random.default_rng(seed))
+        return _classifier(self.scale(views(tokens, seen, n_bins)), labels[seen], int(labels.max()) + 1)
 
     def scale(self, seen: np.ndarray) -> np.ndarray:
         """Views (n, 2, genes) centred, scaled and clipped, in place."""
@@ -93,10 +93,9 @@ def learn_start(tokens: Tokens, labels: np.ndarray, training: np.ndarray, n_bins
     start = Start(np.empty((0, 0)), mean, spread, share / max(share.sum(), 1e-12), [], fold)
     centred, n_labels = start.scale(values), int(labels.max()) + 1
     folds = [_classifier(centred[part != f], labels[seen[part != f]], n_labels) for f in range(FOLDS)]
-    start = replace(start, folds=folds)
-    supervised = LINEAR_SCALE * _unit_variance(start.linear_path()["weight"][0] / spread[0][:, None])
+    supervised = LINEAR_SCALE * _unit_variance(np.mean([f.weight[0] for f in folds], 0) / spread[0][:, None])
     unsupervised = _unit_variance(_principal_loadings(centred[:, 0], seed))
-    return replace(start, loadings=np.hstack([supervised, unsupervised]))
+    return replace(start, folds=folds, loadings=np.hstack([supervised, unsupervised]))
 
 
 def _stratified(labels: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -33,7 +33,7 @@ class ModelConfig:
     n_heads: int = 4
     n_slots: int = 8
     n_layers: int = 4
-    dropout: float = 0.1
+    dropout: float = 0.3
 
 
 class Maps(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cellmemory.initialise import Start
+from cellmemory.initialise import Linear, Start
 from cellmemory.layers import LightLayers, Maps, ModelConfig, StandardLayers
 from cellmemory.linear import LinearPath
 
@@ -68,22 +68,23 @@ class CellMemory(nn.Module):
         return self.gene(gene) * F.embedding(bins, self.level.unsqueeze(-1)) + self.expression(bins)
 
     def start_from(self, start: Start) -> None:
-        """Starts the gene embeddings from the reference's loadings, over noise of a tenth of theirs, and the linear path
-        from its linear classifier. Where there are more loadings than dimensions, the last ones are left out."""
+        """Starts the gene embeddings from the reference's loadings, over noise of a tenth of theirs, and scales the genes of
+        the linear path. Where there are more loadings than dimensions, the last ones are left out."""
         loadings = torch.from_numpy(start.loadings[:, : self.config.d_model])
         with torch.no_grad():
             self.gene.weight *= 0.1
             self.expression.weight *= 0.3
             self.gene.weight[:, : loadings.shape[1]] += loadings
-            for name, values in start.linear_path().items():
-                getattr(self.linear, name).copy_(torch.from_numpy(values))
+            for name in ("mean", "spread", "share"):
+                getattr(self.linear, name).copy_(torch.from_numpy(getattr(start, name)))
 
-    def weigh(self, linear: float, cls: float) -> None:
-        """Multiplies the logits of the linear path and of the CLS token by these weights, for good."""
+    def decide_by(self, linear: Linear, linear_weight: float = 1.0, cls_weight: float = 1.0) -> None:
+        """Sets the linear path's classifier, and weighs its logits and those of the CLS token in their sum, for good."""
         with torch.no_grad():
-            for tensor, factor in ((self.linear.weight, linear), (self.linear.bias, linear), (self.head.weight, cls),
-                                   (self.head.bias, cls)):  # fmt: skip
-                tensor *= factor
+            self.linear.weight.copy_(linear_weight * torch.from_numpy(linear.weight))
+            self.linear.bias.copy_(linear_weight * torch.from_numpy(linear.bias))
+            self.head.weight *= cls_weight
+            self.head.bias *= cls_weight
 
     def forward(self, gene: Tensor, bins: Tensor, valid: Tensor, attention: bool = False) -> tuple[Tensor, ...]:
         """The CLS token's part. gene, bins: (B, T) integers; valid: (B, T), False on padding, which takes part in nothing.

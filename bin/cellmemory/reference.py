@@ -81,12 +81,7 @@ def train_reference(
     network = CellMemory(config)
     trained = fit(tokens, codes, batch, network, schedule, sampling, seed, runtime, output.parent)
     kept = _kept(trained.training, codes, seed)
-    linear, cls, embedding = predict(trained.network, tokens.select(np.r_[trained.validation, kept]))
-    n, truth = len(trained.validation), codes[trained.validation]
-    weights = fit_weights(linear[:n], cls[:n], truth)
-    trained.network.weigh(*weights)
-    logits = weights[0] * linear[:n] + weights[1] * cls[:n]
-    calibration = calibrate(logits, truth, embedding[:n], embedding[n:])
+    calibration, embedding = _finish(trained, tokens, codes, kept, seed)
     table = _label_table(labels, codes, trained)
     settings = {
         "label_key": label_key,
@@ -99,13 +94,13 @@ def train_reference(
         "cells": len(codes),
     }
     tensors = {name: value.numpy() for name, value in trained.network.state_dict().items()}
-    tensors |= {"reference.embedding": embedding[n:], "reference.label": codes[kept].astype(np.int64)}
+    tensors |= {"reference.embedding": embedding, "reference.label": codes[kept].astype(np.int64)}
     card = model_card(settings, table, calibration)
     bundle.save(output, tensors, settings, panel, table, calibration, trained.history, card)
     return [
         f"read {len(codes):,} cells x {len(panel):,} genes, {len(labels)} labels of '{label_key}'",
-        f"trained on {len(trained.training):,} cells, validated on {n:,} ({runtime}); best epoch {trained.best_epoch} of "
-        f"{len(trained.history)}: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
+        f"trained on {len(trained.training):,} cells, validated on {len(trained.validation):,} ({runtime}); "
+        f"best epoch {trained.best_epoch} of {len(trained.history)}: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
         f"{calibration['ece_after']:.3f} (temperature {calibration['temperature']:.2f})",
         f"wrote {output}",
     ]
@@ -124,6 +119,23 @@ def _read(
         batch = file.column(batch_key, "batch", "batch_key") if batch_key else None
         codes = None if batch is None else np.unique(batch.astype(str), return_inverse=True)[1]
         return file.rows("X", 0, file.n_cells), labels.to_numpy(str), codes
+
+
+def _finish(trained: Trained, tokens: Tokens, codes: np.ndarray, kept: np.ndarray, seed: int) -> tuple[dict, np.ndarray]:
+    """Adds the linear path, weighs the two parts and calibrates their sum on the validation cells.
+
+    What decides weights and calibration has seen no validation cell; then the linear path learns from these too. Returns
+    the calibration and the embeddings of the `kept` cells.
+    """
+    network, start, n = trained.network, trained.start, len(trained.validation)
+    n_bins, truth = network.config.n_bins, codes[trained.validation]
+    network.decide_by(start.classifier(tokens, codes, trained.training, n_bins, seed))
+    linear, cls, embedding = predict(network, tokens.select(np.r_[trained.validation, kept]))
+    weights = fit_weights(linear[:n], cls[:n], truth)
+    logits = weights[0] * linear[:n] + weights[1] * cls[:n]
+    calibration = calibrate(logits, truth, embedding[:n], embedding[n:])
+    network.decide_by(start.classifier(tokens, codes, np.arange(len(codes)), n_bins, seed), *weights)
+    return calibration | {"linear_weight": weights[0], "cls_weight": weights[1]}, embedding[n:]
 
 
 def predict(network: CellMemory, tokens: Tokens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

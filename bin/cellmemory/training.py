@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from cellmemory.batches import Sampling, TrainingBatches, as_tensors, split_validation, token_batches
 from cellmemory.device import Runtime
-from cellmemory.initialise import learn_start
+from cellmemory.initialise import Start, learn_start
 from cellmemory.model import CellMemory
 from cellmemory.tokens import Tokens
 
@@ -39,7 +39,7 @@ class Schedule:
     patience: int = 5
     learning_rate: float = 1e-3
     warmup: float = 0.1
-    weight_decay: float = 0.0
+    weight_decay: float = 0.05
     label_smoothing: float = 0.05
     gradient_clip: float = 1.0
     average_decay: float = 0.92
@@ -157,9 +157,10 @@ class ValidationBatches(torch.utils.data.IterableDataset):
 
 @dataclass(frozen=True)
 class Trained:
-    """The network with its best weights, its history, and which cells trained and validated."""
+    """The network with its best weights, what it started from, its history, and which cells trained and validated."""
 
     network: CellMemory
+    start: Start
     history: pd.DataFrame
     best_epoch: int
     training: np.ndarray
@@ -194,7 +195,7 @@ def fit(
         warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
         trainer.fit(plan, DataLoader(batches, batch_size=None), DataLoader(validating, batch_size=None))
     network.load_state_dict(history.best_weights)
-    return Trained(network.eval().cpu(), history.table(), history.best_epoch, training, validation)
+    return Trained(network.eval().cpu(), start, history.table(), history.best_epoch, training, validation)
 
 
 def _trainer(schedule: Schedule, runtime: Runtime, history: History, workspace: Path) -> L.Trainer:
