@@ -1,6 +1,7 @@
 """docs/accuracy.md and its figures, from the summaries: nothing on the page is typed by hand but its text."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import cycle
 from pathlib import Path
 
 import jinja2
@@ -24,6 +25,8 @@ NAMES = {
     "celltypist_fs": "CellTypist, selected genes",
     "scanvi": "scANVI, surgery",
 }
+#: Lines of peers, where many cross.
+SHADES = ("#4c78a8", "#72b7b2", "#54a24b", "#b279a2", "#9d755d", "#8a8a8a", "#5b5b9d", "#c9a227", "#e377c2", "#17415f")
 INK, OURS, BLIND, SEEING = "#333333", "#d55e00", "#4c78a8", "#8a8a8a"
 
 
@@ -83,7 +86,9 @@ def _tables(found: dict[str, dict]) -> dict[str, str]:
              "set size": "set_size", "unassigned": "unassigned_shared"},
         )  # fmt: skip
         references = found["crossval"]["references"]
-        made["crossval_references"] = _by_split(found["crossval"], references, lambda one: one["macro_f1"]["mean"])
+        made["crossval_references"] = _by_split(
+            found["crossval"], references, lambda one: one["macro_f1"]["mean"], found["crossval"]["mean_macro_f1"]
+        )
     if "curves" in found:
         curves = found["curves"]
         at = curves["mean_macro_f1_at"]
@@ -139,8 +144,8 @@ def _accuracy_tables(accuracy: dict) -> dict[str, str]:
     return {
         "means": table(head, rows(blind)),
         "means_seeing": table(head, rows(seeing)) if seeing else "",
-        "splits": _by_split(accuracy, splits, lambda one: one["macro_f1"]["mean"]),
-        "ece": _by_split(accuracy, splits, lambda one: one["ece"]["mean"]),
+        "splits": _by_split(accuracy, splits, lambda one: one["macro_f1"]["mean"], accuracy["mean_macro_f1"]),
+        "ece": _by_split(accuracy, splits, lambda one: one["ece"]["mean"], best=min),
         "costs": table(
             ["method", *costs],
             [[name_of(m), *(figure_text(means[m][key], digits) for key, digits in costs.values())] for m in blind + seeing],
@@ -156,15 +161,18 @@ def _means_table(summary: dict, columns: dict[str, str]) -> str:
     return table(["method", *columns], rows)
 
 
-def _by_split(summary: dict, splits: dict, value, means: dict | None = None) -> str:
-    """A row a method, a column a split. value: what is taken of a method's results on a split."""
+def _by_split(summary: dict, splits: dict, value: Callable, means: dict | None = None, best: Callable = max) -> str:
+    """A row a split, a column a method; the best of each row is bold. value: what is taken of a method's results."""
     order = [method for method in summary["methods"] if any(method in split["methods"] for split in splits.values())]
+    lines = {split: {m: value(one) for m, one in about["methods"].items()} for split, about in splits.items()}
+    if means:
+        lines["mean"] = means
     rows = []
-    for method in order:
-        found = [split["methods"].get(method) for split in splits.values()]
-        mean = [figure_text((means or {}).get(method))] if means is not None else []
-        rows.append([_emphasised(method, summary), *mean, *(figure_text(one and value(one)) for one in found)])
-    return table(["method", *(["mean"] if means is not None else []), *splits], rows)
+    for name, found in lines.items():
+        top = best(figure_text(one) for one in found.values() if one is not None)
+        texts = [figure_text(found.get(method)) for method in order]
+        rows.append([name, *(f"**{text}**" if text == top else text for text in texts)])
+    return table(["", *map(name_of, order)], rows)
 
 
 def _ordered(means: dict[str, float]) -> list[str]:
@@ -228,12 +236,10 @@ def _draw_curves(curves: dict):
     """Macro F1 by the number of reference cells, a panel a split."""
     figure, axes = _panels(len(curves["splits"]), 4, 2.5, 1.9)
     peers = [method for method, about in curves["methods"].items() if not about["ours"]]
-    shades = dict(
-        zip(peers, ("#4c78a8", "#72b7b2", "#54a24b", "#b279a2", "#9d755d", "#8a8a8a", "#5b5b9d", "#c9a227"), strict=False)
-    )
+    shades = dict(zip(peers, cycle(SHADES), strict=False))
     for axis, (split, by_method) in zip(axes, curves["splits"].items(), strict=True):
         for method, points in by_method.items():
-            ours = method not in shades
+            ours = curves["methods"][method]["ours"]
             x, y = [p["cells"] for p in points], np.array([p["mean"] for p in points])
             colour = OURS if ours else shades[method]
             axis.plot(x, y, "o-", color=colour, label=name_of(method), linewidth=1.8 if ours else 0.9,
@@ -250,7 +256,8 @@ def _draw_curves(curves: dict):
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     figure.supylabel("macro F1")
-    figure.supxlabel("reference cells")
+    for axis in axes[-4:]:
+        axis.set_xlabel("reference cells")
     return figure
 
 

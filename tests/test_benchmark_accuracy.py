@@ -11,8 +11,11 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from page import write_page
+from running import Store
 from scoring import resampled_macro_f1, score
-from splits import fold, read_split, subset, tasks, without, write_task
+from splits import Task, fold, read_split, subset, tasks, without, write_task
+from summary import summaries
 from tests.conftest import ROOT
 
 
@@ -116,6 +119,45 @@ def test_no_method_sees_a_label(tmp_path):
     overlapping = {"file": "cells.h5ad", "label": "kind", "train": {"batch": ["1", "3"]}, "query": {"batch": ["3"]}}
     with pytest.raises(ValueError, match="holds cells of the query"):
         read_split("bad", overlapping, data)
+
+
+def keep(work: Path, kind: str, part: str, seed: int, right: list[bool], novelty: list[float] | None = None) -> None:
+    """Keeps a run of logistic regression as if it had been made: six cells, three of 'a', two of 'b' and one of 'new'."""
+    store, task = Store(work, kind), Task(kind, "one", part)
+    truth = np.array(["a", "a", "a", "b", "b", "new"])
+    label = np.where(right, truth, np.where(truth == "a", "b", "a"))
+    cells = [f"{part} {i}" for i in range(6)]
+    table = pd.DataFrame({"cell": cells, "truth": truth, "label": label, "confidence": 0.5, "novelty": novelty or [0.0] * 6})
+    about = {"reference_cells": 200, "query_cells": 6, "genes": 9, "batches": 1, "types": {"a": 100, "b": 100}}
+    run = {**score(table, about["types"]), "train_s": 1.0, "predict_s": 1.0, "cpu_s": 1.0, "peak_mib": 1.0, "threads": 1}
+    store.expect([task])
+    store.add(task, "logistic_regression", seed, about, run, table)
+
+
+def test_summaries_of_parts(tmp_path):
+    right, wrong = [True] * 5 + [False], [True, True, False, True, True, False]
+    half = (4 / 5 + 4 / 5) / 2  # F1 of 'a' and 'b' where one 'a' is taken for a 'b'
+    keep(tmp_path, "splits", "", 0, right)
+    for number in range(5):
+        keep(tmp_path, "crossval", f"fold {number + 1}", 0, right if number else wrong)
+    for size, answers in ((50, wrong), (100, right)):
+        keep(tmp_path, "curves", str(size), 0, answers)
+        keep(tmp_path, "curves", str(size), 1, wrong)
+    keep(tmp_path, "novelty", "a", 0, right, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    keep(tmp_path, "novelty", "b", 0, right, [0.1, 0.2, 0.3, 0.4, 0.5, 0.25])
+    found = summaries(tmp_path)
+    assert found["accuracy"]["mean_macro_f1"] == {"logistic_regression": 1.0}
+    # 15 cells of 'a', one of them taken for one of the 10 'b'
+    assert found["crossval"]["mean_macro_f1"]["logistic_regression"] == pytest.approx((28 / 29 + 20 / 21) / 2)
+    points = found["curves"]["splits"]["one"]["logistic_regression"]
+    assert [(point["cells"], point["mean"]) for point in points] == [(50, half), (100, (1 + half) / 2), (200, 1.0)]
+    assert found["novelty"]["mean_novelty_auroc"]["logistic_regression"] == pytest.approx((1 + 2 / 5) / 2)
+    write_page(found, tmp_path / "results", tmp_path / "docs")
+    page = (tmp_path / "docs" / "accuracy.md").read_text()
+    assert "| 50 (1) | 0.800 |" in page
+    assert {file.name for file in (tmp_path / "docs" / "images").iterdir()} == {
+        f"accuracy_{name}.svg" for name in ("splits", "curves", "novelty")
+    }
 
 
 def benchmark(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
