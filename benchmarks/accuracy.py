@@ -7,7 +7,6 @@ A run that was stopped goes on where it was. The results of single runs are kept
 benchmarks/results/*.json and docs/accuracy.md of them. `ours.py` names our variants, `peers.py` the peers.
 """
 
-import os
 import signal
 import sys
 from itertools import product
@@ -90,7 +89,7 @@ def run_kind(name: str, folders: dict, only: str | None, methods: list[str], see
         if wanted and split.name not in wanted:
             continue
         for task, seed in product(by_split[split.name], range(seeds)):
-            todo = [m for m in methods if seed in seeds_of(m, seeds) and (redo or not store.has(task, m, seed))]
+            todo = [m for m in methods if seed in seeds_of(m, name, seeds) and (redo or not store.has(task, m, seed))]
             if not todo:
                 continue
             reference, query = cells_of(task, split, seed)
@@ -145,6 +144,9 @@ def summarise(folders: dict) -> None:
     if not found:
         say(f"nothing to summarise: {folders['work']} holds no results")
         return
+    mixed = {m for one in found.values() for m, about in one["methods"].items() if len(about["versions"]) > 1}
+    if mixed:
+        say(f"runs of different versions are mixed, repeat the older ones with --redo: {', '.join(sorted(mixed))}")
     write_page(found, folders["results"], folders["docs"])
     say(f"wrote {folders['results']} and {folders['docs'] / 'accuracy.md'}")
 
@@ -154,5 +156,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
-    sys.exit(main())
+    main()

@@ -136,11 +136,19 @@ def perceptron(values: np.ndarray, labels: np.ndarray, seed: int) -> Callable:
     """One hidden layer of 128; stops early on a tenth of the reference where every type has cells for that."""
     from sklearn.neural_network import MLPClassifier
 
-    early = bool(np.unique(labels, return_counts=True)[1].min() >= 10)
+    # Numbers instead of names: with early stopping, scikit-learn 1.7 looks for NaN among the labels.
+    types, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    early = bool(counts.min() >= 10)
     network = MLPClassifier(
         (128,), alpha=1e-2, batch_size=64, max_iter=60 if early else 30, early_stopping=early, random_state=seed
     )
-    return most_probable(network.fit(values, labels))
+    ask = most_probable(network.fit(values, codes))
+
+    def named(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        code, confidence = ask(values)
+        return types[code], confidence
+
+    return named
 
 
 def celltypist(feature_selection: bool) -> Callable[[ad.AnnData, int, int], Fitted]:

@@ -24,7 +24,7 @@ from scoring import score
 from splits import Task, write_task
 
 HERE = Path(__file__).resolve().parent
-#: These give the same answer whatever the seed: they are run once.
+#: These give the same answer whatever the seed: a split is run once.
 DETERMINISTIC = {"logistic_regression", "logistic_regression_c001", "celltypist"}
 
 
@@ -43,9 +43,9 @@ def methods() -> list[str]:
     return [*VARIANTS, *PEERS]
 
 
-def seeds_of(method: str, seeds: int) -> list[int]:
-    """The seeds that a method is run with."""
-    return [0] if method in DETERMINISTIC else list(range(seeds))
+def seeds_of(method: str, kind: str, seeds: int) -> list[int]:
+    """The seeds that a method is run with. On parts of a reference every method has all: the seed draws the part."""
+    return [0] if method in DETERMINISTIC and kind == "splits" else list(range(seeds))
 
 
 class Store:
@@ -118,7 +118,9 @@ def run_method(
         return about, {"error": "the answers are not those of the query's cells", "threads": settings.threads}, None
     predictions = truth.join(answers).reset_index()
     run = {**score(predictions, about["types"]), **run, "threads": settings.threads}
-    return about, run | ({"code": code_digest()} if method in VARIANTS else {}), predictions
+    if method in VARIANTS:
+        run["version"] = " ".join([code_digest(), *settings.extra])
+    return about, run, predictions
 
 
 def _command(method: str, folder: Path, about: dict, seed: int, settings: Settings) -> list[str]:

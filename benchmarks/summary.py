@@ -99,7 +99,7 @@ def _methods(runs: Runs) -> dict[str, dict]:
     found = {}
     for method in runs.methods:
         ran = [run for task in runs.tasks for run in runs.of(task, method)]
-        versions = {run[key] for run in ran for key in ("version", "code") if key in run}
+        versions = {run["version"] for run in ran if "version" in run}
         found[method] = {
             "ours": method in VARIANTS,
             "sees_query": method in SEES_QUERY,
