@@ -31,7 +31,7 @@ class Variant:
 #: Ours, by the name in the results: the first is what a user gets without an option.
 VARIANTS = {
     "cellmemory": Variant(),
-    "cellmemory_light": Variant(train=("--d_model", "128", "--n_layers", "2")),
+    "cellmemory_standard": Variant(train=("--variant", "standard")),
     "cellmemory_full": Variant(train=("--mode", "full")),
 }
 

@@ -12,8 +12,8 @@ from scoring import RESAMPLES
 #: As methods are called on the page. Variants of ours that are not named here go by their own names.
 NAMES = {
     "cellmemory": "CellMemory",
-    "cellmemory_light": "CellMemory, light",
-    "cellmemory_full": "CellMemory, full",
+    "cellmemory_standard": "CellMemory, standard",
+    "cellmemory_full": "CellMemory, all genes",
     "logistic_regression": "logistic regression, C = 1",
     "logistic_regression_c001": "logistic regression, C = 0.01",
     "linear_svm": "linear SVM",

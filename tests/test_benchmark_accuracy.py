@@ -167,6 +167,7 @@ def benchmark(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_split_from_end_to_end(tmp_path):
     folder = synthetic(tmp_path)
     run = ("splits", "--methods=cellmemory,logistic_regression", "--seeds=1", "--train_option=--max_epochs=1",
