@@ -75,10 +75,10 @@ class Store:
             partial.replace(self.path)
 
     def expect(self, tasks: list[Task]) -> None:
-        """Notes which tasks there are, so that a summary knows what is missing."""
+        """Notes which tasks there are, and their order, so that a summary knows what is missing."""
         with self.changing() as kept:
-            for task in tasks:
-                kept["tasks"].setdefault(task.name, {"split": task.split, "part": task.part, "seeds": {}})
+            new = {task.name: {"split": task.split, "part": task.part, "seeds": {}} for task in tasks}
+            kept["tasks"] = {**new, **kept["tasks"]}
 
     def has(self, task: Task, method: str, seed: int) -> bool:
         """Whether this run was made, and made well."""
