@@ -1,5 +1,5 @@
 # `make demo`: a run on real cells, to a finished report. `make test`: all tests. Both set up what they need first.
-.PHONY: setup demo test lint lock clean
+.PHONY: setup demo test lint lock bench-accuracy clean
 
 # For `make demo ARGS=-resume` and the like.
 ARGS ?=
@@ -20,13 +20,23 @@ lint:
 	@scripts/setup.sh test lint
 	@$(run) ruff check . && ruff format --check . && scripts/lint-nextflow.sh
 
-# Exact versions for pyproject.toml's requirements; the extras hold the same versions as the runtime.
+# docs/accuracy.md, measured anew: hours. A stopped run goes on where it was; work in progress is in benchmarks/work.
+bench-accuracy:
+	@scripts/setup.sh bench
+	@$(run) benchmarks/accuracy.py splits crossval curves novelty summarise
+
+# Exact versions for pyproject.toml's requirements. The extras hold the same versions as the runtime; only the peers of
+# the benchmark need an older scikit-learn.
 lock: setup
-	@for extra in runtime test bench; do \
-	    .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate \
-	        --custom-compile-command "make lock" \
-	        $$([ $$extra = runtime ] || echo "--extra $$extra --constraint requirements/runtime.lock") \
-	        pyproject.toml --output-file requirements/$$extra.lock || exit 1; \
+	@for extra in runtime test integration bench; do \
+	    grep -v "^scikit-learn==" requirements/runtime.lock >.tools/for-bench.txt; \
+	    case $$extra in \
+	        runtime) options= ;; \
+	        bench) options="--extra bench --constraint .tools/for-bench.txt" ;; \
+	        *) options="--extra $$extra --constraint requirements/runtime.lock" ;; \
+	    esac; \
+	    .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header \
+	        $$options pyproject.toml --output-file requirements/$$extra.lock || exit 1; \
 	done
 
 clean:

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Sets up what the pipeline needs, all of it inside the project's folder: Python packages in .venv, tools in .tools.
 #
-#     scripts/setup.sh [test] [bench] [lint]
+#     scripts/setup.sh [test] [integration] [bench] [lint]
 #
-# Without arguments: what a run needs. `test` and `bench` add the packages of those extras, `lint` adds the strict
-# Nextflow linter. A second call finds everything in place and installs nothing.
+# Without arguments: what a run needs. `test` and `integration` add the packages of those extras, `bench` makes a second
+# environment, .venv-bench, of the methods that ours is compared with, `lint` adds the strict Nextflow linter. A second
+# call finds everything in place and installs nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -70,24 +71,33 @@ check_machine() {
     exit 1
 }
 
-install_python() {
-    local locks=(requirements/runtime.lock) extra stamp
-    for extra in test bench; do
-        if wanted "$extra"; then locks+=("requirements/$extra.lock"); fi
-    done
-    stamp=$(cat "${locks[@]}" | cksum)
-    if [ "$(cat .venv/.installed 2>/dev/null)" = "$stamp" ]; then return; fi
+# The packages of some locks in an environment: install_packages FOLDER LOCK...
+install_packages() {
+    local folder=$1 stamp
+    shift
+    stamp=$(cat "$@" | cksum)
+    if [ "$(cat "$folder/.installed" 2>/dev/null)" = "$stamp" ]; then return; fi
     if [ "$(.tools/uv/bin/uv --version 2>/dev/null | cut -d' ' -f2)" != "$uv_version" ]; then
         "$(find_python)" -m venv --clear .tools/uv
         .tools/uv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
     fi
-    if [ ! -x .venv/bin/python ]; then
-        .tools/uv/bin/uv venv --quiet --allow-existing --python "$(find_python)" .venv
+    if [ ! -x "$folder/bin/python" ]; then
+        .tools/uv/bin/uv venv --quiet --allow-existing --python "$(find_python)" "$folder"
     fi
-    say "Python packages of ${locks[*]}"
+    say "Python packages of $*"
     # Compiled at once: torch and scanpy take twice as long to import from source, and some machines never write bytecode.
-    VIRTUAL_ENV=.venv .tools/uv/bin/uv pip sync --quiet --compile-bytecode "${locks[@]}"
-    echo "$stamp" >.venv/.installed
+    VIRTUAL_ENV=$folder .tools/uv/bin/uv pip sync --quiet --compile-bytecode "$@"
+    echo "$stamp" >"$folder/.installed"
+}
+
+install_python() {
+    local locks=(requirements/runtime.lock) extra
+    for extra in test integration; do
+        if wanted "$extra"; then locks+=("requirements/$extra.lock"); fi
+    done
+    install_packages .venv "${locks[@]}"
+    # An environment of its own: CellTypist does not run with the scikit-learn of the runtime.
+    if wanted bench; then install_packages .venv-bench requirements/bench.lock; fi
 }
 
 # The jars of the versions in $jars, each in .tools/nextflow/VERSION.
@@ -105,9 +115,9 @@ install_jars() {
 
 for extra in "$@"; do
     case $extra in
-    test | bench | lint) ;;
+    test | integration | bench | lint) ;;
     *)
-        say "there is no extra '$extra': the extras are test, bench and lint."
+        say "there is no extra '$extra': the extras are test, integration, bench and lint."
         exit 1
         ;;
     esac
