@@ -1,29 +1,57 @@
 """The picture of reference and query together: UMAP of CLS embeddings, on a bounded number of cells."""
 
 import warnings
+from collections.abc import Iterator
 
+import h5py
 import numpy as np
 
+from cellmemory.calibration import unit
+
 #: UMAP is fitted on at most so many cells of a query; the others are placed among their nearest fitted neighbours.
-MAX_FITTED = 20_000
-NEIGHBOURS = 15
+MAX_FITTED = 10_000
+NEIGHBOURS, PLACED_AMONG = 15, 5
+#: Cells whose embeddings are in memory at once.
+CHUNK_CELLS = 8192
 
 
-def co_embed(query: np.ndarray, reference: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """UMAP coordinates, float32, of query (n, d) and reference (r, d) cells: (n, 2) and (r, 2).
+class Picture:
+    """UMAP coordinates, float32, of reference (r, d) and query (n, d) cells.
 
     Fitted jointly on the reference and an even subsample of the query; the same input and seed give the same picture.
+    The query may be an array on disk: no more than the fitted cells and a chunk of the others are read at a time.
+    reference: coordinates (r, 2) of the reference's cells.
     """
-    fitted = np.unique(np.linspace(0, len(query) - 1, min(len(query), MAX_FITTED)).astype(int))
-    together = np.concatenate([reference, query[fitted]]).astype(np.float32)
-    coordinates = _fit(together, seed)
-    reference_map, fitted_map = coordinates[: len(reference)], coordinates[len(reference) :]
-    query_map = np.empty((len(query), 2), np.float32)
-    query_map[fitted] = fitted_map
-    rest = np.setdiff1d(np.arange(len(query)), fitted)
-    if len(rest):
-        query_map[rest] = _place(query[rest], together, coordinates)
-    return query_map, reference_map
+
+    def __init__(self, query: np.ndarray | h5py.Dataset, reference: np.ndarray, seed: int):
+        self._query = query
+        self._rows = np.unique(np.linspace(0, len(query) - 1, min(len(query), MAX_FITTED)).astype(int))
+        self._cells = np.concatenate([reference, *(cells[rows] for cells, rows in self._chunks())]).astype(np.float32)
+        self._coordinates = _fit(self._cells, seed)
+        self.reference = self._coordinates[: len(reference)]
+
+    def query(self) -> Iterator[np.ndarray]:
+        """Coordinates of all query cells in order, chunk by chunk."""
+        from sklearn.neighbors import NearestNeighbors
+
+        # Between rows of length 1 the order of Euclidean distances is that of cosine distances, and is found faster.
+        finder = NearestNeighbors(n_neighbors=min(PLACED_AMONG, len(self._cells)), algorithm="brute").fit(unit(self._cells))
+        fitted = len(self.reference)
+        for cells, rows in self._chunks():
+            coordinates = np.empty((len(cells), 2), np.float32)
+            coordinates[rows] = self._coordinates[fitted : fitted + len(rows)]
+            fitted += len(rows)
+            others = np.setdiff1d(np.arange(len(cells)), rows)
+            if len(others):
+                near = finder.kneighbors(unit(cells[others]), return_distance=False)
+                coordinates[others] = self._coordinates[near].mean(1)
+            yield coordinates
+
+    def _chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Embeddings of each chunk of cells, and which of them are fitted."""
+        for start in range(0, len(self._query), CHUNK_CELLS):
+            low, high = np.searchsorted(self._rows, [start, start + CHUNK_CELLS])
+            yield self._query[start : start + CHUNK_CELLS], self._rows[low:high] - start
 
 
 def _fit(cells: np.ndarray, seed: int) -> np.ndarray:
@@ -36,12 +64,3 @@ def _fit(cells: np.ndarray, seed: int) -> np.ndarray:
         reducer = UMAP(n_neighbors=min(NEIGHBOURS, len(cells) - 1), metric="cosine", random_state=seed, n_jobs=1,
                        init="spectral" if len(cells) > 10 else "random")  # fmt: skip
         return reducer.fit_transform(cells).astype(np.float32)
-
-
-def _place(cells: np.ndarray, fitted: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-    """The mean position of each cell's nearest fitted neighbours."""
-    from sklearn.neighbors import NearestNeighbors
-
-    finder = NearestNeighbors(n_neighbors=min(5, len(fitted)), metric="cosine").fit(fitted)
-    near = finder.kneighbors(cells, return_distance=False)
-    return coordinates[near].mean(1)
