@@ -126,8 +126,8 @@ def finish(
         for name, values in sums.varm().items():
             writer.write(f"varm/{name}", values)
     embedding, label = bundle.reference
-    picture = Picture(writer.stored("obsm/X_cellmemory"), embedding, bundle.config["seed"])
     with threadpool_limits(threads):
+        picture = Picture(writer.stored("obsm/X_cellmemory"), embedding, bundle.config["seed"])
         for coordinates in picture.query():
             writer.append("obsm/X_umap", coordinates)
     writer.write("uns/cellmemory", run)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import h5py
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
 
 from cellmemory.calibration import unit
 
@@ -26,16 +27,14 @@ class Picture:
     def __init__(self, query: np.ndarray | h5py.Dataset, reference: np.ndarray, seed: int):
         self._query = query
         self._rows = np.unique(np.linspace(0, len(query) - 1, min(len(query), MAX_FITTED)).astype(int))
-        self._cells = np.concatenate([reference, *(cells[rows] for cells, rows in self._chunks())]).astype(np.float32)
-        self._coordinates = _fit(self._cells, seed)
+        cells = np.concatenate([reference, *(chunk[rows] for chunk, rows in self._chunks())])
+        # Between rows of length 1 the order of Euclidean distances is that of cosine distances, and is found faster.
+        self._finder = NearestNeighbors(n_neighbors=min(PLACED_AMONG, len(cells)), algorithm="brute").fit(unit(cells))
+        self._coordinates = _fit(cells, self._finder, seed)
         self.reference = self._coordinates[: len(reference)]
 
     def query(self) -> Iterator[np.ndarray]:
         """Coordinates of all query cells in order, chunk by chunk."""
-        from sklearn.neighbors import NearestNeighbors
-
-        # Between rows of length 1 the order of Euclidean distances is that of cosine distances, and is found faster.
-        finder = NearestNeighbors(n_neighbors=min(PLACED_AMONG, len(self._cells)), algorithm="brute").fit(unit(self._cells))
         fitted = len(self.reference)
         for cells, rows in self._chunks():
             coordinates = np.empty((len(cells), 2), np.float32)
@@ -43,7 +42,7 @@ class Picture:
             fitted += len(rows)
             others = np.setdiff1d(np.arange(len(cells)), rows)
             if len(others):
-                near = finder.kneighbors(unit(cells[others]), return_distance=False)
+                near = self._finder.kneighbors(unit(cells[others]), return_distance=False)
                 coordinates[others] = self._coordinates[near].mean(1)
             yield coordinates
 
@@ -54,13 +53,19 @@ class Picture:
             yield self._query[start : start + CHUNK_CELLS], self._rows[low:high] - start
 
 
-def _fit(cells: np.ndarray, seed: int) -> np.ndarray:
+def _fit(cells: np.ndarray, finder: NearestNeighbors, seed: int) -> np.ndarray:
+    """finder: has the cells as rows of length 1."""
     if len(cells) < 4:
         return np.zeros((len(cells), 2), np.float32)
     from umap import UMAP
 
+    n_neighbors = min(NEIGHBOURS, len(cells) - 1)
+    # UMAP's own search is approximate, and compiling it takes a minute in every process; it counts a cell as its own first.
+    distance, near = finder.kneighbors(n_neighbors=n_neighbors - 1)
+    near = np.column_stack([np.arange(len(cells)), near])
+    distance = np.column_stack([np.zeros(len(cells)), distance**2 / 2]).astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        reducer = UMAP(n_neighbors=min(NEIGHBOURS, len(cells) - 1), metric="cosine", random_state=seed, n_jobs=1,
-                       init="spectral" if len(cells) > 10 else "random")  # fmt: skip
+        reducer = UMAP(n_neighbors=n_neighbors, metric="cosine", random_state=seed, n_jobs=1,
+                       init="spectral" if len(cells) > 10 else "random", precomputed_knn=(near, distance))  # fmt: skip
         return reducer.fit_transform(cells).astype(np.float32)
