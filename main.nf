@@ -86,7 +86,7 @@ workflow CELLMEMORY {
         .combine(ranges, by: 0)
         .map { meta, slice, all -> [groupKey(meta, all.size()), slice] }
         .groupTuple(sort: { a, b -> firstCell(a) <=> firstCell(b) })
-        .map { meta, paths -> [meta.target, paths] }
+        .map { meta, paths -> [meta.groupTarget, paths] }
     GATHER(PREPROCESS_QUERY.out.aligned.join(slices), model_files)
     mapped = MAP_QUERY.out.mapped.mix(GATHER.out.mapped)
     labels = MAP_QUERY.out.labels.mix(GATHER.out.labels)
