@@ -2,6 +2,7 @@
 
 // nf-cellmemory: labels the cells of any query with the labels of a reference. See README.md.
 
+include { cellRanges; firstCell } from './functions/cells.nf'
 include { geneSetPaths; helpText; isMissing; isTrue; readParameters } from './functions/parameters.nf'
 include { readSamplesheet } from './functions/samplesheet.nf'
 
@@ -9,6 +10,7 @@ include { CHECK_INPUTS } from './modules/check_inputs/main.nf'
 include { ENRICH } from './modules/enrich/main.nf'
 include { EVALUATE } from './modules/evaluate/main.nf'
 include { EXTRACT_TAGS } from './modules/extract_tags/main.nf'
+include { GATHER } from './modules/gather/main.nf'
 include { MAP_QUERY } from './modules/map_query/main.nf'
 include { PREPROCESS_QUERY } from './modules/preprocess_query/main.nf'
 include { PREPROCESS_REFERENCE } from './modules/preprocess_reference/main.nf'
@@ -73,13 +75,22 @@ workflow CELLMEMORY {
     model_files = trained.map { folder -> bundle(folder) }
 
     PREPROCESS_QUERY(samples, panel, gene_map, settings.subMap(['min_coverage']))
+    // A large query is mapped by a task for each range of its cells; '' is all cells, for a task that needs no gathering.
+    ranges = PREPROCESS_QUERY.out.alignment.map { meta, alignment -> [meta, cellRanges(alignment, settings.cells_per_task ?: 0)] }
     MAP_QUERY(
-        PREPROCESS_QUERY.out.aligned,
+        PREPROCESS_QUERY.out.aligned.join(ranges).transpose(by: 2),
         model_files,
         settings.subMap(['novelty_alpha', 'alpha', 'attention', 'device', 'precision', 'seed']),
     )
-    mapped = MAP_QUERY.out.mapped
-    versions = versions.mix(PREPROCESS_QUERY.out.versions, MAP_QUERY.out.versions)
+    slices = MAP_QUERY.out.slice
+        .combine(ranges, by: 0)
+        .map { meta, slice, all -> [groupKey(meta, all.size()), slice] }
+        .groupTuple(sort: { a, b -> firstCell(a) <=> firstCell(b) })
+        .map { meta, paths -> [meta.groupTarget, paths] }
+    GATHER(PREPROCESS_QUERY.out.aligned.join(slices), model_files)
+    mapped = MAP_QUERY.out.mapped.mix(GATHER.out.mapped)
+    labels = MAP_QUERY.out.labels.mix(GATHER.out.labels)
+    versions = versions.mix(PREPROCESS_QUERY.out.versions, MAP_QUERY.out.versions, GATHER.out.versions)
 
     EVALUATE(mapped.filter { meta, _query -> meta.truth_key }, model_files)
     versions = versions.mix(EVALUATE.out.versions)
@@ -135,7 +146,7 @@ workflow CELLMEMORY {
     trained // path: the folder of the model
     alignment = PREPROCESS_QUERY.out.alignment // [meta, path], as all that follow
     mapped
-    labels = MAP_QUERY.out.labels
+    labels
     tags
     slot_tags
     enrichment

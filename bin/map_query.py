@@ -12,7 +12,9 @@ import _cli
 @click.option("--query", type=_cli.FILE, required=True, help="Query over the model's panel (by preprocess_query.py).")
 @click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model.")
 @click.option("--output", type=_cli.OUTPUT, required=True, help="Mapped query, .h5ad.")
-@click.option("--labels", type=_cli.OUTPUT, required=True, help="The new columns as .csv.")
+@click.option("--labels", type=_cli.OUTPUT, help="The new columns as .csv. Needed without --cells.")
+@click.option("--cells", metavar="START:STOP",
+              help="Map these cells alone (from 0, without STOP; either may be left out), for gather.py to join.")  # fmt: skip
 @click.option("--novelty_alpha", type=click.FloatRange(0, 1), default=0.05, help="Unassigned below this novelty p-value.")
 @click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.1,
               help="Label sets miss the true label of at most this share of cells.")  # fmt: skip
@@ -21,8 +23,10 @@ import _cli
 @_cli.device
 @_cli.threads
 @_cli.seed
-def main(query: Path, model, output, labels, novelty_alpha, alpha, attention, precision, device, threads, seed):
+def main(query: Path, model, output, labels, cells, novelty_alpha, alpha, attention, precision, device, threads, seed):
     """Maps a query onto a trained model: labels, confidence, novelty, embeddings and attention of every cell."""
+    if cells is None and labels is None:
+        raise click.UsageError("--labels is missing: where to write the new columns as .csv.")
     from cellmemory import bundle
     from cellmemory import device as devices
     from cellmemory.mapping import Thresholds, map_query
@@ -30,7 +34,7 @@ def main(query: Path, model, output, labels, novelty_alpha, alpha, attention, pr
     trained = bundle.load(model)
     runtime = devices.start(device, precision, threads, seed)
     thresholds = Thresholds(novelty_alpha, alpha)
-    for line in map_query(query, trained, output, labels, thresholds, attention, runtime):
+    for line in map_query(query, trained, output, labels, thresholds, attention, runtime, cells):
         _cli.say(line)
 
 

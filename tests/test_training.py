@@ -105,9 +105,9 @@ def test_a_cell_is_mapped_alike_alone_and_among_others(mapped, model, aligned, t
 
 
 def test_chunks_join_without_a_seam(mapped, model, aligned, tmp_path, monkeypatch):
-    from cellmemory import bundle, device, mapping, reading
+    from cellmemory import bundle, device, mapping, spans
 
-    monkeypatch.setattr(reading.CellFile.chunks, "__defaults__", (50,))
+    monkeypatch.setattr(spans, "BLOCK_CELLS", 50)
     runtime = device.start("cpu", "fp32", 1, 0)
     mapping.map_query(aligned / "unseen_type.aligned.h5ad", bundle.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
                       mapping.Thresholds(), True, runtime)  # fmt: skip
@@ -144,7 +144,7 @@ def test_a_mapping_that_is_killed_leaves_no_output(model, aligned, tmp_path, mon
     def broken(*_):
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(mapping, "_finish", broken)
+    monkeypatch.setattr(mapping, "finish", broken)
     with pytest.raises(RuntimeError, match="killed"):
         mapping.map_query(aligned / "unseen_type.aligned.h5ad", bundle.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
                           mapping.Thresholds(), True, device.start("cpu", "fp32", 1, 0))  # fmt: skip
@@ -248,7 +248,7 @@ def test_weights_of_the_two_parts_follow_the_better_one():
 
 
 @pytest.mark.parametrize("name", ["check_inputs", "preprocess_reference", "preprocess_query", "train", "map_query",
-                                  "extract_tags", "enrich", "evaluate", "report"])  # fmt: skip
+                                  "gather", "extract_tags", "enrich", "evaluate", "report"])  # fmt: skip
 def test_help_answers_without_loading_the_heavy_libraries(name):
     import subprocess
     import sys

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -25,12 +25,14 @@ class Runtime:
         """The context in which the network's products run."""
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def progress(self, chunks: Iterable, total: int, doing: str) -> Iterator:
-        """The (start, rows) chunks, with a line of progress on standard error for inputs of several chunks."""
-        for start, rows in chunks:
-            yield start, rows
-            if rows.shape[0] < total:
-                print(f"{doing}: {start + rows.shape[0]:,} of {total:,} cells", file=sys.stderr, flush=True)
+    def progress(self, parts: Iterable[Sized], total: int, doing: str) -> Iterator:
+        """The parts, with a line of progress on standard error after each where there are several."""
+        done = 0
+        for part in parts:
+            yield part
+            done += len(part)
+            if len(part) < total:
+                print(f"{doing}: {done:,} of {total:,} cells", file=sys.stderr, flush=True)
 
     def __str__(self) -> str:
         name = torch.cuda.get_device_name() if self.device == "cuda" else f"{self.threads} CPU threads"

@@ -15,7 +15,10 @@ class MappedFile(CellFile):
 
     def __init__(self, path: str | Path):
         super().__init__(path)
-        if "cellmemory" not in self.uns or "cellmemory_label" not in self.obs:
+        if "cellmemory_slice" in self.uns:
+            self.close()
+            raise InputError(f"{path}: this is a slice of a mapped query; join all slices first with gather.py.")
+        if "cellmemory" not in self.uns or "cellmemory_label" not in self.columns:
             self.close()
             raise InputError(f"{path}: this file has not been mapped (no cellmemory_label in obs); run map_query.py first.")
         self.run: dict = read_elem(self.uns["cellmemory"])

@@ -1,5 +1,7 @@
-"""Maps a query onto a trained reference: streamed from disk in chunks of cells, written as it goes."""
+"""Maps a query onto a trained reference: streamed from disk in blocks of cells, written as it goes."""
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,19 +11,17 @@ import scipy.sparse as sp
 import torch
 from scipy.special import softmax
 
-from cellmemory.align import provenance
 from cellmemory.batches import as_tensors, token_batches
 from cellmemory.bundle import Bundle
 from cellmemory.calibration import Novelty, conformal_threshold, label_sets
 from cellmemory.device import Runtime
-from cellmemory.errors import InputError, first_ids
 from cellmemory.files import replacing
-from cellmemory.layers import ModelConfig
+from cellmemory.parts import PREFIX, STATUSES, Part, describe_run, finish, finish_slice, open_aligned, write_parts
 from cellmemory.reading import CellFile
+from cellmemory.slots import SlotSums
+from cellmemory.spans import Span
 from cellmemory.tokens import Tokens, tokenize
-from cellmemory.writing import H5adWriter, plain
-
-PREFIX = "cellmemory_"
+from cellmemory.writing import H5adWriter
 
 
 @dataclass(frozen=True)
@@ -30,44 +30,6 @@ class Thresholds:
 
     novelty_alpha: float = 0.05
     alpha: float = 0.1
-
-
-@dataclass
-class SlotMeans:
-    """Sums, by predicted label, of what genes write into and read from the slots: (G, H, M) and expressing cells (G, M).
-
-    read is None for the light variant, where genes read nothing.
-    """
-
-    write: np.ndarray
-    read: np.ndarray | None
-    expressing: np.ndarray
-    cells: np.ndarray
-
-    @classmethod
-    def zeros(cls, config: ModelConfig) -> "SlotMeans":
-        shape = (config.n_labels, config.n_slots, config.n_genes)
-        read = np.zeros(shape) if config.variant == "standard" else None
-        return cls(np.zeros(shape), read, np.zeros((shape[0], shape[2])), np.zeros(shape[0]))
-
-    def add(self, label: np.ndarray, tokens: Tokens, write: np.ndarray, read: np.ndarray | None) -> None:
-        """Adds cells: label (n,); write and read (tokens, H), token by token in the order of `tokens`."""
-        n_genes = self.expressing.shape[1]
-        where = np.repeat(label, tokens.lengths) * n_genes + tokens.gene
-        size = self.expressing.size
-        sides = [(self.write, write)] + ([(self.read, read)] if read is not None else [])
-        for sums, values in sides:
-            for slot in range(values.shape[1]):
-                sums[:, slot] += np.bincount(where, values[:, slot], size).reshape(-1, n_genes)
-        self.expressing += np.bincount(where, minlength=size).reshape(-1, n_genes)
-        self.cells += np.bincount(label, minlength=len(self.cells))
-
-    def varm(self) -> dict[str, np.ndarray]:
-        """(genes, G*H) means: write over the label's cells, read over those of them that have the gene as a token."""
-        flat = {"cellmemory_slot_write": self.write / np.maximum(self.cells, 1)[:, None, None]}
-        if self.read is not None:
-            flat["cellmemory_slot_read"] = self.read / np.maximum(self.expressing, 1)[:, None, :]
-        return {name: v.reshape(-1, v.shape[-1]).T.astype(np.float32) for name, v in flat.items()}
 
 
 @dataclass(frozen=True)
@@ -95,6 +57,11 @@ class Mapper:
     def tokenize(self, rows: sp.csr_matrix, measured: np.ndarray) -> Tokens:
         """The tokens of aligned cells as the model was trained on them."""
         return tokenize(rows, measured, self.config["mode"], self.config["binning"], self.config["model"]["n_bins"])
+
+    def no_sums(self) -> SlotSums:
+        """What the slots got of no cells."""
+        config = self.network.config
+        return SlotSums.zeros(config.n_labels, config.n_slots, config.n_genes, config.variant == "standard")
 
     def run(self, tokens: Tokens, attention: bool) -> Mapped:
         """The network on all cells of `tokens`, in batches of cells alike in length; results in the cells' order."""
@@ -134,7 +101,7 @@ class Mapper:
         columns = {
             "label": pd.Categorical.from_codes(best, labels),
             "confidence": probabilities.max(1),
-            "status": pd.Categorical.from_codes(assigned.astype(int), ["unassigned", "assigned"]),
+            "status": pd.Categorical.from_codes(assigned.astype(int), STATUSES),
             "novelty": distance,
             "novelty_p": p,
             "label_set": label_sets(probabilities, labels, threshold),
@@ -153,102 +120,59 @@ def linear_share(logits: np.ndarray, cls_logits: np.ndarray) -> np.ndarray:
     return linear / np.maximum(linear + cls, 1e-12)
 
 
-def open_aligned(path: Path, bundle: Bundle) -> CellFile:
-    """The aligned query. Raises InputError unless its genes are the model's panel, in order."""
-    file = CellFile(path)
-    genes = file.var().index.astype(str).tolist()
-    panel = bundle.panel["gene"].tolist()
-    if genes != panel or "measured" not in file.var():
-        raise InputError(
-            f"{path}: the genes are not those of the model's panel ({bundle.path / 'panel.tsv'}): found {first_ids(genes)}, "
-            f"expected {first_ids(panel)}. Align the query first: preprocess_query.py --panel {bundle.path / 'panel.tsv'}."
-        )
-    taken = [c for c in file.obs.columns if str(c).startswith(PREFIX)]
-    if taken:
-        raise InputError(f"{path}: obs has columns that this step writes ({', '.join(taken)}); rename or remove them first.")
-    return file
-
-
 def map_query(
-    query: Path, bundle: Bundle, output: Path, labels: Path, thresholds: Thresholds, attention: bool, runtime: Runtime
+    query: Path,
+    bundle: Bundle,
+    output: Path,
+    labels: Path | None,
+    thresholds: Thresholds,
+    attention: bool,
+    runtime: Runtime,
+    cells: str | None = None,
 ) -> list[str]:
     """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv`; returns the lines of the log.
 
-    Memory: a chunk of cells with its attention, and per cell the embedding and the columns of obs.
+    With cells (`START:STOP`) a slice of the query is written instead, for `gathering.gather`; labels may be None then.
+    Memory: a block of cells with its attention, whatever the number of cells.
     """
     mapper = Mapper(bundle, runtime)
-    with open_aligned(query, bundle) as file, replacing(output) as partial, replacing(labels) as partial_labels:
-        with H5adWriter(partial, len(bundle.panel)) as writer:
-            obs = _stream(file, mapper, writer, thresholds, attention)
-            _finish(file, mapper, writer, obs, thresholds)
-        table = plain(obs[[c for c in obs if c.startswith(PREFIX)]])
-        table.rename_axis("cell").to_csv(partial_labels, float_format="%.6g")
-    status = obs[PREFIX + "status"]
+    with open_aligned(query, bundle) as file:
+        span = Span.parse(cells, file.n_cells)
+        run = describe_run(file, bundle, thresholds.novelty_alpha, thresholds.alpha, runtime.precision)
+        sums = mapper.no_sums() if attention else None
+        parts = runtime.progress(map_parts(file, mapper, thresholds, span, sums), len(span), "mapping")
+        with (
+            replacing(output) as partial,
+            replacing(labels) if labels else nullcontext() as partial_labels,
+            H5adWriter(partial, len(bundle.panel)) as writer,
+        ):
+            obs, unassigned = write_parts(writer, parts, file, bundle, partial_labels)
+            if cells is None:
+                finish(writer, obs, file, bundle, run, sums, runtime.threads)
+            else:
+                finish_slice(writer, obs, file, run, span, sums)
     return [
-        f"mapped {len(obs):,} cells onto {len(bundle.labels)} labels ({runtime}); "
-        f"{(status == 'unassigned').sum():,} unassigned (novelty p < {thresholds.novelty_alpha:g})",
-        f"wrote {output} and {labels}",
+        f"mapped {len(span):,} cells{f' ({cells})' if cells else ''} onto {len(bundle.labels)} labels ({runtime}); "
+        f"{unassigned:,} unassigned (novelty p < {thresholds.novelty_alpha:g})",
+        f"wrote {output}{f' and {labels}' if labels else ''}",
     ]
 
 
-def _stream(file: CellFile, mapper: Mapper, writer: H5adWriter, thresholds: Thresholds, attention: bool) -> pd.DataFrame:
-    """Maps and writes all chunks; returns obs with the new columns."""
+def map_parts(file: CellFile, mapper: Mapper, thresholds: Thresholds, span: Span, sums: SlotSums | None) -> Iterator[Part]:
+    """Maps the cells of a span, block by block. Adds to `sums` what the slots get; without it no attention is made."""
     measured = file.var()["measured"].to_numpy(bool)
-    config = mapper.network.config
-    means = SlotMeans.zeros(config)
-    tables, embeddings, slots = [], [], []
-    for start, rows in mapper.runtime.progress(file.chunks("X"), file.n_cells, "mapping"):
+    for start, stop, kept in span.blocks():
+        rows = file.rows("X", start, stop)
         tokens = mapper.tokenize(rows, measured)
-        mapped = mapper.run(tokens, attention)
-        table = mapper.table(mapped, np.diff(rows.indptr) == 0, thresholds)
-        table.index = file.obs.index[start : start + len(table)]
-        tables.append(table)
-        embeddings.append(mapped.embedding)
-        writer.append("X", rows)
-        if attention:
-            slots.append(mapped.slots)
-            weights = sp.csr_matrix((mapped.cls, tokens.gene, tokens.start), shape=rows.shape)
-            writer.append("layers/attention", weights)
-            means.add(table[PREFIX + "label"].cat.codes.to_numpy().astype(np.int64), tokens, mapped.write, mapped.read)
-    writer.write("obsm/X_cellmemory", np.concatenate(embeddings))
-    if attention:
-        writer.write("obsm/X_cellmemory_slots", np.concatenate(slots))
-        for name, values in means.varm().items():
-            writer.write(f"varm/{name}", values)
-    return pd.concat([file.obs, pd.concat(tables)], axis=1)
-
-
-def _finish(file: CellFile, mapper: Mapper, writer: H5adWriter, obs: pd.DataFrame, thresholds: Thresholds) -> None:
-    """Writes what is made of all cells: obs, var, co-embedding, provenance."""
-    from anndata.io import read_elem
-
-    from cellmemory.umap import co_embed
-
-    bundle, config = mapper.bundle, mapper.config
-    embedding = writer.read("obsm/X_cellmemory")
-    reference, label = bundle.reference
-    query_map, reference_map = co_embed(embedding, reference, config["seed"])
-    writer.write("obs", obs)
-    writer.write("var", file.var())
-    writer.write("obsm/X_umap", query_map)
-    for key in file.obsm:
-        writer.write(f"obsm/{key}", file.embedding(key))
-    aligned = read_elem(file.uns["cellmemory"]) if "cellmemory" in file.uns else {}
-    keep = {k: str(aligned.get(k, "")) for k in ("sample", "truth_key", "batch_key", "spatial_key", "source", "value_scale")}
-    made = provenance(
-        step="map_query",
-        **(keep | {"sample": keep["sample"] or file.path.name.split(".")[0]}),
-        model_digest=config["digest"],
-        label_key=config["label_key"],
-        slot_groups=np.array(bundle.labels, object),
-        n_slots=config["model"]["n_slots"],
-        novelty_alpha=thresholds.novelty_alpha,
-        alpha=thresholds.alpha,
-        mode=config["mode"],
-        binning=config["binning"],
-        precision=mapper.runtime.precision,
-        seed=config["seed"],
-    )
-    writer.write("uns/cellmemory", made)
-    names = np.array(bundle.labels, object)[label]
-    writer.write("uns/cellmemory_reference", {"X_umap": reference_map, "label": names})
+        mapped = mapper.run(tokens, sums is not None)
+        table = mapper.table(mapped, np.diff(rows.indptr) == 0, thresholds)[kept]
+        slots = weights = None
+        if sums is not None:
+            first, last = tokens.start[kept.start], tokens.start[kept.stop]
+            chosen = tokens.select(np.arange(kept.start, kept.stop))
+            weights = sp.csr_matrix((mapped.cls[first:last], chosen.gene, chosen.start), shape=(len(chosen), rows.shape[1]))
+            slots = mapped.slots[kept]
+            label = table[PREFIX + "label"].cat.codes.to_numpy(np.int64)
+            read = None if mapped.read is None else mapped.read[first:last]
+            sums.add(label, chosen, mapped.write[first:last], read)
+        yield Part(file.names(start + kept.start, start + kept.stop), table, mapped.embedding[kept], slots, weights)

@@ -1,6 +1,7 @@
 """Opens what users have: h5ad, 10x .h5 and 10x mtx folders, whose matrices are read in chunks of cells."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import anndata as ad
@@ -16,7 +17,7 @@ CHUNK_CELLS = 4096
 
 
 class CellFile:
-    """One file (or mtx folder) of cells: obs and obsm at once, matrices by chunks of cells, nothing changed.
+    """One file (or mtx folder) of cells: obs when it is asked for, matrices by chunks of cells, nothing changed.
 
     `matrices` names what holds expression: `X`, `raw` and `layers/NAME`. Raises InputError where the file is no such file.
     """
@@ -27,20 +28,46 @@ class CellFile:
             raise InputError(f"{self.path}: there is no such file.")
         if self.path.is_dir() or self.path.suffix == ".h5":
             self._memory = _read_10x(self.path)
-            self._file, self.obs, self._var = None, self._memory.obs, self._memory.var
+            self._file, self._var = None, self._memory.var
             self.matrices = {"X": self._memory.X}
             self.obsm, self.uns = {}, {}
         else:
             self._memory, self._file = None, _open_h5ad(self.path)
-            self.obs, self._var = read_elem(self._file["obs"]), read_elem(self._file["var"])
+            self._var = read_elem(self._file["var"])
             self.obsm = {key: self._file["obsm"][key] for key in self._file.get("obsm", ())}
             self.matrices = _find_matrices(self._file)
             self.uns = self._file.get("uns", {})
 
+    @cached_property
+    def obs(self) -> pd.DataFrame:
+        """All columns of all cells: what streams does without it, since it grows with the cells."""
+        return self._memory.obs if self._file is None else read_elem(self._file["obs"])
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of obs, without reading them."""
+        return list(map(str, self.obs.columns if self._file is None else self._file["obs"].attrs["column-order"]))
+
+    def stored(self, name: str) -> h5py.Group | h5py.Dataset | None:
+        """What an h5ad holds under a name such as `obs/batch`, as it is on disk; None where it holds no such thing."""
+        return None if self._file is None else self._file.get(name)
+
+    @cached_property
+    def _names(self) -> h5py.Dataset | None:
+        """The cells' names on disk; None where only `obs` has them (10x, strings in an encoding of parts)."""
+        names = None if self._file is None else self._file["obs"].get(self._file["obs"].attrs.get("_index", "_index"))
+        return names if isinstance(names, h5py.Dataset) and h5py.check_string_dtype(names.dtype) else None
+
     @property
     def n_cells(self) -> int:
         """Number of cells."""
-        return len(self.obs)
+        return len(self.obs) if self._names is None else self._names.shape[0]
+
+    def names(self, start: int, stop: int) -> np.ndarray:
+        """The names of cells start to stop, as strings in an object array."""
+        if self._names is None:
+            return self.obs.index[start:stop].astype(str).to_numpy(object)
+        return self._names.asstr()[start:stop]
 
     def var(self, matrix: str = "X") -> pd.DataFrame:
         """The genes of a matrix: those of `raw` differ from the others'."""

@@ -1,47 +1,71 @@
 """The picture of reference and query together: UMAP of CLS embeddings, on a bounded number of cells."""
 
 import warnings
+from collections.abc import Iterator
 
+import h5py
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+from cellmemory.calibration import unit
 
 #: UMAP is fitted on at most so many cells of a query; the others are placed among their nearest fitted neighbours.
-MAX_FITTED = 20_000
-NEIGHBOURS = 15
+MAX_FITTED = 10_000
+NEIGHBOURS, PLACED_AMONG = 15, 5
+#: Cells whose embeddings are in memory at once.
+CHUNK_CELLS = 8192
 
 
-def co_embed(query: np.ndarray, reference: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """UMAP coordinates, float32, of query (n, d) and reference (r, d) cells: (n, 2) and (r, 2).
+class Picture:
+    """UMAP coordinates, float32, of reference (r, d) and query (n, d) cells.
 
     Fitted jointly on the reference and an even subsample of the query; the same input and seed give the same picture.
+    The query may be an array on disk: no more than the fitted cells and a chunk of the others are read at a time.
+    reference: coordinates (r, 2) of the reference's cells.
     """
-    fitted = np.unique(np.linspace(0, len(query) - 1, min(len(query), MAX_FITTED)).astype(int))
-    together = np.concatenate([reference, query[fitted]]).astype(np.float32)
-    coordinates = _fit(together, seed)
-    reference_map, fitted_map = coordinates[: len(reference)], coordinates[len(reference) :]
-    query_map = np.empty((len(query), 2), np.float32)
-    query_map[fitted] = fitted_map
-    rest = np.setdiff1d(np.arange(len(query)), fitted)
-    if len(rest):
-        query_map[rest] = _place(query[rest], together, coordinates)
-    return query_map, reference_map
+
+    def __init__(self, query: np.ndarray | h5py.Dataset, reference: np.ndarray, seed: int):
+        self._query = query
+        self._rows = np.unique(np.linspace(0, len(query) - 1, min(len(query), MAX_FITTED)).astype(int))
+        cells = np.concatenate([reference, *(chunk[rows] for chunk, rows in self._chunks())])
+        # Between rows of length 1 the order of Euclidean distances is that of cosine distances, and is found faster.
+        self._finder = NearestNeighbors(n_neighbors=min(PLACED_AMONG, len(cells)), algorithm="brute").fit(unit(cells))
+        self._coordinates = _fit(cells, self._finder, seed)
+        self.reference = self._coordinates[: len(reference)]
+
+    def query(self) -> Iterator[np.ndarray]:
+        """Coordinates of all query cells in order, chunk by chunk."""
+        fitted = len(self.reference)
+        for cells, rows in self._chunks():
+            coordinates = np.empty((len(cells), 2), np.float32)
+            coordinates[rows] = self._coordinates[fitted : fitted + len(rows)]
+            fitted += len(rows)
+            others = np.setdiff1d(np.arange(len(cells)), rows)
+            if len(others):
+                near = self._finder.kneighbors(unit(cells[others]), return_distance=False)
+                coordinates[others] = self._coordinates[near].mean(1)
+            yield coordinates
+
+    def _chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Embeddings of each chunk of cells, and which of them are fitted."""
+        for start in range(0, len(self._query), CHUNK_CELLS):
+            low, high = np.searchsorted(self._rows, [start, start + CHUNK_CELLS])
+            yield self._query[start : start + CHUNK_CELLS], self._rows[low:high] - start
 
 
-def _fit(cells: np.ndarray, seed: int) -> np.ndarray:
+def _fit(cells: np.ndarray, finder: NearestNeighbors, seed: int) -> np.ndarray:
+    """finder: has the cells as rows of length 1."""
     if len(cells) < 4:
         return np.zeros((len(cells), 2), np.float32)
     from umap import UMAP
 
+    n_neighbors = min(NEIGHBOURS, len(cells) - 1)
+    # UMAP's own search is approximate, and compiling it takes a minute in every process; it counts a cell as its own first.
+    distance, near = finder.kneighbors(n_neighbors=n_neighbors - 1)
+    near = np.column_stack([np.arange(len(cells)), near])
+    distance = np.column_stack([np.zeros(len(cells)), distance**2 / 2]).astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        reducer = UMAP(n_neighbors=min(NEIGHBOURS, len(cells) - 1), metric="cosine", random_state=seed, n_jobs=1,
-                       init="spectral" if len(cells) > 10 else "random")  # fmt: skip
+        reducer = UMAP(n_neighbors=n_neighbors, metric="cosine", random_state=seed, n_jobs=1,
+                       init="spectral" if len(cells) > 10 else "random", precomputed_knn=(near, distance))  # fmt: skip
         return reducer.fit_transform(cells).astype(np.float32)
-
-
-def _place(cells: np.ndarray, fitted: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-    """The mean position of each cell's nearest fitted neighbours."""
-    from sklearn.neighbors import NearestNeighbors
-
-    finder = NearestNeighbors(n_neighbors=min(5, len(fitted)), metric="cosine").fit(fitted)
-    near = finder.kneighbors(cells, return_distance=False)
-    return coordinates[near].mean(1)

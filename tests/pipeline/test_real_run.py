@@ -87,6 +87,19 @@ def test_a_trained_model_is_used_as_it_is(results: Path, tmp_path: Path):
         assert (tmp_path / "results" / name).read_bytes() == (results / name).read_bytes()
 
 
+def test_scattered_queries_give_the_same_files(results: Path, tmp_path: Path):
+    # As many threads as in the test profile: the last bits may depend on them.
+    (tmp_path / "cpus.config").write_text("process { withName: 'MAP_QUERY' { cpus = 1 } }")
+    run = succeed("--model", results / "model", "--input", DATA / "samplesheet.csv", "--cells_per_task", "64",
+                  "-c", "cpus.config", folder=tmp_path)  # fmt: skip
+    steps = counted(run.submitted)
+    assert (steps["MAP_QUERY"], steps["GATHER"]) == (2 + 4, 2)
+    for sample in SAMPLES:
+        for kind in ("mapped.h5ad", "labels.csv", "tags.tsv", "slot_tags.tsv", "metrics.json"):
+            name = f"samples/{sample}/{sample}.{kind}"
+            assert (tmp_path / "results" / name).read_bytes() == (results / name).read_bytes(), name
+
+
 def stop_at(step: str, folder: Path) -> None:
     """Runs the test profile until `step` has started, and kills all of it then, as a crashing machine does."""
     run = subprocess.Popen(

@@ -32,6 +32,24 @@ def test_without_attention_no_genes_are_listed(tmp_path: Path):
     assert counted(run.submitted) == {step: n for step, n in STEPS.items() if step not in ("EXTRACT_TAGS", "ENRICH")}
 
 
+def test_a_large_query_is_scattered_over_its_cells_and_gathered(tmp_path: Path):
+    cells = "process { withName: 'PREPROCESS_QUERY' { ext.stub_cells = { meta.id == 'unseen_type' ? 1000 : 400 } } }"
+    (tmp_path / "cells.config").write_text(cells)
+    scattered = (*STUB, "-c", "cells.config", "--cells_per_task", "400")
+    run = succeed(*scattered, folder=tmp_path)
+    assert counted(run.submitted) == STEPS | {"MAP_QUERY": 4, "GATHER": 1}
+    ranges = ("reduced_panel", "unseen_type 0:400", "unseen_type 400:800", "unseen_type 800:1000")
+    assert [task for task in run.submitted if "MAP_QUERY" in task] == [f"MAP_QUERY ({cells})" for cells in ranges]
+    for sample in ("reduced_panel", "unseen_type"):
+        published = {path.name for path in (tmp_path / "results" / "samples" / sample).iterdir()}
+        assert {f"{sample}.mapped.h5ad", f"{sample}.labels.csv"} <= published
+        assert not any("slice" in name for name in published)
+    assert succeed(*scattered, "-resume", folder=tmp_path).submitted == []
+
+    run = succeed(*STUB, "-c", "cells.config", "--cells_per_task", "0", folder=tmp_path)
+    assert counted(run.submitted) == STEPS
+
+
 def test_without_truth_and_gene_sets_neither_is_used(tmp_path: Path):
     rows = f"a,{DATA / 'unseen_type.h5ad'}\nb,{DATA / 'reduced_panel.h5ad'}\n"
     (tmp_path / "queries.csv").write_text(f"sample,h5ad\n{rows}")

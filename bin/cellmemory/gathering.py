@@ -1,0 +1,167 @@
+"""Joins the slices of a query, mapped by many tasks, into the file that one task would have written, bit for bit."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+
+from cellmemory.bundle import Bundle
+from cellmemory.errors import InputError
+from cellmemory.files import replacing
+from cellmemory.parts import Part, describe_run, finish, join_parts, open_aligned, write_parts
+from cellmemory.reading import CellFile
+from cellmemory.slots import SlotSums
+from cellmemory.spans import Span
+from cellmemory.writing import H5adWriter
+
+
+class Slice(CellFile):
+    """A slice of a query, by `map_query.py --cells`. Raises InputError for a file that is none."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        if "cellmemory_slice" not in self.uns:
+            self.close()
+            raise InputError(f"{path}: this is no slice of a mapped query; write slices with map_query.py --cells START:STOP.")
+        self.run: dict = read_elem(self.uns["cellmemory"])
+        self.span = Span(*(int(self.uns["cellmemory_slice"][key][()]) for key in ("start", "stop", "n_cells")))
+        self.attention = "layers/attention" in self.matrices
+
+    def sums(self) -> SlotSums:
+        """What the slots got of these cells. Read from disk each time: with many labels it is not small."""
+        stored = self.uns["cellmemory_slice"]
+        return SlotSums(*(stored[field.name][:] if field.name in stored else None for field in fields(SlotSums)))
+
+    def part(self, start: int, stop: int) -> Part:
+        """Cells start to stop, numbered as in the query."""
+        first, last = start - self.span.start, stop - self.span.start
+        return Part(
+            self.names(first, last),
+            pd.DataFrame({name: self._column(name, first, last) for name in self.columns}),
+            self.obsm["X_cellmemory"][first:last],
+            self.obsm["X_cellmemory_slots"][first:last] if self.attention else None,
+            self.rows("layers/attention", first, last) if self.attention else None,
+        )
+
+    def _column(self, name: str, first: int, last: int) -> np.ndarray:
+        stored = self.stored(f"obs/{name}")
+        if "codes" in stored:
+            return stored["categories"].asstr()[:].astype(object)[stored["codes"][first:last]]
+        return stored[first:last]
+
+
+def gather(query: Path, bundle: Bundle, slices: Sequence[Path], output: Path, labels: Path, threads: int) -> list[str]:
+    """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv` from slices in any order; returns the lines of the log.
+
+    Memory: a block of cells, whatever the number of cells. Raises InputError, a sentence for each problem, where the
+    slices are not all the cells of the query, each once, mapped with this model and the same settings.
+    """
+    with ExitStack() as opened:
+        file = opened.enter_context(open_aligned(query, bundle))
+        parts = _open_slices(slices, opened)
+        run = _same_run(parts, file, bundle)
+        sums = _total(parts)
+        with (
+            replacing(output) as partial,
+            replacing(labels) as partial_labels,
+            H5adWriter(partial, len(bundle.panel)) as writer,
+        ):
+            obs, unassigned = write_parts(writer, _parts(parts, file.n_cells), file, bundle, partial_labels)
+            finish(writer, obs, file, bundle, run, sums, threads)
+    return [
+        f"joined {len(parts)} slices of {file.n_cells:,} cells; {unassigned:,} unassigned (novelty p < {run['novelty_alpha']:g})",
+        f"wrote {output} and {labels}",
+    ]
+
+
+def _open_slices(paths: Sequence[Path], opened: ExitStack) -> list[Slice]:
+    """The slices by their first cell."""
+    found, problems = [], []
+    for path in paths:
+        try:
+            found.append(opened.enter_context(Slice(path)))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return sorted(found, key=lambda part: (part.span.start, part.span.stop))
+
+
+def _same_run(slices: Sequence[Slice], file: CellFile, bundle: Bundle) -> dict:
+    """What the slices say of how they were made. Raises InputError unless it is the same, of this query, by this model,
+    and their cells are those of the query, each once."""
+    first = slices[0]
+    run = describe_run(file, bundle, *(first.run[key] for key in ("novelty_alpha", "alpha", "precision")))
+    problems = []
+    for one in slices:
+        if one.run["model_digest"] != run["model_digest"]:
+            problems.append(f"{one.path}: this slice was mapped with another model than {bundle.path}; map it again with that.")
+            continue
+        other = [f"{key} {one.run[key]}, not {run[key]}" for key in run if not np.array_equal(one.run[key], run[key])]
+        if one.attention != first.attention:
+            other.append(f"{'with' if one.attention else 'without'} attention")
+        if other:
+            problems.append(f"{one.path}: this slice was mapped otherwise ({'; '.join(other)}); map it again like the others.")
+        problems += _of_query(one, file)
+    problems += _coverage(slices, file.n_cells)
+    if problems:
+        raise InputError(problems)
+    return run
+
+
+def _of_query(one: Slice, file: CellFile) -> list[str]:
+    """A sentence where a slice's cells are not those of the query."""
+    if one.span.n_cells != file.n_cells:
+        return [f"{one.path}: this slice is of a query of {one.span.n_cells:,} cells, but {file.path} has {file.n_cells:,}."]
+    first = one.span.start
+    for start, stop in one.span.pieces():
+        names, expected = one.names(start - first, stop - first), file.names(start, stop)
+        if (names != expected).any():
+            wrong = int(np.argmax(names != expected))
+            return [
+                f"{one.path}: this slice is of another query: cell {start + wrong} is '{names[wrong]}' here, "
+                f"but '{expected[wrong]}' in {file.path}."
+            ]
+    return []
+
+
+def _coverage(slices: Sequence[Slice], n_cells: int) -> list[str]:
+    """A sentence for each run of cells that no slice has, and for each slice that has cells of another."""
+    problems, reached, furthest = [], 0, None
+    for one in slices:
+        span = one.span
+        if span.start > reached:
+            problems.append(_missing(reached, span.start))
+        elif span.start < reached:
+            problems.append(
+                f"{one.path}: cells {span.start}:{min(span.stop, reached)} are in {furthest.path} already; give each cell once."
+            )
+        if span.stop > reached:
+            reached, furthest = span.stop, one
+    if reached < n_cells:
+        problems.append(_missing(reached, n_cells))
+    return problems
+
+
+def _missing(start: int, stop: int) -> str:
+    return f"No slice has the cells {start}:{stop}; map them with map_query.py --cells {start}:{stop}, and give all slices."
+
+
+def _total(slices: Sequence[Slice]) -> SlotSums | None:
+    if not slices[0].attention:
+        return None
+    total = slices[0].sums()
+    for one in slices[1:]:
+        total.add_sums(one.sums())
+    return total
+
+
+def _parts(slices: Sequence[Slice], n_cells: int) -> Iterator[Part]:
+    """The parts that one task would have made: of whole blocks, whatever the slices."""
+    for start, stop in Span(0, n_cells, n_cells).pieces():
+        here = [one for one in slices if one.span.start < stop and one.span.stop > start]
+        yield join_parts([one.part(max(start, one.span.start), min(stop, one.span.stop)) for one in here])

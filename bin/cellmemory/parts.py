@@ -1,0 +1,170 @@
+"""A mapped query in the making: mapped cells part by part, slices of a query, and what is made of all cells at the end.
+
+There is one way to a mapped file, whether one task maps all cells or many map a slice each: parts of a block of cells are
+written in order, then the file is finished. A slice stops before that; gathering reads the parts from slices instead.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from threadpoolctl import threadpool_limits
+
+from cellmemory.align import provenance
+from cellmemory.bundle import Bundle
+from cellmemory.errors import InputError, first_ids
+from cellmemory.reading import CellFile
+from cellmemory.slots import SlotSums
+from cellmemory.spans import Span
+from cellmemory.umap import Picture
+from cellmemory.writing import GrowingTable, H5adWriter, is_plain
+
+PREFIX = "cellmemory_"
+STATUSES = ["unassigned", "assigned"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What mapping makes of some cells: names (n,), the new columns of obs, embedding (n, d), and with attention slots
+    (n, H) and attention (n, genes)."""
+
+    names: np.ndarray
+    table: pd.DataFrame
+    embedding: np.ndarray
+    slots: np.ndarray | None
+    attention: sp.csr_matrix | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def open_aligned(path: Path, bundle: Bundle) -> CellFile:
+    """The aligned query. Raises InputError unless its genes are the model's panel, in order."""
+    file = CellFile(path)
+    genes = file.var().index.astype(str).tolist()
+    panel = bundle.panel["gene"].tolist()
+    if genes != panel or "measured" not in file.var():
+        raise InputError(
+            f"{path}: the genes are not those of the model's panel ({bundle.path / 'panel.tsv'}): found {first_ids(genes)}, "
+            f"expected {first_ids(panel)}. Align the query first: preprocess_query.py --panel {bundle.path / 'panel.tsv'}."
+        )
+    if not file.n_cells:
+        raise InputError(f"{path}: this query has no cells.")
+    taken = [c for c in file.columns if c.startswith(PREFIX)]
+    if taken:
+        raise InputError(f"{path}: obs has columns that this step writes ({', '.join(taken)}); rename or remove them first.")
+    return file
+
+
+def join_parts(parts: Sequence[Part]) -> Part:
+    """Parts that follow each other as one."""
+    if len(parts) == 1:
+        return parts[0]
+    attended = parts[0].attention is not None
+    return Part(
+        np.concatenate([part.names for part in parts]),
+        pd.concat([part.table for part in parts], ignore_index=True),
+        np.concatenate([part.embedding for part in parts]),
+        np.concatenate([part.slots for part in parts]) if attended else None,
+        sp.vstack([part.attention for part in parts], format="csr") if attended else None,
+    )
+
+
+def write_parts(
+    writer: H5adWriter, parts: Iterable[Part], file: CellFile, bundle: Bundle, labels: Path | None
+) -> tuple[GrowingTable, int]:
+    """Writes parts as they come, and the labels as CSV where a path is given. file: the aligned query.
+
+    Returns obs, to be finished, and the number of unassigned cells.
+    """
+    obs = GrowingTable(writer.group("obs"), _index_name(file), {f"{PREFIX}label": bundle.labels, f"{PREFIX}status": STATUSES})
+    unassigned, header = 0, True
+    with labels.open("w", newline="") if labels else nullcontext() as csv:
+        for part in parts:
+            obs.append(part.names, part.table)
+            writer.append("obsm/X_cellmemory", part.embedding)
+            if part.attention is not None:
+                writer.append("obsm/X_cellmemory_slots", part.slots)
+                writer.append("layers/attention", part.attention)
+            if csv:
+                table = part.table.set_axis(pd.Index(part.names, name="cell"))
+                table.to_csv(csv, float_format="%.6g", header=header, lineterminator="\n")
+                header = False
+            unassigned += int((part.table[f"{PREFIX}status"] == "unassigned").sum())
+    return obs, unassigned
+
+
+def finish_slice(writer: H5adWriter, obs: GrowingTable, file: CellFile, run: dict, span: Span, sums: SlotSums | None) -> None:
+    """Completes the file of a slice: an h5ad of what was made of its cells, without what the query's file has."""
+    obs.finish()
+    writer.write("var", file.var())
+    writer.write("uns/cellmemory", run)
+    summed = sums.present() if sums is not None else {}
+    writer.write("uns/cellmemory_slice", {"start": span.start, "stop": span.stop, "n_cells": span.n_cells} | summed)
+
+
+def finish(
+    writer: H5adWriter, obs: GrowingTable, file: CellFile, bundle: Bundle, run: dict, sums: SlotSums | None, threads: int
+) -> None:
+    """Completes a mapped query: what is in the query's own file, slot means, co-embedding, provenance.
+
+    Everything goes from disk to disk: memory holds a chunk of cells, and the cells that the UMAP is fitted on.
+    """
+    for _, rows in file.chunks("X"):
+        writer.append("X", rows)
+    for name in file.columns:
+        _take(writer, file, f"obs/{name}", lambda name=name: file.obs[name])
+    obs.finish(file.columns)
+    writer.write("var", file.var())
+    for key in file.obsm:
+        _take(writer, file, f"obsm/{key}", lambda key=key: file.embedding(key))
+    if sums is not None:
+        for name, values in sums.varm().items():
+            writer.write(f"varm/{name}", values)
+    embedding, label = bundle.reference
+    with threadpool_limits(threads):
+        picture = Picture(writer.stored("obsm/X_cellmemory"), embedding, bundle.config["seed"])
+        for coordinates in picture.query():
+            writer.append("obsm/X_umap", coordinates)
+    writer.write("uns/cellmemory", run)
+    writer.write("uns/cellmemory_reference", {"X_umap": picture.reference, "label": np.array(bundle.labels, object)[label]})
+
+
+def _take(writer: H5adWriter, file: CellFile, name: str, read: Callable[[], object]) -> None:
+    """An element of the query's file: from disk to disk where it is plain, else read (by `read`) and made so."""
+    stored = file.stored(name)
+    if is_plain(stored):
+        writer.copy(name, stored)
+    else:
+        writer.write(name, read())
+
+
+def _index_name(file: CellFile) -> str:
+    return file.stored("obs").attrs["_index"]
+
+
+def describe_run(file: CellFile, bundle: Bundle, novelty_alpha: float, alpha: float, precision: str) -> dict:
+    """`uns['cellmemory']` of the mapped query."""
+    from anndata.io import read_elem
+
+    config = bundle.config
+    aligned = read_elem(file.uns["cellmemory"]) if "cellmemory" in file.uns else {}
+    keep = {k: str(aligned.get(k, "")) for k in ("sample", "truth_key", "batch_key", "spatial_key", "source", "value_scale")}
+    return provenance(
+        step="map_query",
+        **(keep | {"sample": keep["sample"] or file.path.name.split(".")[0]}),
+        model_digest=config["digest"],
+        label_key=config["label_key"],
+        slot_groups=np.array(bundle.labels, object),
+        n_slots=config["model"]["n_slots"],
+        novelty_alpha=novelty_alpha,
+        alpha=alpha,
+        mode=config["mode"],
+        binning=config["binning"],
+        precision=precision,
+        seed=config["seed"],
+    )

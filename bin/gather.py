@@ -1,0 +1,29 @@
+#!/usr/bin/env python3
+"""Joins the slices of a query that map_query.py --cells wrote into one mapped query."""
+
+from pathlib import Path
+
+import click
+
+import _cli
+
+
+@_cli.command
+@click.option("--query", type=_cli.FILE, required=True, help="The aligned query that the slices are of.")
+@click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model that mapped them.")
+@click.option("--slice", "slices", type=_cli.FILE, required=True, multiple=True, metavar="H5AD",
+              help="A slice; give all of them, in any order.")  # fmt: skip
+@click.option("--output", type=_cli.OUTPUT, required=True, help="Mapped query, .h5ad.")
+@click.option("--labels", type=_cli.OUTPUT, required=True, help="The new columns as .csv.")
+@_cli.threads
+def main(query: Path, model: Path, slices: tuple[Path, ...], output: Path, labels: Path, threads: int) -> None:
+    """Joins the slices of a query into one mapped query: the same files that map_query.py writes without --cells."""
+    from cellmemory import bundle
+    from cellmemory.gathering import gather
+
+    for line in gather(query, bundle.load(model), slices, output, labels, threads):
+        _cli.say(line)
+
+
+if __name__ == "__main__":
+    main()

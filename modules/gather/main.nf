@@ -1,0 +1,36 @@
+include { repeated } from '../../functions/command_line.nf'
+
+// Joins the slices of a query into the files that one task would have made of it.
+process GATHER {
+    tag "${meta.id}"
+    label 'process_single'
+    conda "${moduleDir}/../environment.yml"
+
+    input:
+    tuple val(meta), path(query), path(slices, arity: '1..*')
+    path model, stageAs: 'model/*', arity: '1..*'
+
+    output:
+    tuple val(meta), path("${meta.id}.mapped.h5ad"), emit: mapped
+    tuple val(meta), path("${meta.id}.labels.csv"), emit: labels
+    path 'versions.yml', emit: versions, topic: versions
+
+    script:
+    """
+    # code ${task.ext.code_digest}
+    gather.py \\
+        --query ${query} \\
+        --model model \\
+        ${repeated('slice', slices)} \\
+        --threads ${task.cpus} \\
+        --output ${meta.id}.mapped.h5ad \\
+        --labels ${meta.id}.labels.csv
+    versions.py "${task.process}" anndata scikit-learn umap-learn > versions.yml
+    """
+
+    stub:
+    """
+    # code ${task.ext.code_digest}
+    touch ${meta.id}.mapped.h5ad ${meta.id}.labels.csv versions.yml
+    """
+}
