@@ -78,9 +78,9 @@ class Contest:
         import numpy as np
         import torch
         import torch.nn.functional as F
-        from plain import Plain
 
         from cellmemory.batches import as_tensors
+        from plain import Plain
 
         network = self.network("standard")
         optimiser = torch.optim.AdamW(network.parameters(), 1e-3)

@@ -24,7 +24,7 @@ def network(request: pytest.FixtureRequest) -> CellMemory:
     with torch.no_grad():
         for parameter in network.parameters():  # norms and biases start as ones and zeros, which would hide mistakes
             parameter.add_(0.1 * torch.randn_like(parameter))
-        network.linear.weight.normal_()
+        network.linear.weight.normal_().mul_(0.1)
         network.linear.bias.normal_()
         network.linear.mean.uniform_()
         network.linear.spread.uniform_(0.05, 1)  # some genes are clipped
