@@ -99,8 +99,8 @@ def train_reference(
     bundle.save(output, tensors, settings, panel, table, calibration, trained.history, card)
     return [
         f"read {len(codes):,} cells x {len(panel):,} genes, {len(labels)} labels of '{label_key}'",
-        f"trained on {len(trained.training):,} cells, validated on {len(trained.validation):,} ({runtime}); "
-        f"best epoch {trained.best_epoch} of {len(trained.history)}: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
+        f"trained on {len(trained.training):,} cells ({runtime}) to epoch {trained.best_epoch} of {len(trained.history)}",
+        f"on {len(trained.validation):,} held-out cells: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
         f"{calibration['ece_after']:.3f} (temperature {calibration['temperature']:.2f})",
         f"wrote {output}",
     ]
