@@ -64,8 +64,8 @@ workflow CELLMEMORY {
             PREPROCESS_REFERENCE.out.reference,
             PREPROCESS_REFERENCE.out.panel,
             settings.subMap([
-                'label_key', 'batch_key', 'mode', 'binning', 'max_epochs', 'patience', 'batch_size', 'learning_rate', 'd_model',
-                'n_layers', 'device', 'precision', 'seed',
+                'label_key', 'batch_key', 'mode', 'binning', 'max_epochs', 'patience', 'batch_size', 'learning_rate', 'variant',
+                'd_model', 'n_layers', 'device', 'precision', 'seed',
             ]),
         )
         trained = TRAIN.out.model

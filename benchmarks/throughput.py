@@ -40,12 +40,11 @@ class Contest:
 
     def __init__(self, n_genes: int, threads: int):
         import numpy as np
-        import torch
 
+        from cellmemory import device
         from cellmemory.tokens import tokenize
 
-        torch.set_num_threads(threads)
-        torch.manual_seed(0)
+        device.start("cpu", "fp32", threads, seed=0)
         self.n_genes = n_genes
         cells = synthetic(CELLS, n_genes, 0)
         self.labels = np.random.default_rng(0).integers(0, LABELS, CELLS)
