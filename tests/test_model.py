@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellmemory.batches import as_tensors, token_batches
+from cellmemory import device
+from cellmemory.batches import Sampling, as_tensors, token_batches
 from cellmemory.model import CellMemory, ModelConfig
-from cellmemory.tokens import Tokens
+from cellmemory.tokens import Tokens, pad, tokenize
+from cellmemory.training import Schedule, fit
 from tests.oracle import Oracle
 
 GENES = 40
@@ -122,3 +125,27 @@ def test_order_of_genes_changes_nothing(network):
     one, other = (run(network, t, np.array([0])) for t in (tokens, shuffled))
     assert torch.allclose(one.logits, other.logits, atol=1e-5)
     assert torch.allclose(one.attention.cls[0, order], other.attention.cls[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["light", "standard"])
+def test_the_gene_that_alone_decides_the_label_is_attended_to_most(variant):
+    """A planted answer, trained by the project's own training: two labels, and one gene that only the second expresses."""
+    rng = np.random.default_rng(0)
+    n, planted = 240, 23
+    labels = np.arange(n) % 2
+    matrix = (rng.random((n, GENES)) < 0.4) * rng.gamma(2, 1, (n, GENES))
+    matrix[:, planted] = np.where(labels == 1, 3.0, 0.0)
+    tokens = tokenize(sp.csr_matrix(matrix.astype(np.float32)), np.ones(GENES, bool), "fast", "quantile", N_BINS)
+    torch.manual_seed(0)
+    network = CellMemory(ModelConfig(GENES, 2, variant, d_model=32, d_feedforward=64, d_value=8, n_layers=2))
+    runtime = device.start("cpu", "fp32", 1, 0)
+    trained = fit(tokens, labels, None, network, Schedule(max_epochs=6), Sampling(), 0, runtime, None)
+    with torch.inference_mode():
+        attention = trained.network.decide(*as_tensors(tokens, trained.validation), attention=True).attention.cls.numpy()
+    gene, _, _, valid = pad(tokens, trained.validation)
+    second = labels[trained.validation] == 1
+    mean = np.zeros(GENES)
+    np.add.at(mean, gene[second][valid[second]], attention[second][valid[second]])
+    assert trained.history["validation_accuracy"].max() == 1
+    assert mean.argmax() == planted
+    assert mean[planted] > 2 * np.sort(mean)[-2]
