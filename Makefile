@@ -1,5 +1,5 @@
 # `make demo`: a run on real cells, to a finished report. `make test`: all tests. Both set up what they need first.
-.PHONY: setup demo test lint lock bench-accuracy clean
+.PHONY: setup demo test lint lock bench bench-accuracy clean
 
 # For `make demo ARGS=-resume` and the like.
 ARGS ?=
@@ -19,6 +19,11 @@ test:
 lint:
 	@scripts/setup.sh test lint
 	@$(run) ruff check . && ruff format --check . && scripts/lint-nextflow.sh
+
+# docs/performance.md, measured anew: a quarter of an hour on a quiet machine.
+bench:
+	@scripts/setup.sh
+	@$(run) benchmarks/throughput.py
 
 # docs/accuracy.md, measured anew: hours. A stopped run goes on where it was; work in progress is in benchmarks/work.
 bench-accuracy:

@@ -5,7 +5,6 @@ Also the share of the machine's own matrix-product peak that a training step rea
 are synthetic: random genes at 15 % non-zero; speed does not depend on what they are.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -210,13 +209,20 @@ def measure(n_genes: int, rounds: int, threads: int) -> dict:
 @click.option("--rounds", default=5, help="Interleaved rounds; the median counts.")
 @click.option("--threads", default=2, help="CPU threads.")
 @click.option("--output", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/throughput.json")
-def main(genes: tuple[int, ...], rounds: int, threads: int, output: Path) -> None:
-    from cellmemory.files import write_json
+@click.option("--page", type=click.Path(path_type=Path), default=ROOT / "docs/performance.md")
+def main(genes: tuple[int, ...], rounds: int, threads: int, output: Path, page: Path) -> None:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from cellmemory.files import replacing, write_json
 
     found = [measure(n, rounds, threads) for n in genes]
     central = next((f for f in found if f["genes"] == 2000), found[0])
-    write_json(output, {"ratios": central["ratios"], "non_zero": NON_ZERO, "threads": threads, "by_genes": found})
-    click.echo(json.dumps(found, indent=1))
+    results = {"ratios": central["ratios"], "non_zero": NON_ZERO, "threads": threads, "by_genes": found}
+    write_json(output, results)
+    templates = Environment(loader=FileSystemLoader(ROOT / "benchmarks"), undefined=StrictUndefined, trim_blocks=True)
+    with replacing(page) as partial:
+        partial.write_text(templates.get_template("performance.md.j2").render(central=central, **results) + "\n")
+    click.echo(f"wrote {output} and {page}")
 
 
 if __name__ == "__main__":
