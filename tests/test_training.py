@@ -238,9 +238,9 @@ def test_weights_of_the_two_parts_follow_the_better_one():
     from cellmemory.calibration import fit_weights
 
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 300)
-    good = 4 * np.eye(3)[labels] + rng.normal(size=(300, 3))
-    noise = rng.normal(size=(300, 3))
+    labels = rng.integers(0, 3, 2000)
+    good = 2 * np.eye(3)[labels] + rng.normal(size=(2000, 3))
+    noise = rng.normal(size=(2000, 3))
     linear, cls = fit_weights(good, noise, labels)
     assert linear > 5 * cls
     linear, cls = fit_weights(noise, good, labels)

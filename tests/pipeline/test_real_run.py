@@ -75,8 +75,14 @@ def test_nothing_changed_means_all_is_cached(real_run: Run, folder: Path):
     assert counted(again.cached) == STEPS
 
 
+def one_thread(folder: Path) -> tuple[str, str]:
+    """Options for as many threads as in the test profile: the last bits of a result may depend on them."""
+    (folder / "cpus.config").write_text("process { withName: 'MAP_QUERY' { cpus = 1 } }")
+    return "-c", "cpus.config"
+
+
 def test_a_trained_model_is_used_as_it_is(results: Path, tmp_path: Path):
-    run = succeed("--model", results / "model", "--input", DATA / "samplesheet.csv", folder=tmp_path)
+    run = succeed("--model", results / "model", "--input", DATA / "samplesheet.csv", *one_thread(tmp_path), folder=tmp_path)
     steps = counted(run.submitted)
     assert "TRAIN" not in steps
     assert "PREPROCESS_REFERENCE" not in steps
@@ -87,10 +93,8 @@ def test_a_trained_model_is_used_as_it_is(results: Path, tmp_path: Path):
 
 
 def test_scattered_queries_give_the_same_files(results: Path, tmp_path: Path):
-    # As many threads as in the test profile: the last bits may depend on them.
-    (tmp_path / "cpus.config").write_text("process { withName: 'MAP_QUERY' { cpus = 1 } }")
     run = succeed("--model", results / "model", "--input", DATA / "samplesheet.csv", "--cells_per_task", "64",
-                  "-c", "cpus.config", folder=tmp_path)  # fmt: skip
+                  *one_thread(tmp_path), folder=tmp_path)  # fmt: skip
     steps = counted(run.submitted)
     assert (steps["MAP_QUERY"], steps["GATHER"]) == (2 + 4, 2)
     for sample in SAMPLES:
