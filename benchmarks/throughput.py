@@ -173,19 +173,25 @@ def training_flops(config, tokens: int) -> float:
     return 3.0 * tokens * (narrow + rewritten)
 
 
+def seconds(work: Callable[[], object]) -> float:
+    """Mean seconds of a call, over half a second of them, after one to forget what ran before."""
+    work()
+    calls, start = 0, time.perf_counter()
+    while time.perf_counter() - start < 0.5:
+        work()
+        calls += 1
+    return (time.perf_counter() - start) / calls
+
+
 def measure(n_genes: int, rounds: int, threads: int) -> dict:
     """Cells a second of every contestant and the ratios, medians over interleaved rounds."""
     contest = Contest(n_genes, threads)
     runs, gauge = contest.runs(), peak()
     speed: dict[str, list[float]] = {name: [] for name in runs}
     peaks = []
-    for work, _ in runs.values():
-        work()
     for number in range(rounds):
         for name, (work, cells) in runs.items():
-            start = time.perf_counter()
-            work()
-            speed[name].append(cells / (time.perf_counter() - start))
+            speed[name].append(cells / seconds(work))
         peaks.append(gauge())
         print(f"{n_genes} genes: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     rate = {name: median(values) for name, values in speed.items()}

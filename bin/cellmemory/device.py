@@ -1,6 +1,5 @@
 """Where and how the network runs: device, number format, threads, progress."""
 
-import ctypes
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sized
@@ -12,7 +11,6 @@ import torch
 from cellmemory.errors import InputError
 
 PRECISIONS = ("auto", "fp32", "bf16")
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,6 @@ def start(device: str, precision: str, threads: int, seed: int) -> Runtime:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda was asked for, but torch finds no usable GPU here; use --device auto or cpu.")
     device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    _keep_freed_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -59,12 +56,3 @@ def _precision(device: str, precision: str) -> str:
     if precision != "auto":
         return precision
     return "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-
-
-def _keep_freed_memory() -> None:
-    """Has glibc reuse the memory of one step in the next: on virtual machines fresh pages cost more than what is computed
-    on them (a fifth to a third of mapping). Without effect where the C library is another."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for parameter, value in ((_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 512 << 20)):
-            mallopt(parameter, value)
