@@ -14,5 +14,6 @@ def _keep_caches_out_of_the_image() -> None:
 
 
 _keep_caches_out_of_the_image()
-# Threads that spin while they wait steal the cores that their neighbours' tasks were given.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that spin for long while they wait steal the cores that their neighbours' tasks were given; threads that never
+# spin are woken too late, and a small network then runs at half its speed. So they spin for some microseconds.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
