@@ -32,7 +32,7 @@ def main(query: Path, model, output, labels, cells, novelty_alpha, alpha, attent
     from cellmemory.mapping import Thresholds, map_query
 
     trained = bundle.load(model)
-    runtime = devices.start(device, precision, threads, seed)
+    runtime = devices.start(device, precision, threads, seed, trained.config["model"]["variant"])
     thresholds = Thresholds(novelty_alpha, alpha)
     for line in map_query(query, trained, output, labels, thresholds, attention, runtime, cells):
         _cli.say(line)

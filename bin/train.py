@@ -36,7 +36,7 @@ def main(reference: Path, panel, label_key, batch_key, output, mode, binning, ma
     from cellmemory.reference import ModelSize, train_reference
     from cellmemory.training import Schedule
 
-    runtime = devices.start(device, precision, threads, seed)
+    runtime = devices.start(device, precision, threads, seed, variant)
     schedule = Schedule(max_epochs=max_epochs, patience=patience, learning_rate=learning_rate)
     size = ModelSize(variant, d_model, n_layers)
     sampling = Sampling(batch_size=batch_size)

@@ -51,6 +51,7 @@ class Mapper:
     def __init__(self, bundle: Bundle, runtime: Runtime):
         self.bundle, self.runtime = bundle, runtime
         self.network = bundle.model(runtime.device)
+        self.network.number_format = runtime.number_format
         self.config = bundle.config
         self.novelty = Novelty(bundle.reference[0], np.array(bundle.calibration["novelty_null"]))
 
@@ -74,7 +75,7 @@ class Mapper:
         shape = (len(tokens.gene), config.n_slots)
         write = np.empty(shape, np.float32) if attention else None
         read = np.empty(shape, np.float32) if attention and config.variant == "standard" else None
-        with torch.inference_mode(), self.runtime.autocast():
+        with torch.inference_mode():
             for cells in token_batches(tokens):
                 inputs = [t.to(self.runtime.device) for t in as_tensors(tokens, cells)]
                 output = self.network.decide(*inputs, attention)

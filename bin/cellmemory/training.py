@@ -184,6 +184,7 @@ def fit(
     training, validation = split_validation(labels, batch, share, seed)
     start = learn_start(tokens, labels, training, config.n_bins, seed)
     network.start_from(start)
+    network.number_format = runtime.number_format
     batches = TrainingBatches(tokens, labels, start, training, sampling, config.n_bins, seed)
     history = History()
     plan = Plan(network, schedule, len(batches) * schedule.max_epochs)
@@ -195,6 +196,7 @@ def fit(
         warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
         trainer.fit(plan, DataLoader(batches, batch_size=None), DataLoader(validating, batch_size=None))
     network.load_state_dict(history.best_weights)
+    network.number_format = torch.float32
     return Trained(network.eval().cpu(), start, history.table(), history.best_epoch, training, validation)
 
 
@@ -204,7 +206,6 @@ def _trainer(schedule: Schedule, runtime: Runtime, history: History, workspace: 
     return L.Trainer(
         accelerator="gpu" if runtime.device == "cuda" else "cpu",
         devices=1,
-        precision="bf16-mixed" if runtime.precision == "bf16" else "32-true",
         max_epochs=schedule.max_epochs,
         gradient_clip_val=schedule.gradient_clip,
         deterministic=True,
