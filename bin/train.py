@@ -13,6 +13,8 @@ import _cli
 @click.option("--panel", type=_cli.FILE, required=True, help="Its panel.tsv.")
 @click.option("--label_key", required=True, help="Column of obs with the labels.")
 @click.option("--batch_key", help="Column of obs with the batch; validation cells are drawn from every batch.")
+@click.option("--label_levels", help="Columns of obs with the labels at several levels, coarse to fine, with commas; the last "
+              "is --label_key.")  # fmt: skip
 @click.option("--output", type=_cli.OUTPUT, required=True, help="Folder of the trained model.")
 @click.option("--mode", type=click.Choice(["fast", "full"]), default="fast", help="Tokens: expressed genes, or all measured.")
 @click.option("--binning", type=click.Choice(["quantile", "log"]), default="quantile", help="Expression bins.")
@@ -28,7 +30,7 @@ import _cli
 @_cli.device
 @_cli.threads
 @_cli.seed
-def main(reference: Path, panel, label_key, batch_key, output, mode, binning, max_epochs, patience, batch_size,
+def main(reference: Path, panel, label_key, batch_key, label_levels, output, mode, binning, max_epochs, patience, batch_size,
          learning_rate, variant, d_model, n_layers, precision, device, threads, seed):  # fmt: skip
     """Trains CellMemory on a preprocessed reference, to an early stop on held-out cells, and calibrates it on them."""
     from cellmemory import device as devices
@@ -41,7 +43,7 @@ def main(reference: Path, panel, label_key, batch_key, output, mode, binning, ma
     size = ModelSize(variant, d_model, n_layers)
     sampling = Sampling(batch_size=batch_size)
     lines = train_reference(
-        reference, panel, label_key, batch_key, output, mode, binning, size, schedule, sampling, seed, runtime
+        reference, panel, label_key, batch_key, label_levels, output, mode, binning, size, schedule, sampling, seed, runtime
     )
     for line in lines:
         _cli.say(line)

@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from cellmemory.batches import as_tensors, token_batches
 from cellmemory.bundle import Bundle
-from cellmemory.calibration import Novelty, conformal_threshold, label_sets
+from cellmemory.calibration import Novelty, Thresholds, conformal_threshold, label_sets
 from cellmemory.device import Runtime
 from cellmemory.files import replacing
 from cellmemory.parts import PREFIX, STATUSES, Part, describe_run, finish, finish_slice, open_aligned, write_parts
@@ -22,14 +22,6 @@ from cellmemory.slots import SlotSums
 from cellmemory.spans import Span
 from cellmemory.tokens import Tokens, tokenize
 from cellmemory.writing import H5adWriter
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """novelty_alpha: below this novelty p-value a cell is unassigned. alpha: label sets miss the truth at most so often."""
-
-    novelty_alpha: float = 0.05
-    alpha: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -108,7 +100,10 @@ class Mapper:
             "label_set": label_sets(probabilities, labels, threshold),
             "linear_share": linear_share(mapped.logits, mapped.cls_logits),
         }
-        return pd.DataFrame({PREFIX + name: values for name, values in columns.items()})
+        found = pd.DataFrame(columns)
+        if self.bundle.hierarchy:
+            found = pd.concat([found, self.bundle.hierarchy.table(probabilities, thresholds.min_confidence)], axis=1)
+        return found.add_prefix(PREFIX)
 
 
 def linear_share(logits: np.ndarray, cls_logits: np.ndarray) -> np.ndarray:
@@ -139,7 +134,7 @@ def map_query(
     mapper = Mapper(bundle, runtime)
     with open_aligned(query, bundle) as file:
         span = Span.parse(cells, file.n_cells)
-        run = describe_run(file, bundle, thresholds.novelty_alpha, thresholds.alpha, runtime.precision)
+        run = describe_run(file, bundle, thresholds, runtime.precision)
         sums = mapper.no_sums() if attention else None
         parts = runtime.progress(map_parts(file, mapper, thresholds, span, sums), len(span), "mapping")
         with (

@@ -6,7 +6,7 @@ written in order, then the file is finished. A slice stops before that; gatherin
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from cellmemory.align import provenance
 from cellmemory.bundle import Bundle
+from cellmemory.calibration import Thresholds
 from cellmemory.errors import InputError, first_ids
 from cellmemory.reading import CellFile
 from cellmemory.slots import SlotSums
@@ -81,7 +82,9 @@ def write_parts(
 
     Returns obs, to be finished, and the number of unassigned cells.
     """
-    obs = GrowingTable(writer.group("obs"), _index_name(file), {f"{PREFIX}label": bundle.labels, f"{PREFIX}status": STATUSES})
+    categories = {"label": bundle.labels, "status": STATUSES} | (bundle.hierarchy.categories() if bundle.hierarchy else {})
+    known = {PREFIX + name: values for name, values in categories.items()}
+    obs = GrowingTable(writer.group("obs"), _index_name(file), known)
     unassigned, header = 0, True
     with labels.open("w", newline="") if labels else nullcontext() as csv:
         for part in parts:
@@ -147,7 +150,7 @@ def _index_name(file: CellFile) -> str:
     return file.stored("obs").attrs["_index"]
 
 
-def describe_run(file: CellFile, bundle: Bundle, novelty_alpha: float, alpha: float, precision: str) -> dict:
+def describe_run(file: CellFile, bundle: Bundle, thresholds: Thresholds, precision: str) -> dict:
     """`uns['cellmemory']` of the mapped query."""
     from anndata.io import read_elem
 
@@ -161,8 +164,8 @@ def describe_run(file: CellFile, bundle: Bundle, novelty_alpha: float, alpha: fl
         label_key=config["label_key"],
         slot_groups=np.array(bundle.labels, object),
         n_slots=config["model"]["n_slots"],
-        novelty_alpha=novelty_alpha,
-        alpha=alpha,
+        label_levels=np.array(bundle.hierarchy.levels if bundle.hierarchy else [], object),
+        **asdict(thresholds),
         mode=config["mode"],
         binning=config["binning"],
         precision=precision,
