@@ -72,9 +72,10 @@ def gather(query: Path, bundle: Bundle, slices: Sequence[Path], output: Path, la
             H5adWriter(partial, len(bundle.panel)) as writer,
         ):
             obs, unassigned = write_parts(writer, _parts(parts, file.n_cells), file, bundle, partial_labels)
-            finish(writer, obs, file, bundle, run, sums, threads)
+            found = finish(writer, obs, file, bundle, run, sums, threads)
     return [
         f"joined {len(parts)} slices of {file.n_cells:,} cells; {unassigned:,} unassigned (novelty p < {run['novelty_alpha']:g})",
+        *(f"Warning: {alarm}" for alarm in found),
         f"wrote {output} and {labels}",
     ]
 

@@ -143,13 +143,15 @@ def map_query(
             H5adWriter(partial, len(bundle.panel)) as writer,
         ):
             obs, unassigned = write_parts(writer, parts, file, bundle, partial_labels)
+            found = []
             if cells is None:
-                finish(writer, obs, file, bundle, run, sums, runtime.threads)
+                found = finish(writer, obs, file, bundle, run, sums, runtime.threads)
             else:
                 finish_slice(writer, obs, file, run, span, sums)
     return [
         f"mapped {len(span):,} cells{f' ({cells})' if cells else ''} onto {len(bundle.labels)} labels ({runtime}); "
         f"{unassigned:,} unassigned (novelty p < {thresholds.novelty_alpha:g})",
+        *(f"Warning: {alarm}" for alarm in found),
         f"wrote {output}{f' and {labels}' if labels else ''}",
     ]
 

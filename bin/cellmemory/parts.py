@@ -14,6 +14,7 @@ import pandas as pd
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
+from cellmemory.alarms import alarms
 from cellmemory.align import provenance
 from cellmemory.bundle import Bundle
 from cellmemory.calibration import Thresholds
@@ -112,9 +113,10 @@ def finish_slice(writer: H5adWriter, obs: GrowingTable, file: CellFile, run: dic
 
 def finish(
     writer: H5adWriter, obs: GrowingTable, file: CellFile, bundle: Bundle, run: dict, sums: SlotSums | None, threads: int
-) -> None:
+) -> list[str]:
     """Completes a mapped query: what is in the query's own file, slot means, co-embedding, provenance.
 
+    Returns what is unusual about the query as a whole, a sentence each (see alarms.alarms).
     Everything goes from disk to disk: memory holds a chunk of cells, and the cells that the UMAP is fitted on.
     """
     for _, rows in file.chunks("X"):
@@ -133,8 +135,16 @@ def finish(
         picture = Picture(writer.stored("obsm/X_cellmemory"), embedding, bundle.config["seed"])
         for coordinates in picture.query():
             writer.append("obsm/X_umap", coordinates)
-    writer.write("uns/cellmemory", run)
+    found = alarms(
+        writer.stored(f"obs/{PREFIX}novelty_p")[:],
+        run["novelty_alpha"],
+        np.diff(writer.stored("X/indptr")[:]),
+        file.var()["measured"].to_numpy(bool),
+        bundle.config["usual_share"],
+    )
+    writer.write("uns/cellmemory", run | {"alarms": np.array(found, object)})
     writer.write("uns/cellmemory_reference", {"X_umap": picture.reference, "label": np.array(bundle.labels, object)[label]})
+    return found
 
 
 def _take(writer: H5adWriter, file: CellFile, name: str, read: Callable[[], object]) -> None:

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 
 from cellmemory import bundle
+from cellmemory.alarms import usual_share
 from cellmemory.batches import Sampling, as_tensors, token_batches
 from cellmemory.calibration import calibrate, fit_weights
 from cellmemory.device import Runtime
@@ -95,6 +96,7 @@ def train_reference(
         "model": asdict(config),
         "training": asdict(schedule) | asdict(sampling) | {"precision": runtime.precision, "best_epoch": trained.best_epoch},
         "cells": len(codes),
+        "usual_share": usual_share(np.diff(cells.indptr), len(panel)),
     }
     tensors = {name: value.numpy() for name, value in trained.network.state_dict().items()}
     tensors |= {"reference.embedding": embedding, "reference.label": codes[kept].astype(np.int64)}
