@@ -97,11 +97,22 @@ workflow CELLMEMORY {
 
     tags = channel.empty()
     slot_tags = channel.empty()
+    contrasts = channel.empty()
     enrichment = channel.empty()
     if (settings.attention != false) {
-        EXTRACT_TAGS(mapped, [top: settings.top_tags])
+        // Every query beside the one that all are contrasted with, which has itself nothing to be contrasted with.
+        compared = settings.contrast_with
+            ? mapped
+                .combine(mapped.filter { meta, _query -> meta.id == settings.contrast_with }.map { _meta, query -> query })
+                .map { meta, query, other -> [meta, query, meta.id == settings.contrast_with ? [] : other] }
+            : mapped.map { meta, query -> [meta, query, []] }
+        EXTRACT_TAGS(
+            compared,
+            [top: settings.top_tags, permutations: settings.permutations, contrast: settings.contrast, seed: settings.seed],
+        )
         tags = EXTRACT_TAGS.out.tags
         slot_tags = EXTRACT_TAGS.out.slot_tags
+        contrasts = EXTRACT_TAGS.out.contrasts
         versions = versions.mix(EXTRACT_TAGS.out.versions)
         if (gene_sets) {
             ENRICH(
@@ -117,7 +128,7 @@ workflow CELLMEMORY {
 
     // What there is about each query, by its id: how many files that will be is known, so its page waits for no other's.
     details = PREPROCESS_QUERY.out.alignment
-        .mix(tags, slot_tags, enrichment, EVALUATE.out.metrics)
+        .mix(tags, slot_tags, contrasts, enrichment, EVALUATE.out.metrics)
         .map { meta, path -> [groupKey(meta.id, detailCount(meta, gene_sets, settings)), path] }
         .groupTuple(sort: { a, b -> a.name <=> b.name })
         .map { id, paths -> [id.toString(), paths] }
@@ -149,6 +160,7 @@ workflow CELLMEMORY {
     labels
     tags
     slot_tags
+    contrasts
     enrichment
     metrics = EVALUATE.out.metrics
     sample_reports = REPORT_SAMPLE.out.html // path, one a query
@@ -167,6 +179,9 @@ workflow {
     else {
         def (settings, problems) = readParameters(params)
         def (queries, sheet_problems) = settings.input && !isMissing(settings.input) ? readSamplesheet(file(settings.input)) : [[], []]
+        if (settings.contrast_with && queries && !queries.any { meta, _query -> meta.id == settings.contrast_with }) {
+            problems += ["--contrast_with ${settings.contrast_with}: the samplesheet has no such sample; it has ${queries.collect { meta, _query -> meta.id }.join(', ')}."]
+        }
         if (problems + sheet_problems) {
             error((problems + sheet_problems).join('\n'))
         }
@@ -195,7 +210,8 @@ def bundle(folder) {
 
 /** How many files there will be about a query, beside the mapped one. */
 def detailCount(meta, gene_sets, settings) {
-    def attended = settings.attention == false ? 0 : gene_sets ? 3 : 2
+    def contrasted = settings.contrast || (settings.contrast_with && settings.contrast_with != meta.id)
+    def attended = settings.attention == false ? 0 : 2 + (gene_sets ? 1 : 0) + (contrasted ? 1 : 0)
     return 1 + attended + (meta.truth_key ? 1 : 0)
 }
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellmemory import bundle, enrichment, metrics, tags
+from cellmemory import bundle, enrichment, grouping, metrics, tags
 from cellmemory.files import write_json
 from cellmemory.mapped import MappedFile
 
@@ -258,8 +258,11 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
             write_json(output("metrics", "metrics.json"), scores)
         if "layers/attention" not in file.matrices:
             return
-        sums = tags.sum_by_group(file, *tags.group_of_cells(file, "cellmemory_label"))
-        of_groups, of_slots = tags.group_tags(sums, file.genes, TOP), tags.slot_tags(file, sums, file.genes, TOP)
+        codes, groups = grouping.group_of_cells(file, "cellmemory_label")
+        sums, cells = grouping.gather([file], codes, groups, 1000)
+        tests = tags.tests_of_groups(cells, len(groups), 200, 0)
+        of_groups = tags.group_tags(sums, file.genes, TOP, tests)
+        of_slots = tags.slot_tags(tags.read_slots(file), sums, file.genes, TOP)
         background = set(file.genes)
     libraries = enrichment.read_libraries([GENE_SETS], trained.panel, background)
     tags.write_table(of_groups, output("tags", "tags.tsv"))

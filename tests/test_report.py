@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellmemory import bundle
+from cellmemory import bundle, sampling
 from cellmemory.report import blocks, colours, data, figures, page, points
 from tests.conftest import refused, script, succeed
 from tests.report_inputs import Inputs, make_inputs
@@ -187,7 +187,7 @@ def test_help_is_fast():
 
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=40), st.integers(0, 20_000))
 def test_quotas_are_fair(sizes: list[int], budget: int):
-    quotas = data.fair_quotas(sizes, budget)
+    quotas = sampling.fair_quotas(sizes, budget)
     assert all(0 <= quota <= size for quota, size in zip(quotas, sizes, strict=True))
     assert sum(quotas) == min(sum(sizes), budget)
     cut = [quota for quota, size in zip(quotas, sizes, strict=True) if quota < size]

@@ -22,6 +22,7 @@ process REPORT {
         alignment: '.alignment.json',
         tags: '.tags.tsv',
         slot_tags: '.slot_tags.tsv',
+        contrasts: '.contrasts.tsv',
         enrichment: '.enrichment.tsv',
         metrics: '.metrics.json',
     ]

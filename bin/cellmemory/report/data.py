@@ -16,11 +16,14 @@ from anndata.io import read_elem
 from cellmemory.bundle import Bundle
 from cellmemory.errors import InputError
 from cellmemory.mapped import MappedFile, group_codes
+from cellmemory.sampling import fair_quotas
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 MAX_COLUMNS, MAX_LEVELS = 24, 50
-TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "enrichment": ".tsv"}
-TEXT_COLUMNS = ("level", "group", "gene", "slot", "library", "term", "overlap", "genes")
+TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
+TABLES |= {"enrichment": ".tsv"}
+TEXT_COLUMNS = ("level", "contrast", "group", "direction", "gene", "differential", "slot", "library", "term", "overlap")
+TEXT_COLUMNS += ("genes",)
 _NUMBERS = ("cellmemory_confidence", "cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_linear_share")
 _NEEDED = ("cellmemory_label", "cellmemory_status", "cellmemory_label_set", *_NUMBERS)
 
@@ -82,15 +85,6 @@ def read_samples(paths: Sequence[Path], model: Bundle, tables: dict[str, Sequenc
     for (option, path), owner in matched.items():
         by_name[owner].tables[option] = _read_table(path, option)
     return samples
-
-
-def fair_quotas(sizes: Sequence[int], budget: int) -> list[int]:
-    """How many cells of each sample are drawn: small samples whole, the rest of the budget in equal parts."""
-    quotas = [0] * len(sizes)
-    order = sorted(range(len(sizes)), key=lambda i: sizes[i])
-    for done, i in enumerate(order):
-        quotas[i] = min(sizes[i], (budget - sum(quotas)) // (len(sizes) - done))
-    return quotas
 
 
 def draw(codes: np.ndarray, quota: int, seed: int = 0) -> np.ndarray:
