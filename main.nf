@@ -10,6 +10,7 @@ include { CHECK_INPUTS } from './modules/check_inputs/main.nf'
 include { ENRICH } from './modules/enrich/main.nf'
 include { EVALUATE } from './modules/evaluate/main.nf'
 include { EXTRACT_TAGS } from './modules/extract_tags/main.nf'
+include { FAITHFULNESS } from './modules/faithfulness/main.nf'
 include { GATHER } from './modules/gather/main.nf'
 include { MAP_QUERY } from './modules/map_query/main.nf'
 include { PREPROCESS_QUERY } from './modules/preprocess_query/main.nf'
@@ -98,6 +99,7 @@ workflow CELLMEMORY {
     tags = channel.empty()
     slot_tags = channel.empty()
     contrasts = channel.empty()
+    faithfulness = channel.empty()
     enrichment = channel.empty()
     if (settings.attention != false) {
         // Every query beside the one that all are contrasted with, which has itself nothing to be contrasted with.
@@ -108,12 +110,18 @@ workflow CELLMEMORY {
             : mapped.map { meta, query -> [meta, query, []] }
         EXTRACT_TAGS(
             compared,
+            model_files,
             [top: settings.top_tags, permutations: settings.permutations, contrast: settings.contrast, seed: settings.seed],
         )
         tags = EXTRACT_TAGS.out.tags
         slot_tags = EXTRACT_TAGS.out.slot_tags
         contrasts = EXTRACT_TAGS.out.contrasts
         versions = versions.mix(EXTRACT_TAGS.out.versions)
+        if (settings.faithfulness != false) {
+            FAITHFULNESS(mapped, model_files, [cells_per_label: settings.faithfulness_cells, seed: settings.seed])
+            faithfulness = FAITHFULNESS.out.faithfulness
+            versions = versions.mix(FAITHFULNESS.out.versions)
+        }
         if (gene_sets) {
             ENRICH(
                 tags.join(slot_tags).join(PREPROCESS_QUERY.out.alignment),
@@ -128,7 +136,7 @@ workflow CELLMEMORY {
 
     // What there is about each query, by its id: how many files that will be is known, so its page waits for no other's.
     details = PREPROCESS_QUERY.out.alignment
-        .mix(tags, slot_tags, contrasts, enrichment, EVALUATE.out.metrics)
+        .mix(tags, slot_tags, contrasts, faithfulness, enrichment, EVALUATE.out.metrics)
         .map { meta, path -> [groupKey(meta.id, detailCount(meta, gene_sets, settings)), path] }
         .groupTuple(sort: { a, b -> a.name <=> b.name })
         .map { id, paths -> [id.toString(), paths] }
@@ -161,6 +169,7 @@ workflow CELLMEMORY {
     tags
     slot_tags
     contrasts
+    faithfulness
     enrichment
     metrics = EVALUATE.out.metrics
     sample_reports = REPORT_SAMPLE.out.html // path, one a query
@@ -211,7 +220,9 @@ def bundle(folder) {
 /** How many files there will be about a query, beside the mapped one. */
 def detailCount(meta, gene_sets, settings) {
     def contrasted = settings.contrast || (settings.contrast_with && settings.contrast_with != meta.id)
-    def attended = settings.attention == false ? 0 : 2 + (gene_sets ? 1 : 0) + (contrasted ? 1 : 0)
+    def attended = settings.attention == false
+        ? 0
+        : 2 + [gene_sets, contrasted, settings.faithfulness != false].count { given -> given }
     return 1 + attended + (meta.truth_key ? 1 : 0)
 }
 

@@ -7,6 +7,9 @@ import click
 
 import _cli
 
+#: Cells of a group that are mapped again, at most: a mean of so many is steady, and a large query takes no longer.
+CONTRIBUTION_CELLS = 100
+
 
 @_cli.command
 @click.option("--mapped", "mapped_path", type=_cli.FILE, required=True, metavar="H5AD", help="Mapped query.")
@@ -17,6 +20,8 @@ import _cli
               help="Contrast the cells of two values of an obs column within each group; may be given repeatedly.")  # fmt: skip
 @click.option("--against", type=_cli.FILE, metavar="H5AD",
               help="Contrast with this mapped file within each group: the reference's cells, or another sample's.")  # fmt: skip
+@click.option("--model", "model_path", type=_cli.FOLDER,
+              help="The model that mapped the query: adds what each gene contributes to the labels, in logits.")  # fmt: skip
 @click.option("--top", type=click.IntRange(min=0), default=100, help="Genes to list per ranking; 0: all.")
 @click.option("--permutations", type=click.IntRange(min=0), default=1000,
               help="Shuffles of the groups behind every p-value; 0: no tests, and none of expression.")  # fmt: skip
@@ -28,10 +33,12 @@ import _cli
               help="Output: genes per contrast and group. Needed with --contrast and --against.")  # fmt: skip
 @click.option("--profiles", "profiles_path", type=_cli.OUTPUT, metavar="H5AD",
               help="Output: every gene of every ranking, for enrich.py and compare_slots.py.")  # fmt: skip
+@_cli.device
+@_cli.threads
 @_cli.seed
 def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: tuple[str, ...], against: Path | None,
-         top: int, permutations: int, test_cells: int, tags_path: Path, slots_path: Path, contrasts_path: Path | None,
-         profiles_path: Path | None, seed: int) -> None:  # fmt: skip
+         model_path: Path | None, top: int, permutations: int, test_cells: int, tags_path: Path, slots_path: Path,
+         contrasts_path: Path | None, profiles_path: Path | None, device: str, threads: int, seed: int) -> None:  # fmt: skip
     """Extract type-associated genes (TAGs) from the attention of a mapped query.
 
     Genes are ranked by the mean attention that the cells of a group pay to them; beside it stand what sets the group
@@ -51,7 +58,6 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
     from cellmemory.files import replacing
     from cellmemory.mapped import MappedFile
 
-    budget = test_cells if permutations else 0
     with ExitStack() as files:
         file = files.enter_context(MappedFile(mapped_path))
         genes = file.genes
@@ -60,13 +66,17 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         _cli.say(f"Read {mapped_path}: {len(codes):,} cells x {len(genes):,} genes, grouped by {of_what}.")
         questions = _questions(file, contrasts, files.enter_context(MappedFile(against)) if against else None)
 
-        sums, cells = grouping.gather([file], codes, groups, budget, seed)
+        mapper = _mapper(file, model_path, device, threads, seed) if model_path else None
+
+        sums, cells = grouping.gather([file], codes, groups, test_cells if permutations or mapper else 0, seed)
         _say_groups(groups, sums.n_cells, int((codes < 0).sum()), of_what)
-        tests = None
-        if budget:
+        tests = contributions = None
+        if permutations:
             _say_tests(len(cells.codes), cells.of_cells, permutations)
             tests = tags.tests_of_groups(cells, len(groups), permutations, seed)
-        of_groups = tags.group_tags(sums, genes, top, tests)
+        if mapper:
+            contributions = _contributions(cells, file, mapper, len(groups), seed)
+        of_groups = tags.group_tags(sums, genes, top, tests, contributions)
 
         slots, of_slots = None, pd.DataFrame(columns=tags.SLOT_TAG_COLUMNS)
         if of_what == "cellmemory_label":
@@ -78,7 +88,7 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         answers = []
         for question in questions:
             own = (codes, groups) if cell_list else contrasting.groups_of(question, group_key)
-            answers.append(contrasting.contrast_groups(question, *own, budget, permutations, seed))
+            answers.append(contrasting.contrast_groups(question, *own, test_cells if permutations else 0, permutations, seed))
             _say_contrast(answers[-1], contrasting.MIN_CELLS)
     written = [(tags_path, of_groups), (slots_path, of_slots)]
     if contrasts_path:
@@ -87,10 +97,34 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         for path, table in written:
             tags.write_table(table, outputs.enter_context(replacing(path)))
         if profiles_path:
-            profiles.build(sums, slots, answers, genes).write_h5ad(outputs.enter_context(replacing(profiles_path)))
+            profiles.build(sums, slots, answers, genes, contributions).write_h5ad(outputs.enter_context(replacing(profiles_path)))
     for path, table in written:
         keys = [key for key in ("contrast", "group", "slot") if key in table]
         _cli.say(f"Wrote {path}: {len(table):,} rows for {table.groupby(keys).ngroups} rankings by {' and '.join(keys)}.")
+
+
+def _mapper(file, model_path: Path, device: str, threads: int, seed: int):
+    """The model that mapped the file, ready to run."""
+    from cellmemory import bundle
+    from cellmemory import device as devices
+    from cellmemory.mapping import Mapper
+
+    model = bundle.load(model_path)
+    file.check_model(model)
+    return Mapper(model, devices.start(device, "fp32", threads, seed))
+
+
+def _contributions(cells, file, mapper, n_groups: int, seed: int):
+    """Contributions of genes, as means over at most CONTRIBUTION_CELLS cells of each group."""
+    import numpy as np
+
+    from cellmemory.attribution import mean_contributions
+    from cellmemory.sampling import sample_each
+
+    kept = np.zeros(len(cells.codes), bool)
+    kept[sample_each(cells.codes, CONTRIBUTION_CELLS, seed)] = True
+    _cli.say(f"Contributions are means over {kept.sum():,} cells, at most {CONTRIBUTION_CELLS} of each group.")
+    return mean_contributions(cells.only(kept), file.var()["measured"].to_numpy(bool), mapper, n_groups)
 
 
 def _questions(file, contrasts: tuple[str, ...], against) -> list:

@@ -3,11 +3,13 @@
 A row of the matrix is a ranking (obs: level, contrast, group, slot, n_cells, usage), a column a gene of the panel. X is
 the score of the tables: mean attention of a group's cells, the write side of a slot, or the attention of side A of a
 contrast. layers['ranking'] is what pre-ranked tests go by, signed: `effect` of groups and contrasts, `specificity` of
-slots. layers['read'] is the read side of a slot, NaN in all other rows and where genes read nothing.
+slots. layers['read'] is the read side of a slot, NaN in all other rows and where genes read nothing. Where the model was
+at hand, layers['cls_contribution'] and ['linear_contribution'] are those of groups, NaN in all other rows.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,11 +19,20 @@ from cellmemory.errors import InputError
 from cellmemory.grouping import GroupSums
 from cellmemory.tags import Slots
 
+if TYPE_CHECKING:
+    from cellmemory.attribution import Contributions
+
 LEVELS = ("label", "slot", "contrast")
 OBS_COLUMNS = ["level", "contrast", "group", "slot", "n_cells", "usage"]
 
 
-def build(sums: GroupSums, slots: Slots | None, contrasted: Sequence[Contrasted], genes: list[str]):
+def build(
+    sums: GroupSums,
+    slots: Slots | None,
+    contrasted: Sequence[Contrasted],
+    genes: list[str],
+    contributions: "Contributions | None" = None,
+):
     """The rankings of groups, slots and contrasts as an AnnData (rankings x genes), groups without cells left out."""
     import anndata as ad
 
@@ -52,6 +63,11 @@ def build(sums: GroupSums, slots: Slots | None, contrasted: Sequence[Contrasted]
     stacked = [np.array(part, np.float32).reshape(shape) for part in (score, ranking, read)]
     profiles = ad.AnnData(stacked[0], obs=obs, var=pd.DataFrame(index=genes))
     profiles.layers["ranking"], profiles.layers["read"] = stacked[1:]
+    if contributions:
+        for name, values in (("cls_contribution", contributions.cls), ("linear_contribution", contributions.linear)):
+            layer = np.full(shape, np.nan, np.float32)
+            layer[(obs["level"] == "label").to_numpy()] = values[sums.n_cells > 0]
+            profiles.layers[name] = layer
     return profiles
 
 

@@ -21,3 +21,9 @@ def sample_cells(codes: np.ndarray, budget: int, seed: int) -> np.ndarray:
     quotas = fair_quotas([len(own) for own in rows], budget)
     chosen = [own if len(own) == n else rng.choice(own, n, replace=False) for own, n in zip(rows, quotas, strict=True)]
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
+
+
+def sample_each(codes: np.ndarray, per_group: int, seed: int) -> np.ndarray:
+    """Sorted row numbers of at most `per_group` cells of each group (codes of -1 have none), at random."""
+    rows = [sample_cells(np.where(codes == code, 0, -1), per_group, seed) for code in np.unique(codes[codes >= 0])]
+    return np.sort(np.concatenate(rows)) if rows else np.zeros(0, np.int64)

@@ -20,6 +20,7 @@ is not listed there: it has no rank.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -30,10 +31,15 @@ from cellmemory.grouping import CellSample, GroupSums
 from cellmemory.mapped import MappedFile
 from cellmemory.permutation import benjamini_hochberg, more_attended
 
+if TYPE_CHECKING:  # its module imports torch, which few tables need
+    from cellmemory.attribution import Contributions
+
 ATTENTION_COLUMNS = ["score", "specificity", "effect", "p_value", "adjusted_p_value"]
+CONTRIBUTION_COLUMNS = ["cls_contribution", "cls_rank", "linear_contribution", "linear_rank"]
 EXPRESSION_COLUMNS = ["mean_expression", "fraction_expressing", "expression_log2_change", "expression_adjusted_p_value"]
 EXPRESSION_COLUMNS += ["differential"]
-TAG_COLUMNS = ["group", "rank", "gene", *ATTENTION_COLUMNS, *EXPRESSION_COLUMNS, "n_cells"]
+TAG_COLUMNS = ["group", "rank", "gene", *ATTENTION_COLUMNS, *CONTRIBUTION_COLUMNS]
+TAG_COLUMNS += [*EXPRESSION_COLUMNS, "n_cells"]
 SLOT_TAG_COLUMNS = [
     "group",
     "slot",
@@ -69,36 +75,50 @@ def tests_of_groups(sample: CellSample, n_groups: int, permutations: int, seed: 
     return GeneTests(p_value, benjamini_hochberg(p_value), *wilcoxon(sample.values, sample.codes, n_groups))
 
 
-def group_tags(sums: GroupSums, genes: list[str], top: int, tests: GeneTests | None = None) -> pd.DataFrame:
+def group_tags(
+    sums: GroupSums,
+    genes: list[str],
+    top: int,
+    tests: GeneTests | None = None,
+    contributions: "Contributions | None" = None,
+) -> pd.DataFrame:
     """Level 1: the `top` genes (0: all with attention) of each group with cells, columns TAG_COLUMNS, by falling score.
 
-    Equal scores keep the panel's order. `specificity` is NaN where there is no other group to compare with, and what
-    comes from tests is where nothing was tested.
+    Equal scores keep the panel's order. With contributions, the `top` genes by either of them are listed, too, at the rank
+    that their score gives them. `specificity` is NaN where there is no other group to compare with; what comes from tests
+    and contributions is where there are none.
     """
     tests = tests or GeneTests.none(*sums.attention.shape)
     score = sums.means(sums.attention)
+    cls, linear = (contributions.cls, contributions.linear) if contributions else np.full((2, *score.shape), np.nan)
     per_gene = {
+        "rank": ranks(score),
         "score": score,
         "specificity": log_ratio(score, sums.means_of_others(sums.attention)),
         "effect": sums.effect(),
         "p_value": tests.p_value,
         "adjusted_p_value": tests.adjusted,
+        "cls_contribution": cls,
+        "cls_rank": ranks(cls),
+        "linear_contribution": linear,
+        "linear_rank": ranks(linear),
         "mean_expression": sums.means(sums.expression),
         "fraction_expressing": sums.means(sums.expressing),
         "expression_log2_change": tests.change,
         "expression_adjusted_p_value": tests.expression_adjusted,
         "differential": is_differential(tests.change, tests.expression_adjusted),
     }
-    tables = [
-        ranked(
-            genes,
-            top_genes(score[g], top),
-            {"group": sums.groups[g], "n_cells": sums.n_cells[g]},
-            {name: values[g] for name, values in per_gene.items()},
-        )
-        for g in np.flatnonzero(sums.n_cells)
-    ]
-    return concatenated(tables, TAG_COLUMNS)
+    tables = []
+    for g in np.flatnonzero(sums.n_cells):
+        chosen = top_genes(score[g], top)
+        if contributions and top:
+            more = [top_genes(values[g], top) for values in (cls, linear)]
+            listed = np.unique(np.concatenate([chosen, *more]))
+            chosen = listed[np.argsort(per_gene["rank"][g][listed], kind="stable")]
+        same = {"group": sums.groups[g], "n_cells": sums.n_cells[g]}
+        tables.append(ranked(genes, chosen, same, {name: values[g] for name, values in per_gene.items()}))
+    table = concatenated(tables, TAG_COLUMNS)
+    return table.astype({"rank": int, "cls_rank": "Int64", "linear_rank": "Int64"})
 
 
 @dataclass(frozen=True)
@@ -164,6 +184,14 @@ def top_genes(scores: np.ndarray, top: int) -> np.ndarray:
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > 0]
     return order[:top] if top else order
+
+
+def ranks(scores: np.ndarray) -> np.ndarray:
+    """(G, M) the place of each gene in its row, 1 for the highest score; equal scores keep the panel's order, NaN stays."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    places = np.empty(scores.shape)
+    np.put_along_axis(places, order, np.arange(1, scores.shape[1] + 1)[None], axis=1)
+    return np.where(np.isnan(scores), np.nan, places)
 
 
 def log_ratio(scores: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ process EXTRACT_TAGS {
 
     input:
     tuple val(meta), path(mapped), path(against, stageAs: 'against/*') // against: a mapped file, or []
+    path model, stageAs: 'model/*', arity: '1..*'
     val options
 
     output:
@@ -25,12 +26,14 @@ process EXTRACT_TAGS {
     # code ${task.ext.code_digest}
     extract_tags.py \\
         --mapped ${mapped} \\
+        --model model \\
+        --threads ${task.cpus} \\
         ${contrasts.join(' ')} \\
         ${commandLine(options.findAll { name, _value -> name != 'contrast' })} \\
         --tags ${meta.id}.tags.tsv \\
         --slot_tags ${meta.id}.slot_tags.tsv \\
         --profiles ${meta.id}.tag_profiles.h5ad
-    versions.py "${task.process}" anndata pandas scanpy scipy > versions.yml
+    versions.py "${task.process}" anndata pandas scanpy scipy torch > versions.yml
     """
 
     stub:

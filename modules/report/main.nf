@@ -23,6 +23,7 @@ process REPORT {
         tags: '.tags.tsv',
         slot_tags: '.slot_tags.tsv',
         contrasts: '.contrasts.tsv',
+        faithfulness: '.faithfulness.tsv',
         enrichment: '.enrichment.tsv',
         metrics: '.metrics.json',
     ]

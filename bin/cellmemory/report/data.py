@@ -21,9 +21,9 @@ from cellmemory.sampling import fair_quotas
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 MAX_COLUMNS, MAX_LEVELS = 24, 50
 TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
-TABLES |= {"enrichment": ".tsv"}
+TABLES |= {"faithfulness": ".tsv", "enrichment": ".tsv"}
 TEXT_COLUMNS = ("level", "contrast", "group", "direction", "gene", "differential", "slot", "library", "term", "overlap")
-TEXT_COLUMNS += ("genes",)
+TEXT_COLUMNS += ("genes", "part", "curve", "ranking")
 _NUMBERS = ("cellmemory_confidence", "cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_linear_share")
 _NEEDED = ("cellmemory_label", "cellmemory_status", "cellmemory_label_set", *_NUMBERS)
 
@@ -171,8 +171,8 @@ def _read(path: Path, quota: int, model: Bundle) -> Sample:
             slot_read=_slot_matrix(file, "cellmemory_slot_read"),
             drawn=drawn,
             drawn_ids=[str(name) for name in file.obs.index[drawn]],
-            expression=_rows(file, "X", drawn),
-            attention=_rows(file, "layers/attention", drawn) if "layers/attention" in file.matrices else None,
+            expression=file.picked("X", drawn),
+            attention=file.picked("layers/attention", drawn) if "layers/attention" in file.matrices else None,
         )
 
 
@@ -220,12 +220,3 @@ def _coordinates(file: MappedFile, key: str) -> np.ndarray | None:
 def _slot_matrix(file: MappedFile, key: str) -> np.ndarray | None:
     values = file.per_gene(key)
     return None if values is None else values.reshape(len(values), len(file.run["slot_groups"]), int(file.run["n_slots"]))
-
-
-def _rows(file: MappedFile, matrix: str, rows: np.ndarray) -> sp.csr_matrix:
-    """The given rows (sorted) of a matrix on disk, one chunk of rows in memory at a time."""
-    parts = []
-    for start, chunk in file.chunks(matrix):
-        low, high = np.searchsorted(rows, [start, start + chunk.shape[0]])
-        parts.append(chunk[rows[low:high] - start])
-    return sp.vstack(parts, format="csr")
