@@ -122,13 +122,16 @@ workflow CELLMEMORY {
             faithfulness = FAITHFULNESS.out.faithfulness
             versions = versions.mix(FAITHFULNESS.out.versions)
         }
-        if (gene_sets) {
-            ENRICH(
-                tags.join(slot_tags).join(PREPROCESS_QUERY.out.alignment),
-                panel,
-                gene_sets,
-                [top: settings.enrich_top],
-            )
+        if (gene_sets || settings.enrichr) {
+            rankings = tags.join(slot_tags).join(PREPROCESS_QUERY.out.alignment)
+            rankings = settings.gsea == false
+                ? rankings.map { found -> found + [[]] }
+                : rankings.join(EXTRACT_TAGS.out.profiles)
+            // Which queries have contrasts is known when all are extracted: only then is it waited for.
+            rankings = settings.contrast || settings.contrast_with
+                ? rankings.join(contrasts, remainder: true).map { found -> found[0..-2] + [found[-1] ?: []] }
+                : rankings.map { found -> found + [[]] }
+            ENRICH(rankings, panel, gene_sets, [top: settings.enrich_top, enrichr: settings.enrichr, seed: settings.seed])
             enrichment = ENRICH.out.enrichment
             versions = versions.mix(ENRICH.out.versions)
         }
@@ -222,7 +225,7 @@ def detailCount(meta, gene_sets, settings) {
     def contrasted = settings.contrast || (settings.contrast_with && settings.contrast_with != meta.id)
     def attended = settings.attention == false
         ? 0
-        : 2 + [gene_sets, contrasted, settings.faithfulness != false].count { given -> given }
+        : 2 + [gene_sets || settings.enrichr, contrasted, settings.faithfulness != false].count { given -> given }
     return 1 + attended + (meta.truth_key ? 1 : 0)
 }
 

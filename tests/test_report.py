@@ -77,7 +77,7 @@ def test_the_page_is_one_file_that_loads_nothing(run_page: Path):
     assert "url(" not in markup
     assert "default-src 'none'" in markup
     assert all(f'<section id="{name}"' in markup for name in SECTIONS)
-    assert {"composition", "tags", "slots", "enrichment", "confusion"} <= set(embedded(run_page)["figures"])
+    assert {"composition", "tags", "faithfulness", "slots", "enrichment", "confusion"} <= set(embedded(run_page)["figures"])
 
 
 def test_it_takes_seconds(inputs: Inputs, tmp_path: Path):
@@ -137,6 +137,24 @@ def test_provenance_is_shown_as_it_is(inputs: Inputs, tmp_path: Path):
     text = (tmp_path / "a.html").read_text()
     assert "<dd>abc&lt;1&gt;</dd>" in text
     assert "<dd>24.10.0</dd>" in text
+
+
+def test_genes_are_told_by_attention_contributions_expression_and_faithfulness(run_page: Path):
+    tables = embedded(run_page)["tables"]
+    titles = [title for title, _ in tables["tag_table"]["columns"]]
+    assert {"Effect", "Adjusted p", "CLS contribution", "Linear contribution", "Differential"} <= set(titles)
+    assert {row[titles.index("Differential")] for row in tables["tag_table"]["rows"]} >= {"yes", "no"}
+    assert len(tables["deciding"]["rows"]) > 5
+    gains = tables["gains"]
+    place = [title for title, _ in gains["columns"]].index("Del.: attention")
+    assert all(row[place] > 0 for row in gains["rows"])
+    assert {row[3] for row in tables["contrast_table"]["rows"]} == {"more", "less"}
+    tests = {row[1] for row in tables["term_table"]["rows"]}
+    assert tests == {"first genes", "pre-ranked"}
+    curves = embedded(run_page)["figures"]["faithfulness"]["variants"]["0,0,0"]["data"]
+    assert len(curves) == 10
+    assert curves[0]["y"][0] == 1
+    assert all(a >= b for a, b in zip(curves[0]["y"], curves[0]["y"][1:], strict=False))
 
 
 # Input that is refused

@@ -497,7 +497,7 @@
           cell.classList.add("named");
           cell.append(dot);
         }
-        if (kind === "share" && value !== null && value <= 1 && this.spec.columns[i][0] !== "Attention") {
+        if (kind === "share" && value !== null && value <= 1 && !this.spec.columns[i][0].startsWith("Attention")) {
           const bar = element("span", { class: "share", "aria-hidden": "true" });
           const part = element("i");
           part.style.width = `${100 * Math.max(0, value)}%`;
