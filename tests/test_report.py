@@ -142,15 +142,15 @@ def test_provenance_is_shown_as_it_is(inputs: Inputs, tmp_path: Path):
 def test_genes_are_told_by_attention_contributions_expression_and_faithfulness(run_page: Path):
     tables = embedded(run_page)["tables"]
     titles = [title for title, _ in tables["tag_table"]["columns"]]
-    assert {"Effect", "Adjusted p", "CLS contribution", "Linear contribution", "Differential"} <= set(titles)
+    assert {"Effect", "Adjusted p", "CLS contrib.", "Linear contrib.", "Differential"} <= set(titles)
     assert {row[titles.index("Differential")] for row in tables["tag_table"]["rows"]} >= {"yes", "no"}
     assert len(tables["deciding"]["rows"]) > 5
     gains = tables["gains"]
-    place = [title for title, _ in gains["columns"]].index("Del.: attention")
+    place = [title for title, _ in gains["columns"]].index("Attention")
     assert all(row[place] > 0 for row in gains["rows"])
-    assert {row[3] for row in tables["contrast_table"]["rows"]} == {"more", "less"}
+    assert {row[2] for row in tables["contrast_table"]["rows"]} == {"more", "less"}
     tests = {row[1] for row in tables["term_table"]["rows"]}
-    assert tests == {"first genes", "pre-ranked"}
+    assert tests == {"ORA", "GSEA"}
     curves = embedded(run_page)["figures"]["faithfulness"]["variants"]["0,0,0"]["data"]
     assert len(curves) == 10
     assert curves[0]["y"][0] == 1

@@ -411,6 +411,8 @@ def slot_use(samples: Sequence[Sample]) -> Figure:
     return Figure("slot_use", "Use of the slots by label", caption, variants, selectors, "This sample has no slot attention.")
 
 
+#: What the table of faithfulness calls the mean of all labels (`faithfulness.ALL`, whose module imports torch).
+ALL_LABELS = "(all labels)"
 #: What genes are ranked by: key in the table of faithfulness, name, colour, dash.
 RANKINGS = (
     ("attention", "attention", "@warn", "solid"),
@@ -423,7 +425,7 @@ RANKINGS = (
 
 def faithfulness(samples: Sequence[Sample]) -> Figure:
     """Probability of a label while the first genes of a ranking are removed, and while they alone are kept."""
-    groups = ["(all labels)", *shown_groups(samples)]
+    groups = [ALL_LABELS, *shown_groups(samples)]
     parts = {"Whole decision": "whole", "CLS token alone": "cls"}
     variants = {}
     for i, sample in enumerate(samples):

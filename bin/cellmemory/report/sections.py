@@ -321,8 +321,8 @@ _TAG_COLUMNS = (
     ("specificity", "Specificity", "number"),
     ("effect", "Effect", "number"),
     ("adjusted_p_value", "Adjusted p", "p"),
-    ("cls_contribution", "CLS contribution", "number"),
-    ("linear_contribution", "Linear contribution", "number"),
+    ("cls_contribution", "CLS contrib.", "number"),
+    ("linear_contribution", "Linear contrib.", "number"),
     ("mean_expression", "Mean expression", "number"),
     ("fraction_expressing", "Expressing", "share"),
     ("expression_log2_change", "Expression change", "number"),
@@ -366,15 +366,18 @@ def _faithfulness(samples: Sequence[Sample]) -> list:
         table = sample.tables.get("faithfulness")
         if table is None:
             continue
-        for (group, part), block in table.groupby(["group", "part"], sort=False):
-            gain = block.set_index(["curve", "ranking"])["gain"]
-            gains = [gain.get((curve, ranking)) for curve in ("deletion", "insertion") for ranking in titles]
-            rows.append([sample.name, group, part, int(block["n_cells"].iloc[0]), *gains])
-    columns = [("Sample", "text"), ("Label", "label"), ("Decision", "text"), ("Cells", "count")]
-    columns += [(f"{curve}: {name}", "number") for curve in ("Del.", "Ins.") for name in titles.values()]
+        of_all = table["group"] == figures.ALL_LABELS
+        for (group, part, curve), block in pd.concat([table[of_all], table[~of_all]]).groupby(
+            ["group", "part", "curve"], sort=False
+        ):
+            gain = block.set_index("ranking")["gain"]
+            words = ("whole" if part == "whole" else "CLS alone", "removed" if curve == "deletion" else "kept")
+            rows.append([sample.name, group, int(block["n_cells"].iloc[0]), *words, *(gain.get(key) for key in titles)])
+    columns = [("Sample", "text"), ("Label", "label"), ("Cells", "count"), ("Decision", "text"), ("First genes", "text")]
+    columns += [(name.capitalize() if name.islower() else name, "number") for name in titles.values()]
     caption = (
-        "How much better the area under the curve is than with random genes: above 0 is more faithful than chance. Del.: "
-        "genes removed; Ins.: genes kept alone. Decision: the whole one, or that of the network's summary (cls) alone."
+        "How much better the area under the curve is than with random genes: above 0 is more faithful than chance. "
+        "Decision: the whole one, or that of the network's summary (CLS) alone."
     )
     return [figures.faithfulness(samples), _bounded("gains", "Faithfulness by label", columns, rows, caption=caption)]
 
@@ -399,11 +402,14 @@ def _contrasts(samples: Sequence[Sample]) -> list[Table]:
         ("Adjusted p", "p"),
     ]
     columns += [("Expression change", "number"), ("Differential", "text")]
+    title = "Contrasts"
+    if len(names := {row[1] for row in rows}) == 1:
+        title, columns, rows = f"Contrast: {names.pop()}", [columns[0], *columns[2:]], [[row[0], *row[2:]] for row in rows]
     caption = (
         "Cells of the first named side against those of the second, within one label. Attended: more or less than by the "
         "other side. Effect: the difference in standard deviations. The first 20 genes either way."
     )
-    return [_bounded("contrast_table", "Contrasts", columns, rows, caption=caption)]
+    return [_bounded("contrast_table", title, columns, rows, caption=caption)]
 
 
 def slots(samples: Sequence[Sample]) -> Section:
@@ -491,11 +497,13 @@ def enrichment(samples: Sequence[Sample]) -> Section:
     keys = [key for key, _, _ in _TERM_COLUMNS]
     rows = []
     for sample, table in tables:
-        names = {"ora": "first genes", "gsea": "pre-ranked"}
+        names = {"ora": "ORA", "gsea": "GSEA"}
         shown = table.sort_values(["level", "p_value"], kind="stable")[keys]
         shown = shown.assign(genes=table["genes"].str.replace(";", ", "), method=table["method"].map(names))
+        shown["level"] = table["contrast"].where(table["contrast"] != "", table["level"])
         rows += [[sample.name, *row] for row in shown.itertuples(index=False)]
     caption = (
+        "Test: over-representation among the first genes (ORA), or pre-ranked (GSEA). Of: labels, slots, or a contrast. "
         "Adjusted p: Benjamini-Hochberg within each ranking, library and test. Overlap: genes among the first (or in the "
         "leading edge), of the set's genes in the panel. NES: normalised score of a pre-ranked test; below 0 the set's genes "
         "are at the ranking's end."
@@ -511,8 +519,7 @@ def enrichment(samples: Sequence[Sample]) -> Section:
 
 _TERM_COLUMNS = (
     ("method", "Test", "text"),
-    ("level", "Level", "text"),
-    ("contrast", "Contrast", "text"),
+    ("level", "Of", "text"),
     ("group", "Label", "label"),
     ("slot", "Slot", "text"),
     ("library", "Library", "text"),
