@@ -116,6 +116,26 @@ def test_an_empty_query_cell_has_no_label_and_is_shown(tmp_path: Path):
     assert np.sum(codes == 65535) == 1
 
 
+def test_warnings_about_a_query_and_levels_of_labels_are_shown(tmp_path: Path):
+    made = make_inputs(tmp_path, samples=("reduced_panel",))
+    cells = ad.read_h5ad(made.mapped[0])
+    cells.uns["cellmemory"]["alarms"] = np.array(["Half of the cells are <far> from home."], object)
+    cells.obs["cellmemory_level_lineage"] = pd.Categorical(["blood"] * len(cells))
+    cells.obs["cellmemory_answer"] = cells.obs["cellmemory_label"]
+    cells.write_h5ad(made.mapped[0])
+    (metrics,) = made.options["metrics"]
+    levels = [{"level": name, "accuracy": 0.97, "macro_f1": 0.91} for name in ("lineage", "cell_type")]
+    answers = [{"level": name, "share": 0.3125, "accuracy": 0.875} for name in ("none", "lineage", "cell_type")]
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"hierarchy": {"levels": levels, "answers": answers}}))
+    succeed("report", *made.arguments(), "--output", tmp_path / "a.html", "--mqc_dir", tmp_path / "mqc")
+    text, found = (tmp_path / "a.html").read_text(), embedded(tmp_path / "a.html")
+    assert "reduced_panel: Half of the cells are &lt;far&gt; from home." in text
+    table = found["tables"]["levels"]
+    assert [row[-5:] for row in table["rows"]] == [[name, 0.97, 0.91, 0.3125, 0.875] for name in ("lineage", "cell_type")]
+    names = [column["title"] for column in found["cells"]["columns"]]
+    assert {"level lineage", "answer"} <= set(names)
+
+
 def test_names_are_never_markup(nasty_page: Path):
     text = nasty_page.read_text()
     markup = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)

@@ -35,7 +35,7 @@ class Sample:
     name: str
     info: dict
     cells: pd.DataFrame  # label (categorical), confidence, novelty, novelty_p, linear_share, unassigned (bool), label_set
-    columns: pd.DataFrame  # the user's obs columns that can colour points
+    columns: pd.DataFrame  # obs columns that can colour points: the user's, and labels of other levels
     truth: pd.Series | None  # true labels as categories, where known
     genes: list[str]
     slot_use: np.ndarray | None  # (n, H): how much the cell's summary reads from each slot
@@ -159,7 +159,7 @@ def _read(path: Path, quota: int, model: Bundle) -> Sample:
             name=str(info["sample"]),
             info=info,
             cells=cells,
-            columns=_user_columns(file.obs, truth_key),
+            columns=_colourings(file.obs, truth_key),
             truth=_names(file.obs[truth_key]) if truth_key in file.obs else None,
             genes=file.genes,
             slot_use=_embedding(file, "X_cellmemory_slots"),
@@ -193,9 +193,12 @@ def _names(column: pd.Series) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(codes, names))
 
 
-def _user_columns(obs: pd.DataFrame, truth_key: str) -> pd.DataFrame:
-    """The obs columns of the user that can colour points: numbers that vary, and at most MAX_LEVELS categories."""
-    kept = {}
+def _colourings(obs: pd.DataFrame, truth_key: str) -> pd.DataFrame:
+    """The obs columns that can colour points: labels of other levels, and of the user's columns numbers that vary, and at
+    most MAX_LEVELS categories."""
+    levels = [key for key in map(str, obs) if key.startswith("cellmemory_level_") and not key.endswith("_confidence")]
+    levels += [key for key in ("cellmemory_answer",) if key in obs]
+    kept = {key.removeprefix("cellmemory_").replace("_", " ", 1): _names(obs[key]).array for key in levels}
     for key, column in obs.items():
         if str(key).startswith("cellmemory_") or key == truth_key or len(kept) == MAX_COLUMNS:
             continue

@@ -111,7 +111,9 @@ def summary(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Se
         "Every cell was given the label of the reference that fits best, a calibrated confidence, and a test of "
         "whether the reference knows cells like it at all."
     )
-    return Section("summary", "Summary", lead, [Tiles(tiles), table, Facts("Reference", made)])
+    unusual = [f"{sample.name}: {alarm}" for sample in samples for alarm in sample.info.get("alarms", ())]
+    notes = [Notes(unusual, "Unlike the reference as a whole", warning=True)] if unusual else []
+    return Section("summary", "Summary", lead, [Tiles(tiles), *notes, table, Facts("Reference", made)])
 
 
 def alignment_of(sample: Sample) -> dict | None:
@@ -547,7 +549,7 @@ def truth(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
             lead,
             [Notes(["No true labels are known (truth_key in the samplesheet), so nothing is compared."])],
         )
-    blocks: list = [_scores(scored)]
+    blocks: list = [_scores(scored), *_levels(scored)]
     blocks += [figures.confusion(samples), figures.class_scores(samples)]
     curve = figures.calibration(samples, palette)
     blocks += [curve] if curve.variants else []
@@ -578,6 +580,30 @@ def truth(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
     ]
     blocks.append(Table("classes", "Scores by label", columns, classes))
     return Section("truth", "Known truth", lead, blocks)
+
+
+def _levels(scored: Sequence[tuple[str, dict]]) -> list[Table]:
+    """How well each level of the labels was told, where they have several."""
+    rows = []
+    for name, metrics in scored:
+        found = metrics.get("hierarchy") or {"levels": [], "answers": []}
+        answers = {row["level"]: row for row in found["answers"]}
+        for row in found["levels"]:
+            answer = answers[row["level"]]
+            rows.append([name, row["level"], row["accuracy"], row["macro_f1"], answer["share"], answer["accuracy"]])
+    columns = [
+        ("Sample", "text"),
+        ("Level", "text"),
+        ("Accuracy", "share"),
+        ("Macro F1", "number"),
+        ("Answered here", "share"),
+        ("Answers right", "share"),
+    ]
+    caption = (
+        "From coarse to fine. A cell is answered at the deepest level whose label is probable enough; cells that are answered "
+        "at none make up the rest."
+    )
+    return [Table("levels", "Levels of the labels", columns, rows, caption)] if rows else []
 
 
 def _scores(scored: Sequence[tuple[str, dict]]) -> Table:
