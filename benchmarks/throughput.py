@@ -5,6 +5,7 @@ Also the share of the machine's own matrix-product peak that a training step rea
 are synthetic: random genes at 15 % non-zero; speed does not depend on what they are.
 """
 
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -101,37 +102,19 @@ class Contest:
     def _train(self, variant: str, tokens_per_cell: int | None, n: int) -> Callable:
         """A step as training.py makes it: the batch drawn and padded, forward, backward, clipping, optimiser, average."""
         import numpy as np
-        import torch
 
         from cellmemory.batches import Sampling, TrainingBatches
         from cellmemory.initialise import learn_start
-        from cellmemory.training import AVERAGE_EVERY, Plan, Schedule
+        from cellmemory.training import Plan, Schedule
 
         sampling = Sampling(n) if tokens_per_cell is None else Sampling(n, tokens_per_cell, panel_dropout=0.0)
         training = np.arange(CELLS)
         start = learn_start(self.expressed, self.labels, training, 50, 0)
         batches = TrainingBatches(self.expressed, self.labels, start, training, sampling, 50, 0)
         plan = Plan(self.network(variant), Schedule(), 1000)
-        plan.log = lambda *_, **__: None
-        optimiser = plan.configure_optimizers()["optimizer"]
-
-        def endless():
-            while True:
-                yield from batches
-
-        drawn = enumerate(endless())
-
-        def train() -> None:
-            number, batch = next(drawn)
-            loss = plan.training_step(batch, number)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(plan.network.parameters(), plan.schedule.gradient_clip)
-            optimiser.step()
-            if number % AVERAGE_EVERY == 0:
-                plan.average.update_parameters(plan.network)
-
-        return train
+        optimiser = plan.configure_optimizers()
+        steps = itertools.count()
+        return lambda: plan.take_step(batches.batch(next(steps)), optimiser)
 
     def _map(self, variant: str) -> Callable:
         """Mapping as map_query.py does it, with attention, without the files."""
