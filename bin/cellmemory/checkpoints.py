@@ -116,6 +116,7 @@ class Checkpoints(Callback):
         self.finished = False
         self._optimiser: dict | None = None
         self._written = time.monotonic()
+        self._writable = True
 
     def restore(self) -> bool:
         """Takes up the last checkpoint, if there is one, before the trainer starts; says so. Whether there was one."""
@@ -163,7 +164,7 @@ class Checkpoints(Callback):
         return trainer.is_global_zero and time.monotonic() - self._written >= self.file.every
 
     def _write(self, trainer: L.Trainer) -> None:
-        if not trainer.is_global_zero:
+        if not (trainer.is_global_zero and self._writable):
             return
         plan, stopping = self.plan, self.stopping.state_dict()
         tensors = {f"plan.{name}": value for name, value in plan.state_dict().items()}
@@ -179,5 +180,9 @@ class Checkpoints(Callback):
             "stopping": stopping,
             "finished": self.finished,
         }
-        self.file.write(tensors, state)
+        try:
+            self.file.write(tensors, state)
+        except (OSError, SafetensorError) as error:  # of the latter kind where the disk is full
+            self._writable = False
+            _say(f"No checkpoint could be written to {self.file.folder} ({error}); training goes on without.")
         self._written = time.monotonic()

@@ -178,8 +178,8 @@ class Plan(L.LightningModule):
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         _say(
-            f"Out of memory at step {self.steps}: from here on {self.at_once} of a batch's {n} cells go through the network "
-            "at once. Batches and learning rate stay as they are."
+            f"Out of memory at step {self.steps}: from here on {self.at_once} of {n} cells go through the network at once. "
+            "Batches and learning rate stay as they are."
         )
 
     def _over_devices(self, loss: torch.Tensor) -> torch.Tensor:

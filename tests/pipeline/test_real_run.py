@@ -40,7 +40,7 @@ def test_the_end_says_where_the_report_is(real_run: Run, results: Path):
 def test_results_are_where_the_manual_says(results: Path):
     names = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
     model = ("model.safetensors", "config.json", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv",
-             "model_card.md")  # fmt: skip
+             "history.png", "model_card.md")  # fmt: skip
     kinds = ("alignment.json", "mapped.h5ad", "labels.csv", "tags.tsv", "slot_tags.tsv", "enrichment.tsv",
              "metrics.json", "report.html")  # fmt: skip
     info = ("inputs.json", "versions.yml", "execution_report.html", "execution_timeline.html", "execution_trace.tsv",
