@@ -173,13 +173,13 @@ class TestOutOfMemory:
     """The allocator's errors, thrown by the forward pass."""
 
     @staticmethod
-    def limit_cells(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) -> list[int]:
-        """Lets the network take at most so many cells in training; returns the list of how many it was given."""
+    def limit_cells(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception, training: bool = True) -> list[int]:
+        """Lets the network take at most so many cells in training (or in validation); returns how many it was given."""
         forward, given = CellMemory.forward, []
 
         def limited(self, gene, *arguments):
             given.append(len(gene))
-            if self.training and len(gene) > most:
+            if self.training == training and len(gene) > most:
                 raise error
             return forward(self, gene, *arguments)
 
@@ -220,6 +220,11 @@ class TestOutOfMemory:
         self.limit_cells(monkeypatch, 0, MemoryError())
         with pytest.raises(InputError, match="with one cell at a time; take a machine or GPU with more memory"):
             train(tokens, labels)
+
+    def test_validation_makes_do_with_less_too(self, uninterrupted, tokens, labels, monkeypatch):
+        self.limit_cells(monkeypatch, 5, MemoryError(), training=False)
+        histories = uninterrupted.history, train(tokens, labels).history
+        np.testing.assert_allclose(*(history["validation_loss"] for history in histories), rtol=1e-5)
 
     def test_other_errors_are_no_lack_of_memory(self, tokens, labels, monkeypatch):
         self.limit_cells(monkeypatch, 10, RuntimeError("shapes differ"))

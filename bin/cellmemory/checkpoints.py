@@ -7,7 +7,6 @@ tensors are tensors, all else is JSON in the file's metadata.
 import hashlib
 import json
 import os
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from cellmemory.files import replacing
+from cellmemory.log import say
 
 if TYPE_CHECKING:
     from cellmemory.history import History
@@ -65,7 +64,7 @@ class CheckpointFile:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 return tensors, json.loads(file.metadata()["state"])
         except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-            _say(f"The checkpoint {self.path} is damaged; training starts at the beginning.")
+            say(f"The checkpoint {self.path} is damaged; training starts at the beginning.")
             return None
 
     def others(self) -> list[str]:
@@ -100,11 +99,6 @@ def _differences(there: dict, here: dict) -> str:
     return ", ".join(words)
 
 
-@rank_zero_only
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
 class Checkpoints(Callback):
     """Writes a training's state every so many seconds, at its end, and when it is asked to stop; restores it.
 
@@ -122,7 +116,7 @@ class Checkpoints(Callback):
         """Takes up the last checkpoint, if there is one, before the trainer starts; says so. Whether there was one."""
         others = self.file.others()
         if others:
-            _say(f"Not resumed, since they are of other trainings: {'; '.join(others)}. Delete what is no longer wanted.")
+            say(f"Not resumed, since they are of other trainings: {'; '.join(others)}. Delete what is no longer wanted.")
         found = self.file.read()
         if found is None:
             return False
@@ -137,7 +131,7 @@ class Checkpoints(Callback):
         for name, value in part("optimiser.").items():
             parameter, key = name.split(".")
             self._optimiser.setdefault(int(parameter), {})[key] = value
-        _say(f"Resumed at step {plan.steps} of {plan.total_steps} from {self.file.path}.")
+        say(f"Resumed at step {plan.steps} of {plan.total_steps} from {self.file.path}.")
         return True
 
     def on_train_start(self, trainer: L.Trainer, plan: "Plan") -> None:
@@ -184,5 +178,5 @@ class Checkpoints(Callback):
             self.file.write(tensors, state)
         except (OSError, SafetensorError) as error:  # of the latter kind where the disk is full
             self._writable = False
-            _say(f"No checkpoint could be written to {self.file.folder} ({error}); training goes on without.")
+            say(f"No checkpoint could be written to {self.file.folder} ({error}); training goes on without.")
         self._written = time.monotonic()

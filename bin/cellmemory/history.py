@@ -10,6 +10,8 @@ import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from cellmemory.log import say
+
 if TYPE_CHECKING:
     from cellmemory.training import Plan
 
@@ -42,12 +44,10 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, plan: "Plan") -> None:
         row = self.rows[-1]
         row["train_loss"] = plan.take_epoch_loss()
-        if trainer.is_global_zero and not sys.stderr.isatty():
-            print(
+        if not sys.stderr.isatty():
+            say(
                 f"epoch {row['epoch']}: training loss {row['train_loss']:.3f}, validation loss {row['validation_loss']:.3f}, "
-                f"accuracy {row['validation_accuracy']:.3f} ({time.monotonic() - self._start:.0f} s)",
-                file=sys.stderr,
-                flush=True,
+                f"accuracy {row['validation_accuracy']:.3f} ({time.monotonic() - self._start:.0f} s)"
             )
 
     def table(self) -> pd.DataFrame:

@@ -19,7 +19,6 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import IterableDataset
 
@@ -29,6 +28,7 @@ from cellmemory.device import Runtime
 from cellmemory.errors import InputError
 from cellmemory.history import History
 from cellmemory.initialise import Start, learn_start
+from cellmemory.log import say
 from cellmemory.model import CellMemory
 from cellmemory.tokens import Tokens
 
@@ -38,6 +38,10 @@ AVERAGE_EVERY = 4
 #: Validation decides when to stop; more cells than these would not change its mind.
 MAX_VALIDATION = 5_000
 MINIMUM_LEARNING_RATE = 0.01  # of the highest: where the cosine ends
+NO_MEMORY = (
+    "Training ran out of memory with one cell at a time; take a machine or GPU with more memory, or a smaller model "
+    "(--variant light, --d_model, --n_layers)."
+)
 OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory")
 
 
@@ -170,14 +174,11 @@ class Plan(L.LightningModule):
 
     def _halve(self, n: int) -> None:
         if self.at_once == 1 or n == 1:
-            raise InputError(
-                "Training ran out of memory with one cell at a time; take a machine or GPU with more memory, or a smaller "
-                "model (--variant light, --d_model, --n_layers)."
-            )
+            raise InputError(NO_MEMORY)
         self.at_once = -(-(self.at_once or n) // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        _say(
+        say(
             f"Out of memory at step {self.steps}: from here on {self.at_once} of {n} cells go through the network at once. "
             "Batches and learning rate stay as they are."
         )
@@ -204,7 +205,17 @@ class Plan(L.LightningModule):
 
     def validation_step(self, batch: tuple[torch.Tensor, ...], _: int) -> None:
         *cells, row = batch
-        self._logits[row] = self.average.module(*cells)[0].float()
+        try:
+            self._logits[row] = self.average.module(*cells)[0].float()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(row) == 1:
+                raise InputError(NO_MEMORY) from error
+        else:
+            return
+        for half in (slice(None, len(row) // 2), slice(len(row) // 2, None)):
+            self.validation_step(tuple(part[half] for part in batch), 0)
 
     def on_validation_epoch_end(self) -> None:
         devices = _world_size()
@@ -230,11 +241,6 @@ def _any(here: bool, device: torch.device) -> bool:
     flag = torch.tensor(float(here), device=device)
     torch.distributed.all_reduce(flag)
     return bool(flag)
-
-
-@rank_zero_only
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
