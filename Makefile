@@ -20,10 +20,10 @@ lint:
 	@scripts/setup.sh test lint
 	@$(run) ruff check . && ruff format --check . && scripts/lint-nextflow.sh
 
-# docs/performance.md, measured anew: a quarter of an hour on a quiet machine.
+# docs/performance.md, measured anew: an hour on a quiet machine, and 8 GB of disk for a million cells.
 bench:
 	@scripts/setup.sh
-	@$(run) benchmarks/throughput.py
+	@$(run) benchmarks/throughput.py && benchmarks/scale.py && benchmarks/performance.py
 
 # docs/accuracy.md, measured anew: hours. A stopped run goes on where it was; work in progress is in benchmarks/work.
 bench-accuracy:

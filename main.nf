@@ -45,7 +45,7 @@ workflow CELLMEMORY {
         bundle(model),
         gene_map,
         gene_sets,
-        settings.subMap(['label_key', 'batch_key', 'counts_layer', 'gene_column', 'n_genes', 'min_coverage']),
+        settings.subMap(['label_key', 'label_levels', 'batch_key', 'counts_layer', 'gene_column', 'n_genes', 'min_coverage']),
     )
     versions = CHECK_INPUTS.out.versions
 
@@ -64,8 +64,8 @@ workflow CELLMEMORY {
             PREPROCESS_REFERENCE.out.reference,
             PREPROCESS_REFERENCE.out.panel,
             settings.subMap([
-                'label_key', 'batch_key', 'mode', 'binning', 'max_epochs', 'patience', 'batch_size', 'sampling', 'learning_rate',
-                'variant', 'd_model', 'n_layers', 'device', 'devices', 'precision', 'seed',
+                'label_key', 'label_levels', 'batch_key', 'mode', 'binning', 'max_epochs', 'patience', 'batch_size', 'sampling',
+                'learning_rate', 'variant', 'd_model', 'n_layers', 'device', 'devices', 'precision', 'seed',
             ]) + [checkpoint: checkpointFolder(settings.checkpoint_dir)],
         )
         trained = TRAIN.out.model
@@ -80,7 +80,7 @@ workflow CELLMEMORY {
     MAP_QUERY(
         PREPROCESS_QUERY.out.aligned.join(ranges).transpose(by: 2),
         model_files,
-        settings.subMap(['novelty_alpha', 'alpha', 'attention', 'device', 'precision', 'seed']),
+        settings.subMap(['novelty_alpha', 'alpha', 'min_confidence', 'attention', 'device', 'precision', 'seed']),
     )
     slices = MAP_QUERY.out.slice
         .combine(ranges, by: 0)

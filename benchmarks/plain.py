@@ -37,12 +37,12 @@ class Plain:
         bias[..., 1:].masked_fill_(~valid[:, None, None], -math.inf)
         found = []
         for layer in network.layers:
-            normed = layer.norm_tokens(tokens)
+            normed = F.layer_norm(tokens, tokens.shape[-1:])
             update, write = self._attend(layer.norm_slots(memory), normed, layer.write, bias)
             memory = memory + layer.dropout(update)
             update, read = self._attend(normed, layer.norm_written(memory), layer.read, 0.0)
             tokens = tokens + update
-            tokens = tokens + layer.feedforward(layer.norm_feedforward(tokens))
+            tokens = tokens + layer.feedforward(F.layer_norm(tokens, tokens.shape[-1:]))
             if attention:
                 found.append((read[:, :, :1] @ write).mean(1)[:, 0, 1:])
         embedding = network.norm(tokens[:, 0])

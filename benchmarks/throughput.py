@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Speed of the engine against a plain implementation of the same equations, side by side in one run, as ratios.
 
+Ours runs in the number formats that this processor multiplies well: fp32, and bf16 where it has matrix units for it.
 Also the share of the machine's own matrix-product peak that a training step reaches, measured in the same rounds. Cells
 are synthetic: random genes at 15 % non-zero; speed does not depend on what they are.
 """
@@ -20,7 +21,10 @@ sys.path[:0] = [str(ROOT / "bin"), str(ROOT / "benchmarks")]
 NON_ZERO = 0.15
 LABELS = 15
 CELLS = 128
-#: The plain implementation keeps some 40 numbers a token and layer for the gradient: few cells at a time, or memory ends.
+#: Cells of a training step, as train.py has them.
+STEP = 32
+#: In full mode the plain implementation keeps some 40 numbers a token and layer for the gradient: few cells at a time, or
+#: memory ends.
 PLAIN_CELLS = 4
 
 
@@ -44,8 +48,8 @@ class Contest:
         from cellmemory import device
         from cellmemory.tokens import tokenize
 
-        device.start("cpu", "fp32", threads, seed=0)
-        self.n_genes = n_genes
+        automatic = {v: device.start("cpu", "auto", threads, seed=0, variant=v).precision for v in ("standard", "light")}
+        self.n_genes, self.automatic = n_genes, automatic
         cells = synthetic(CELLS, n_genes, 0)
         self.labels = np.random.default_rng(0).integers(0, LABELS, CELLS)
         self.expressed = tokenize(cells, np.ones(n_genes, bool), "fast", "quantile", 50)
@@ -53,25 +57,33 @@ class Contest:
 
     def runs(self) -> dict[str, tuple[Callable[[], object], int]]:
         """Name -> (one round of work, its cells)."""
-        plain_few = self._plain(self.every, PLAIN_CELLS)
-        plain_same = self._plain(self.expressed, PLAIN_CELLS * 4)
+        full, same = self._plain(self.every, PLAIN_CELLS), self._plain(self.expressed, STEP)
         found = {
-            "plain_full_train": (plain_few[0], PLAIN_CELLS),
-            "plain_full_map": (plain_few[1], PLAIN_CELLS),
-            "plain_expressed_train": (plain_same[0], PLAIN_CELLS * 4),
-            "standard_expressed_train": (self._train("standard", 0, PLAIN_CELLS * 4), PLAIN_CELLS * 4),
+            "plain_full_train": (full[0], PLAIN_CELLS),
+            "plain_full_map": (full[1], PLAIN_CELLS),
+            "plain_expressed_train": (same[0], STEP),
         }
-        for variant in ("standard", "light"):
-            found[f"{variant}_train"] = (self._train(variant, None, 32), 32)
-            found[f"{variant}_map"] = (self._map(variant), CELLS)
+        for variant, precision in self.contestants():
+            name = f"{variant}_{precision}"
+            found[f"{name}_train"] = (self._train(variant, precision, None), STEP)
+            found[f"{name}_map"] = (self._map(variant, precision), CELLS)
+            if variant == "standard":
+                found[f"{name}_expressed_train"] = (self._train(variant, precision, 0), STEP)
         return found
 
-    def network(self, variant: str):
+    def contestants(self) -> list[tuple[str, str]]:
+        """Variants of ours and the number formats that they run in; the last one of a variant is `--precision auto`."""
+        return [(v, p) for v, auto in self.automatic.items() for p in dict.fromkeys(("fp32", auto))]
+
+    def network(self, variant: str, precision: str = "fp32"):
         """A network of the shipped size, with random weights."""
+        from cellmemory.device import Runtime
         from cellmemory.model import CellMemory
         from cellmemory.reference import ModelSize
 
-        return CellMemory(ModelSize(variant).config(self.n_genes, LABELS))
+        network = CellMemory(ModelSize(variant).config(self.n_genes, LABELS))
+        network.number_format = Runtime("cpu", precision, 0).number_format
+        return network
 
     def _plain(self, tokens, n: int) -> tuple[Callable, Callable]:
         import numpy as np
@@ -99,30 +111,33 @@ class Contest:
 
         return train, run
 
-    def _train(self, variant: str, tokens_per_cell: int | None, n: int) -> Callable:
-        """A step as training.py makes it: the batch drawn and padded, forward, backward, clipping, optimiser, average."""
+    def _train(self, variant: str, precision: str, tokens_per_cell: int | None) -> Callable:
+        """A step as training.py makes it: the batch drawn and padded, forward, backward, clipping, optimiser, average.
+
+        tokens_per_cell: None for what training takes, 0 for all of a cell's tokens.
+        """
         import numpy as np
 
         from cellmemory.batches import Sampling, TrainingBatches
         from cellmemory.initialise import learn_start
         from cellmemory.training import Plan, Schedule
 
-        sampling = Sampling(n) if tokens_per_cell is None else Sampling(n, tokens_per_cell, panel_dropout=0.0)
+        sampling = Sampling(STEP) if tokens_per_cell is None else Sampling(STEP, tokens_per_cell, panel_dropout=0.0)
         training = np.arange(CELLS)
         start = learn_start(self.expressed, self.labels, training, 50, 0)
         batches = TrainingBatches(self.expressed, self.labels, start, training, sampling, 50, 0)
-        plan = Plan(self.network(variant), Schedule(), 1000)
+        plan = Plan(self.network(variant, precision), Schedule(), 1000)
         optimiser = plan.configure_optimizers()
         steps = itertools.count()
         return lambda: plan.take_step(batches.batch(next(steps)), optimiser)
 
-    def _map(self, variant: str) -> Callable:
+    def _map(self, variant: str, precision: str) -> Callable:
         """Mapping as map_query.py does it, with attention, without the files."""
         import torch
 
         from cellmemory.batches import as_tensors, token_batches
 
-        network = self.network(variant).eval()
+        network = self.network(variant, precision).eval()
 
         @torch.inference_mode()
         def run() -> None:
@@ -132,21 +147,17 @@ class Contest:
         return run
 
 
-def peak(size: int = 2048) -> Callable[[], float]:
-    """Measures GFLOP/s of a square fp32 matrix product."""
+def peak(precision: str, size: int = 2048) -> Callable[[], float]:
+    """Measures GFLOP/s of a square matrix product in a number format."""
     import torch
 
-    a, b = torch.randn(size, size), torch.randn(size, size)
+    from cellmemory.device import Runtime
 
-    def run() -> float:
-        start = time.perf_counter()
-        a @ b
-        return 2 * size**3 / (time.perf_counter() - start) / 1e9
-
-    return run
+    a, b = (torch.randn(size, size).to(Runtime("cpu", precision, 0).number_format) for _ in range(2))
+    return lambda: 2 * size**3 / seconds(lambda: a @ b) / 1e9
 
 
-def training_flops(config, tokens: int) -> float:
+def training_flops(config, tokens: float) -> float:
     """Multiplications and additions of the matrix products of one cell's training step (three times the forward ones)."""
     width, side = config.d_model, config.n_heads * config.n_slots
     narrow = 2 * 2 * width * side * config.n_layers  # write: scores and averages
@@ -169,28 +180,38 @@ def seconds(work: Callable[[], object]) -> float:
 def measure(n_genes: int, rounds: int, threads: int) -> dict:
     """Cells a second of every contestant and the ratios, medians over interleaved rounds."""
     contest = Contest(n_genes, threads)
-    runs, gauge = contest.runs(), peak()
+    runs = contest.runs()
+    formats = [precision for variant, precision in contest.contestants() if variant == "standard"]
+    gauges = {precision: peak(precision) for precision in formats}
     speed: dict[str, list[float]] = {name: [] for name in runs}
-    peaks = []
+    peaks: dict[str, list[float]] = {precision: [] for precision in formats}
     for number in range(rounds):
         for name, (work, cells) in runs.items():
             speed[name].append(cells / seconds(work))
-        peaks.append(gauge())
+        for precision, gauge in gauges.items():
+            peaks[precision].append(gauge())
         print(f"{n_genes} genes: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-    rate = {name: median(values) for name, values in speed.items()}
     pair = lambda ours, plain: median(a / b for a, b in zip(speed[ours], speed[plain], strict=True))  # noqa: E731
-    ratios = {
-        "train_standard": pair("standard_train", "plain_full_train"),
-        "map_standard": pair("standard_map", "plain_full_map"),
-        "train_standard_same_tokens": pair("standard_expressed_train", "plain_expressed_train"),
-        "train_light": pair("light_train", "plain_full_train"),
-        "map_light": pair("light_map", "plain_full_map"),
-    }
-    config = contest.network("standard").config
-    tokens = int(NON_ZERO * n_genes)
-    flops = rate["standard_expressed_train"] * training_flops(config, tokens) / 1e9
-    return {"genes": n_genes, "ratios": ratios, "cells_per_second": rate, "gflops_standard_train": flops,
-            "gflops_peak": median(peaks), "share_of_peak": flops / median(peaks)}  # fmt: skip
+    by_precision = {}
+    for variant, precision in contest.contestants():
+        name, ratios = f"{variant}_{precision}", by_precision.setdefault(precision, {})
+        ratios[f"train_{variant}"] = pair(f"{name}_train", "plain_full_train")
+        ratios[f"map_{variant}"] = pair(f"{name}_map", "plain_full_map")
+        if variant == "standard":
+            ratios["train_standard_same_tokens"] = pair(f"{name}_expressed_train", "plain_expressed_train")
+    flops = training_flops(contest.network("standard").config, contest.expressed.lengths.mean()) / 1e9
+    reached = {p: flops * median(speed[f"standard_{p}_expressed_train"]) for p in formats}
+    return {
+        "genes": n_genes,
+        "precision": contest.automatic,
+        "ratios": {key: value for p in by_precision for key, value in by_precision[p].items()
+                   if p == contest.automatic["light" if "light" in key else "standard"]},
+        "ratios_by_precision": by_precision,
+        "cells_per_second": {name: median(values) for name, values in speed.items()},
+        "standard_train_gflops": reached,
+        "peak_gflops": {p: median(values) for p, values in peaks.items()},
+        "share_of_peak": {p: reached[p] / median(peaks[p]) for p in formats},
+    }  # fmt: skip
 
 
 @click.command(help=__doc__)
@@ -198,20 +219,13 @@ def measure(n_genes: int, rounds: int, threads: int) -> dict:
 @click.option("--rounds", default=5, help="Interleaved rounds; the median counts.")
 @click.option("--threads", default=2, help="CPU threads.")
 @click.option("--output", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/throughput.json")
-@click.option("--page", type=click.Path(path_type=Path), default=ROOT / "docs/performance.md")
-def main(genes: tuple[int, ...], rounds: int, threads: int, output: Path, page: Path) -> None:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    from cellmemory.files import replacing, write_json
+def main(genes: tuple[int, ...], rounds: int, threads: int, output: Path) -> None:
+    from cellmemory.files import write_json
 
     found = [measure(n, rounds, threads) for n in genes]
     central = next((f for f in found if f["genes"] == 2000), found[0])
-    results = {"ratios": central["ratios"], "non_zero": NON_ZERO, "threads": threads, "by_genes": found}
-    write_json(output, results)
-    templates = Environment(loader=FileSystemLoader(ROOT / "benchmarks"), undefined=StrictUndefined, trim_blocks=True)
-    with replacing(page) as partial:
-        partial.write_text(templates.get_template("performance.md.j2").render(central=central, **results) + "\n")
-    click.echo(f"wrote {output} and {page}")
+    write_json(output, {"ratios": central["ratios"], "non_zero": NON_ZERO, "threads": threads, "by_genes": found})
+    click.echo(f"wrote {output}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import _cli
 @click.option("--staged", type=_cli.FILE, multiple=True, help="Where the files of the rows really are, in their order.")
 @click.option("--reference", type=_cli.FILE, help="Labelled reference to train on.")
 @click.option("--label_key", help="Column of the reference's obs with the labels.")
+@click.option("--label_levels", help="Columns of the reference's obs with labels at several levels, coarse to fine, with commas.")
 @click.option("--batch_key", help="Column of the reference's obs with the batch.")
 @click.option("--counts_layer", help="Layer of the reference with the values; found by itself if not given.")
 @click.option("--gene_column", help="Column of the reference's var with the gene names; the index if not given.")
@@ -23,8 +24,8 @@ import _cli
 @click.option("--n_genes", type=click.IntRange(min=2), default=3000, help="Genes of the panel, at most.")
 @click.option("--output", type=_cli.OUTPUT, required=True, help="What was found, .json.")
 @click.option("--query_genes", type=_cli.OUTPUT, required=True, help="Genes of the reference that each query measured, .tsv.")
-def main(samplesheet: Path, staged, reference, label_key, batch_key, counts_layer, gene_column, model, gene_map, gmt,
-         min_coverage, n_genes, output, query_genes):  # fmt: skip
+def main(samplesheet: Path, staged, reference, label_key, label_levels, batch_key, counts_layer, gene_column, model,
+         gene_map, gmt, min_coverage, n_genes, output, query_genes):  # fmt: skip
     """Checks samplesheet, queries, reference or model, and gene sets; names every problem of all of them at once."""
     from cellmemory.checks import check_inputs
     from cellmemory.files import replacing, write_json
@@ -32,7 +33,17 @@ def main(samplesheet: Path, staged, reference, label_key, batch_key, counts_laye
 
     origin = Origin(counts_layer, gene_column, batch_key)
     inputs, genes = check_inputs(
-        samplesheet, list(staged), reference, label_key, origin, model, gene_map, list(gmt), min_coverage, n_genes
+        samplesheet,
+        list(staged),
+        reference,
+        label_key,
+        label_levels,
+        origin,
+        model,
+        gene_map,
+        list(gmt),
+        min_coverage,
+        n_genes,
     )
     write_json(output, inputs)
     with replacing(query_genes) as partial:

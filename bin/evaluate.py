@@ -47,11 +47,21 @@ def main(mapped_path: Path, truth_key: str, model_path: Path, batch_key: str | N
                 f"Warning: no true label is one of the model's: {truth_key} has {first_ids(types)}; "
                 f"the model has {first_ids(model.labels)}. Accuracy cannot be computed."
             )
+        hierarchy = metrics.by_level(file.obs, truth, model.hierarchy) if model.hierarchy else None
+        for row in hierarchy["levels"] if hierarchy else ():
+            if row["accuracy"] is not None:
+                _cli.say(f"Level {row['level']}: accuracy {row['accuracy']:.3f}, macro F1 {row['macro_f1']:.3f}.")
         scores = None
         if batch is not None:
             scores, message = metrics.integration(file.embedding("X_cellmemory"), truth, batch)
             _cli.say(message)
-        result = {"sample": str(file.run["sample"]), "truth_key": truth_key, **found, "integration": scores}
+        result = {
+            "sample": str(file.run["sample"]),
+            "truth_key": truth_key,
+            **found,
+            "hierarchy": hierarchy,
+            "integration": scores,
+        }
     write_json(output, result)
     figures = {name: found[name] for name in ("accuracy", "macro_f1", "ece", "novelty_auroc") if found[name] is not None}
     _cli.say(f"Wrote {output}: {', '.join(f'{name} {figure:.3f}' for name, figure in figures.items())}.")

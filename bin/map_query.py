@@ -18,22 +18,26 @@ import _cli
 @click.option("--novelty_alpha", type=click.FloatRange(0, 1), default=0.05, help="Unassigned below this novelty p-value.")
 @click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.1,
               help="Label sets miss the true label of at most this share of cells.")  # fmt: skip
+@click.option("--min_confidence", type=click.FloatRange(0.5, 1), default=0.5,
+              help="With labels at several levels, the answer is the deepest label of at least this probability.")  # fmt: skip
 @click.option("--attention/--no_attention", default=True, help="Write attention per cell and gene, for extract_tags.py.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
 @_cli.device
 @_cli.threads
 @_cli.seed
-def main(query: Path, model, output, labels, cells, novelty_alpha, alpha, attention, precision, device, threads, seed):
+def main(query: Path, model, output, labels, cells, novelty_alpha, alpha, min_confidence, attention, precision, device,
+         threads, seed):  # fmt: skip
     """Maps a query onto a trained model: labels, confidence, novelty, embeddings and attention of every cell."""
     if cells is None and labels is None:
         raise click.UsageError("--labels is missing: where to write the new columns as .csv.")
     from cellmemory import bundle
     from cellmemory import device as devices
-    from cellmemory.mapping import Thresholds, map_query
+    from cellmemory.calibration import Thresholds
+    from cellmemory.mapping import map_query
 
     trained = bundle.load(model)
-    runtime = devices.start(device, precision, threads, seed)
-    thresholds = Thresholds(novelty_alpha, alpha)
+    runtime = devices.start(device, precision, threads, seed, trained.config["model"]["variant"])
+    thresholds = Thresholds(novelty_alpha, alpha, min_confidence)
     for line in map_query(query, trained, output, labels, thresholds, attention, runtime, cells):
         _cli.say(line)
 

@@ -13,6 +13,8 @@ import _cli
 @click.option("--panel", type=_cli.FILE, required=True, help="Its panel.tsv.")
 @click.option("--label_key", required=True, help="Column of obs with the labels.")
 @click.option("--batch_key", help="Column of obs with the batch; validation cells are drawn from every batch.")
+@click.option("--label_levels", help="Columns of obs with the labels at several levels, coarse to fine, with commas; the last "
+              "is --label_key.")  # fmt: skip
 @click.option("--output", type=_cli.OUTPUT, required=True, help="Folder of the trained model.")
 @click.option("--mode", type=click.Choice(["fast", "full"]), default="fast", help="Tokens: expressed genes, or all measured.")
 @click.option("--binning", type=click.Choice(["quantile", "log"]), default="quantile", help="Expression bins.")
@@ -36,8 +38,8 @@ import _cli
 @_cli.device
 @_cli.threads
 @_cli.seed
-def main(reference: Path, panel, label_key, batch_key, output, mode, binning, max_epochs, patience, batch_size, sampling,
-         learning_rate, variant, d_model, n_layers, precision, checkpoint, checkpoint_every, devices, strategy, device,
+def main(reference: Path, panel, label_key, batch_key, label_levels, output, mode, binning, max_epochs, patience, batch_size,
+         sampling, learning_rate, variant, d_model, n_layers, precision, checkpoint, checkpoint_every, devices, strategy, device,
          threads, seed):  # fmt: skip
     """Trains CellMemory on a preprocessed reference, to an early stop on held-out cells, and calibrates it on them.
 
@@ -48,12 +50,13 @@ def main(reference: Path, panel, label_key, batch_key, output, mode, binning, ma
     from cellmemory.reference import ModelSize, train_reference
     from cellmemory.training import Devices, Schedule
 
-    runtime = hardware.start(device, precision, threads, seed)
+    runtime = hardware.start(device, precision, threads, seed, variant)
     schedule = Schedule(max_epochs=max_epochs, patience=patience, learning_rate=learning_rate)
     size = ModelSize(variant, d_model, n_layers)
     lines = train_reference(
-        reference, panel, label_key, batch_key, output, mode, binning, size, schedule, Sampling(batch_size, sampling=sampling),
-        seed, runtime, Devices(devices, strategy), checkpoint or output.with_name(f"{output.name}.checkpoints"), checkpoint_every,
+        reference, panel, label_key, batch_key, label_levels, output, mode, binning, size, schedule,
+        Sampling(batch_size, sampling=sampling), seed, runtime, Devices(devices, strategy),
+        checkpoint or output.with_name(f"{output.name}.checkpoints"), checkpoint_every,
     )  # fmt: skip
     for line in lines:
         _cli.say(line)

@@ -21,9 +21,12 @@ class Oracle:
         self.n_layers, self.n_heads, self.d_key, self.d_value = n_layers, n_heads, d_key, d_value
 
     def norm(self, rows: np.ndarray, name: str) -> np.ndarray:
+        return self.unit(rows) * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
+
+    @staticmethod
+    def unit(rows: np.ndarray) -> np.ndarray:
         centred = rows - rows.mean(-1, keepdims=True)
-        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
-        return scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
+        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
 
     def linear(self, rows: np.ndarray, name: str) -> np.ndarray:
         return rows @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
@@ -40,9 +43,9 @@ class Oracle:
         return np.concatenate(heads, 1) @ self.weights[f"{name}.output"], np.stack(weights)
 
     def feedforward(self, rows: np.ndarray, name: str) -> np.ndarray:
-        hidden = self.linear(rows, f"{name}.0")
+        hidden = self.linear(rows, f"{name}.inner")
         hidden = hidden * (1 + erf(hidden / np.sqrt(2))) / 2
-        return self.linear(hidden, f"{name}.2")
+        return self.linear(hidden, f"{name}.outer")
 
     def linear_path(self, gene: np.ndarray, bins: np.ndarray, root: np.ndarray, measured: np.ndarray, n_bins: int) -> np.ndarray:
         """Logits (C,) of the linear path: a gene that was not measured adds nothing."""
@@ -57,22 +60,21 @@ class Oracle:
 
     def standard_layer(self, name: str, memory: np.ndarray, tokens: np.ndarray) -> tuple:
         """Memory, tokens, A_write (A, H, S) and A_read (A, S, H) of the paper's layer."""
-        normed = self.norm(tokens, f"{name}.norm_tokens")
+        normed = self.unit(tokens)
         update, write = self.attend(self.norm(memory, f"{name}.norm_slots"), normed, f"{name}.write")
         memory = memory + update
         update, read = self.attend(normed, self.norm(memory, f"{name}.norm_written"), f"{name}.read")
         tokens = tokens + update
         return (
             memory,
-            tokens + self.feedforward(self.norm(tokens, f"{name}.norm_feedforward"), f"{name}.feedforward"),
+            tokens + self.feedforward(self.unit(tokens), f"{name}.feedforward"),
             write,
             read,
         )
 
     def light_layer(self, name: str, memory: np.ndarray, tokens: np.ndarray) -> tuple:
         """As standard_layer; the genes' tokens stay as they are, and only the CLS row reads: A_read (A, 1, H)."""
-        centred = tokens[1:] - tokens[1:].mean(-1, keepdims=True)
-        genes = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        genes = self.unit(tokens[1:])
         cls = self.norm(tokens[:1], f"{name}.norm_cls")
         update, write = self.attend(self.norm(memory, f"{name}.norm_slots"), np.concatenate([cls, genes]), f"{name}.write")
         memory = memory + update

@@ -118,6 +118,23 @@ def test_no_result_depends_on_the_neighbours(network, lengths, budget):
     assert sorted(seen) == list(range(len(lengths)))
 
 
+def test_bf16_changes_rounding_alone(network):
+    """Tokens and their products in bf16 (8 bits of mantissa), all else in fp32: results move by rounding, sums stay."""
+    tokens = cells([3, 17, 40], 4)
+    exact = run(network, tokens, np.arange(3))
+    network.number_format = torch.bfloat16
+    try:
+        rough = run(network, tokens, np.arange(3))
+    finally:
+        network.number_format = torch.float32
+    assert rough.embedding.dtype == rough.logits.dtype == rough.attention.cls.dtype == torch.float32
+    for name in ("embedding", "cls_logits", "memory"):
+        one, other = getattr(exact, name), getattr(rough, name)
+        assert 0 < (one - other).norm() < 0.03 * one.norm(), name
+    assert torch.allclose(rough.attention.cls, exact.attention.cls, atol=0.01)
+    assert torch.allclose(rough.attention.slots.sum(-1), torch.ones(3), atol=1e-5)
+
+
 def test_order_of_genes_changes_nothing(network):
     tokens = cells([20], 2)
     order = np.random.default_rng(0).permutation(20)

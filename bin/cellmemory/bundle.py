@@ -12,6 +12,7 @@ import pandas as pd
 from cellmemory import __version__
 from cellmemory.errors import InputError
 from cellmemory.files import replacing, sha256, write_json
+from cellmemory.hierarchy import Hierarchy, from_label_table
 from cellmemory.panel import read_panel, write_panel
 
 FORMAT = 1
@@ -34,6 +35,11 @@ class Bundle:
     def labels(self) -> list[str]:
         """The labels in the order of the model's outputs."""
         return self.label_table["label"].tolist()
+
+    @cached_property
+    def hierarchy(self) -> Hierarchy | None:
+        """The levels of the labels, where the reference had several."""
+        return from_label_table(self.label_table)
 
     @cached_property
     def weights(self) -> dict[str, np.ndarray]:
@@ -92,10 +98,16 @@ def load(folder: str | Path) -> Bundle:
         folder,
         json.loads((folder / "config.json").read_text()),
         read_panel(folder / "panel.tsv"),
-        pd.read_csv(folder / "labels.tsv", sep="\t", dtype={"label": str}, keep_default_na=False),
+        _read_labels(folder / "labels.tsv"),
         json.loads((folder / "calibration.json").read_text()),
         pd.read_csv(folder / "history.tsv", sep="\t"),
     )
+
+
+def _read_labels(path: Path) -> pd.DataFrame:
+    """Labels of any level are text, whatever they look like: `7` and `NA` are names, too."""
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    return table.astype({"n_cells": int, "n_train": int, "n_validation": int}).assign(rare=table["rare"] == "true")
 
 
 def save(

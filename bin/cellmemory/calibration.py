@@ -14,6 +14,16 @@ RATIO, RATIO_PENALTY = 2.0, 3.0
 LOG_WEIGHT = (-3.0, 3.0)
 
 
+@dataclass(frozen=True)
+class Thresholds:
+    """novelty_alpha: below this novelty p-value a cell is unassigned. alpha: label sets miss the truth at most so often.
+    min_confidence: the probability that the deepest level to be sure of must have, where labels have several."""
+
+    novelty_alpha: float = 0.05
+    alpha: float = 0.1
+    min_confidence: float = 0.5
+
+
 def fit_weights(linear: np.ndarray, cls: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Weights of the linear path's and the CLS token's logits (n, C) in their sum, by cross-entropy on held-out cells.
 

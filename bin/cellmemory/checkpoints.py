@@ -34,7 +34,7 @@ SUFFIX = ".safetensors"
 class CheckpointFile:
     """The checkpoint of one training in a folder that several may share: its name is a digest of `about`.
 
-    about: all that decides the training's result (digests of its inputs, its settings), as JSON knows it, by name.
+    about: all that decides the training's result (digests of code and inputs, its settings), as JSON knows it, by name.
     every: seconds between two checkpoints.
     """
 
@@ -82,6 +82,14 @@ class CheckpointFile:
         self.path.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
+
+
+def code_digest() -> str:
+    """A digest of this library: a changed one would end with other bytes than the one that a checkpoint is of."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _json(value: object) -> str:

@@ -11,6 +11,7 @@ from cellmemory.align import match_query
 from cellmemory.errors import InputError
 from cellmemory.genes import id_type, read_gene_map
 from cellmemory.gmt import read_gmt
+from cellmemory.hierarchy import parse_levels, read_hierarchy
 from cellmemory.panel import reference_genes
 from cellmemory.preprocess import Origin, check_labels, missing_columns
 from cellmemory.reading import CellFile
@@ -86,6 +87,7 @@ def check_inputs(
     staged: list[Path],
     reference: Path | None,
     label_key: str | None,
+    label_levels: str | None,
     origin: Origin,
     model: Path | None,
     gene_map: Path | None,
@@ -108,7 +110,7 @@ def check_inputs(
     panel = None if trained is None else trained.panel
     found_reference = None
     if reference is not None and label_key:
-        found = checker.attempt(_check_reference, reference, label_key, origin)
+        found = checker.attempt(_check_reference, reference, label_key, label_levels, origin)
         if found:
             found_reference, panel = found
     rows, genes = [], []
@@ -144,13 +146,16 @@ def _hopeless(rows: list[dict], query_genes: pd.DataFrame, n_genes: int, min_cov
     ]
 
 
-def _check_reference(path: Path, label_key: str, origin: Origin) -> tuple[dict, pd.DataFrame]:
+def _check_reference(path: Path, label_key: str, label_levels: str | None, origin: Origin) -> tuple[dict, pd.DataFrame]:
     """What inputs.json says of the reference, and its genes as a panel would name them."""
     with CellFile(path) as file:
         checker = Checker()
         if not file.n_cells:
             raise InputError(f"{path}: this reference has no cells.")
         labels = checker.attempt(check_labels, file, label_key)
+        levels = checker.attempt(parse_levels, label_levels, label_key)
+        if levels and labels is not None:
+            checker.attempt(read_hierarchy, file, levels, labels)
         checker.problems += missing_columns(file, Origin(batch_key=origin.batch_key))
         values = checker.attempt(find_values, file, origin.counts_layer)
         var = file.var(values[0] if values else "X")
@@ -163,6 +168,7 @@ def _check_reference(path: Path, label_key: str, origin: Origin) -> tuple[dict, 
             "genes": len(var),
             "label_key": label_key,
             "batch_key": origin.batch_key,
+            "label_levels": levels,
             "labels": {str(label): int(n) for label, n in labels.value_counts().items()},
             "unlabelled_cells": int(labels.isna().sum()),
             "id_type": id_type(genes["gene"].tolist()),

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from cellmemory.bundle import Bundle
+from cellmemory.calibration import Thresholds
 from cellmemory.errors import InputError
 from cellmemory.files import replacing
 from cellmemory.parts import Part, describe_run, finish, join_parts, open_aligned, write_parts
@@ -71,9 +72,10 @@ def gather(query: Path, bundle: Bundle, slices: Sequence[Path], output: Path, la
             H5adWriter(partial, len(bundle.panel)) as writer,
         ):
             obs, unassigned = write_parts(writer, _parts(parts, file.n_cells), file, bundle, partial_labels)
-            finish(writer, obs, file, bundle, run, sums, threads)
+            found = finish(writer, obs, file, bundle, run, sums, threads)
     return [
         f"joined {len(parts)} slices of {file.n_cells:,} cells; {unassigned:,} unassigned (novelty p < {run['novelty_alpha']:g})",
+        *(f"Warning: {alarm}" for alarm in found),
         f"wrote {output} and {labels}",
     ]
 
@@ -95,7 +97,8 @@ def _same_run(slices: Sequence[Slice], file: CellFile, bundle: Bundle) -> dict:
     """What the slices say of how they were made. Raises InputError unless it is the same, of this query, by this model,
     and their cells are those of the query, each once."""
     first = slices[0]
-    run = describe_run(file, bundle, *(first.run[key] for key in ("novelty_alpha", "alpha", "precision")))
+    thresholds = Thresholds(*(float(first.run[field.name]) for field in fields(Thresholds)))
+    run = describe_run(file, bundle, thresholds, first.run["precision"])
     problems = []
     for one in slices:
         if one.run["model_digest"] != run["model_digest"]:

@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from cellmemory.batches import as_tensors, token_batches
 from cellmemory.bundle import Bundle
-from cellmemory.calibration import Novelty, conformal_threshold, label_sets
+from cellmemory.calibration import Novelty, Thresholds, conformal_threshold, label_sets
 from cellmemory.device import Runtime
 from cellmemory.files import replacing
 from cellmemory.parts import PREFIX, STATUSES, Part, describe_run, finish, finish_slice, open_aligned, write_parts
@@ -22,14 +22,6 @@ from cellmemory.slots import SlotSums
 from cellmemory.spans import Span
 from cellmemory.tokens import Tokens, tokenize
 from cellmemory.writing import H5adWriter
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """novelty_alpha: below this novelty p-value a cell is unassigned. alpha: label sets miss the truth at most so often."""
-
-    novelty_alpha: float = 0.05
-    alpha: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,6 +43,7 @@ class Mapper:
     def __init__(self, bundle: Bundle, runtime: Runtime):
         self.bundle, self.runtime = bundle, runtime
         self.network = bundle.model(runtime.device)
+        self.network.number_format = runtime.number_format
         self.config = bundle.config
         self.novelty = Novelty(bundle.reference[0], np.array(bundle.calibration["novelty_null"]))
 
@@ -74,7 +67,7 @@ class Mapper:
         shape = (len(tokens.gene), config.n_slots)
         write = np.empty(shape, np.float32) if attention else None
         read = np.empty(shape, np.float32) if attention and config.variant == "standard" else None
-        with torch.inference_mode(), self.runtime.autocast():
+        with torch.inference_mode():
             for cells in token_batches(tokens):
                 inputs = [t.to(self.runtime.device) for t in as_tensors(tokens, cells)]
                 output = self.network.decide(*inputs, attention)
@@ -107,7 +100,10 @@ class Mapper:
             "label_set": label_sets(probabilities, labels, threshold),
             "linear_share": linear_share(mapped.logits, mapped.cls_logits),
         }
-        return pd.DataFrame({PREFIX + name: values for name, values in columns.items()})
+        found = pd.DataFrame(columns)
+        if self.bundle.hierarchy:
+            found = pd.concat([found, self.bundle.hierarchy.table(probabilities, thresholds.min_confidence)], axis=1)
+        return found.add_prefix(PREFIX)
 
 
 def linear_share(logits: np.ndarray, cls_logits: np.ndarray) -> np.ndarray:
@@ -138,7 +134,7 @@ def map_query(
     mapper = Mapper(bundle, runtime)
     with open_aligned(query, bundle) as file:
         span = Span.parse(cells, file.n_cells)
-        run = describe_run(file, bundle, thresholds.novelty_alpha, thresholds.alpha, runtime.precision)
+        run = describe_run(file, bundle, thresholds, runtime.precision)
         sums = mapper.no_sums() if attention else None
         parts = runtime.progress(map_parts(file, mapper, thresholds, span, sums), len(span), "mapping")
         with (
@@ -147,13 +143,15 @@ def map_query(
             H5adWriter(partial, len(bundle.panel)) as writer,
         ):
             obs, unassigned = write_parts(writer, parts, file, bundle, partial_labels)
+            found = []
             if cells is None:
-                finish(writer, obs, file, bundle, run, sums, runtime.threads)
+                found = finish(writer, obs, file, bundle, run, sums, runtime.threads)
             else:
                 finish_slice(writer, obs, file, run, span, sums)
     return [
         f"mapped {len(span):,} cells{f' ({cells})' if cells else ''} onto {len(bundle.labels)} labels ({runtime}); "
         f"{unassigned:,} unassigned (novelty p < {thresholds.novelty_alpha:g})",
+        *(f"Warning: {alarm}" for alarm in found),
         f"wrote {output}{f' and {labels}' if labels else ''}",
     ]
 

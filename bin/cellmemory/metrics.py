@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score, roc_auc_score
 
 from cellmemory.calibration import ECE_BINS, expected_calibration_error
+from cellmemory.hierarchy import Hierarchy, column
 
 MIN_INTEGRATION_CELLS = 100  # scib-metrics asks for 90 neighbours of every cell
 
@@ -63,6 +64,26 @@ def evaluate(obs: pd.DataFrame, truth: pd.Series, labels: list[str], rare: list[
         "per_class": _per_class(y[known], predicted[known], types),
         "confusion": _confusion(y, predicted, labels),
     }
+
+
+def by_level(obs: pd.DataFrame, truth: pd.Series, hierarchy: Hierarchy) -> dict:
+    """How well the labels of each level, and the answers, were given, over the cells of a type that the model knows.
+
+    obs, truth: as `evaluate` takes them. A true label's ancestors are those that it has in the reference. answers: at each
+    level the share of cells whose answer is of it, and how many of these are right; `none` has no level.
+    """
+    ancestors = hierarchy.ancestors.set_index(hierarchy.levels[-1], drop=False)
+    known = truth.isin(ancestors.index).to_numpy()
+    true, obs = ancestors.loc[truth[known]].reset_index(drop=True), obs[known].reset_index(drop=True)
+    depth, answer = (obs[f"cellmemory_{name}"].astype(str) for name in ("answer_level", "answer"))
+    levels, answers = [], [{"level": "none", "share": _mean((depth == "").to_numpy()), "accuracy": None}]
+    for level in hierarchy.levels:
+        y, predicted = true[level].to_numpy(str), obs[f"cellmemory_{column(level)}"].to_numpy(str)
+        here = (depth == level).to_numpy()
+        levels.append({"level": level, **_classification(y, predicted, np.unique(y).tolist())})
+        right = answer.to_numpy(str)[here] == y[here]
+        answers.append({"level": level, "share": _mean(here), "accuracy": _mean(right)})
+    return {"levels": levels, "answers": answers}
 
 
 def integration(embedding: np.ndarray, truth: pd.Series, batch: pd.Series) -> tuple[dict | None, str]:

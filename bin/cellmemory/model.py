@@ -45,7 +45,10 @@ class Output(NamedTuple):
 
 
 class CellMemory(nn.Module):
-    """The whole model: embeddings, L layers, a linear map of the final CLS row to the labels (eq. 7), a linear path."""
+    """The whole model: embeddings, L layers, a linear map of the final CLS row to the labels (eq. 7), a linear path.
+
+    number_format: that of the tokens and of the products with them, torch.float32 or torch.bfloat16; all else is fp32.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -59,6 +62,7 @@ class CellMemory(nn.Module):
         self.norm = nn.LayerNorm(config.d_model)
         self.head = nn.Linear(config.d_model, config.n_labels)
         self.linear = LinearPath(config.n_genes, config.n_labels)
+        self.number_format = torch.float32
 
     def embed(self, gene: Tensor, bins: Tensor) -> Tensor:
         """Token of a gene at an expression bin, (B, T, d): the gene's vector, scaled by the level, plus the level's own.
@@ -91,30 +95,28 @@ class CellMemory(nn.Module):
 
         Returns its logits (B, C), embedding (B, d), memory (B, H, d) and Attention or None.
         """
-        batch, tokens = len(gene), self.embed(gene, bins)
+        batch, tokens = len(gene), self.embed(gene, bins).to(self.number_format)
         bias = torch.zeros(batch, 1, 1 + tokens.shape[1], device=tokens.device)
         bias[:, 0, 1:].masked_fill_(~valid, -math.inf)
         cls, memory = self.cls.expand(batch, 1, -1), self.slots.expand(batch, -1, -1)
         memory, cls, maps = self.layers(memory, cls, tokens, bias, attention)
         embedding = self.norm(cls.float())
-        logits = F.linear(embedding, self.head.weight.float(), self.head.bias.float())
-        return logits, embedding, memory, _average(maps, valid) if attention else None
+        return self.head(embedding), embedding, memory, _average(maps, valid) if attention else None
 
     def decide(
         self, gene: Tensor, bins: Tensor, root: Tensor, valid: Tensor, measured: Tensor, attention: bool = False
     ) -> Output:
         """Both parts. root: (B, T) roots of shares (linear.root_of_share); measured: (genes,) bool, what the file measured."""
         cls_logits, embedding, memory, maps = self(gene, bins, valid, attention)
-        with torch.autocast(root.device.type, enabled=False):
-            logits = cls_logits + self.linear(gene, bins / self.config.n_bins, root, valid, measured)
+        logits = cls_logits + self.linear(gene, bins / self.config.n_bins, root, valid, measured)
         return Output(logits, cls_logits, embedding, memory, maps)
 
 
 def _average(maps: list[Maps], valid: Tensor) -> Attention:
     """Over heads and layers. A_read A_write is made head by head, then averaged."""
-    heads = maps[0].cls.shape[1]
-    cls = sum(torch.einsum("bah,bahs->bs", m.cls, m.write) for m in maps) / (heads * len(maps))
-    slots = sum(m.cls.mean(1) for m in maps) / len(maps)
-    write = sum(m.write.mean(1) for m in maps) / len(maps)
-    read = None if maps[0].read is None else sum(m.read.mean(2) for m in maps) / len(maps) * valid[..., None]
+    heads = maps[0].cls.shape[2]
+    cls = sum(torch.bmm(m.cls.flatten(1)[:, None], m.write.flatten(1, 2))[:, 0] for m in maps) / (heads * len(maps))
+    slots = sum(m.cls.mean(2) for m in maps) / len(maps)
+    write = sum(m.write.mean(2) for m in maps) / len(maps)
+    read = None if maps[0].read is None else (sum(m.read.mean(2) for m in maps) / len(maps)).mT * valid[..., None]
     return Attention(cls[:, 1:], slots, write[..., 1:], read)

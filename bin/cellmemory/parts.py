@@ -6,7 +6,7 @@ written in order, then the file is finished. A slice stops before that; gatherin
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,10 @@ import pandas as pd
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
+from cellmemory.alarms import alarms
 from cellmemory.align import provenance
 from cellmemory.bundle import Bundle
+from cellmemory.calibration import Thresholds
 from cellmemory.errors import InputError, first_ids
 from cellmemory.reading import CellFile
 from cellmemory.slots import SlotSums
@@ -81,7 +83,9 @@ def write_parts(
 
     Returns obs, to be finished, and the number of unassigned cells.
     """
-    obs = GrowingTable(writer.group("obs"), _index_name(file), {f"{PREFIX}label": bundle.labels, f"{PREFIX}status": STATUSES})
+    categories = {"label": bundle.labels, "status": STATUSES} | (bundle.hierarchy.categories() if bundle.hierarchy else {})
+    known = {PREFIX + name: values for name, values in categories.items()}
+    obs = GrowingTable(writer.group("obs"), _index_name(file), known)
     unassigned, header = 0, True
     with labels.open("w", newline="") if labels else nullcontext() as csv:
         for part in parts:
@@ -109,9 +113,10 @@ def finish_slice(writer: H5adWriter, obs: GrowingTable, file: CellFile, run: dic
 
 def finish(
     writer: H5adWriter, obs: GrowingTable, file: CellFile, bundle: Bundle, run: dict, sums: SlotSums | None, threads: int
-) -> None:
+) -> list[str]:
     """Completes a mapped query: what is in the query's own file, slot means, co-embedding, provenance.
 
+    Returns what is unusual about the query as a whole, a sentence each (see alarms.alarms).
     Everything goes from disk to disk: memory holds a chunk of cells, and the cells that the UMAP is fitted on.
     """
     for _, rows in file.chunks("X"):
@@ -130,8 +135,16 @@ def finish(
         picture = Picture(writer.stored("obsm/X_cellmemory"), embedding, bundle.config["seed"])
         for coordinates in picture.query():
             writer.append("obsm/X_umap", coordinates)
-    writer.write("uns/cellmemory", run)
+    found = alarms(
+        writer.stored(f"obs/{PREFIX}novelty_p")[:],
+        run["novelty_alpha"],
+        np.diff(writer.stored("X/indptr")[:]),
+        file.var()["measured"].to_numpy(bool),
+        bundle.config["usual_share"],
+    )
+    writer.write("uns/cellmemory", run | {"alarms": np.array(found, object)})
     writer.write("uns/cellmemory_reference", {"X_umap": picture.reference, "label": np.array(bundle.labels, object)[label]})
+    return found
 
 
 def _take(writer: H5adWriter, file: CellFile, name: str, read: Callable[[], object]) -> None:
@@ -147,7 +160,7 @@ def _index_name(file: CellFile) -> str:
     return file.stored("obs").attrs["_index"]
 
 
-def describe_run(file: CellFile, bundle: Bundle, novelty_alpha: float, alpha: float, precision: str) -> dict:
+def describe_run(file: CellFile, bundle: Bundle, thresholds: Thresholds, precision: str) -> dict:
     """`uns['cellmemory']` of the mapped query."""
     from anndata.io import read_elem
 
@@ -161,8 +174,8 @@ def describe_run(file: CellFile, bundle: Bundle, novelty_alpha: float, alpha: fl
         label_key=config["label_key"],
         slot_groups=np.array(bundle.labels, object),
         n_slots=config["model"]["n_slots"],
-        novelty_alpha=novelty_alpha,
-        alpha=alpha,
+        label_levels=np.array(bundle.hierarchy.levels if bundle.hierarchy else [], object),
+        **asdict(thresholds),
         mode=config["mode"],
         binning=config["binning"],
         precision=precision,

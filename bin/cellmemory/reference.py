@@ -8,13 +8,15 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from cellmemory import __version__, bundle
+from cellmemory import bundle
+from cellmemory.alarms import usual_share
 from cellmemory.batches import Sampling, as_tensors, token_batches
 from cellmemory.calibration import calibrate, fit_weights
-from cellmemory.checkpoints import CheckpointFile
+from cellmemory.checkpoints import CheckpointFile, code_digest
 from cellmemory.device import Runtime
 from cellmemory.errors import InputError
 from cellmemory.files import sha256
+from cellmemory.hierarchy import Hierarchy, parse_levels, read_hierarchy, to_label_table
 from cellmemory.model import CellMemory, ModelConfig
 from cellmemory.panel import read_panel
 from cellmemory.preprocess import check_labels
@@ -61,6 +63,7 @@ def train_reference(
     panel_path: Path,
     label_key: str,
     batch_key: str | None,
+    label_levels: str | None,
     output: Path,
     mode: str,
     binning: str,
@@ -80,7 +83,7 @@ def train_reference(
     reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
     """
     panel = read_panel(panel_path)
-    cells, names, batch = _read(reference, panel, label_key, batch_key)
+    cells, names, batch, hierarchy = _read(reference, panel, label_key, batch_key, parse_levels(label_levels, label_key))
     labels, codes = np.unique(names, return_inverse=True)
     config = size.config(len(panel), len(labels))
     tokens = tokenize(cells, np.ones(len(panel), bool), mode, binning, config.n_bins)
@@ -89,6 +92,7 @@ def train_reference(
     settings = {
         "label_key": label_key,
         "batch_key": batch_key,
+        "label_levels": hierarchy.levels if hierarchy else [],
         "mode": mode,
         "binning": binning,
         "seed": seed,
@@ -102,7 +106,8 @@ def train_reference(
         return []
     kept = _kept(trained.training, codes, seed)
     calibration, embedding = _finish(trained, tokens, codes, kept, seed)
-    table = _label_table(labels, codes, trained)
+    table = _label_table(labels, codes, trained, hierarchy)
+    settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
     settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
     tensors = {name: value.numpy() for name, value in trained.network.state_dict().items()}
     tensors |= {"reference.embedding": embedding, "reference.label": codes[kept].astype(np.int64)}
@@ -121,14 +126,14 @@ def train_reference(
 def _about(settings: dict, reference: Path, panel: Path) -> dict:
     """All that decides what a training ends with, one level deep. Not where it runs: it may go on on another machine."""
     flat = {name: value for name, value in settings.items() if not isinstance(value, dict)}
-    inputs = {"reference": sha256(reference), "panel": sha256(panel)}
-    return {"version": __version__} | inputs | flat | settings["model"] | settings["training"]
+    inputs = {"code": code_digest(), "reference": sha256(reference), "panel": sha256(panel)}
+    return inputs | flat | settings["model"] | settings["training"]
 
 
 def _read(
-    reference: Path, panel: pd.DataFrame, label_key: str, batch_key: str | None
-) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray | None]:
-    """The reference's matrix, its labels (n,) and batch codes (n,) or None."""
+    reference: Path, panel: pd.DataFrame, label_key: str, batch_key: str | None, levels: list[str]
+) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray | None, Hierarchy | None]:
+    """The reference's matrix, its labels (n,), batch codes (n,) or None, and the hierarchy of its labels, if it has one."""
     with CellFile(reference) as file:
         labels = check_labels(file, label_key)
         if labels.isna().any():
@@ -137,7 +142,8 @@ def _read(
             raise InputError(f"{reference}: its genes are not those of the panel; use the two files of one preprocessing.")
         batch = file.column(batch_key, "batch", "batch_key") if batch_key else None
         codes = None if batch is None else np.unique(batch.astype(str), return_inverse=True)[1]
-        return file.rows("X", 0, file.n_cells), labels.to_numpy(str), codes
+        hierarchy = read_hierarchy(file, levels, labels) if levels else None
+        return file.rows("X", 0, file.n_cells), labels.to_numpy(str), codes, hierarchy
 
 
 def _finish(trained: Trained, tokens: Tokens, codes: np.ndarray, kept: np.ndarray, seed: int) -> tuple[dict, np.ndarray]:
@@ -178,10 +184,10 @@ def _kept(training: np.ndarray, codes: np.ndarray, seed: int) -> np.ndarray:
     return np.sort(rows[np.argsort(order, kind="stable")[:KEPT_CELLS]])
 
 
-def _label_table(labels: np.ndarray, codes: np.ndarray, trained: Trained) -> pd.DataFrame:
+def _label_table(labels: np.ndarray, codes: np.ndarray, trained: Trained, hierarchy: Hierarchy | None) -> pd.DataFrame:
     count = lambda rows: np.bincount(codes[rows], minlength=len(labels))  # noqa: E731
     cells = count(slice(None))
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "label": labels,
             "n_cells": cells,
@@ -190,6 +196,7 @@ def _label_table(labels: np.ndarray, codes: np.ndarray, trained: Trained) -> pd.
             "rare": (cells < RARE_CELLS) | (cells < RARE_SHARE * len(codes)),
         }
     ).replace({"rare": {True: "true", False: "false"}})
+    return pd.concat([table, to_label_table(hierarchy)], axis=1) if hierarchy else table
 
 
 def model_card(settings: dict, table: pd.DataFrame, calibration: dict) -> str:

@@ -310,6 +310,7 @@ def fit(
     training, validation = split_validation(labels, batch, held_out, seed)
     start = learn_start(tokens, labels, training, config.n_bins, seed)
     network.start_from(start)
+    network.number_format = runtime.number_format
     batches = TrainingBatches(tokens, labels, start, training, sampling, config.n_bins, seed, share)
     plan = Plan(network, schedule, batches.steps_per_epoch * schedule.max_epochs, seed, labels[validation])
     history, stopping = History(), _stopping(schedule)
@@ -326,6 +327,7 @@ def fit(
     if history.best_weights is None:
         raise InputError("The validation loss was no number in any epoch; training needs a lower --learning_rate.")
     network.load_state_dict(history.best_weights)
+    network.number_format = torch.float32
     return Trained(network.eval().cpu(), start, history.table(), history.best_epoch, training, validation)
 
 
@@ -375,7 +377,6 @@ def _trainer(schedule: Schedule, epochs: int, callbacks: list[Callback], runtime
         strategy=DDPStrategy(forward_sync_buffers=False) if together else "auto",
         # Not Slurm's, which lightning takes within a Slurm job: that would need a task of Slurm for each device.
         plugins=[LightningEnvironment()],
-        precision="bf16-mixed" if runtime.precision == "bf16" else "32-true",
         max_epochs=epochs,
         deterministic=True,
         callbacks=[*callbacks, *bar],

@@ -1,0 +1,54 @@
+"""Is a query as a whole far from the reference? Sentences for whoever reads the results of single cells."""
+
+import numpy as np
+
+#: An alarm where so many times the expected share of cells is far from the reference.
+FAR = 3.0
+#: An alarm where fewer genes of the panel were measured.
+COVERAGE = 0.5
+
+
+def alarms(
+    novelty_p: np.ndarray, novelty_alpha: float, expressed: np.ndarray, measured: np.ndarray, usual: tuple[float, float]
+) -> list[str]:
+    """What is unusual about a query, a sentence each; none for a query like the reference.
+
+    novelty_p: (n,). expressed: (n,) genes of the panel that each cell expresses. measured: (genes,) bool, what the query
+    measured at all. usual: the shares of the panel's genes between which 90 % of the reference's cells express.
+    """
+    found = []
+    far = float((novelty_p < novelty_alpha).mean())
+    if far > FAR * novelty_alpha:
+        found.append(
+            f"{far:.0%} of the cells are far from the reference (novelty p < {novelty_alpha:g}; of cells like the reference's it "
+            f"would be {novelty_alpha:.0%}): they are of types that it lacks, or the query differs as a whole (technology, "
+            "condition, species). See where these cells lie on the map; confidence is too high for cells that differ."
+        )
+    if measured.mean() < COVERAGE:
+        found.append(
+            f"Only {measured.mean():.0%} of the panel's {len(measured):,} genes were measured: labels rest on these. A model "
+            "trained on the genes that both share (a run of this query with --reference) may do better."
+        )
+    share = float(np.median(expressed)) / max(1, measured.sum())
+    if not usual[0] <= share <= usual[1]:
+        found.append(_depth(share, usual))
+    return found
+
+
+def _depth(share: float, usual: tuple[float, float]) -> str:
+    fewer = share < usual[0]
+    more, less, why = (
+        ("fewer", "less", "Sequencing was shallower, or cells are of poor quality.")
+        if fewer
+        else ("more", "more", "Sequencing was deeper, or cells are doublets.")
+    )
+    return (
+        f"The cells express {more} genes than the reference's: half of them {share:.0%} of the measured genes or {less}, "
+        f"while 90 % of the reference's cells express {usual[0]:.0%} to {usual[1]:.0%}. {why}"
+    )
+
+
+def usual_share(expressed: np.ndarray, n_genes: int) -> tuple[float, float]:
+    """The shares of the panel's genes between which 90 % of the reference's cells express. expressed: (n,) genes a cell."""
+    low, high = np.quantile(expressed / n_genes, [0.05, 0.95])
+    return float(low), float(high)
