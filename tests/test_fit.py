@@ -152,6 +152,7 @@ class TestResuming:
         there.write({"weight": torch.ones(2)}, {"steps": 5})
         assert here.read() is None
         assert here.others() == [f"{there.path} (batch_size 64 instead of 32, other reference)"]
+        (tmp_path / f".partial-7-{here.path.name}").touch()  # of a kill while it was written
         here.remove()
         assert there.read()[1] == {"steps": 5}
         there.remove()

@@ -79,7 +79,8 @@ class CheckpointFile:
 
     def remove(self) -> None:
         """Removes the checkpoint, and the folder with its last one."""
-        self.path.unlink(missing_ok=True)
+        for path in (self.path, *self.folder.glob(f".partial-*{self.path.name}")):  # the latter of kills while one was written
+            path.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
 
@@ -120,14 +121,14 @@ class Checkpoints(Callback):
         self._written = time.monotonic()
         self._writable = True
 
-    def restore(self) -> bool:
-        """Takes up the last checkpoint, if there is one, before the trainer starts; says so. Whether there was one."""
+    def restore(self) -> None:
+        """Takes up the last checkpoint, if there is one, before the trainer starts, and says so."""
         others = self.file.others()
         if others:
             say(f"Not resumed, since they are of other trainings: {'; '.join(others)}. Delete what is no longer wanted.")
         found = self.file.read()
         if found is None:
-            return False
+            return
         tensors, state = found
         plan, part = self.plan, lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         plan.load_state_dict(part("plan."))
@@ -140,7 +141,6 @@ class Checkpoints(Callback):
             parameter, key = name.split(".")
             self._optimiser.setdefault(int(parameter), {})[key] = value
         say(f"Resumed at step {plan.steps} of {plan.total_steps} from {self.file.path}.")
-        return True
 
     def on_train_start(self, trainer: L.Trainer, plan: "Plan") -> None:
         if self._optimiser is not None:
