@@ -1,9 +1,10 @@
 # `make demo`: a run on real cells, to a finished report. `make test`: all tests. Both set up what they need first.
-.PHONY: setup demo test lint lock bench bench-accuracy clean
+.PHONY: setup demo test test-containers test-slurm images lint lock bench bench-accuracy clean
 
 # For `make demo ARGS=-resume` and the like.
 ARGS ?=
 PYTEST_ARGS ?=
+BUILD_ARGS ?=
 run = . .venv/bin/activate &&
 
 setup:
@@ -15,6 +16,18 @@ demo: setup
 test:
 	@scripts/setup.sh test lint
 	@$(run) scripts/test.sh $(PYTEST_ARGS)
+
+# The test profile in our own image by podman, and on a Slurm of one node: each is left out, with a word, where it cannot be.
+test-containers: setup
+	@tests/integration/containers.sh $(BUILD_ARGS)
+
+test-slurm: setup
+	@tests/integration/slurm.sh
+
+# The container images, by podman or docker. BUILD_ARGS go to its build.
+images:
+	@containers/build.sh cpu $(BUILD_ARGS)
+	@containers/build.sh cuda $(BUILD_ARGS)
 
 lint:
 	@scripts/setup.sh test lint

@@ -4,9 +4,13 @@
 
 include { cellRanges; firstCell } from './functions/cells.nf'
 include { geneSetPaths; helpText; isMissing; isTrue; readParameters } from './functions/parameters.nf'
+include { runRecord; writeProvenance } from './functions/provenance.nf'
 include { readSamplesheet } from './functions/samplesheet.nf'
+include { isOnPath; siteProblems } from './functions/site.nf'
 
 include { CHECK_INPUTS } from './modules/check_inputs/main.nf'
+include { CHECKSUMS as CHECKSUMS_MODEL } from './modules/checksums/main.nf'
+include { CHECKSUMS as CHECKSUMS_SAMPLE } from './modules/checksums/main.nf'
 include { ENRICH } from './modules/enrich/main.nf'
 include { EVALUATE } from './modules/evaluate/main.nf'
 include { EXTRACT_TAGS } from './modules/extract_tags/main.nf'
@@ -141,6 +145,20 @@ workflow CELLMEMORY {
     )
     versions = versions.mix(REPORT_SAMPLE.out.versions, REPORT_RUN.out.versions)
 
+    results = pages
+        .join(labels.map { meta, path -> [meta.id, path] })
+        .join(REPORT_SAMPLE.out.html.map { page -> [page.name - ~/\.report\.html$/, page] })
+        .map { id, query, paths, table, page -> [id, [query, table, page] + paths] }
+    CHECKSUMS_SAMPLE(
+        samples.map { meta, query -> [meta.id, [query] + listed(gene_map) + gene_sets] }.join(results),
+        model_files,
+    )
+    CHECKSUMS_MODEL(
+        model ? channel.empty() : model_files.map { files -> ['model', [reference] + listed(gene_map), files] },
+        model_files,
+    )
+    versions = versions.mix(CHECKSUMS_SAMPLE.out.versions, CHECKSUMS_MODEL.out.versions)
+
     emit:
     inputs = CHECK_INPUTS.out.inputs // path: what was found in the inputs
     trained // path: the folder of the model
@@ -154,6 +172,8 @@ workflow CELLMEMORY {
     sample_reports = REPORT_SAMPLE.out.html // path, one a query
     report = REPORT_RUN.out.html // path
     multiqc = REPORT_RUN.out.multiqc // paths
+    checksums = CHECKSUMS_SAMPLE.out.checksums // [id, path of a JSON file]: of a query's files and of what they were made from
+    model_checksums = CHECKSUMS_MODEL.out.checksums // the same of the model, if it was trained
     versions // path of a versions.yml, one a task
 }
 
@@ -167,8 +187,10 @@ workflow {
     else {
         def (settings, problems) = readParameters(params)
         def (queries, sheet_problems) = settings.input && !isMissing(settings.input) ? readSamplesheet(file(settings.input)) : [[], []]
-        if (problems + sheet_problems) {
-            error((problems + sheet_problems).join('\n'))
+        def config = nextflow.Global.session.config
+        def site_problems = siteProblems(config, settings, workflow.workDir.toUriString(), System.getenv()) { command -> isOnPath(command) }
+        if (problems + sheet_problems + site_problems) {
+            error((problems + sheet_problems + site_problems).join('\n'))
         }
 
         CELLMEMORY(
@@ -184,7 +206,24 @@ workflow {
             .unique()
             .collectFile(name: 'versions.yml', storeDir: "${settings.outdir}/pipeline_info", sort: true)
 
-        workflow.onComplete = { log.info(summary(workflow, queries.size(), file(settings.outdir))) }
+        // Groovy's lists are not made for two threads; the end of the run comes after the last of these.
+        def records = Collections.synchronizedList([])
+        def common = ([settings.reference, settings.gene_map] + geneSetPaths(settings.gmt)).findAll().collect { path -> file(path) }
+        CELLMEMORY.out.checksums.subscribe { id, path ->
+            def query = queries.find { meta, _query -> meta.id == id }[1]
+            records.add([name: id, folder: "samples/${id}", beside: "samples/${id}", checksums: path, sources: common + [query]])
+        }
+        CELLMEMORY.out.model_checksums.subscribe { name, path ->
+            records.add([name: name, folder: name, beside: '', checksums: path, sources: common])
+        }
+
+        workflow.onComplete = {
+            def folder = file(settings.outdir)
+            if (workflow.success) {
+                writeProvenance(folder, runRecord(workflow, settings), records.sort { record -> record.folder })
+            }
+            log.info(summary(workflow, queries.size(), folder))
+        }
     }
 }
 
@@ -205,6 +244,11 @@ def checkpointFolder(given) {
     // Here, since a container's engine would make it for root alone.
     folder.mkdirs()
     return folder.toString()
+}
+
+/** A path as a list of it; [], which stands for none, as it is. */
+def listed(path) {
+    return path ? [path] : []
 }
 
 /** How many files there will be about a query, beside the mapped one. */

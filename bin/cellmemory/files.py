@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,3 +46,13 @@ def sha256(path: str | Path) -> str:
     """The hexadecimal SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def described(paths: Iterable[Path]) -> list[dict]:
+    """Name, size and SHA-256 of each file; a folder's files are named FOLDER/FILE."""
+    files = [
+        (path.name if file == path else f"{path.name}/{file.relative_to(path)}", file)
+        for path in paths
+        for file in (sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
+    ]
+    return [{"name": name, "bytes": file.stat().st_size, "sha256": sha256(file)} for name, file in files]

@@ -1,10 +1,12 @@
 include { commandLine; quoted; repeated } from '../../functions/command_line.nf'
 include { samplesheetLines } from '../../functions/samplesheet.nf'
+include { bytesReadWhole } from '../../functions/sizes.nf'
 
 // Looks into every input before anything is computed, and says all that is wrong with them at once.
 process CHECK_INPUTS {
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
+    memory { (6.GB + 10.B * bytesReadWhole(queries)) * task.attempt }
 
     input:
     val rows // a map for each query, its keys the samplesheet's columns

@@ -1,11 +1,13 @@
 include { commandLine } from '../../functions/command_line.nf'
 include { optionalColumns } from '../../functions/samplesheet.nf'
+include { bytesReadWhole } from '../../functions/sizes.nf'
 
 // Writes a query over the gene panel, and says what of it was matched.
 process PREPROCESS_QUERY {
     tag "${meta.id}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
+    memory { (6.GB + 10.B * bytesReadWhole([query])) * task.attempt }
 
     input:
     tuple val(meta), path(query, stageAs: 'input/*')

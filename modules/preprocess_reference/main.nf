@@ -4,6 +4,7 @@ include { commandLine } from '../../functions/command_line.nf'
 process PREPROCESS_REFERENCE {
     label 'process_medium'
     conda "${moduleDir}/../environment.yml"
+    memory { (6.GB + 8.B * reference.size()) * task.attempt }
 
     input:
     path reference, stageAs: 'input/*'

@@ -5,6 +5,7 @@ process TRAIN {
     label 'process_high'
     label 'process_gpu'
     conda "${moduleDir}/../environment.yml"
+    memory { (8.GB + 8.B * reference.size()) * task.attempt }
 
     input:
     path reference

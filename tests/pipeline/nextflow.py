@@ -21,6 +21,8 @@ STEPS = {
     "EVALUATE": 2,
     "REPORT_SAMPLE": 2,
     "REPORT_RUN": 1,
+    "CHECKSUMS_SAMPLE": 2,
+    "CHECKSUMS_MODEL": 1,
 }
 """Every step of the test profile, and how many tasks it has: the samplesheet names two queries."""
 
@@ -40,8 +42,12 @@ class Run:
     def cached(self) -> list[str]:
         return self._tasks("Cached")
 
+    @property
+    def retried(self) -> list[str]:
+        return self._tasks("Re-submitted")
+
     def _tasks(self, verb: str) -> list[str]:
-        return sorted(re.findall(rf"{verb} process > (?:CELLMEMORY:)?(.+)", self.output))
+        return sorted(re.findall(rf"\] {verb} process > (?:CELLMEMORY:)?(.+)", self.output))
 
 
 def command(*arguments: object) -> list[str]:

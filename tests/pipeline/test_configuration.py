@@ -10,9 +10,10 @@ import pytest
 
 from tests.pipeline.nextflow import ROOT, nextflow
 
-PROFILES = ("local", "docker", "podman", "singularity", "apptainer", "conda", "slurm", "awsbatch", "googlebatch", "k8s",
-            "cuda", "test", "test,docker", "slurm,singularity,cuda", "awsbatch,cuda")  # fmt: skip
-ENGINES = ("docker", "podman", "singularity", "apptainer", "conda")
+PROFILES = ("local", "docker", "podman", "singularity", "apptainer", "charliecloud", "conda", "cuda", "test", "test,docker",
+            "slurm,singularity,cuda", "awsbatch,cuda")  # fmt: skip
+ENGINES = ("docker", "podman", "singularity", "apptainer", "charliecloud", "conda")
+EXECUTORS = ("slurm", "lsf", "sge", "awsbatch", "googlebatch", "azurebatch", "k8s")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -23,6 +24,30 @@ def test_profiles_resolve(profile: str, tmp_path: Path):
     if chosen:
         enabled = re.findall(r"^(\w+)\.enabled = true", run.output, re.MULTILINE)
         assert [engine for engine in enabled if engine in ENGINES] == chosen
+
+
+def resolved(folder: Path, *options: str) -> set[str]:
+    """The configuration as Nextflow resolves it, offline: a line for each setting."""
+    run = nextflow("config", *options, "-flat", ROOT, folder=folder)
+    assert run.status == 0, run.output
+    return set(re.sub(r"\n\s+", " ", run.output).splitlines())
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    return resolved(tmp_path_factory.mktemp("config"))
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_executors_change_what_is_recorded(executor: str, usual: set[str], tmp_path: Path):
+    """tests/pipeline/executors holds what each profile takes away and adds; RECORD=1 records a change that is meant."""
+    own = resolved(tmp_path, "-profile", executor)
+    lines = sorted([f"- {line}" for line in usual - own] + [f"+ {line}" for line in own - usual], key=lambda line: line[2:])
+    changes = "\n".join(lines) + "\n"
+    record = ROOT / "tests" / "pipeline" / "executors" / f"{executor}.diff"
+    if os.environ.get("RECORD"):
+        record.write_text(changes)
+    assert changes == record.read_text()
 
 
 def test_strict_linter_finds_nothing(tmp_path: Path):
@@ -37,7 +62,7 @@ def test_ruff_finds_nothing():
 
 def test_scripts_can_be_executed():
     scripts = [path for path in (ROOT / "bin").glob("*.py") if not path.name.startswith("_")]
-    assert len(scripts) == 11
+    assert len(scripts) == 12
     for path in scripts:
         assert os.access(path, os.X_OK), f"{path.name} is not executable: git update-index --chmod=+x"
         assert path.read_text().startswith("#!/usr/bin/env python3\n"), path.name

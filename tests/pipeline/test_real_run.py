@@ -5,11 +5,13 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.nextflow import DATA, ROOT, STEPS, Run, command, counted, succeed
+from tests.pipeline.nextflow import DATA, ROOT, STEPS, Run, command, counted, pipeline, succeed
 
 SAMPLES = ("reduced_panel", "unseen_type")
 pytestmark = pytest.mark.slow
@@ -21,7 +23,7 @@ def digests(folder: Path) -> dict[str, str]:
     paths += [path for kind in ("labels.csv", "tags.tsv", "slot_tags.tsv", "enrichment.tsv", "metrics.json")
               for path in folder.glob(f"samples/*/*.{kind}")]  # fmt: skip
     assert len(paths) == 2 + 5 * len(SAMPLES)
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {str(path.relative_to(folder)): sha256(path) for path in paths}
 
 
 def metrics(results: Path, sample: str) -> dict:
@@ -42,10 +44,14 @@ def test_results_are_where_the_manual_says(results: Path):
     model = ("model.safetensors", "config.json", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv",
              "history.png", "model_card.md")  # fmt: skip
     kinds = ("alignment.json", "mapped.h5ad", "labels.csv", "tags.tsv", "slot_tags.tsv", "enrichment.tsv",
-             "metrics.json", "report.html")  # fmt: skip
+             "metrics.json", "report.html", "provenance.json")  # fmt: skip
     info = ("inputs.json", "versions.yml", "execution_report.html", "execution_timeline.html", "execution_trace.tsv",
             "pipeline_dag.html")  # fmt: skip
-    expected = {"report.html"} | {f"model/{name}" for name in model} | {f"pipeline_info/{name}" for name in info}
+    expected = (
+        {"report.html", "model.provenance.json", "ro-crate-metadata.json"}
+        | {f"model/{name}" for name in model}
+        | {f"pipeline_info/{name}" for name in info}
+    )
     expected |= {f"samples/{sample}/{sample}.{kind}" for sample in SAMPLES for kind in kinds}
     assert {name for name in names if not name.startswith("multiqc/")} == expected
     assert any(name.startswith("multiqc/") and name.endswith("_mqc.json") for name in names)
@@ -56,6 +62,72 @@ def test_versions_of_all_steps_are_kept(results: Path):
     for step in STEPS:
         assert f'"CELLMEMORY:{step}":' in versions
     assert "torch: " in versions
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_each_result_has_a_record_of_where_it_comes_from(sample: str, results: Path):
+    folder = results / "samples" / sample
+    record = json.loads((folder / f"{sample}.provenance.json").read_text())
+    files = {path.name for path in folder.iterdir()} - {f"{sample}.provenance.json"}
+    assert {file["name"] for file in record["results"]} == files
+    for file in record["results"]:
+        assert file["sha256"] == sha256(folder / file["name"]), file["name"]
+    query, genes = record["inputs"]
+    assert query["path"] == str(DATA / f"{sample}.h5ad")
+    assert genes["path"].endswith("/blood_cell_markers.gmt")
+    for file in (query, genes):
+        assert (file["bytes"], file["sha256"]) == (Path(file["path"]).stat().st_size, sha256(Path(file["path"])))
+    assert record["model"] == json.loads((results / "model" / "config.json").read_text())["digest"]
+    assert "-profile test" in record["command"]
+    assert record["parameters"]["max_epochs"] == 10
+    assert record["versions"]["CELLMEMORY:MAP_QUERY"]["torch"]
+
+
+def test_the_model_has_a_record_of_its_reference(results: Path):
+    record = json.loads((results / "model.provenance.json").read_text())
+    assert [(file["path"], file["sha256"]) for file in record["inputs"]] == [
+        (str(DATA / "reference.h5ad"), sha256(DATA / "reference.h5ad"))
+    ]
+    assert {file["name"] for file in record["results"]} == {path.name for path in (results / "model").iterdir()}
+
+
+def test_the_run_is_a_ro_crate(results: Path):
+    """What RO-Crate 1.1 requires: the descriptor, the root and its properties, flat entities, and parts that are there."""
+    crate = json.loads((results / "ro-crate-metadata.json").read_text())
+    assert "https://w3id.org/ro/crate/1.1/context" in crate["@context"]
+    graph = {entity["@id"]: entity for entity in crate["@graph"]}
+    assert len(graph) == len(crate["@graph"])
+    descriptor = graph["ro-crate-metadata.json"]
+    assert descriptor["@type"] == "CreativeWork"
+    assert descriptor["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.1"}
+    assert descriptor["about"] == {"@id": "./"}
+    root = graph["./"]
+    assert root["@type"] == "Dataset"
+    assert root["name"]
+    assert root["description"]
+    assert datetime.fromisoformat(root["datePublished"])
+    assert graph[root["license"]["@id"]]["name"]
+    for entity in graph.values():
+        assert entity["@type"]
+        for value in entity.values():
+            for linked in value if isinstance(value, list) else [value]:
+                if isinstance(linked, dict):
+                    assert set(linked) == {"@id"}, "JSON-LD must be flat"
+                    assert linked["@id"] in graph or linked["@id"].startswith(("http://", "https://"))
+    data = {name for name, entity in graph.items() if entity["@type"] in ("File", "Dataset")} - {"./"}
+    assert {part["@id"] for part in root["hasPart"]} == data
+    for name in data:
+        assert (results / name).exists(), name
+        assert (results / name).is_dir() == (graph[name]["@type"] == "Dataset") == name.endswith("/")
+        if "sha256" in graph[name]:
+            assert graph[name]["sha256"] == sha256(results / name)
+            assert graph[name]["contentSize"] == str((results / name).stat().st_size)
+    assert len([name for name in data if name.startswith("samples/")]) == 2 * 9
+    assert graph["#run"]["instrument"] == {"@id": "#pipeline"}
 
 
 def test_reduced_panel_is_mapped_well(results: Path):
@@ -70,10 +142,15 @@ def test_unknown_type_is_further_from_the_reference(results: Path):
     assert found["unknown_flagged"] > found["known_flagged"]
 
 
-def test_nothing_changed_means_all_is_cached(real_run: Run, folder: Path):
+def test_nothing_changed_means_all_is_cached_and_damage_to_results_is_mended(real_run: Run, results: Path, folder: Path):
+    # As if Nextflow had been killed while it copied this.
+    labels = results / "samples" / "unseen_type" / "unseen_type.labels.csv"
+    whole = labels.read_bytes()
+    labels.write_bytes(whole[:1000])
     again = succeed("-profile", "test", "-resume", folder=folder)
     assert again.submitted == []
     assert counted(again.cached) == STEPS
+    assert labels.read_bytes() == whole
 
 
 def one_thread(folder: Path) -> tuple[str, str]:
@@ -121,3 +198,35 @@ def test_killed_and_resumed_is_the_same_as_uninterrupted(results: Path, tmp_path
     run = succeed("-profile", "test", "-resume", folder=tmp_path)
     assert "TRAIN" in run.cached
     assert digests(tmp_path / "results") == digests(results)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for the first steps of a run, and not for a mapped query."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", disk], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_full_disk_leaves_nothing_half_done_and_the_run_goes_on_with_room(results: Path, small_disk: Path, tmp_path: Path):
+    arguments = ("--model", results / "model", "--input", DATA / "samplesheet.csv", *one_thread(tmp_path),
+                 "-work-dir", small_disk)  # fmt: skip
+    run = pipeline(*arguments, folder=tmp_path)
+    assert run.status != 0
+    assert "No space left on device" in run.output
+    assert "the same command with -resume" in run.output
+    for kind in ("mapped.h5ad", "labels.csv"):
+        written = [*tmp_path.glob(f"results/samples/*/*.{kind}"), *small_disk.glob(f"*/*/[!.]*.{kind}")]
+        for path in written:
+            assert path.read_bytes() == (results / "samples" / path.name.split(".")[0] / path.name).read_bytes(), path
+
+    subprocess.run(["mount", "-o", "remount,size=1g", small_disk], check=True)
+    run = succeed(*arguments, "-resume", folder=tmp_path)
+    assert "CHECK_INPUTS" in run.cached
+    for sample in SAMPLES:
+        name = f"samples/{sample}/{sample}.labels.csv"
+        assert (tmp_path / "results" / name).read_bytes() == (results / name).read_bytes()

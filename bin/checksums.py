@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+"""Writes the SHA-256 of what a result was made from, and of the result, for its record of provenance."""
+
+import json
+from pathlib import Path
+
+import click
+
+import _cli
+
+
+@_cli.command
+@click.option("--input", "inputs", type=_cli.FILE, multiple=True, metavar="PATH", help="A file or folder that went in.")
+@click.option("--result", "results", type=_cli.FILE, multiple=True, metavar="FILE", help="A file that came out.")
+@click.option("--model", type=_cli.FOLDER, required=True, help="The trained model.")
+@click.option("--output", type=_cli.OUTPUT, required=True, metavar="JSON", help="Output: names, sizes and checksums.")
+def main(inputs: tuple[Path, ...], results: tuple[Path, ...], model: Path, output: Path) -> None:
+    """Name, size and SHA-256 of every file that went into a result and of every file of it, and the model's digest.
+
+    A folder's files are listed one by one. They are what the links lead to.
+    """
+    from cellmemory.files import described, write_json
+
+    digest = json.loads((model / "config.json").read_text())["digest"]
+    write_json(output, {"inputs": described(inputs), "results": described(results), "model": digest})
+    _cli.say(f"Wrote {output}: checksums of {len(inputs)} inputs and {len(results)} results.")
+
+
+if __name__ == "__main__":
+    main()

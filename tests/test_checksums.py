@@ -1,0 +1,26 @@
+"""checksums.py: the record of what a result was made from."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from tests.conftest import succeed
+
+
+def test_files_and_folders_are_listed_with_size_and_checksum(tmp_path: Path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"digest": "abc"}')
+    (tmp_path / "mtx").mkdir()
+    for name in ("matrix.mtx", "barcodes.tsv"):
+        (tmp_path / "mtx" / name).write_text(name)
+    (tmp_path / "real.csv").write_text("cell,label\n")
+    (tmp_path / "labels.csv").symlink_to("real.csv")
+    succeed("checksums", "--input", "mtx", "--result", "labels.csv", "--model", "model", "--output", "q.json", folder=tmp_path)
+    assert json.loads((tmp_path / "q.json").read_text()) == {
+        "inputs": [
+            {"name": f"mtx/{name}", "bytes": len(name), "sha256": hashlib.sha256(name.encode()).hexdigest()}
+            for name in ("barcodes.tsv", "matrix.mtx")
+        ],
+        "results": [{"name": "labels.csv", "bytes": 11, "sha256": hashlib.sha256(b"cell,label\n").hexdigest()}],
+        "model": "abc",
+    }
