@@ -14,6 +14,7 @@ include { CHECKSUMS as CHECKSUMS_SAMPLE } from './modules/checksums/main.nf'
 include { ENRICH } from './modules/enrich/main.nf'
 include { EVALUATE } from './modules/evaluate/main.nf'
 include { EXTRACT_TAGS } from './modules/extract_tags/main.nf'
+include { FAITHFULNESS } from './modules/faithfulness/main.nf'
 include { GATHER } from './modules/gather/main.nf'
 include { MAP_QUERY } from './modules/map_query/main.nf'
 include { PREPROCESS_QUERY } from './modules/preprocess_query/main.nf'
@@ -101,19 +102,40 @@ workflow CELLMEMORY {
 
     tags = channel.empty()
     slot_tags = channel.empty()
+    contrasts = channel.empty()
+    faithfulness = channel.empty()
     enrichment = channel.empty()
     if (settings.attention != false) {
-        EXTRACT_TAGS(mapped, [top: settings.top_tags])
+        // Every query beside the one that all are contrasted with, which has itself nothing to be contrasted with.
+        compared = settings.contrast_with
+            ? mapped
+                .combine(mapped.filter { meta, _query -> meta.id == settings.contrast_with }.map { _meta, query -> query })
+                .map { meta, query, other -> [meta, query, meta.id == settings.contrast_with ? [] : other] }
+            : mapped.map { meta, query -> [meta, query, []] }
+        EXTRACT_TAGS(
+            compared,
+            model_files,
+            [top: settings.top_tags, permutations: settings.permutations, contrast: settings.contrast, seed: settings.seed],
+        )
         tags = EXTRACT_TAGS.out.tags
         slot_tags = EXTRACT_TAGS.out.slot_tags
+        contrasts = EXTRACT_TAGS.out.contrasts
         versions = versions.mix(EXTRACT_TAGS.out.versions)
-        if (gene_sets) {
-            ENRICH(
-                tags.join(slot_tags).join(PREPROCESS_QUERY.out.alignment),
-                panel,
-                gene_sets,
-                [top: settings.enrich_top],
-            )
+        if (settings.faithfulness != false) {
+            FAITHFULNESS(mapped, model_files, [cells_per_label: settings.faithfulness_cells, seed: settings.seed])
+            faithfulness = FAITHFULNESS.out.faithfulness
+            versions = versions.mix(FAITHFULNESS.out.versions)
+        }
+        if (gene_sets || settings.enrichr) {
+            rankings = tags.join(slot_tags).join(PREPROCESS_QUERY.out.alignment)
+            rankings = settings.gsea == false
+                ? rankings.map { found -> found + [[]] }
+                : rankings.join(EXTRACT_TAGS.out.profiles)
+            // Which queries have contrasts is known when all are extracted: only then is it waited for.
+            rankings = settings.contrast || settings.contrast_with
+                ? rankings.join(contrasts, remainder: true).map { found -> found[0..-2] + [found[-1] ?: []] }
+                : rankings.map { found -> found + [[]] }
+            ENRICH(rankings, panel, gene_sets, [top: settings.enrich_top, enrichr: settings.enrichr, seed: settings.seed])
             enrichment = ENRICH.out.enrichment
             versions = versions.mix(ENRICH.out.versions)
         }
@@ -121,7 +143,7 @@ workflow CELLMEMORY {
 
     // What there is about each query, by its id: how many files that will be is known, so its page waits for no other's.
     details = PREPROCESS_QUERY.out.alignment
-        .mix(tags, slot_tags, enrichment, EVALUATE.out.metrics)
+        .mix(tags, slot_tags, contrasts, faithfulness, enrichment, EVALUATE.out.metrics)
         .map { meta, path -> [groupKey(meta.id, detailCount(meta, gene_sets, settings)), path] }
         .groupTuple(sort: { a, b -> a.name <=> b.name })
         .map { id, paths -> [id.toString(), paths] }
@@ -167,6 +189,8 @@ workflow CELLMEMORY {
     labels
     tags
     slot_tags
+    contrasts
+    faithfulness
     enrichment
     metrics = EVALUATE.out.metrics
     sample_reports = REPORT_SAMPLE.out.html // path, one a query
@@ -187,6 +211,9 @@ workflow {
     else {
         def (settings, problems) = readParameters(params)
         def (queries, sheet_problems) = settings.input && !isMissing(settings.input) ? readSamplesheet(file(settings.input)) : [[], []]
+        if (settings.contrast_with && queries && !queries.any { meta, _query -> meta.id == settings.contrast_with }) {
+            problems += ["--contrast_with ${settings.contrast_with}: the samplesheet has no such sample; it has ${queries.collect { meta, _query -> meta.id }.join(', ')}."]
+        }
         def config = nextflow.Global.session.config
         def site_problems = siteProblems(config, settings, workflow.workDir.toUriString(), System.getenv()) { command -> isOnPath(command) }
         if (problems + sheet_problems + site_problems) {
@@ -253,7 +280,10 @@ def listed(path) {
 
 /** How many files there will be about a query, beside the mapped one. */
 def detailCount(meta, gene_sets, settings) {
-    def attended = settings.attention == false ? 0 : gene_sets ? 3 : 2
+    def contrasted = settings.contrast || (settings.contrast_with && settings.contrast_with != meta.id)
+    def attended = settings.attention == false
+        ? 0
+        : 2 + [gene_sets || settings.enrichr, contrasted, settings.faithfulness != false].count { given -> given }
     return 1 + attended + (meta.truth_key ? 1 : 0)
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests which gene sets are over-represented among the type-associated genes of each group and each memory slot."""
+"""Tests gene sets in the rankings of type-associated genes: of groups, of memory slots and of contrasts."""
 
 from pathlib import Path
 
@@ -12,25 +12,41 @@ import _cli
 @click.option("--tags", "tags_path", type=_cli.FILE, required=True, metavar="TSV", help="Genes per group.")
 @click.option("--slot_tags", "slots_path", type=_cli.FILE, required=True, metavar="TSV", help="Genes per memory slot.")
 @click.option("--panel", "panel_path", type=_cli.FILE, required=True, metavar="TSV", help="The model's panel.tsv.")
-@click.option("--gmt", "gmts", type=_cli.FILE, required=True, multiple=True, help="Gene sets; may be given repeatedly.")
+@click.option("--contrasts", "contrasts_path", type=_cli.FILE, metavar="TSV", help="Genes per contrast.")
+@click.option("--profiles", "profiles_path", type=_cli.FILE, metavar="H5AD",
+              help="Every gene of every ranking: adds pre-ranked tests of these.")  # fmt: skip
+@click.option("--gmt", "gmts", type=_cli.FILE, multiple=True, help="Gene sets; may be given repeatedly.")
+@click.option("--enrichr", multiple=True, metavar="NAME", help="A library of Enrichr, by its name; needs a network.")
 @click.option("--alignment", type=_cli.FILE, metavar="JSON", help="The query's alignment: genes that it did not measure.")
 @click.option("--top", type=click.IntRange(min=1), default=50, help="How many genes of each ranking are tested.")
-@click.option("--output", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: one row per set with a hit.")
+@click.option("--gsea_permutations", type=click.IntRange(min=1), default=10_000,
+              help="Random sets behind a small p-value of a pre-ranked test, at most.")  # fmt: skip
+@click.option("--output", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: one row per set.")
+@_cli.seed
 def main(
     tags_path: Path,
     slots_path: Path,
     panel_path: Path,
+    contrasts_path: Path | None,
+    profiles_path: Path | None,
     gmts: tuple[Path, ...],
+    enrichr: tuple[str, ...],
     alignment: Path | None,
     top: int,
+    gsea_permutations: int,
     output: Path,
+    seed: int,
 ) -> None:
-    """Over-representation of gene sets among the first genes of every TAG ranking.
+    """Over-representation of gene sets among the first genes of every TAG ranking, and pre-ranked tests of all genes.
 
     The background is the panel, without the genes that the query did not measure where --alignment tells them.
-    P-values are hypergeometric, adjusted by Benjamini-Hochberg within each group (and slot) and GMT file.
+    P-values are adjusted by Benjamini-Hochberg within each ranking, library and method.
     """
-    from cellmemory import enrichment, tags
+    if not gmts and not enrichr:
+        raise click.UsageError("--gmt is missing: a file with gene sets (or, where there is a network, --enrichr).")
+    import pandas as pd
+
+    from cellmemory import enrichment, gsea, profiles, tags
     from cellmemory.files import replacing
     from cellmemory.panel import read_panel
 
@@ -39,27 +55,37 @@ def main(
     _cli.say(f"Background: {len(background):,} of the {len(panel):,} panel genes.")
     of_groups = tags.read_table(tags_path, ["group", "rank", "gene"])
     of_slots = tags.read_table(slots_path, ["group", "slot", "rank", "gene"])
-    _say_read(tags_path, of_groups, ["group"], top)
-    _say_read(slots_path, of_slots, ["group", "slot"], top)
+    contrasts = tags.read_table(contrasts_path, ["contrast", "direction", "group", "rank", "gene"]) if contrasts_path else None
+    rankings = enrichment.rankings_of(of_groups, of_slots, contrasts)
+    _say_rankings(rankings, top)
     if 2 * top > len(background):
         _cli.say(f"Warning: the first {top} genes are over half of the background; choose a lower --top to see a difference.")
-    libraries = enrichment.read_libraries(gmts, panel, background)
+    libraries = enrichment.read_libraries(gmts, panel, background, enrichr)
     for library in libraries:
         _say_library(library, enrichment.MIN_GENES)
-    table = enrichment.enrich(of_groups, of_slots, libraries, background, top)
+    tables = [enrichment.over_represented(rankings, libraries, background, top)]
+    if profiles_path:
+        sizes = [len(genes) for library in libraries for genes in library.sets.values()]
+        fit = sum(gsea.MIN_GENES <= size <= gsea.MAX_GENES for size in sizes)
+        _cli.say(f"Pre-ranked tests are of {fit:,} sets of {gsea.MIN_GENES} to {gsea.MAX_GENES} genes in the background.")
+        ranked = profiles.load(profiles_path)
+        tables.append(enrichment.preranked(ranked, libraries, background, gsea_permutations, seed))
+    table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)
     with replacing(output) as partial:
         tags.write_table(table, partial)
-    significant = int((table["adjusted_p_value"] < 0.05).sum())
-    _cli.say(f"Wrote {output}: {len(table):,} sets with a hit, {significant:,} of them with an adjusted p-value below 0.05.")
+    for method, part in table.groupby("method"):
+        significant = int((part["adjusted_p_value"] < 0.05).sum())
+        _cli.say(f"{method}: {len(part):,} sets listed, {significant:,} of them with an adjusted p-value below 0.05.")
+    _cli.say(f"Wrote {output}: {len(table):,} rows.")
 
 
-def _say_read(path: Path, table, keys: list[str], top: int) -> None:
-    """Says how many rankings a table holds, and how many of them are shorter than asked for."""
-    lengths = table.groupby(keys).size()
-    _cli.say(f"Read {path}: {len(lengths)} rankings by {' and '.join(keys)}.")
-    short = int((lengths < top).sum())
-    if short:
-        _cli.say(f"{short} of them list fewer than {top} genes and are tested with what they list.")
+def _say_rankings(rankings, top: int) -> None:
+    """Says how many rankings there are, and how many of them are shorter than asked for."""
+    for level, part in rankings.groupby("level", sort=False):
+        lengths = part.groupby(["contrast", "group", "slot"]).size()
+        short = int((lengths < top).sum())
+        few = f"; {short} of them list fewer than {top} genes and are tested with what they list" if short else ""
+        _cli.say(f"Read {len(lengths)} rankings by {level}{few}.")
 
 
 def _say_library(library, min_genes: int) -> None:

@@ -27,8 +27,7 @@ def main(mapped_path: Path, truth_key: str, model_path: Path, batch_key: str | N
 
     model = bundle.load(model_path)
     with MappedFile(mapped_path) as file:
-        if file.run["model_digest"] != model.config["digest"]:
-            raise InputError(f"{mapped_path} was mapped with another model than {model_path}; give the one it was mapped with.")
+        file.check_model(model)
         truth = metrics.true_labels(file.column(truth_key, "truth", "truth_key"), model.labels)
         if not truth.notna().any():
             raise InputError(f"{mapped_path}: the obs column '{truth_key}' holds no value; give the one with true labels.")

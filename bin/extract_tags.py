@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Extracts type-associated genes from a mapped query: per group of cells, and per memory slot of each label."""
+"""Extracts type-associated genes from a mapped query: per group of cells, per memory slot, and for two groups contrasted."""
 
 from pathlib import Path
 
@@ -7,45 +7,145 @@ import click
 
 import _cli
 
+#: Cells of a group that are mapped again, at most: a mean of so many is steady, and a large query takes no longer.
+CONTRIBUTION_CELLS = 100
+
 
 @_cli.command
 @click.option("--mapped", "mapped_path", type=_cli.FILE, required=True, metavar="H5AD", help="Mapped query.")
 @click.option("--group_key", default="cellmemory_label", help="Obs column that groups the cells.")
-@click.option("--top", type=click.IntRange(min=0), default=100, help="Genes to list per group and slot; 0: all.")
+@click.option("--cell_list", type=_cli.FILE, metavar="TSV",
+              help="Groups of your own instead: a cell's name a line, and after a tab its group.")  # fmt: skip
+@click.option("--contrast", "contrasts", multiple=True, metavar="COLUMN:A:B",
+              help="Contrast the cells of two values of an obs column within each group; may be given repeatedly.")  # fmt: skip
+@click.option("--against", type=_cli.FILE, metavar="H5AD",
+              help="Contrast with this mapped file within each group: the reference's cells, or another sample's.")  # fmt: skip
+@click.option("--model", "model_path", type=_cli.FOLDER,
+              help="The model that mapped the query: adds what each gene contributes to the labels, in logits.")  # fmt: skip
+@click.option("--top", type=click.IntRange(min=0), default=100, help="Genes to list per ranking; 0: all.")
+@click.option("--permutations", type=click.IntRange(min=0), default=1000,
+              help="Shuffles of the groups behind every p-value; 0: no tests, and none of expression.")  # fmt: skip
+@click.option("--test_cells", type=click.IntRange(min=10), default=10_000,
+              help="Cells that are tested, at most, small groups whole; means and effects are of all cells.")  # fmt: skip
 @click.option("--tags", "tags_path", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: genes per group.")
 @click.option("--slot_tags", "slots_path", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: genes per slot.")
-def main(mapped_path: Path, group_key: str, top: int, tags_path: Path, slots_path: Path) -> None:
+@click.option("--contrasts", "contrasts_path", type=_cli.OUTPUT, metavar="TSV",
+              help="Output: genes per contrast and group. Needed with --contrast and --against.")  # fmt: skip
+@click.option("--profiles", "profiles_path", type=_cli.OUTPUT, metavar="H5AD",
+              help="Output: every gene of every ranking, for enrich.py and compare_slots.py.")  # fmt: skip
+@_cli.device
+@_cli.threads
+@_cli.seed
+def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: tuple[str, ...], against: Path | None,
+         model_path: Path | None, top: int, permutations: int, test_cells: int, tags_path: Path, slots_path: Path,
+         contrasts_path: Path | None, profiles_path: Path | None, device: str, threads: int, seed: int) -> None:  # fmt: skip
     """Extract type-associated genes (TAGs) from the attention of a mapped query.
 
-    Genes are ranked by the mean attention that the cells of a group pay to them; beside it stand a log2 ratio against
-    the other groups, mean expression and the fraction of cells that express the gene. Slots are by predicted label.
+    Genes are ranked by the mean attention that the cells of a group pay to them; beside it stand what sets the group
+    apart from the others (log2 ratio, effect size, permutation p-value), expression, and whether expression alone would
+    have found the gene. Slots are by predicted label.
     """
+    if (contrasts or against) and not contrasts_path:
+        raise click.UsageError("--contrasts is missing: where to write what --contrast and --against find.")
+    if cell_list and group_key != "cellmemory_label":
+        raise click.UsageError("--cell_list and --group_key exclude each other: groups are of the one or of the other.")
+    from contextlib import ExitStack
+
     import pandas as pd
 
-    from cellmemory import tags
+    from cellmemory import contrasts as contrasting
+    from cellmemory import grouping, profiles, tags
     from cellmemory.files import replacing
     from cellmemory.mapped import MappedFile
 
-    with MappedFile(mapped_path) as file:
+    with ExitStack() as files:
+        file = files.enter_context(MappedFile(mapped_path))
         genes = file.genes
-        codes, groups = tags.group_of_cells(file, group_key)
-        _cli.say(f"Read {mapped_path}: {len(codes):,} cells x {len(genes):,} genes, grouped by {group_key}.")
-        sums = tags.sum_by_group(file, codes, groups)
-        _say_groups(groups, sums.n_cells, int((codes < 0).sum()), group_key)
-        of_groups = tags.group_tags(sums, genes, top)
-        if group_key == "cellmemory_label":
-            of_slots = tags.slot_tags(file, sums, genes, top)
+        codes, groups = grouping.listed_cells(file, cell_list) if cell_list else grouping.group_of_cells(file, group_key)
+        of_what = str(cell_list) if cell_list else group_key
+        _cli.say(f"Read {mapped_path}: {len(codes):,} cells x {len(genes):,} genes, grouped by {of_what}.")
+        questions = _questions(file, contrasts, files.enter_context(MappedFile(against)) if against else None)
+
+        mapper = _mapper(file, model_path, device, threads, seed) if model_path else None
+
+        sums, cells = grouping.gather([file], codes, groups, test_cells if permutations or mapper else 0, seed)
+        _say_groups(groups, sums.n_cells, int((codes < 0).sum()), of_what)
+        tests = contributions = None
+        if permutations:
+            _say_tests(len(cells.codes), cells.of_cells, permutations)
+            tests = tags.tests_of_groups(cells, len(groups), permutations, seed)
+        if mapper:
+            contributions = _contributions(cells, file, mapper, len(groups), seed)
+        of_groups = tags.group_tags(sums, genes, top, tests, contributions)
+
+        slots, of_slots = None, pd.DataFrame(columns=tags.SLOT_TAG_COLUMNS)
+        if of_what == "cellmemory_label":
+            slots = tags.read_slots(file)
+            of_slots = tags.slot_tags(slots, sums, genes, top)
         else:
-            of_slots = pd.DataFrame(columns=tags.SLOT_TAG_COLUMNS)
-            _cli.say(f"No slot genes: slot attention is kept by predicted label, not by {group_key}.")
-    with replacing(tags_path) as partial, replacing(slots_path) as slot_partial:
-        tags.write_table(of_groups, partial)
-        tags.write_table(of_slots, slot_partial)
-    _cli.say(f"Wrote {tags_path}: {len(of_groups):,} rows for {of_groups['group'].nunique()} groups.")
-    _cli.say(f"Wrote {slots_path}: {len(of_slots):,} rows for {of_slots.groupby(['group', 'slot']).ngroups} slots.")
+            _cli.say(f"No slot genes: slot attention is kept by predicted label, not by {of_what}.")
+
+        answers = []
+        for question in questions:
+            own = (codes, groups) if cell_list else contrasting.groups_of(question, group_key)
+            answers.append(contrasting.contrast_groups(question, *own, test_cells if permutations else 0, permutations, seed))
+            _say_contrast(answers[-1], contrasting.MIN_CELLS)
+    written = [(tags_path, of_groups), (slots_path, of_slots)]
+    if contrasts_path:
+        written.append((contrasts_path, contrasting.table(answers, genes, top)))
+    with ExitStack() as outputs:
+        for path, table in written:
+            tags.write_table(table, outputs.enter_context(replacing(path)))
+        if profiles_path:
+            profiles.build(sums, slots, answers, genes, contributions).write_h5ad(outputs.enter_context(replacing(profiles_path)))
+    for path, table in written:
+        keys = [key for key in ("contrast", "group", "slot") if key in table]
+        _cli.say(f"Wrote {path}: {len(table):,} rows for {table.groupby(keys).ngroups} rankings by {' and '.join(keys)}.")
 
 
-def _say_groups(groups: list[str], n_cells, ungrouped: int, group_key: str) -> None:
+def _mapper(file, model_path: Path, device: str, threads: int, seed: int):
+    """The model that mapped the file, ready to run."""
+    from cellmemory import bundle
+    from cellmemory import device as devices
+    from cellmemory.mapping import Mapper
+
+    model = bundle.load(model_path)
+    file.check_model(model)
+    return Mapper(model, devices.start(device, "fp32", threads, seed))
+
+
+def _contributions(cells, file, mapper, n_groups: int, seed: int):
+    """Contributions of genes, as means over at most CONTRIBUTION_CELLS cells of each group."""
+    import numpy as np
+
+    from cellmemory.attribution import mean_contributions
+    from cellmemory.sampling import sample_each
+
+    kept = np.zeros(len(cells.codes), bool)
+    kept[sample_each(cells.codes, CONTRIBUTION_CELLS, seed)] = True
+    _cli.say(f"Contributions are means over {kept.sum():,} cells, at most {CONTRIBUTION_CELLS} of each group.")
+    return mean_contributions(cells.only(kept), file.var()["measured"].to_numpy(bool), mapper, n_groups)
+
+
+def _questions(file, contrasts: tuple[str, ...], against) -> list:
+    """The contrasts that were asked for; all that is wrong with them at once."""
+    from cellmemory import contrasts as contrasting
+    from cellmemory.errors import InputError
+
+    asked = [lambda text=text: contrasting.by_column(file, text) for text in contrasts]
+    asked += [lambda: contrasting.between_files(file, against)] if against else []
+    found, problems = [], []
+    for ask in asked:
+        try:
+            found.append(ask())
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def _say_groups(groups: list[str], n_cells, ungrouped: int, of_what: str) -> None:
     """Says which groups are empty, which have a single cell, and how many cells have no group."""
     empty = [group for group, cells in zip(groups, n_cells, strict=True) if cells == 0]
     single = [group for group, cells in zip(groups, n_cells, strict=True) if cells == 1]
@@ -54,7 +154,22 @@ def _say_groups(groups: list[str], n_cells, ungrouped: int, group_key: str) -> N
     if single:
         _cli.say(f"Warning: read the genes of these groups with care, each is a single cell: {', '.join(single)}.")
     if ungrouped:
-        _cli.say(f"Left out {ungrouped:,} cells that have no value in {group_key}.")
+        _cli.say(f"Left out {ungrouped:,} cells that have no value in {of_what}.")
+
+
+def _say_tests(tested: int, of_cells: int, permutations: int) -> None:
+    part = "all" if tested == of_cells else f"{tested:,} of the"
+    _cli.say(
+        f"Tests are of {part} {of_cells:,} cells and {permutations:,} permutations: "
+        f"the smallest p-value is {1 / (permutations + 1):.2g}."
+    )
+
+
+def _say_contrast(answer, min_cells: int) -> None:
+    """Says how many groups were contrasted, and which have too few cells on a side."""
+    _cli.say(f"Contrasted {answer.name} within {len(answer.groups)} groups.")
+    if answer.skipped:
+        _cli.say(f"Left out for fewer than {min_cells} cells on a side: {', '.join(answer.skipped)}.")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import _cli
 @click.option("--alignment", type=_cli.FILE, multiple=True, help="<sample>.alignment.json of preprocess_query.py.")
 @click.option("--tags", type=_cli.FILE, multiple=True, help="<sample>.tags.tsv of extract_tags.py.")
 @click.option("--slot_tags", type=_cli.FILE, multiple=True, help="<sample>.slot_tags.tsv of extract_tags.py.")
+@click.option("--contrasts", type=_cli.FILE, multiple=True, help="<sample>.contrasts.tsv of extract_tags.py.")
+@click.option("--faithfulness", type=_cli.FILE, multiple=True, help="<sample>.faithfulness.tsv of faithfulness.py.")
 @click.option("--enrichment", type=_cli.FILE, multiple=True, help="<sample>.enrichment.tsv of enrich.py.")
 @click.option("--metrics", type=_cli.FILE, multiple=True, help="<sample>.metrics.json of evaluate.py.")
 @click.option("--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run, shown as it is.")

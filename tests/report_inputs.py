@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellmemory import bundle, enrichment, metrics, tags
+from cellmemory import attribution, bundle, contrasts, enrichment, faithfulness, grouping, metrics, profiles, tags
 from cellmemory.files import write_json
 from cellmemory.mapped import MappedFile
 
@@ -258,11 +258,33 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
             write_json(output("metrics", "metrics.json"), scores)
         if "layers/attention" not in file.matrices:
             return
-        sums = tags.sum_by_group(file, *tags.group_of_cells(file, "cellmemory_label"))
-        of_groups, of_slots = tags.group_tags(sums, file.genes, TOP), tags.slot_tags(file, sums, file.genes, TOP)
-        background = set(file.genes)
+        codes, groups = grouping.group_of_cells(file, "cellmemory_label")
+        sums, cells = grouping.gather([file], codes, groups, 1000)
+        tests = tags.tests_of_groups(cells, len(groups), 200, 0)
+        rng = np.random.default_rng(1)
+        contributions = attribution.Contributions(*(sums.effect() * rng.uniform(0, 0.1, (2, *sums.attention.shape))))
+        of_groups = tags.group_tags(sums, file.genes, TOP, tests, contributions)
+        question = contrasts.by_column(file, "condition:stimulated:control")
+        answers = [contrasts.contrast_groups(question, codes, groups, 1000, 50, 0)]
+        of_slots = tags.slot_tags(tags.read_slots(file), sums, file.genes, TOP)
+        genes, background = file.genes, set(file.genes)
     libraries = enrichment.read_libraries([GENE_SETS], trained.panel, background)
     tags.write_table(of_groups, output("tags", "tags.tsv"))
     tags.write_table(of_slots, output("slot_tags", "slot_tags.tsv"))
-    terms = enrichment.enrich(of_groups, of_slots, libraries, background, 50)
+    compared = contrasts.table(answers, genes, TOP)
+    tags.write_table(compared, output("contrasts", "contrasts.tsv"))
+    tags.write_table(_faithfulness(trained.labels), output("faithfulness", "faithfulness.tsv"))
+    rankings = enrichment.rankings_of(of_groups, of_slots, compared)
+    parts = [enrichment.over_represented(rankings, libraries, background, 50)]
+    parts.append(enrichment.preranked(profiles.build(sums, None, answers, genes), libraries, background, 100, 0))
+    terms = pd.concat(parts, ignore_index=True)
     tags.write_table(terms, output("enrichment", "enrichment.tsv"))
+
+
+def _faithfulness(labels: list[str]) -> pd.DataFrame:
+    """Curves of five cells of each label that fall, or rise, at a rate that depends on the ranking."""
+    x, rng = np.log2(1 + np.array(faithfulness.STEPS)), np.random.default_rng(2)
+    rate = np.array([0.3, 0.6, 0.7, 0.8, 0.15, 0.08])[:, None] * rng.uniform(0.8, 1.2, (5 * len(labels), 2, 1, 6, 1))
+    falling = np.exp(-rate * x)
+    found = np.concatenate([falling, 1 - falling], axis=2)
+    return faithfulness.summarise(found, np.repeat(np.arange(len(labels)), 5), labels)

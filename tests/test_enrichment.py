@@ -188,7 +188,7 @@ def test_genes_that_the_query_did_not_measure_are_no_background(tmp_path):
         ("\n\n", "holds no gene set"),
         (
             "A\tx\tENSG00000000001\tENSG00000000002\n",
-            "it has 'ENSG00000000001', 'ENSG00000000002'; the panel has 'GENE0', 'GENE1'",
+            "it has 'ENSG00000000001', 'ENSG00000000002' (ensembl ids); the panel has 'GENE0', 'GENE1'",
         ),
     ],
 )

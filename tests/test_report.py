@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellmemory import bundle
+from cellmemory import bundle, sampling
 from cellmemory.report import blocks, colours, data, figures, page, points
 from tests.conftest import refused, script, succeed
 from tests.report_inputs import Inputs, make_inputs
@@ -77,7 +77,7 @@ def test_the_page_is_one_file_that_loads_nothing(run_page: Path):
     assert "url(" not in markup
     assert "default-src 'none'" in markup
     assert all(f'<section id="{name}"' in markup for name in SECTIONS)
-    assert {"composition", "tags", "slots", "enrichment", "confusion"} <= set(embedded(run_page)["figures"])
+    assert {"composition", "tags", "faithfulness", "slots", "enrichment", "confusion"} <= set(embedded(run_page)["figures"])
 
 
 def test_it_takes_seconds(inputs: Inputs, tmp_path: Path):
@@ -139,6 +139,24 @@ def test_provenance_is_shown_as_it_is(inputs: Inputs, tmp_path: Path):
     assert "<dd>24.10.0</dd>" in text
 
 
+def test_genes_are_told_by_attention_contributions_expression_and_faithfulness(run_page: Path):
+    tables = embedded(run_page)["tables"]
+    titles = [title for title, _ in tables["tag_table"]["columns"]]
+    assert {"Effect", "Adjusted p", "CLS contrib.", "Linear contrib.", "Differential"} <= set(titles)
+    assert {row[titles.index("Differential")] for row in tables["tag_table"]["rows"]} >= {"yes", "no"}
+    assert len(tables["deciding"]["rows"]) > 5
+    gains = tables["gains"]
+    place = [title for title, _ in gains["columns"]].index("Attention")
+    assert all(row[place] > 0 for row in gains["rows"])
+    assert {row[2] for row in tables["contrast_table"]["rows"]} == {"more", "less"}
+    tests = {row[1] for row in tables["term_table"]["rows"]}
+    assert tests == {"ORA", "GSEA"}
+    curves = embedded(run_page)["figures"]["faithfulness"]["variants"]["0,0,0"]["data"]
+    assert len(curves) == 10
+    assert curves[0]["y"][0] == 1
+    assert all(a >= b for a, b in zip(curves[0]["y"], curves[0]["y"][1:], strict=False))
+
+
 # Input that is refused
 
 
@@ -187,7 +205,7 @@ def test_help_is_fast():
 
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=40), st.integers(0, 20_000))
 def test_quotas_are_fair(sizes: list[int], budget: int):
-    quotas = data.fair_quotas(sizes, budget)
+    quotas = sampling.fair_quotas(sizes, budget)
     assert all(0 <= quota <= size for quota, size in zip(quotas, sizes, strict=True))
     assert sum(quotas) == min(sum(sizes), budget)
     cut = [quota for quota, size in zip(quotas, sizes, strict=True) if quota < size]

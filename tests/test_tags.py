@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 import extract_tags
-from cellmemory import tags
+from cellmemory import grouping, profiles, tags
+from cellmemory.errors import InputError
+from cellmemory.sampling import sample_cells
 from tests.mapped_files import N_SLOTS, attention_of, mapped_cells, pbmc_query
 
 
@@ -23,7 +25,8 @@ def run(folder: Path, cells: ad.AnnData, *options: str):
     """Runs the script on these cells: (result, tags, slot tags); the tables are None where it failed."""
     cells.write_h5ad(folder / "s.mapped.h5ad")
     outputs = folder / "s.tags.tsv", folder / "s.slot_tags.tsv"
-    arguments = ["--mapped", folder / "s.mapped.h5ad", "--tags", outputs[0], "--slot_tags", outputs[1], *options]
+    few = [] if "--permutations" in options else ["--permutations", "20"]
+    arguments = ["--mapped", folder / "s.mapped.h5ad", "--tags", outputs[0], "--slot_tags", outputs[1], *few, *options]
     result = CliRunner().invoke(extract_tags.main, [str(argument) for argument in arguments])
     return result, *(pd.read_csv(path, sep="\t", keep_default_na=False) if path.exists() else None for path in outputs)
 
@@ -51,6 +54,8 @@ def test_tables_equal_dense_means(tmp_path):
         np.testing.assert_allclose(
             block["specificity"], np.log2((score + pseudo) / (others + pseudo))[column], rtol=1e-3, atol=1e-4
         )
+        pooled = np.sqrt((attention[mine].var(0) * mine.sum() + attention[~mine].var(0) * (~mine).sum()) / (len(mine) - 2))
+        np.testing.assert_allclose(block["effect"], (score - others)[column] / pooled[column], rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(block["mean_expression"], values[mine].mean(0)[column], rtol=1e-4)
         np.testing.assert_allclose(block["fraction_expressing"], (values[mine] > 0).mean(0)[column], rtol=1e-4)
         assert (block["n_cells"] == mine.sum()).all()
@@ -71,6 +76,8 @@ def test_slot_genes_are_the_written_ones_of_their_label_and_slot(tmp_path):
         assert list(block["gene"]) == list(best.index)
         np.testing.assert_allclose(block["score"], best, rtol=1e-4)
         np.testing.assert_allclose(block["read"], read.loc[best.index, column], rtol=1e-4)
+        own = cells.obsm["X_cellmemory_slots"][(cells.obs["cellmemory_label"] == group).to_numpy(), slot - 1]
+        np.testing.assert_allclose(block["usage"], own.mean(), rtol=1e-4)
 
 
 def test_recovers_a_planted_signal(tmp_path):
@@ -92,6 +99,81 @@ def test_recovers_a_planted_signal(tmp_path):
             assert roc_auc_score(truth, block[figure].reindex(cells.var_names)) > 0.95, (label, figure)
         chance = block.loc[cells.var_names[~truth], "specificity"]
         assert abs(chance.median()) < 0.5
+
+
+def test_attention_and_expression_are_told_apart(tmp_path):
+    """One gene is expressed more in a label and attended to like elsewhere, another the other way round."""
+    rng = np.random.default_rng(3)
+    predicted = np.repeat(["a", "b", "c"], 40)
+    values = 1.0 + rng.random((120, 30))
+    weights = rng.uniform(0.9, 1.1, (120, 30))
+    values[predicted == "a", 0] += 3
+    weights[predicted == "a", 1] *= 4
+    cells = mapped_cells(sp.csr_matrix(values), attention_of(sp.csr_matrix(values), weights), list(predicted), ["a", "b", "c"])
+    _, table, _ = run(tmp_path, cells, "--permutations", "400")
+    block = table[table["group"] == "a"].set_index("gene")
+    assert block.loc["GENE0", "differential"] == "yes"
+    assert block.loc["GENE0", "adjusted_p_value"] > 0.2
+    assert block.loc["GENE1", "differential"] == "no"
+    assert block.loc["GENE1", "adjusted_p_value"] < 0.1
+    assert block.index[0] == "GENE1"
+
+
+def test_without_permutations_nothing_is_tested(tmp_path):
+    _, table, _ = run(tmp_path, small(), "--permutations", "0")
+    for column in ("p_value", "adjusted_p_value", "expression_log2_change", "differential"):
+        assert (table[column] == "").all()
+    assert (table["effect"] != "").any()
+
+
+def test_groups_by_a_list_of_cells(tmp_path):
+    cells = small(predicted="aabbbbb")
+    (tmp_path / "mine.txt").write_text("cell0\ncell3\n\ncell4\tsecond\ncell5\tsecond\n")
+    result, table, slots = run(tmp_path, cells, "--cell_list", str(tmp_path / "mine.txt"), "--top", "0")
+    assert result.exit_code == 0, result.output
+    assert dict(table.groupby("group")["n_cells"].first()) == {"mine": 2, "second": 2, grouping.OTHERS: 3}
+    score = cells.layers["attention"].toarray()[[0, 3]].mean(0)
+    block = table[table["group"] == "mine"]
+    np.testing.assert_allclose(block["score"], score[cells.var_names.get_indexer(block["gene"])], rtol=1e-4)
+    assert slots.empty
+    (tmp_path / "mine.txt").write_text("cell0\nstranger\ncell0\telse\n")
+    result, _, _ = run(tmp_path, cells, "--cell_list", str(tmp_path / "mine.txt"))
+    assert result.exit_code == 1
+    assert "line 3: the cell 'cell0' is in 'mine' already" in result.output
+    assert "1 of 2 cells are not in" in result.output
+    (tmp_path / "mine.txt").write_text("\n")
+    result, _, _ = run(tmp_path, cells, "--cell_list", str(tmp_path / "mine.txt"))
+    assert "lists no cell" in result.output
+
+
+def test_a_large_group_is_tested_by_a_sample_and_a_small_one_whole(tmp_path):
+    codes = np.repeat([0, 1, -1], [900, 12, 50])
+    rows = sample_cells(codes, 100, 0)
+    assert np.bincount(codes[rows]).tolist() == [88, 12]
+    np.testing.assert_array_equal(rows, sample_cells(codes, 100, 0))
+    result, table, _ = run(tmp_path, small(predicted="aabbbbb" * 10), "--test_cells", "30")
+    assert "Tests are of 30 of the 70 cells" in result.output
+    pd.testing.assert_frame_equal(table, run(tmp_path, small(predicted="aabbbbb" * 10), "--test_cells", "30")[1])
+    assert set(table["n_cells"]) == {20, 50}
+
+
+def test_profiles_hold_every_gene_of_every_ranking(tmp_path):
+    cells = pbmc_query()
+    _, table, slots = run(tmp_path, cells, "--top", "0", "--profiles", str(tmp_path / "p.h5ad"))
+    found = profiles.load(tmp_path / "p.h5ad")
+    assert list(found.var_names) == list(cells.var_names)
+    assert (found.obs["level"] == "label").sum() == table["group"].nunique()
+    for (group, slot), block in [((g, ""), b) for g, b in table.groupby("group")] + list(slots.groupby(["group", "slot"])):
+        row = found[(found.obs[["group", "slot"]] == [group, str(slot)]).all(axis=1).to_numpy(), block["gene"]]
+        np.testing.assert_allclose(row.X.ravel(), block["score"], rtol=1e-4)
+        np.testing.assert_allclose(
+            row.layers["ranking"].ravel(), block["specificity" if slot else "effect"], rtol=1e-3, atol=1e-4
+        )
+        if slot:
+            np.testing.assert_allclose(row.layers["read"].ravel(), block["read"], rtol=1e-4)
+    cells.write_h5ad(tmp_path / "other.h5ad")
+    with pytest.raises(InputError, match="lacks level"):
+        profiles.load(tmp_path / "other.h5ad")
 
 
 def test_top_and_ties_follow_the_panel(tmp_path):
@@ -134,12 +216,13 @@ def test_one_group_alone_has_no_specificity(tmp_path):
 
 
 def test_names_survive_writing_and_reading(tmp_path):
-    cells = small(labels=("NA", 'with "quotes"\tand tab', "<b>x</b>"), predicted=["NA", "NA", 'with "quotes"\tand tab'] * 2)
+    names = ("NA", 'with "quotes"\tand tab', "<b>x</b>" + "long " * 40)
+    cells = small(labels=names, predicted=[*names, "NA"] * 2)
     cells.var_names = ["NA", "None", "nan", *cells.var_names[3:]]
     result, _, _ = run(tmp_path, cells, "--top", "0")
     assert result.exit_code == 0, result.output
     table = tags.read_table(tmp_path / "s.tags.tsv", ["group", "gene"])
-    assert set(table["group"]) == {"NA", 'with "quotes"\tand tab'}
+    assert set(table["group"]) == set(names)
     assert {"NA", "None", "nan"} <= set(table["gene"])
 
 
@@ -163,7 +246,7 @@ def test_bad_input_is_a_sentence_and_leaves_nothing(tmp_path):
 
 
 def test_a_measure_is_no_group(tmp_path, monkeypatch):
-    monkeypatch.setattr(tags, "MAX_GROUPS", 5)
+    monkeypatch.setattr(grouping, "MAX_GROUPS", 5)
     cells = small()
     cells.obs["n_counts"] = np.arange(7) / 3
     result, _, _ = run(tmp_path, cells, "--group_key", "n_counts")
@@ -190,6 +273,8 @@ def test_runs_alone_from_any_folder_and_twice_alike(tmp_path):
             script,
             "--mapped",
             "s.mapped.h5ad",
+            "--permutations",
+            "0",
             "--tags",
             f"{round_}.tsv",
             "--slot_tags",

@@ -1,9 +1,11 @@
-"""Over-representation of gene sets among the first genes of each ranking of TAGs, offline.
+"""Gene sets in rankings of TAGs, offline: over-representation among the first genes, and pre-ranked tests of all.
 
-The test is gseapy's (hypergeometric, one-sided). Its kernel is called, not `gseapy.enrich`: that turns query and
-background to upper case under conditions of its own, after which human genes like C1orf56 match nothing, and corrects
-over the sets with a hit only. Here a family of tests is all sets of one library that were tested for one group (and
-slot): a set without a hit counts with p = 1, and is not listed.
+Over-representation is gseapy's test (hypergeometric, one-sided). Its kernel is called, not `gseapy.enrich`: that turns
+query and background to upper case under conditions of its own, after which human genes like C1orf56 match nothing, and
+corrects over the sets with a hit only. Pre-ranked tests are those of `gsea`.
+
+A family of tests is all sets of one library that one method tested for one ranking (of a label, a slot or a contrast): a
+set that is not listed counts in it.
 """
 
 import json
@@ -15,13 +17,16 @@ import numpy as np
 import pandas as pd
 from gseapy.stats import calc_pvalues, multiple_testing_correction
 
+from cellmemory import gsea
 from cellmemory.errors import InputError, first_ids
-from cellmemory.genes import normalise, panel_index
+from cellmemory.genes import id_type, normalise, panel_index
 from cellmemory.gmt import read_gmt
 
-COLUMNS = ["level", "group", "slot", "library", "term", "overlap", "p_value", "adjusted_p_value", "odds_ratio", "genes"]
-COLUMNS += ["background"]
+COLUMNS = ["level", "contrast", "group", "slot", "method", "library", "term", "overlap", "p_value", "adjusted_p_value"]
+COLUMNS += ["odds_ratio", "nes", "genes", "background"]
+MAX_LISTED = 0.25  # adjusted p-value of a pre-ranked test; all sets get one, and most say nothing
 MIN_GENES = 3  # of a set that are in the background: what is smaller cannot reach a small p-value
+KEYS = ["level", "contrast", "group", "slot"]  # of a ranking
 FOLD_GAIN = 10  # human and mouse share a few symbols (C3, F5): case is ignored where that matches ten times as many genes
 
 
@@ -45,11 +50,13 @@ def read_missing(path: str | Path) -> list[str]:
         raise InputError(f"{path} is not the alignment of a query; give the .alignment.json of preprocess_query.py.") from None
 
 
-def read_libraries(paths: Iterable[str | Path], panel: pd.DataFrame, background: set[str]) -> list[Library]:
-    """Reads GMT files and matches them to the panel; a library is named by its file's stem.
+def read_libraries(
+    paths: Iterable[str | Path], panel: pd.DataFrame, background: set[str], enrichr: Iterable[str] = ()
+) -> list[Library]:
+    """Reads GMT files, and libraries of Enrichr by name, and matches them to the panel; a file's name is its stem.
 
-    Raises InputError, for all files at once: malformed lines, two files of one name, a file that shares no gene with
-    the panel.
+    Raises InputError, for all at once: malformed lines, two of one name, one that shares no gene with the panel, a library
+    of Enrichr that cannot be had.
     """
     libraries: list[Library] = []
     problems = []
@@ -59,6 +66,11 @@ def read_libraries(paths: Iterable[str | Path], panel: pd.DataFrame, background:
             continue
         try:
             libraries.append(match_library(path, read_gmt(path), panel, background))
+        except InputError as error:
+            problems.extend(error.problems)
+    for name in enrichr:
+        try:
+            libraries.append(match_library(Path(name), enrichr_library(name), panel, background))
         except InputError as error:
             problems.extend(error.problems)
     if problems:
@@ -83,8 +95,8 @@ def match_library(path: Path, sets: Mapping[str, list[str]], panel: pd.DataFrame
     translation = folded if case_folded else exact
     if not translation:
         raise InputError(
-            f"{path} shares no gene with the panel: it has {first_ids(sorted(named))}; the panel has "
-            f"{first_ids(genes)}. Give a GMT file with ids of the same kind and species."
+            f"{path} shares no gene with the panel: it has {first_ids(sorted(named))} ({id_type(sorted(named))} ids); the panel "
+            f"has {first_ids(genes)} ({id_type(genes)} ids). Give gene sets with ids of the same kind and species."
         )
     cut = {
         term: [gene for gene in dict.fromkeys(map(translation.get, members)) if gene in background]
@@ -109,7 +121,7 @@ def over_representation(genes: list[str], library: Library, background: set[str]
     """
     results = list(calc_pvalues(query=genes, gene_sets=library.sets, background=background))
     if not results:
-        return pd.DataFrame(columns=COLUMNS[4:-1])
+        return pd.DataFrame(columns=["term", "overlap", "p_value", "adjusted_p_value", "odds_ratio", "genes"])
     terms, p_values, odds_ratios, hits, sizes, members = results
     without_hit = np.ones(len(library.sets) - len(terms))
     adjusted, _ = multiple_testing_correction(np.concatenate([p_values, without_hit]))
@@ -126,25 +138,77 @@ def over_representation(genes: list[str], library: Library, background: set[str]
     return table.sort_values(["p_value", "term"], kind="stable", ignore_index=True)
 
 
-def enrich(tags: pd.DataFrame, slot_tags: pd.DataFrame, libraries: list[Library], background: set[str], top: int) -> pd.DataFrame:
-    """Tests the `top` genes of every group and of every slot against every library; columns COLUMNS.
+def over_represented(rankings: pd.DataFrame, libraries: list[Library], background: set[str], top: int) -> pd.DataFrame:
+    """Tests the `top` genes of every ranking against every library; columns COLUMNS, method `ora`.
 
-    tags, slot_tags: as extract_tags.py writes them. Raises InputError where they rank genes that no panel gene is.
+    rankings: level, contrast, group, slot, rank, gene, as `rankings_of` joins the tables of extract_tags.py. Raises
+    InputError where they rank genes that no panel gene is.
     """
-    strange = sorted(set(tags["gene"]).union(slot_tags["gene"]) - background)
+    strange = sorted(set(rankings["gene"]) - background)
     if strange:
         raise InputError(
             f"The tables of TAGs rank {len(strange)} genes that the panel lacks ({first_ids(strange)}); "
             "give the panel.tsv of the model that the query was mapped with."
         )
+    chosen = rankings[rankings["rank"] <= top].sort_values("rank", kind="stable")
+    genes_of = {key: list(block["gene"]) for key, block in chosen.groupby(KEYS)}
     blocks = []
-    for level, table in (("label", tags.assign(slot="")), ("slot", slot_tags)):
-        chosen = table[table["rank"] <= top].sort_values("rank", kind="stable")
-        genes_of = {key: list(block["gene"]) for key, block in chosen.groupby(["group", "slot"])}
-        for group, slot in table[["group", "slot"]].drop_duplicates().itertuples(index=False):
-            for library in libraries:
-                found = over_representation(genes_of[group, slot], library, background)
-                same = {"level": level, "group": group, "slot": slot, "library": library.name}
-                blocks.append(found.assign(**same, background=len(background)))
+    for key in rankings[KEYS].drop_duplicates().itertuples(index=False, name=None):
+        for library in libraries:
+            found = over_representation(genes_of.get(key, []), library, background)
+            blocks.append(found.assign(**dict(zip(KEYS, key, strict=True)), library=library.name, background=len(background)))
+    return _joined(blocks, "ora")
+
+
+def preranked(profiles, libraries: list[Library], background: set[str], permutations: int, seed: int) -> pd.DataFrame:
+    """Tests every set against the whole of every ranking in `profiles` (see `profiles`); columns COLUMNS, method `gsea`.
+
+    Rankings are of the genes of the background. Sets with an adjusted p-value of at most MAX_LISTED are listed.
+    """
+    kept = [gene for gene in profiles.var_names if gene in background]
+    matrix = np.asarray(profiles[:, kept].layers["ranking"], np.float64)
+    blocks = []
+    for key, values in zip(profiles.obs[KEYS].itertuples(index=False, name=None), matrix, strict=True):
+        if not np.isfinite(values).any():
+            continue  # a lone group has nothing that it could differ from
+        ranking = pd.Series(np.nan_to_num(values), index=kept)
+        for library in libraries:
+            found = gsea.prerank(ranking, library.sets, permutations, seed)
+            if len(found):
+                found["adjusted_p_value"] = multiple_testing_correction(found["p_value"].to_numpy())[0]
+                found = found[found["adjusted_p_value"] <= MAX_LISTED]
+            blocks.append(found.assign(**dict(zip(KEYS, key, strict=True)), library=library.name, background=len(kept)))
+    return _joined(blocks, "gsea")
+
+
+def rankings_of(tags: pd.DataFrame, slot_tags: pd.DataFrame, contrasts: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The rankings of the tables of extract_tags.py as one: KEYS, rank and gene. Of contrasts, what side A attends to more."""
+    parts = [tags.assign(level="label", contrast="", slot=""), slot_tags.assign(level="slot", contrast="")]
+    if contrasts is not None:
+        parts.append(contrasts[contrasts["direction"] == "more"].assign(level="contrast", slot=""))
+    columns = [*KEYS, "rank", "gene"]
+    joined = pd.concat([part[columns].astype({"slot": str}) for part in parts if len(part)] or [parts[0][columns]])
+    return joined.reset_index(drop=True)
+
+
+def enrichr_library(name: str, organism: str = "human") -> dict[str, list[str]]:
+    """A library of Enrichr by its name, from the network. Raises InputError where there is no such library or no network."""
+    import gseapy
+
+    try:
+        sets = gseapy.get_library(name, organism)
+    except Exception as error:  # requests, JSON and gseapy raise anything here
+        raise InputError(
+            f"--enrichr {name}: the library cannot be had from Enrichr ({str(error)[:200]}); "
+            "without a network give a GMT file with --gmt."
+        ) from None
+    if not sets:
+        raise InputError(f"--enrichr {name}: Enrichr has no such library; `gseapy.get_library_name()` lists them.")
+    return {term: [gene.split(",")[0] for gene in genes] for term, genes in sets.items()}
+
+
+def _joined(blocks: list[pd.DataFrame], method: str) -> pd.DataFrame:
     blocks = [block for block in blocks if len(block)]
-    return pd.concat(blocks, ignore_index=True)[COLUMNS] if blocks else pd.DataFrame(columns=COLUMNS)
+    if not blocks:
+        return pd.DataFrame(columns=COLUMNS)
+    return pd.concat(blocks, ignore_index=True).assign(method=method).reindex(columns=COLUMNS)

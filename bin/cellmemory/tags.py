@@ -5,12 +5,13 @@ Letters: N cells, M panel genes, G groups, H memory slots.
 Level 1, per group of cells: `score` is the mean, over the group's cells, of the attention that the CLS token pays to a
 gene through the memory; a gene that a cell does not express counts as 0 in that cell. `specificity` is
 log2((score + e) / (score over the cells of all other groups + e)) with e = 1 / (10 M), a tenth of what attention spread
-evenly over the panel would give a gene, so that genes that nobody attends to stay near 0.
+evenly over the panel would give a gene, so that genes that nobody attends to stay near 0. `effect` is the same difference
+in standard deviations (Cohen's d), `p_value` comes from shuffling the groups of the cells.
 
 Level 2, per memory slot of a predicted label: `score` is the write side (the share of the slot's attention that goes to
 the gene), `read` is the read side (the share of the gene's attention that goes to the slot; empty for the light variant,
 where genes read nothing), `specificity` is the write score against the mean write score of the label's other slots, in
-the same form.
+the same form, `usage` is how much the label's cells read from the slot.
 
 `mean_expression` (of log1p CP10k) and `fraction_expressing` are over the group. A gene without any attention in a group
 is not listed there: it has no rank.
@@ -19,16 +20,26 @@ is not listed there: it has no rank.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
+from cellmemory.differential import is_differential, wilcoxon
 from cellmemory.errors import InputError
-from cellmemory.mapped import MappedFile, group_codes
+from cellmemory.grouping import CellSample, GroupSums
+from cellmemory.mapped import MappedFile
+from cellmemory.permutation import benjamini_hochberg, more_attended
 
-MAX_GROUPS = 1000
-TAG_COLUMNS = ["group", "rank", "gene", "score", "specificity", "mean_expression", "fraction_expressing", "n_cells"]
+if TYPE_CHECKING:  # its module imports torch, which few tables need
+    from cellmemory.attribution import Contributions
+
+ATTENTION_COLUMNS = ["score", "specificity", "effect", "p_value", "adjusted_p_value"]
+CONTRIBUTION_COLUMNS = ["cls_contribution", "cls_rank", "linear_contribution", "linear_rank"]
+EXPRESSION_COLUMNS = ["mean_expression", "fraction_expressing", "expression_log2_change", "expression_adjusted_p_value"]
+EXPRESSION_COLUMNS += ["differential"]
+TAG_COLUMNS = ["group", "rank", "gene", *ATTENTION_COLUMNS, *CONTRIBUTION_COLUMNS]
+TAG_COLUMNS += [*EXPRESSION_COLUMNS, "n_cells"]
 SLOT_TAG_COLUMNS = [
     "group",
     "slot",
@@ -39,119 +50,133 @@ SLOT_TAG_COLUMNS = [
     "specificity",
     "mean_expression",
     "fraction_expressing",
+    "usage",
 ]
 
 
 @dataclass(frozen=True)
-class GroupSums:
-    """Sums over the cells of each group; all that TAGs of groups, and contrasts of two groups, are made of."""
+class GeneTests:
+    """What was tested of each group and gene, (G, M) each: attention by permutation, expression by Wilcoxon's test."""
 
-    groups: list[str]
-    n_cells: np.ndarray  # (G,)
-    attention: np.ndarray  # (G, M)
-    expression: np.ndarray  # (G, M)
-    expressing: np.ndarray  # (G, M), cells with a value above 0
+    p_value: np.ndarray
+    adjusted: np.ndarray
+    change: np.ndarray
+    expression_adjusted: np.ndarray
 
-    def means(self, sums: np.ndarray) -> np.ndarray:
-        """(G, M) means over each group; 0 for a group without cells."""
-        return sums / np.maximum(self.n_cells, 1)[:, None]
-
-    def means_of_others(self, sums: np.ndarray) -> np.ndarray:
-        """(G, M) means over the cells of all other groups; NaN where there are none."""
-        others = self.n_cells.sum() - self.n_cells
-        return np.where(others[:, None] > 0, (sums.sum(axis=0) - sums) / np.maximum(others, 1)[:, None], np.nan)
+    @classmethod
+    def none(cls, n_groups: int, n_genes: int) -> "GeneTests":
+        """Of nothing: all NaN."""
+        return cls(*np.full((4, n_groups, n_genes), np.nan))
 
 
-def group_of_cells(file: MappedFile, key: str) -> tuple[np.ndarray, list[str]]:
-    """Group number of every cell (-1: none) and the group names, by the obs column `key`.
-
-    Raises InputError for a column that is missing, that has no value, or whose values are a measure and no groups.
-    """
-    codes, groups = group_codes(file.column(key, "group", "group_key"))
-    present = len(np.unique(codes[codes >= 0]))
-    if not present:
-        raise InputError(f"{file.path}: the obs column {key!r} holds no value; choose a column that groups the cells.")
-    if present > MAX_GROUPS:
-        raise InputError(
-            f"{file.path}: the obs column {key!r} has {present:,} different values; "
-            f"choose a column that groups the cells (at most {MAX_GROUPS:,} groups)."
-        )
-    return codes, groups
+def tests_of_groups(sample: CellSample, n_groups: int, permutations: int, seed: int) -> GeneTests:
+    """GeneTests each group of the sample against all its other cells; p-values are adjusted over the genes of a group."""
+    p_value = more_attended(sample.attention, sample.codes, n_groups, permutations, seed)
+    return GeneTests(p_value, benjamini_hochberg(p_value), *wilcoxon(sample.values, sample.codes, n_groups))
 
 
-def sum_by_group(file: MappedFile, codes: np.ndarray, groups: list[str]) -> GroupSums:
-    """Sums attention, expression and expressing cells over each group, streaming the file in row chunks.
-
-    codes: (N,) group of each cell, -1 for cells that take no part. Memory grows with one chunk and with G x M, not
-    with N. Raises InputError where the file holds no attention.
-    """
-    if "layers/attention" not in file.matrices:
-        raise InputError(f"{file.path} holds no attention: map it again with map_query.py --attention.")
-    shape = (len(groups), len(file.genes))
-    attention, expression, expressing = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    for start, values in file.chunks("X"):
-        chooser = _indicator(codes[start : start + values.shape[0]], len(groups))
-        expression += (chooser @ values).toarray()
-        values.data = (values.data > 0).astype(values.dtype)
-        expressing += (chooser @ values).toarray()
-    for start, values in file.chunks("layers/attention"):
-        attention += (_indicator(codes[start : start + values.shape[0]], len(groups)) @ values).toarray()
-    return GroupSums(groups, np.bincount(codes[codes >= 0], minlength=len(groups)), attention, expression, expressing)
-
-
-def group_tags(sums: GroupSums, genes: list[str], top: int) -> pd.DataFrame:
+def group_tags(
+    sums: GroupSums,
+    genes: list[str],
+    top: int,
+    tests: GeneTests | None = None,
+    contributions: "Contributions | None" = None,
+) -> pd.DataFrame:
     """Level 1: the `top` genes (0: all with attention) of each group with cells, columns TAG_COLUMNS, by falling score.
 
-    Equal scores keep the panel's order. `specificity` is NaN where there is no other group to compare with.
+    Equal scores keep the panel's order. With contributions, the `top` genes by either of them are listed, too, at the rank
+    that their score gives them. `specificity` is NaN where there is no other group to compare with; what comes from tests
+    and contributions is where there are none.
     """
+    tests = tests or GeneTests.none(*sums.attention.shape)
     score = sums.means(sums.attention)
-    specificity = log_ratio(score, sums.means_of_others(sums.attention))
-    expression, expressing = sums.means(sums.expression), sums.means(sums.expressing)
-    tables = [
-        _ranked(
-            genes,
-            top_genes(score[g], top),
-            {"group": sums.groups[g], "n_cells": sums.n_cells[g]},
-            {
-                "score": score[g],
-                "specificity": specificity[g],
-                "mean_expression": expression[g],
-                "fraction_expressing": expressing[g],
-            },
-        )
-        for g in np.flatnonzero(sums.n_cells)
-    ]
-    return _concatenated(tables, TAG_COLUMNS)
+    cls, linear = (contributions.cls, contributions.linear) if contributions else np.full((2, *score.shape), np.nan)
+    per_gene = {
+        "rank": ranks(score),
+        "score": score,
+        "specificity": log_ratio(score, sums.means_of_others(sums.attention)),
+        "effect": sums.effect(),
+        "p_value": tests.p_value,
+        "adjusted_p_value": tests.adjusted,
+        "cls_contribution": cls,
+        "cls_rank": ranks(cls),
+        "linear_contribution": linear,
+        "linear_rank": ranks(linear),
+        "mean_expression": sums.means(sums.expression),
+        "fraction_expressing": sums.means(sums.expressing),
+        "expression_log2_change": tests.change,
+        "expression_adjusted_p_value": tests.expression_adjusted,
+        "differential": is_differential(tests.change, tests.expression_adjusted),
+    }
+    tables = []
+    for g in np.flatnonzero(sums.n_cells):
+        chosen = top_genes(score[g], top)
+        if contributions and top:
+            more = [top_genes(values[g], top) for values in (cls, linear)]
+            listed = np.unique(np.concatenate([chosen, *more]))
+            chosen = listed[np.argsort(per_gene["rank"][g][listed], kind="stable")]
+        same = {"group": sums.groups[g], "n_cells": sums.n_cells[g]}
+        tables.append(ranked(genes, chosen, same, {name: values[g] for name, values in per_gene.items()}))
+    table = concatenated(tables, TAG_COLUMNS)
+    return table.astype({"rank": int, "cls_rank": "Int64", "linear_rank": "Int64"})
 
 
-def slot_tags(file: MappedFile, sums: GroupSums, genes: list[str], top: int) -> pd.DataFrame:
-    """Level 2: the `top` genes (0: all written) of each slot of each predicted label, columns SLOT_TAG_COLUMNS.
+@dataclass(frozen=True)
+class Slots:
+    """Both sides of the memory slots of each label: write and read (labels, H, M), read all NaN where genes read nothing;
+    usage (labels, H): what the label's cells read from each slot, NaN for a label without cells."""
 
-    `sums` must be by predicted label, as the slot means in the file are. Raises InputError where the file holds none.
-    """
+    labels: list[str]
+    write: np.ndarray
+    read: np.ndarray
+    usage: np.ndarray
+
+    @property
+    def specificity(self) -> np.ndarray:
+        """(labels, H, M) the write side against the mean of the label's other slots; NaN where there is one slot only."""
+        n_slots = self.write.shape[1]
+        others = self.write.sum(axis=1, keepdims=True) - self.write
+        return log_ratio(self.write, others / (n_slots - 1) if n_slots > 1 else np.full_like(others, np.nan))
+
+
+def read_slots(file: MappedFile) -> Slots:
+    """The slot means of a mapped query. Raises InputError where the file holds none."""
     write, read = (file.per_gene(f"cellmemory_slot_{side}") for side in ("write", "read"))
     if write is None:
         raise InputError(f"{file.path} holds no slot attention: map it again with map_query.py --attention.")
     labels, n_slots = [str(label) for label in np.atleast_1d(file.run["slot_groups"])], int(file.run["n_slots"])
     read = np.full_like(write, np.nan) if read is None else read
-    write, read = (side.T.reshape(len(labels), n_slots, len(genes)) for side in (write, read))  # (labels, H, M) each
+    write, read = (side.T.reshape(len(labels), n_slots, -1) for side in (write, read))
+    usage = np.full((len(labels), n_slots), np.nan)
+    if "X_cellmemory_slots" in file.obsm:
+        of_cells, label = file.embedding("X_cellmemory_slots").astype(np.float64), file.obs["cellmemory_label"].astype(str)
+        for place, name in enumerate(labels):
+            mine = (label == name).to_numpy()
+            if mine.any():
+                usage[place] = of_cells[mine].mean(axis=0)
+    return Slots(labels, write, read, usage)
+
+
+def slot_tags(slots: Slots, sums: GroupSums, genes: list[str], top: int) -> pd.DataFrame:
+    """Level 2: the `top` genes (0: all written) of each slot of each predicted label, columns SLOT_TAG_COLUMNS.
+
+    `sums` must be by predicted label, as the slot means in the file are.
+    """
     expression, expressing = sums.means(sums.expression), sums.means(sums.expressing)
-    tables = []
+    specificity, tables = slots.specificity, []
     for g in np.flatnonzero(sums.n_cells):
-        label = labels.index(sums.groups[g])
-        others = write[label].sum(axis=0) - write[label]
-        specificity = log_ratio(write[label], others / (n_slots - 1) if n_slots > 1 else np.full_like(others, np.nan))
-        for slot in range(n_slots):
+        label = slots.labels.index(sums.groups[g])
+        for slot in range(slots.write.shape[1]):
             per_gene = {
-                "score": write[label, slot],
-                "read": read[label, slot],
-                "specificity": specificity[slot],
+                "score": slots.write[label, slot],
+                "read": slots.read[label, slot],
+                "specificity": specificity[label, slot],
                 "mean_expression": expression[g],
                 "fraction_expressing": expressing[g],
             }
-            chosen = top_genes(write[label, slot], top)
-            tables.append(_ranked(genes, chosen, {"group": sums.groups[g], "slot": slot + 1}, per_gene))
-    return _concatenated(tables, SLOT_TAG_COLUMNS)
+            same = {"group": sums.groups[g], "slot": slot + 1, "usage": slots.usage[label, slot]}
+            tables.append(ranked(genes, top_genes(slots.write[label, slot], top), same, per_gene))
+    return concatenated(tables, SLOT_TAG_COLUMNS)
 
 
 def top_genes(scores: np.ndarray, top: int) -> np.ndarray:
@@ -159,6 +184,14 @@ def top_genes(scores: np.ndarray, top: int) -> np.ndarray:
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > 0]
     return order[:top] if top else order
+
+
+def ranks(scores: np.ndarray) -> np.ndarray:
+    """(G, M) the place of each gene in its row, 1 for the highest score; equal scores keep the panel's order, NaN stays."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    places = np.empty(scores.shape)
+    np.put_along_axis(places, order, np.arange(1, scores.shape[1] + 1)[None], axis=1)
+    return np.where(np.isnan(scores), np.nan, places)
 
 
 def log_ratio(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -172,9 +205,16 @@ def read_table(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
 
     Raises InputError for a file that lacks one of `columns`.
     """
-    text = {"group": str, "gene": str}
+    text = ["group", "gene", "contrast", "direction", "differential"]
     try:
-        table = pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, na_values={"specificity": [""]})
+        header = pd.read_csv(path, sep="\t", nrows=0).columns
+        table = pd.read_csv(
+            path,
+            sep="\t",
+            dtype={name: str for name in text if name in header},
+            keep_default_na=False,
+            na_values={name: [""] for name in header if name not in text},
+        )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a table of TAGs ({error}); give the output of extract_tags.py.") from None
     missing = [column for column in columns if column not in table]
@@ -188,17 +228,12 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
     table.to_csv(path, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
 
 
-def _indicator(codes: np.ndarray, n_groups: int) -> sp.csr_matrix:
-    """(G, rows) matrix with a 1 where a row belongs to a group; float64, so that sums over many cells stay exact."""
-    rows = np.flatnonzero(codes >= 0)
-    return sp.csr_matrix((np.ones(len(rows)), (codes[rows], rows)), shape=(n_groups, len(codes)))
-
-
-def _ranked(genes: list[str], chosen: np.ndarray, same: dict, per_gene: dict[str, np.ndarray]) -> pd.DataFrame:
+def ranked(genes: list[str], chosen: np.ndarray, same: dict, per_gene: dict[str, np.ndarray]) -> pd.DataFrame:
     """One block of a table: the chosen genes in their order, with what is the same for all and what each gene has."""
     head = {**same, "rank": np.arange(1, len(chosen) + 1), "gene": np.asarray(genes, dtype=object)[chosen]}
     return pd.DataFrame({**head, **{name: values[chosen] for name, values in per_gene.items()}})
 
 
-def _concatenated(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+def concatenated(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """The blocks as one table; without any, an empty one of these columns."""
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)

@@ -1,34 +1,45 @@
-include { commandLine } from '../../functions/command_line.nf'
+include { commandLine; quoted } from '../../functions/command_line.nf'
 
-// Lists the genes that the model attended to, for each label and memory slot.
+// Lists the genes that the model attended to, for each label and memory slot, and for contrasts of two groups of cells.
 process EXTRACT_TAGS {
     tag "${meta.id}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
 
     input:
-    tuple val(meta), path(mapped)
+    tuple val(meta), path(mapped), path(against, stageAs: 'against/*') // against: a mapped file, or []
+    path model, stageAs: 'model/*', arity: '1..*'
     val options
 
     output:
     tuple val(meta), path("${meta.id}.tags.tsv"), emit: tags
     tuple val(meta), path("${meta.id}.slot_tags.tsv"), emit: slot_tags
+    tuple val(meta), path("${meta.id}.contrasts.tsv"), emit: contrasts, optional: true
+    tuple val(meta), path("${meta.id}.tag_profiles.h5ad"), emit: profiles
     path 'versions.yml', emit: versions, topic: versions
 
     script:
+    def contrasts = (options.contrast ?: '').tokenize(',').collect { text -> "--contrast ${quoted(text.trim())}" }
+    contrasts += against ? ["--against ${against}"] : []
+    contrasts += contrasts ? ["--contrasts ${meta.id}.contrasts.tsv"] : []
     """
     # code ${task.ext.code_digest}
     extract_tags.py \\
         --mapped ${mapped} \\
-        ${commandLine(options)} \\
+        --model model \\
+        --threads ${task.cpus} \\
+        ${contrasts.join(' ')} \\
+        ${commandLine(options.findAll { name, _value -> name != 'contrast' })} \\
         --tags ${meta.id}.tags.tsv \\
-        --slot_tags ${meta.id}.slot_tags.tsv
-    versions.py "${task.process}" anndata pandas scipy > versions.yml
+        --slot_tags ${meta.id}.slot_tags.tsv \\
+        --profiles ${meta.id}.tag_profiles.h5ad
+    versions.py "${task.process}" anndata pandas scanpy scipy torch > versions.yml
     """
 
     stub:
+    def contrasts = options.contrast || against ? "${meta.id}.contrasts.tsv" : ''
     """
     # code ${task.ext.code_digest}
-    touch ${meta.id}.tags.tsv ${meta.id}.slot_tags.tsv versions.yml
+    touch ${meta.id}.tags.tsv ${meta.id}.slot_tags.tsv ${contrasts} ${meta.id}.tag_profiles.h5ad versions.yml
     """
 }

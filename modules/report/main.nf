@@ -22,6 +22,8 @@ process REPORT {
         alignment: '.alignment.json',
         tags: '.tags.tsv',
         slot_tags: '.slot_tags.tsv',
+        contrasts: '.contrasts.tsv',
+        faithfulness: '.faithfulness.tsv',
         enrichment: '.enrichment.tsv',
         metrics: '.metrics.json',
     ]

@@ -17,6 +17,7 @@ STEPS = {
     "PREPROCESS_QUERY": 2,
     "MAP_QUERY": 2,
     "EXTRACT_TAGS": 2,
+    "FAITHFULNESS": 2,
     "ENRICH": 2,
     "EVALUATE": 2,
     "REPORT_SAMPLE": 2,

@@ -11,7 +11,9 @@ from tests.pipeline.nextflow import DATA, ROOT, nextflow, pipeline, refused
 REFERENCE = ("--reference", DATA / "reference.h5ad", "--label_key", "cell_type")
 
 SCRIPTS = ("check_inputs", "preprocess_reference", "preprocess_query", "train", "map_query", "extract_tags", "enrich")
+SCRIPTS += ("faithfulness",)
 RENAMED = {("extract_tags", "top"): "top_tags", ("enrich", "top"): "enrich_top"}
+RENAMED |= {("faithfulness", "cells_per_label"): "faithfulness_cells"}
 
 
 def definitions() -> dict[str, dict]:

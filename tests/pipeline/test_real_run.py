@@ -20,9 +20,9 @@ pytestmark = pytest.mark.slow
 def digests(folder: Path) -> dict[str, str]:
     """A digest of each result that must be the same whenever the same is run again."""
     paths = [folder / "model" / "model.safetensors", folder / "model" / "calibration.json"]
-    paths += [path for kind in ("labels.csv", "tags.tsv", "slot_tags.tsv", "enrichment.tsv", "metrics.json")
+    paths += [path for kind in ("labels.csv", "tags.tsv", "slot_tags.tsv", "faithfulness.tsv", "enrichment.tsv", "metrics.json")
               for path in folder.glob(f"samples/*/*.{kind}")]  # fmt: skip
-    assert len(paths) == 2 + 5 * len(SAMPLES)
+    assert len(paths) == 2 + 6 * len(SAMPLES)
     return {str(path.relative_to(folder)): sha256(path) for path in paths}
 
 
@@ -43,8 +43,8 @@ def test_results_are_where_the_manual_says(results: Path):
     names = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
     model = ("model.safetensors", "config.json", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv",
              "history.png", "model_card.md")  # fmt: skip
-    kinds = ("alignment.json", "mapped.h5ad", "labels.csv", "tags.tsv", "slot_tags.tsv", "enrichment.tsv",
-             "metrics.json", "report.html", "provenance.json")  # fmt: skip
+    kinds = ("alignment.json", "mapped.h5ad", "labels.csv", "tags.tsv", "slot_tags.tsv", "tag_profiles.h5ad",
+             "faithfulness.tsv", "enrichment.tsv", "metrics.json", "report.html", "provenance.json")  # fmt: skip
     info = ("inputs.json", "versions.yml", "execution_report.html", "execution_timeline.html", "execution_trace.tsv",
             "pipeline_dag.html")  # fmt: skip
     expected = (

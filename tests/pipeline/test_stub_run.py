@@ -29,7 +29,16 @@ def test_every_step_has_a_stub(tmp_path: Path):
 
 def test_without_attention_no_genes_are_listed(tmp_path: Path):
     run = succeed(*STUB, "--attention", "false", folder=tmp_path, NXF_DISABLE_PARAMS_TYPE_DETECTION="true")
-    assert counted(run.submitted) == {step: n for step, n in STEPS.items() if step not in ("EXTRACT_TAGS", "ENRICH")}
+    assert counted(run.submitted) == {
+        step: n for step, n in STEPS.items() if step not in ("EXTRACT_TAGS", "FAITHFULNESS", "ENRICH")
+    }
+
+
+def test_samples_are_contrasted_with_one_of_them_and_faithfulness_is_left_out(tmp_path: Path):
+    run = succeed(*STUB, "--contrast_with", "unseen_type", "--faithfulness", "false", folder=tmp_path)
+    assert counted(run.submitted) == {step: n for step, n in STEPS.items() if step != "FAITHFULNESS"}
+    published = {path.name for path in (tmp_path / "results" / "samples").rglob("*.contrasts.tsv")}
+    assert published == {"reduced_panel.contrasts.tsv"}
 
 
 def test_a_large_query_is_scattered_over_its_cells_and_gathered(tmp_path: Path):

@@ -16,11 +16,14 @@ from anndata.io import read_elem
 from cellmemory.bundle import Bundle
 from cellmemory.errors import InputError
 from cellmemory.mapped import MappedFile, group_codes
+from cellmemory.sampling import fair_quotas
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 MAX_COLUMNS, MAX_LEVELS = 24, 50
-TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "enrichment": ".tsv"}
-TEXT_COLUMNS = ("level", "group", "gene", "slot", "library", "term", "overlap", "genes")
+TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
+TABLES |= {"faithfulness": ".tsv", "enrichment": ".tsv"}
+TEXT_COLUMNS = ("level", "contrast", "group", "direction", "gene", "differential", "slot", "library", "term", "overlap")
+TEXT_COLUMNS += ("genes", "part", "curve", "ranking")
 _NUMBERS = ("cellmemory_confidence", "cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_linear_share")
 _NEEDED = ("cellmemory_label", "cellmemory_status", "cellmemory_label_set", *_NUMBERS)
 
@@ -82,15 +85,6 @@ def read_samples(paths: Sequence[Path], model: Bundle, tables: dict[str, Sequenc
     for (option, path), owner in matched.items():
         by_name[owner].tables[option] = _read_table(path, option)
     return samples
-
-
-def fair_quotas(sizes: Sequence[int], budget: int) -> list[int]:
-    """How many cells of each sample are drawn: small samples whole, the rest of the budget in equal parts."""
-    quotas = [0] * len(sizes)
-    order = sorted(range(len(sizes)), key=lambda i: sizes[i])
-    for done, i in enumerate(order):
-        quotas[i] = min(sizes[i], (budget - sum(quotas)) // (len(sizes) - done))
-    return quotas
 
 
 def draw(codes: np.ndarray, quota: int, seed: int = 0) -> np.ndarray:
@@ -177,8 +171,8 @@ def _read(path: Path, quota: int, model: Bundle) -> Sample:
             slot_read=_slot_matrix(file, "cellmemory_slot_read"),
             drawn=drawn,
             drawn_ids=[str(name) for name in file.obs.index[drawn]],
-            expression=_rows(file, "X", drawn),
-            attention=_rows(file, "layers/attention", drawn) if "layers/attention" in file.matrices else None,
+            expression=file.picked("X", drawn),
+            attention=file.picked("layers/attention", drawn) if "layers/attention" in file.matrices else None,
         )
 
 
@@ -226,12 +220,3 @@ def _coordinates(file: MappedFile, key: str) -> np.ndarray | None:
 def _slot_matrix(file: MappedFile, key: str) -> np.ndarray | None:
     values = file.per_gene(key)
     return None if values is None else values.reshape(len(values), len(file.run["slot_groups"]), int(file.run["n_slots"]))
-
-
-def _rows(file: MappedFile, matrix: str, rows: np.ndarray) -> sp.csr_matrix:
-    """The given rows (sorted) of a matrix on disk, one chunk of rows in memory at a time."""
-    parts = []
-    for start, chunk in file.chunks(matrix):
-        low, high = np.searchsorted(rows, [start, start + chunk.shape[0]])
-        parts.append(chunk[rows[low:high] - start])
-    return sp.vstack(parts, format="csr")

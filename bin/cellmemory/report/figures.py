@@ -411,25 +411,98 @@ def slot_use(samples: Sequence[Sample]) -> Figure:
     return Figure("slot_use", "Use of the slots by label", caption, variants, selectors, "This sample has no slot attention.")
 
 
-def enrichment_dots(samples: Sequence[Sample]) -> Figure:
-    """Dot plot of gene sets over labels, or over the slots of one label."""
-    groups = shown_groups(samples)
+#: What the table of faithfulness calls the mean of all labels (`faithfulness.ALL`, whose module imports torch).
+ALL_LABELS = "(all labels)"
+#: What genes are ranked by: key in the table of faithfulness, name, colour, dash.
+RANKINGS = (
+    ("attention", "attention", "@warn", "solid"),
+    ("cls_contribution", "CLS contribution", "@accent", "solid"),
+    ("linear_contribution", "linear contribution", "#8a6bbf", "solid"),
+    ("expression", "expression", "@muted", "dash"),
+    ("random", "random", "@muted", "dot"),
+)
+
+
+def faithfulness(samples: Sequence[Sample]) -> Figure:
+    """Probability of a label while the first genes of a ranking are removed, and while they alone are kept."""
+    groups = [ALL_LABELS, *shown_groups(samples)]
+    parts = {"Whole decision": "whole", "CLS token alone": "cls"}
     variants = {}
     for i, sample in enumerate(samples):
-        table = sample.tables.get("enrichment")
+        table = sample.tables.get("faithfulness")
         if table is None:
             continue
-        found = set(table["group"])
-        parts = {0: _dots(table[table["level"] == "label"], "group", [g for g in sample.groups if g in found])}
+        blocks = dict(list(table.groupby(["group", "part"])))
         for g, group in enumerate(groups):
-            slots = table[(table["level"] == "slot") & (table["group"] == group)]
-            parts[g + 1] = _dots(slots, "slot", sorted(set(slots["slot"]), key=lambda s: (len(s), s)), "slot ")
-        variants |= {_key(samples, i, j): figure for j, figure in parts.items() if figure}
-    selectors = _sample_selector(samples)
-    selectors.append(Selector("Columns", ["Labels", *(f"Slots of {group}" for group in groups)]))
+            for j, part in enumerate(parts.values()):
+                if (group, part) in blocks:
+                    variants[_key(samples, i, g, j)] = _curves(blocks[group, part])
     caption = (
-        "Gene sets that are over-represented among the top genes, with the model's panel as the background. Dot "
-        "size: the share of the set's genes in the panel that are among the top genes; colour: the adjusted "
+        "Left: the first genes of each cell are taken from it, as if they had not been measured; the sooner its label's "
+        "probability falls, the more faithful the ranking. Right: the first genes alone are kept; the sooner it rises, the "
+        "better. Genes go by attention, by what they contribute to the label, by expression, or at random."
+    )
+    selectors = [*_sample_selector(samples), Selector("Label", groups), Selector("Probability", list(parts))]
+    empty = "No cell of this sample has this label, or faithfulness was not tested."
+    return Figure("faithfulness", "Faithfulness", caption + _groups_note(samples), variants, selectors, empty)
+
+
+def _curves(table: pd.DataFrame) -> dict:
+    """The two curves of a label side by side, a line for each of RANKINGS; places are log2(1 + genes)."""
+    steps = [int(name[1:]) for name in table.columns if name[0] == "k" and name[1:].isdigit()]
+    x = np.log2(1 + np.array(steps))
+    data = []
+    for curve, axis in (("deletion", ""), ("insertion", "2")):
+        of_curve = table[table["curve"] == curve].set_index("ranking")
+        for key, name, colour, dash in RANKINGS:
+            if key not in of_curve.index:
+                continue
+            values = of_curve.loc[key, [f"k{k}" for k in steps]].to_numpy(dtype=float)
+            verb = "removed" if curve == "deletion" else "kept"
+            hover = [f"{name}<br>{k} genes {verb}<br>probability {value:.3f}" for k, value in zip(steps, values, strict=True)]
+            data.append(
+                {
+                    "type": "scatter", "mode": "lines+markers", "name": name, "x": x, "y": values, "hovertext": hover,
+                    "hoverinfo": "text", "xaxis": "x" + axis, "yaxis": "y" + axis, "legendgroup": key,
+                    "showlegend": not axis, "line": {"color": colour, "dash": dash, "width": 2},
+                    "marker": {"color": colour, "size": 5},
+                }
+            )  # fmt: skip
+    ticks = {"tickvals": x, "ticktext": [str(k) for k in steps]}
+    layout = {
+        "grid": {"rows": 1, "columns": 2, "pattern": "independent", "xgap": 0.12},
+        "xaxis": {"title": {"text": "First genes removed"}, **ticks},
+        "xaxis2": {"title": {"text": "First genes kept"}, **ticks},
+        "yaxis": {"title": {"text": "Probability of the label"}, "range": [-0.02, 1.02]},
+        "yaxis2": {"range": [-0.02, 1.02]},
+        "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 1.04, "yanchor": "bottom"},
+    }
+    return _figure(data, layout, 380, 620)
+
+
+def enrichment_dots(samples: Sequence[Sample]) -> Figure:
+    """Dot plot of gene sets over labels, over the labels of a contrast, or over the slots of one label, for either test."""
+    groups = shown_groups(samples)
+    tables = [(i, sample, sample.tables["enrichment"]) for i, sample in enumerate(samples) if "enrichment" in sample.tables]
+    contrasts = list(dict.fromkeys(name for _, _, table in tables for name in table["contrast"] if name))
+    tests = {"First genes": "ora", "Whole ranking (pre-ranked)": "gsea"}
+    variants = {}
+    for i, sample, whole in tables:
+        for t, test in enumerate(tests.values()):
+            table = whole[whole["method"] == test]
+            labels = [g for g in sample.groups if g in set(table["group"])]
+            parts = [_dots(table[table["level"] == "label"], "group", labels)]
+            parts += [_dots(table[table["contrast"] == name], "group", labels) for name in contrasts]
+            for group in groups:
+                slots = table[(table["level"] == "slot") & (table["group"] == group)]
+                parts.append(_dots(slots, "slot", sorted(set(slots["slot"]), key=lambda s: (len(s), s)), "slot "))
+            variants |= {_key(samples, i, t, j): figure for j, figure in enumerate(parts) if figure}
+    columns = ["Labels", *contrasts, *(f"Slots of {group}" for group in groups)]
+    selectors = [*_sample_selector(samples), Selector("Test", list(tests)), Selector("Columns", columns)]
+    caption = (
+        "Gene sets in the rankings of genes, with the model's panel as the background. First genes: over-representation "
+        "among them; the dot's size is the share of the set's genes that are among them. Pre-ranked: the size is how far the "
+        "set's genes crowd at an end of the ranking (NES), a triangle that they crowd at its lower end. Colour: the adjusted "
         f"p-value. At most {MAX_TERMS} sets, the three best of every column, adjusted p of {SIGNIFICANT} or less."
     )
     caption += _groups_note(samples)
@@ -449,14 +522,16 @@ def _dots(table: pd.DataFrame, key: str, columns: list[str], prefix: str = "") -
     chosen.sort(key=lambda term: first[term])
     shown = table[[pair in set(chosen) for pair in zip(table["library"], table["term"], strict=True)]]
     row_of = {term: i for i, term in enumerate(chosen)}
-    shares = [_share(overlap) for overlap in shown["overlap"]]
+    ranked = shown["nes"].notna().to_numpy()
+    sizes = np.where(ranked, shown["nes"].abs(), [_share(overlap) for overlap in shown["overlap"]])
     strength = -np.log10(np.maximum(shown["adjusted_p_value"], 1e-50))
     hover = [
         f"{text(r.term)}<br>{text(r.library)}, {prefix}{text(getattr(r, key))}"
-        f"<br>{text(r.overlap)} genes, adjusted p {r.adjusted_p_value:.2g}<br>{text(r.genes.replace(';', ', '), 90)}"
+        f"<br>{text(r.overlap)} genes, {f'NES {r.nes:.2f}, ' if r.nes == r.nes else ''}adjusted p {r.adjusted_p_value:.2g}"
+        f"<br>{text(r.genes.replace(';', ', '), 90)}"
         for r in shown.itertuples()
     ]
-    largest = max(shares) or 1.0
+    largest = max(sizes) or 1.0
     data = [
         {
             "type": "scatter",
@@ -469,7 +544,8 @@ def _dots(table: pd.DataFrame, key: str, columns: list[str], prefix: str = "") -
             "showlegend": False,
             "marker": {
                 "opacity": 1,
-                "size": [6 + 14 * (share / largest) ** 0.5 for share in shares],
+                "size": [6 + 14 * (size / largest) ** 0.5 for size in sizes],
+                "symbol": ["triangle-down" if value < 0 else "circle" for value in shown["nes"]],
                 "color": strength.to_numpy(),
                 "cmin": 0,
                 "colorbar": {"title": {"text": "−log10 p"}},

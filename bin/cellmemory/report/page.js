@@ -420,7 +420,8 @@
   const PAGE = 15;
   const shownValue = {
     text: (v) => String(v), score: (v) => v, label: (v) => v, count: (v) => count(v), p: (v) => format(v),
-    number: (v) => (Math.abs(v) < 10 ? v.toFixed(3) : Math.abs(v) < 100 ? v.toFixed(1) : count(Math.round(v))),
+    // Through a number once more: a small value below 0 is 0, not -0.
+    number: (v) => (Math.abs(v) < 10 ? (+v.toFixed(3)).toFixed(3) : Math.abs(v) < 100 ? v.toFixed(1) : count(Math.round(v))),
     share: (v) => (v !== 0 && Math.abs(v) < 0.001 ? (100 * v).toPrecision(2) : (100 * v).toFixed(1)) + "%",
   };
   const isNumber = (kind) => ["number", "count", "share", "p"].includes(kind);
@@ -497,7 +498,7 @@
           cell.classList.add("named");
           cell.append(dot);
         }
-        if (kind === "share" && value !== null && value <= 1 && this.spec.columns[i][0] !== "Attention") {
+        if (kind === "share" && value !== null && value <= 1 && !this.spec.columns[i][0].startsWith("Attention")) {
           const bar = element("span", { class: "share", "aria-hidden": "true" });
           const part = element("i");
           part.style.width = `${100 * Math.max(0, value)}%`;

@@ -300,29 +300,116 @@ def tags(samples: Sequence[Sample]) -> Section:
             lead,
             [Notes(["No TAG table was given (mapping may have run with --no_attention), so there are no genes."])],
         )
-    columns = [
-        ("Sample", "text"),
-        ("Label", "label"),
-        ("Rank", "count"),
-        ("Gene", "text"),
-        ("Attention", "share"),
-        ("Specificity", "number"),
+    shown = [
+        column for column in _TAG_COLUMNS if all(column[0] in table and table[column[0]].notna().any() for _, table in tables)
     ]
-    columns += [("Mean expression", "number"), ("Expressing", "share")]
-    keys = ["group", "rank", "gene", "score", "specificity", "mean_expression", "fraction_expressing"]
+    keys = [key for key, _, _ in shown]
     most = min(MAX_TAGS, max(1, MAX_ROWS // max(1, sum(table["group"].nunique() for _, table in tables))))
     rows = [[s.name, *row] for s, table in tables for row in table.loc[table["rank"] <= most, keys].itertuples(index=False)]
     note = f"The first {most} genes of every label; the TAG tables of the pipeline hold more."
+    columns = [("Sample", "text"), *((title, kind) for _, title, kind in shown)]
     table = Table("tag_table", "Genes by label", columns, rows, _TAG_CAPTION, note)
     blocks = [figures.tag_heatmap(samples)] if any(s.attention is not None for s in samples) else []
-    return Section("tags", "Genes", lead, [*blocks, table])
+    return Section("tags", "Genes", lead, [*blocks, table, *_deciding(tables), *_faithfulness(samples), *_contrasts(samples)])
 
 
-_TAG_CAPTION = (
-    "Attention: the mean share of the label's cells' attention that the gene takes. Specificity: log2 of "
-    "that share over the mean of all other cells; "
-    "1 is twice as much. Expressing: the share of the label's cells in which the gene was found."
+_TAG_COLUMNS = (
+    ("group", "Label", "label"),
+    ("rank", "Rank", "count"),
+    ("gene", "Gene", "text"),
+    ("score", "Attention", "share"),
+    ("specificity", "Specificity", "number"),
+    ("effect", "Effect", "number"),
+    ("adjusted_p_value", "Adjusted p", "p"),
+    ("cls_contribution", "CLS contrib.", "number"),
+    ("linear_contribution", "Linear contrib.", "number"),
+    ("mean_expression", "Mean expression", "number"),
+    ("fraction_expressing", "Expressing", "share"),
+    ("expression_log2_change", "Expression change", "number"),
+    ("differential", "Differential", "text"),
 )
+_TAG_CAPTION = (
+    "Attention: the mean share of the label's cells' attention that the gene takes. Specificity: log2 of that share over "
+    "the mean of all other cells; 1 is twice as much. Effect: the same difference in standard deviations. Adjusted p: of a "
+    "permutation test. Contributions: what the gene adds to the label's logit, by the network's summary (CLS) and by the "
+    "linear path. Expressing: the share of the label's cells in which the gene was found. Expression change: log2 against "
+    "all other cells. Differential: whether expression alone would have found the gene (Wilcoxon)."
+)
+
+
+def _deciding(tables: list[tuple[Sample, pd.DataFrame]]) -> list[Table]:
+    """The first genes of each label by attention and by either contribution, side by side."""
+    kinds = {"rank": "By attention", "cls_rank": "By CLS contribution", "linear_rank": "By linear contribution"}
+    rows = []
+    for sample, table in tables:
+        if not all(kind in table and table[kind].notna().any() for kind in kinds):
+            continue
+        for group, part in table.groupby("group", sort=False):
+            rows.append([sample.name, group, *(", ".join(part.sort_values(kind)["gene"].head(8)) for kind in kinds)])
+    if not rows:
+        return []
+    caption = (
+        "Attention is what the model read; contributions are what its label hangs on. Where the lists differ, the attended "
+        "genes are striking in these cells, but others make the label."
+    )
+    columns = [("Sample", "text"), ("Label", "label"), *((title, "text") for title in kinds.values())]
+    return [Table("deciding", "What was read, and what decided", columns, rows, caption)]
+
+
+def _faithfulness(samples: Sequence[Sample]) -> list:
+    """Deletion and insertion curves, and how much better than chance each ranking is for each label."""
+    if not any("faithfulness" in sample.tables for sample in samples):
+        return [Notes(["Faithfulness was not tested (--faithfulness false), so that there are no curves."])]
+    titles = {key: name for key, name, _, _ in figures.RANKINGS if key != "random"}
+    rows = []
+    for sample in samples:
+        table = sample.tables.get("faithfulness")
+        if table is None:
+            continue
+        of_all = table["group"] == figures.ALL_LABELS
+        for (group, part, curve), block in pd.concat([table[of_all], table[~of_all]]).groupby(
+            ["group", "part", "curve"], sort=False
+        ):
+            gain = block.set_index("ranking")["gain"]
+            words = ("whole" if part == "whole" else "CLS alone", "removed" if curve == "deletion" else "kept")
+            rows.append([sample.name, group, int(block["n_cells"].iloc[0]), *words, *(gain.get(key) for key in titles)])
+    columns = [("Sample", "text"), ("Label", "label"), ("Cells", "count"), ("Decision", "text"), ("First genes", "text")]
+    columns += [(name.capitalize() if name.islower() else name, "number") for name in titles.values()]
+    caption = (
+        "How much better the area under the curve is than with random genes: above 0 is more faithful than chance. "
+        "Decision: the whole one, or that of the network's summary (CLS) alone."
+    )
+    return [figures.faithfulness(samples), _bounded("gains", "Faithfulness by label", columns, rows, caption=caption)]
+
+
+def _contrasts(samples: Sequence[Sample]) -> list[Table]:
+    """The first genes of every contrast, label by label."""
+    keys = ["contrast", "group", "direction", "rank", "gene", "score", "score_other", "effect", "adjusted_p_value"]
+    keys += ["expression_log2_change", "differential"]
+    rows = []
+    for sample in samples:
+        table = sample.tables.get("contrasts")
+        if table is not None:
+            rows += [[sample.name, *row] for row in table.loc[table["rank"] <= 20, keys].itertuples(index=False)]
+    if not rows:
+        return []
+    columns = [("Sample", "text"), ("Contrast", "text"), ("Label", "label"), ("Attended", "text"), ("Rank", "count")]
+    columns += [
+        ("Gene", "text"),
+        ("Attention", "share"),
+        ("Attention, other side", "share"),
+        ("Effect", "number"),
+        ("Adjusted p", "p"),
+    ]
+    columns += [("Expression change", "number"), ("Differential", "text")]
+    title = "Contrasts"
+    if len(names := {row[1] for row in rows}) == 1:
+        title, columns, rows = f"Contrast: {names.pop()}", [columns[0], *columns[2:]], [[row[0], *row[2:]] for row in rows]
+    caption = (
+        "Cells of the first named side against those of the second, within one label. Attended: more or less than by the "
+        "other side. Effect: the difference in standard deviations. The first 20 genes either way."
+    )
+    return [_bounded("contrast_table", title, columns, rows, caption=caption)]
 
 
 def slots(samples: Sequence[Sample]) -> Section:
@@ -364,7 +451,9 @@ def _slot_rows(sample: Sample) -> list[list]:
         return []
     best = {}
     if terms is not None:
-        of_slots = terms[(terms["level"] == "slot") & (terms["adjusted_p_value"] <= figures.SIGNIFICANT)]
+        of_slots = terms[
+            (terms["level"] == "slot") & (terms["method"] == "ora") & (terms["adjusted_p_value"] <= figures.SIGNIFICANT)
+        ]
         for row in of_slots.sort_values("adjusted_p_value", kind="stable", ascending=False).itertuples():
             best[row.group, row.slot] = (row.term, row.adjusted_p_value)
     use = {}
@@ -392,9 +481,9 @@ def _slot_rows(sample: Sample) -> list[list]:
 def enrichment(samples: Sequence[Sample]) -> Section:
     """Gene sets."""
     lead = (
-        "Which known gene sets the top genes of a label or a slot belong to more often than chance would have it, "
-        "given the genes of the panel. The panel is small and chosen for variable genes: a set that is not here may "
-        "be missing from the panel."
+        "Which known gene sets the genes of a label, a slot or a contrast belong to more often than chance would have it, "
+        "given the genes of the panel: the first genes of a ranking (over-representation), or the whole ranking "
+        "(pre-ranked). The panel is small and chosen for variable genes: a set that is not here may be missing from it."
     )
     tables = [(s, s.tables["enrichment"]) for s in samples if "enrichment" in s.tables]
     if not tables:
@@ -404,42 +493,44 @@ def enrichment(samples: Sequence[Sample]) -> Section:
             lead,
             [Notes(["No enrichment table was given (gene sets are tested where --gmt names a file)."])],
         )
-    columns = [
-        ("Sample", "text"),
-        ("Level", "text"),
-        ("Label", "label"),
-        ("Slot", "text"),
-        ("Library", "text"),
-        ("Term", "text"),
-        ("Overlap", "text"),
-    ]
-    columns += [("p", "p"), ("Adjusted p", "p"), ("Odds ratio", "number"), ("Genes", "text")]
-    keys = [
-        "level",
-        "group",
-        "slot",
-        "library",
-        "term",
-        "overlap",
-        "p_value",
-        "adjusted_p_value",
-        "odds_ratio",
-        "genes",
-    ]
+    columns = [("Sample", "text"), *((title, kind) for _, title, kind in _TERM_COLUMNS)]
+    keys = [key for key, _, _ in _TERM_COLUMNS]
     rows = []
     for sample, table in tables:
-        shown = table.sort_values(["level", "p_value"], kind="stable")[keys].assign(genes=table["genes"].str.replace(";", ", "))
+        names = {"ora": "ORA", "gsea": "GSEA"}
+        shown = table.sort_values(["level", "p_value"], kind="stable")[keys]
+        shown = shown.assign(genes=table["genes"].str.replace(";", ", "), method=table["method"].map(names))
+        shown["level"] = table["contrast"].where(table["contrast"] != "", table["level"])
         rows += [[sample.name, *row] for row in shown.itertuples(index=False)]
     caption = (
-        "Adjusted p: Benjamini-Hochberg within each label (or slot) and library. Overlap: genes found, of the set's "
-        "genes in the panel."
+        "Test: over-representation among the first genes (ORA), or pre-ranked (GSEA). Of: labels, slots, or a contrast. "
+        "Adjusted p: Benjamini-Hochberg within each ranking, library and test. Overlap: genes among the first (or in the "
+        "leading edge), of the set's genes in the panel. NES: normalised score of a pre-ranked test; below 0 the set's genes "
+        "are at the ranking's end."
     )
+    place = columns.index(("p", "p"))
     return Section(
         "enrichment",
         "Gene sets",
         lead,
-        [figures.enrichment_dots(samples), _bounded("term_table", "All tests", columns, rows, 8, caption)],
+        [figures.enrichment_dots(samples), _bounded("term_table", "All tests", columns, rows, place, caption)],
     )
+
+
+_TERM_COLUMNS = (
+    ("method", "Test", "text"),
+    ("level", "Of", "text"),
+    ("group", "Label", "label"),
+    ("slot", "Slot", "text"),
+    ("library", "Library", "text"),
+    ("term", "Term", "text"),
+    ("overlap", "Overlap", "text"),
+    ("p_value", "p", "p"),
+    ("adjusted_p_value", "Adjusted p", "p"),
+    ("odds_ratio", "Odds ratio", "number"),
+    ("nes", "NES", "number"),
+    ("genes", "Genes", "text"),
+)
 
 
 def truth(samples: Sequence[Sample], palette: Sequence[str]) -> Section:

@@ -1,0 +1,29 @@
+"""Which cells are taken where all would be too many: small groups whole, large ones cut alike."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def fair_quotas(sizes: Sequence[int], budget: int) -> list[int]:
+    """How many of each group are taken: small groups whole, the rest of the budget in equal parts."""
+    quotas = [0] * len(sizes)
+    order = sorted(range(len(sizes)), key=lambda i: sizes[i])
+    for done, i in enumerate(order):
+        quotas[i] = min(sizes[i], (budget - sum(quotas)) // (len(sizes) - done))
+    return quotas
+
+
+def sample_cells(codes: np.ndarray, budget: int, seed: int) -> np.ndarray:
+    """Sorted row numbers of at most `budget` cells with a group (codes of -1 have none), in fair quotas, at random."""
+    rows = [np.flatnonzero(codes == code) for code in np.unique(codes[codes >= 0])]
+    rng = np.random.default_rng(seed)
+    quotas = fair_quotas([len(own) for own in rows], budget)
+    chosen = [own if len(own) == n else rng.choice(own, n, replace=False) for own, n in zip(rows, quotas, strict=True)]
+    return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
+
+
+def sample_each(codes: np.ndarray, per_group: int, seed: int) -> np.ndarray:
+    """Sorted row numbers of at most `per_group` cells of each group (codes of -1 have none), at random."""
+    rows = [sample_cells(np.where(codes == code, 0, -1), per_group, seed) for code in np.unique(codes[codes >= 0])]
+    return np.sort(np.concatenate(rows)) if rows else np.zeros(0, np.int64)

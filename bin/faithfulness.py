@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Tests whether attention is faithful: removes or keeps the genes that cells attend to most, and maps them again."""
+
+from pathlib import Path
+
+import click
+
+import _cli
+
+
+@_cli.command
+@click.option("--mapped", "mapped_path", type=_cli.FILE, required=True, metavar="H5AD", help="Mapped query.")
+@click.option("--model", "model_path", type=_cli.FOLDER, required=True, help="The model that mapped the query.")
+@click.option("--cells_per_label", type=click.IntRange(min=1), default=30, help="Cells of each label, at most.")
+@click.option("--output", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: curves and their areas.")
+@_cli.device
+@_cli.threads
+@_cli.seed
+def main(mapped_path: Path, model_path: Path, cells_per_label: int, output: Path, device: str, threads: int, seed: int) -> None:
+    """Deletion and insertion curves of every label: what becomes of its probability as genes become absent.
+
+    Genes go by attention, by two attributions (of the CLS token and of the linear path), by expression and at random. If
+    attention is faithful, its first genes take the label's probability with them sooner than random ones.
+    """
+    import numpy as np
+
+    from cellmemory import bundle, faithfulness, tags
+    from cellmemory import device as devices
+    from cellmemory.files import replacing
+    from cellmemory.mapped import MappedFile
+    from cellmemory.mapping import Mapper
+    from cellmemory.sampling import sample_each
+
+    model = bundle.load(model_path)
+    mapper = Mapper(model, devices.start(device, "fp32", threads, seed))
+    with MappedFile(mapped_path) as file:
+        file.check_model(model)
+        labels = file.obs["cellmemory_label"].astype("category").cat.set_categories(model.labels).cat.codes.to_numpy()
+        rows = sample_each(labels, cells_per_label, seed)
+        values = file.picked("X", rows)
+        values = values[np.diff(values.indptr) > 0]  # nothing can be removed of an empty cell
+        tokens = mapper.tokenize(values, file.var()["measured"].to_numpy(bool))
+    _cli.say(f"Read {mapped_path}: {len(tokens):,} of {len(labels):,} cells, at most {cells_per_label} of each label.")
+    table = faithfulness.summarise(*faithfulness.curves(tokens, mapper, seed), model.labels)
+    with replacing(output) as partial:
+        tags.write_table(table, partial)
+    for row in table[(table["group"] == faithfulness.ALL) & (table["ranking"] == "attention")].itertuples():
+        _cli.say(
+            f"All labels, {row.part} decision, {row.curve}: area {row.area:.3f} by attention, {abs(row.gain):.3f} "
+            f"{'more' if row.gain > 0 else 'less'} faithful than random genes."
+        )
+    _cli.say(f"Wrote {output}: {len(table):,} curves.")
+
+
+if __name__ == "__main__":
+    main()

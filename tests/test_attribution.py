@@ -1,0 +1,55 @@
+"""Contributions of genes against what the model itself makes of cells that lack them, for both variants."""
+
+import numpy as np
+import pytest
+import torch
+
+from cellmemory.attribution import advantage, cls_contributions, linear_tokens, linear_zeros, presences
+from cellmemory.batches import as_tensors
+from cellmemory.model import CellMemory
+from tests.test_model import N_BINS, cells, network  # noqa: F401 - the fixture of both variants
+
+
+@pytest.fixture
+def batch(network: CellMemory):  # noqa: F811
+    """Three cells of unequal length, and the label of each."""
+    gene, bins, root, valid, measured = as_tensors(cells([6, 14, 20], 4), np.arange(3))
+    return gene, bins, root, valid, measured, torch.tensor([0, 3, 1])
+
+
+def test_a_token_with_hardly_any_presence_is_absent(network: CellMemory, batch):  # noqa: F811
+    gene, bins, _, valid, _, _ = batch
+    gone = valid.clone()
+    gone[:, [0, 3]] = False
+    with torch.inference_mode(), presences(network, torch.where(gone, 1.0, 1e-30)):
+        faded = network(gene, bins, valid)[0]
+    with torch.inference_mode():
+        absent, whole = network(gene, bins, gone)[0], network(gene, bins, valid)[0]
+    np.testing.assert_allclose(faded, absent, atol=1e-5)
+    assert not torch.allclose(absent, whole, atol=1e-3)
+
+
+def test_cls_contributions_are_differences_of_a_small_removal(network: CellMemory, batch):  # noqa: F811
+    gene, bins, _, valid, _, label = batch
+    found = cls_contributions(network, gene, bins, valid, label)
+    assert (found[~valid] == 0).all()
+    step = 0.02
+    for token in range(6):
+        sides = []
+        for presence in (1 + step, 1 - step):
+            weights = torch.ones(gene.shape)
+            weights[:, token] = presence
+            with torch.inference_mode(), presences(network, weights):
+                sides.append(advantage(network(gene, bins, valid)[0], label))
+        np.testing.assert_allclose(found[:, token], (sides[0] - sides[1]) / (2 * step), rtol=0.02, atol=2e-4)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(network(gene, bins, valid)[0], network(gene, bins, valid)[0])
+
+
+def test_linear_contributions_add_up_to_the_linear_path(network: CellMemory, batch):  # noqa: F811
+    gene, bins, root, valid, measured, _ = batch
+    level = bins / N_BINS
+    tokens, zeros = linear_tokens(network.linear, gene, level, root, measured), linear_zeros(network.linear, measured)
+    sums = network.linear.bias + zeros.sum(0) + ((tokens - zeros[gene]) * valid[..., None]).sum(1)
+    np.testing.assert_allclose(sums, network.linear(gene, level, root, valid, measured), rtol=1e-4, atol=1e-4)
+    assert (zeros[~measured] == 0).all()

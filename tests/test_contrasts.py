@@ -1,0 +1,126 @@
+"""Contrasts of EXTRACT_TAGS through its command line: what is found, and what is refused."""
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from click.testing import CliRunner
+
+import extract_tags
+from cellmemory import contrasts, tags
+from tests.mapped_files import attention_of, mapped_cells
+
+RESPONSE = [f"GENE{i}" for i in range(8)]
+
+
+def cells_of(conditions: tuple[str, ...], seed: int, sample: str) -> ad.AnnData:
+    """Cells of two labels; those whose condition is `stim` express and attend to the eight genes of RESPONSE more."""
+    rng = np.random.default_rng(seed)
+    condition, label = np.tile(conditions, 60 // len(conditions)), np.repeat(["a", "b"], 30)
+    values = rng.poisson(1, (60, 50)) * 1.0
+    weights = rng.uniform(0.5, 1, values.shape)
+    values[np.ix_(condition == "stim", range(8))] += 2
+    weights[np.ix_(condition == "stim", range(8))] *= 3
+    obs = pd.DataFrame({"condition": pd.Categorical(condition)}, index=[f"{sample}_{i}" for i in range(60)])
+    cells = mapped_cells(sp.csr_matrix(values), attention_of(sp.csr_matrix(values), weights), list(label), ["a", "b", "c"], obs)
+    cells.uns["cellmemory"]["sample"] = sample
+    return cells
+
+
+def run(folder: Path, cells: ad.AnnData, *options: object):
+    """Runs the script on these cells: its result, and the contrasts or None."""
+    cells.write_h5ad(folder / "s.mapped.h5ad")
+    output = folder / "s.contrasts.tsv"
+    arguments = ["--mapped", folder / "s.mapped.h5ad", "--tags", folder / "t.tsv", "--slot_tags", folder / "s.tsv"]
+    arguments += ["--contrasts", output, "--permutations", 300, *options]
+    result = CliRunner().invoke(extract_tags.main, [str(argument) for argument in arguments])
+    return result, tags.read_table(output, contrasts.COLUMNS) if output.exists() else None
+
+
+def check_response(table: pd.DataFrame, name: str) -> None:
+    assert set(table["contrast"]) == {name}
+    assert set(table["group"]) == {"a", "b"}
+    for _, block in table[table["direction"] == "more"].groupby("group"):
+        assert set(block["gene"][:8]) == set(RESPONSE)
+        assert (block["adjusted_p_value"][:8] < 0.05).all()
+        assert (block["differential"][:8] == "yes").sum() >= 6
+        assert block["effect"].is_monotonic_decreasing
+        assert (block["log2_ratio"][:8] > 0.5).all()
+        assert (block["adjusted_p_value"][8:] > 0.05).all()
+    less = table[table["direction"] == "less"]
+    assert (less["effect"] < 0).all()
+    assert not set(less["gene"]) & set(RESPONSE)
+
+
+def test_two_values_of_a_column_within_each_label(tmp_path):
+    cells = cells_of(("ctrl", "stim"), 0, "x")
+    result, table = run(tmp_path, cells, "--contrast", "condition:stim:ctrl", "--top", 12)
+    assert result.exit_code == 0, result.output
+    check_response(table, "condition: stim / ctrl")
+    attention = cells.layers["attention"].toarray()
+    for group, block in table.groupby("group"):
+        sides = [((cells.obs["cellmemory_label"] == group) & (cells.obs["condition"] == c)).to_numpy() for c in ("stim", "ctrl")]
+        column = cells.var_names.get_indexer(block["gene"])
+        np.testing.assert_allclose(block["score"], attention[sides[0]].mean(0)[column], rtol=1e-4)
+        np.testing.assert_allclose(block["score_other"], attention[sides[1]].mean(0)[column], rtol=1e-4, atol=1e-9)
+        pooled = np.sqrt((attention[sides[0]].var(0, ddof=1) + attention[sides[1]].var(0, ddof=1)) / 2)
+        effect = (attention[sides[0]].mean(0) - attention[sides[1]].mean(0)) / pooled
+        np.testing.assert_allclose(block["effect"], effect[column], rtol=1e-3, atol=1e-4)
+        assert (block[["n_cells", "n_cells_other"]] == 15).all().all()
+
+
+def test_the_query_against_cells_of_another_file(tmp_path):
+    cells_of(("ctrl",), 1, "reference").write_h5ad(tmp_path / "reference.mapped.h5ad")
+    query = cells_of(("stim",), 2, "query")
+    result, table = run(tmp_path, query, "--against", tmp_path / "reference.mapped.h5ad", "--top", 12)
+    assert result.exit_code == 0, result.output
+    check_response(table, "sample: query / reference")
+    query.uns["cellmemory"]["model_digest"] = "e" * 64
+    result, _ = run(tmp_path, query, "--against", tmp_path / "reference.mapped.h5ad")
+    assert result.exit_code == 1
+    assert "within one model only" in result.output
+
+
+def test_names_with_colons(tmp_path):
+    cells = cells_of(("ctrl", "stim"), 0, "x")
+    cells.obs["when:ever"] = cells.obs["condition"].cat.rename_categories({"ctrl": "0:00", "stim": "6:00"})
+    result, table = run(tmp_path, cells, "--contrast", "when:ever:6:00:0:00", "--top", 12)
+    assert result.exit_code == 0, result.output
+    check_response(table, "when:ever: 6:00 / 0:00")
+
+
+def test_groups_with_too_few_cells_are_left_out_and_said(tmp_path):
+    cells = cells_of(("ctrl", "stim"), 0, "x")
+    cells.obs.loc[cells.obs_names[:2], "cellmemory_label"] = "c"
+    result, table = run(tmp_path, cells, "--contrast", "condition:stim:ctrl")
+    assert "Left out for fewer than 3 cells on a side: c" in result.output
+    assert set(table["group"]) == {"a", "b"}
+    cells.obs["lone"] = ["x", "y", *["z"] * 58]
+    result, table = run(tmp_path, cells, "--contrast", "lone:x:y")
+    assert result.exit_code == 0, result.output
+    assert table.empty
+
+
+def test_all_wrong_contrasts_are_told_at_once(tmp_path):
+    result, table = run(tmp_path, cells_of(("ctrl", "stim"), 0, "x"), "--contrast", "condition:stim:control",
+                        "--contrast", "state:a:b", "--contrast", "condition")  # fmt: skip
+    assert result.exit_code == 1
+    errors = [line for line in result.output.splitlines() if line.startswith("Error")]
+    assert len(errors) == 3
+    assert "has no two such values; it has 'ctrl', 'stim'" in errors[0]
+    assert "write COLUMN:A:B" in errors[1]
+    assert "condition, cellmemory_label" in errors[2]
+    assert table is None
+
+
+@pytest.mark.parametrize("options", [["--contrast", "condition:stim:ctrl"], ["--against", "s.mapped.h5ad"]])
+def test_a_contrast_without_a_place_to_write_it(tmp_path, options, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cells_of(("ctrl", "stim"), 0, "x").write_h5ad("s.mapped.h5ad")
+    arguments = ["--mapped", "s.mapped.h5ad", "--tags", "t.tsv", "--slot_tags", "s.tsv", *options]
+    result = CliRunner().invoke(extract_tags.main, arguments)
+    assert result.exit_code != 0
+    assert not Path("t.tsv").exists()

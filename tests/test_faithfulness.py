@@ -1,0 +1,107 @@
+"""Attention, attributions and curves of a model that was trained where the genes that decide a label are known."""
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import roc_auc_score
+
+import extract_tags
+import faithfulness as script
+from cellmemory import faithfulness
+from tests.planted import Planted, plant
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    return plant(tmp_path_factory.mktemp("planted"))
+
+
+def run(main, *arguments: object):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def options(planted: Planted, output: Path, *more: object) -> list:
+    mapped, model = planted.folder / "q.mapped.h5ad", planted.folder / "model"
+    return ["--mapped", mapped, "--model", model, "--output", output, "--threads", 1, *more]
+
+
+@pytest.fixture(scope="module")
+def curves(planted: Planted) -> pd.DataFrame:
+    """The table of curves, by group, part, curve and ranking."""
+    result = run(script.main, *options(planted, planted.folder / "q.faithfulness.tsv", "--cells_per_label", 20))
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(planted.folder / "q.faithfulness.tsv", sep="\t")
+    assert list(table) == faithfulness.COLUMNS
+    return table.set_index(["group", "part", "curve", "ranking"]).sort_index()
+
+
+def test_attention_and_contributions_find_the_planted_genes(planted: Planted):
+    tags = planted.folder / "q.tags.tsv"
+    result = run(extract_tags.main, "--mapped", planted.folder / "q.mapped.h5ad", "--model", planted.folder / "model",
+                 "--tags", tags, "--slot_tags", planted.folder / "s.tsv", "--top", 0, "--threads", 1,
+                 "--profiles", planted.folder / "p.h5ad")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tags, sep="\t").set_index(["group", "gene"])
+    for label, own in planted.genes.items():
+        block = table.loc[label]
+        for score in ("score", "specificity", "effect", "cls_contribution", "linear_contribution"):
+            assert roc_auc_score(block.index.isin(own), block[score]) > 0.95, (label, score)
+        assert (block.loc[own, "adjusted_p_value"] < 0.05).mean() > 0.9
+        for kind in ("cls", "linear"):
+            assert block.sort_values(f"{kind}_rank")[f"{kind}_contribution"].is_monotonic_decreasing
+
+
+def test_removing_attended_genes_is_worse_than_removing_any(curves: pd.DataFrame, planted: Planted):
+    attributed = ("attention", "cls_contribution", "linear_contribution", "both_contributions")
+    for group in [*planted.genes, faithfulness.ALL]:  # `rest` has no genes to remove
+        for part in faithfulness.PARTS:
+            for ranking in attributed:
+                row = curves.loc[group, part, "deletion", ranking]
+                assert row["gain"] > 0.05, (group, part, ranking)
+                assert row["gain"] > 4 * row["gain_error"], (group, part, ranking)
+    assert (curves.loc[(faithfulness.ALL, ["whole", "cls"], "insertion", list(attributed)), "gain"] > 0.02).all()
+    whole = curves.loc[faithfulness.ALL, "whole", "deletion"]
+    assert whole.loc["attention", "k20"] < whole.loc["random", "k20"] - 0.2
+
+
+def test_curves_begin_and_end_where_they_must(curves: pd.DataFrame):
+    """Nothing removed is all kept: both curves meet, whatever the ranking; after the last gene they meet again."""
+    last = f"k{faithfulness.STEPS[-1]}"
+    for (_, part), block in curves.groupby(["group", "part"]):
+        deletion, insertion = block.xs("deletion", level="curve"), block.xs("insertion", level="curve")
+        np.testing.assert_allclose(deletion["k0"], insertion[last], atol=1e-4)
+        np.testing.assert_allclose(deletion[last], insertion["k0"], atol=1e-4)
+        assert (deletion["area"].between(0, 1)).all()
+        assert part in faithfulness.PARTS
+
+
+def test_the_area_is_a_mean_over_the_logarithm_of_genes():
+    assert faithfulness.area(np.full((2, len(faithfulness.STEPS)), 0.3)) == pytest.approx(0.3)
+    x = np.log2(1 + np.array(faithfulness.STEPS))
+    assert faithfulness.area(1 - x / x[-1]) == pytest.approx(0.5)
+
+
+def test_the_seed_decides_which_cells(planted: Planted, tmp_path: Path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        result = run(script.main, *options(planted, tmp_path / name, "--cells_per_label", 3, "--seed", seed))
+        assert "15 of 200 cells" in result.output
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_another_model_is_refused(planted: Planted, tmp_path: Path):
+    cells = ad.read_h5ad(planted.folder / "q.mapped.h5ad")
+    cells.uns["cellmemory"]["model_digest"] = "0" * 64
+    cells.write_h5ad(tmp_path / "q.mapped.h5ad")
+    inputs = ["--mapped", tmp_path / "q.mapped.h5ad", "--model", planted.folder / "model"]
+    for result in (
+        run(script.main, *inputs, "--output", tmp_path / "x.tsv"),
+        run(extract_tags.main, *inputs, "--tags", tmp_path / "t", "--slot_tags", tmp_path / "s"),
+    ):
+        assert result.exit_code == 1
+        assert "was mapped with another model than" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["q.mapped.h5ad"]
