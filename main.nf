@@ -69,9 +69,9 @@ workflow CELLMEMORY {
             PREPROCESS_REFERENCE.out.reference,
             PREPROCESS_REFERENCE.out.panel,
             settings.subMap([
-                'label_key', 'label_levels', 'batch_key', 'mode', 'binning', 'max_epochs', 'patience', 'batch_size',
-                'learning_rate', 'variant', 'd_model', 'n_layers', 'device', 'precision', 'seed',
-            ]),
+                'label_key', 'label_levels', 'batch_key', 'mode', 'binning', 'max_epochs', 'patience', 'batch_size', 'sampling',
+                'learning_rate', 'variant', 'd_model', 'n_layers', 'device', 'devices', 'precision', 'seed',
+            ]) + [checkpoint: checkpointFolder(settings.checkpoint_dir)],
         )
         trained = TRAIN.out.model
         panel = PREPROCESS_REFERENCE.out.panel
@@ -259,6 +259,20 @@ def bundle(folder) {
     return folder ? files("${folder}/*").sort { path -> path.name } : []
 }
 
+/**
+ * Where trainings leave their checkpoints: a retried task has a new folder of its own, so this one must outlive the task.
+ * None where the work folder is an object store, which a training cannot write to as it goes.
+ */
+def checkpointFolder(given) {
+    if (!given && workflow.workDir.scheme != 'file') {
+        return null
+    }
+    def folder = given ? file(given).toAbsolutePath() : workflow.workDir.resolve('checkpoints')
+    // Here, since a container's engine would make it for root alone.
+    folder.mkdirs()
+    return folder.toString()
+}
+
 /** A path as a list of it; [], which stands for none, as it is. */
 def listed(path) {
     return path ? [path] : []
@@ -275,7 +289,7 @@ def detailCount(meta, gene_sets, settings) {
 
 /** What a page says of where it comes from. No dates or run names: the same run again must be resumed, not repeated. */
 def provenance(settings) {
-    def given = settings.findAll { name, value -> value != null && !(name in ['help', 'version', 'outdir', 'publish_dir_mode', 'queue']) }
+    def given = settings.findAll { name, value -> value != null && !(name in ['help', 'version', 'outdir', 'publish_dir_mode', 'queue', 'checkpoint_dir']) }
     def about = [
         pipeline: workflow.manifest.name,
         version: workflow.manifest.version,

@@ -6,6 +6,7 @@ Also the share of the machine's own matrix-product peak that a training step rea
 are synthetic: random genes at 15 % non-zero; speed does not depend on what they are.
 """
 
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -116,37 +117,19 @@ class Contest:
         tokens_per_cell: None for what training takes, 0 for all of a cell's tokens.
         """
         import numpy as np
-        import torch
 
         from cellmemory.batches import Sampling, TrainingBatches
         from cellmemory.initialise import learn_start
-        from cellmemory.training import AVERAGE_EVERY, Plan, Schedule
+        from cellmemory.training import Plan, Schedule
 
         sampling = Sampling(STEP) if tokens_per_cell is None else Sampling(STEP, tokens_per_cell, panel_dropout=0.0)
         training = np.arange(CELLS)
         start = learn_start(self.expressed, self.labels, training, 50, 0)
         batches = TrainingBatches(self.expressed, self.labels, start, training, sampling, 50, 0)
         plan = Plan(self.network(variant, precision), Schedule(), 1000)
-        plan.log = lambda *_, **__: None
-        optimiser = plan.configure_optimizers()["optimizer"]
-
-        def endless():
-            while True:
-                yield from batches
-
-        drawn = enumerate(endless())
-
-        def train() -> None:
-            number, batch = next(drawn)
-            loss = plan.training_step(batch, number)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(plan.network.parameters(), plan.schedule.gradient_clip)
-            optimiser.step()
-            if number % AVERAGE_EVERY == 0:
-                plan.average.update_parameters(plan.network)
-
-        return train
+        optimiser = plan.configure_optimizers()
+        steps = itertools.count()
+        return lambda: plan.take_step(batches.batch(next(steps)), optimiser)
 
     def _map(self, variant: str, precision: str) -> Callable:
         """Mapping as map_query.py does it, with attention, without the files."""

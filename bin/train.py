@@ -21,30 +21,43 @@ import _cli
 @click.option("--max_epochs", type=click.IntRange(min=1), default=20, help="Epochs, at most; the learning rate ends there.")
 @click.option("--patience", type=click.IntRange(min=1), default=5, help="Epochs without a lower validation loss to stop after.")
 @click.option("--batch_size", type=click.IntRange(min=1), default=32, help="Cells of a training step.")
+@click.option("--sampling", type=click.Choice(["balanced", "natural"]), default="balanced", help="How cells are drawn: every "
+              "label as often as every other, or as frequent as it is.")  # fmt: skip
 @click.option("--learning_rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, help="Highest learning rate.")
 @click.option("--variant", type=click.Choice(["light", "standard"]), default="light", help="standard: the paper's layers. "
               "light: gene tokens are not rewritten, at a tenth of the cost.")  # fmt: skip
 @click.option("--d_model", type=click.IntRange(min=8), help="Width, a multiple of 4.  [default: light 128, standard 256]")
 @click.option("--n_layers", type=click.IntRange(min=1), default=4, help="Layers: rounds of writing and broadcasting.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
+@click.option("--checkpoint", type=_cli.OUTPUT, help="Folder of the checkpoint from which a killed training goes on; removed "
+              "at its end.  [default: beside --output]")  # fmt: skip
+@click.option("--checkpoint_every", type=click.FloatRange(min=0), default=30, help="Seconds between checkpoints.")
+@click.option("--devices", type=click.IntRange(min=1), default=1, help="GPUs, or processes on a CPU, that share each batch.")
+@click.option("--strategy", type=click.Choice(["auto", "ddp"]), default="auto", help="Lightning's strategy for them; auto is "
+              "ddp for several.")  # fmt: skip
 @_cli.device
 @_cli.threads
 @_cli.seed
 def main(reference: Path, panel, label_key, batch_key, label_levels, output, mode, binning, max_epochs, patience, batch_size,
-         learning_rate, variant, d_model, n_layers, precision, device, threads, seed):  # fmt: skip
-    """Trains CellMemory on a preprocessed reference, to an early stop on held-out cells, and calibrates it on them."""
-    from cellmemory import device as devices
+         sampling, learning_rate, variant, d_model, n_layers, precision, checkpoint, checkpoint_every, devices, strategy, device,
+         threads, seed):  # fmt: skip
+    """Trains CellMemory on a preprocessed reference, to an early stop on held-out cells, and calibrates it on them.
+
+    The same command again goes on where a killed training was.
+    """
+    from cellmemory import device as hardware
     from cellmemory.batches import Sampling
     from cellmemory.reference import ModelSize, train_reference
-    from cellmemory.training import Schedule
+    from cellmemory.training import Devices, Schedule
 
-    runtime = devices.start(device, precision, threads, seed, variant)
+    runtime = hardware.start(device, precision, threads, seed, variant)
     schedule = Schedule(max_epochs=max_epochs, patience=patience, learning_rate=learning_rate)
     size = ModelSize(variant, d_model, n_layers)
-    sampling = Sampling(batch_size=batch_size)
     lines = train_reference(
-        reference, panel, label_key, batch_key, label_levels, output, mode, binning, size, schedule, sampling, seed, runtime
-    )
+        reference, panel, label_key, batch_key, label_levels, output, mode, binning, size, schedule,
+        Sampling(batch_size, sampling=sampling), seed, runtime, Devices(devices, strategy),
+        checkpoint or output.with_name(f"{output.name}.checkpoints"), checkpoint_every,
+    )  # fmt: skip
     for line in lines:
         _cli.say(line)
 

@@ -101,7 +101,7 @@ def valueProblems(name, definition, given, value) {
     if (definition.type in ['integer', 'number'] && !isWithin(value, definition)) {
         return ["--${name} is ${value}, but must be ${limits(definition)}."]
     }
-    if (definition.format && name != 'outdir' && isMissing(value)) {
+    if (definition.format && !(name in ['outdir', 'checkpoint_dir']) && isMissing(value)) {
         return ["--${name}: there is no ${definition.format == 'file-path' ? 'file' : 'folder'} ${value}."]
     }
     return []
@@ -129,6 +129,12 @@ def combinationProblems(values) {
     }
     if (values.reference && !values.label_key) {
         problems += ['--label_key is missing: it names the column of the reference with the labels.']
+    }
+    if (values.checkpoint_dir?.contains('://')) {
+        problems += ["--checkpoint_dir: ${values.checkpoint_dir} is no folder of a file system, but a training writes to it as it goes."]
+    }
+    else if (values.checkpoint_dir && workflow.containerEngine && !values.checkpoint_dir.startsWith('/')) {
+        problems += ["--checkpoint_dir: ${values.checkpoint_dir} is a relative path, which means nothing in a container; give an absolute one."]
     }
     def sets = geneSetPaths(values.gmt)
     problems += sets.findAll { path -> isMissing(path) }.collect { path -> "--gmt: there is no file ${path}." }

@@ -103,6 +103,6 @@ def write_model(folder: Path, labels: list[str], rare: list[str], genes: list[st
     table = pd.DataFrame({"label": labels, "n_cells": 40, "n_train": 32, "n_validation": 8})
     table["rare"] = ["true" if label in rare else "false" for label in labels]
     panel = pd.DataFrame({"gene": genes, "rank": range(1, len(genes) + 1), "mean": 1.0, "dispersion": 1.0, "source_id": ""})
-    history = pd.DataFrame({"epoch": [0], "train_loss": [1.0]})
+    history = pd.DataFrame({"epoch": [1], "train_loss": [1.0], "validation_loss": [1.0], "validation_macro_f1": [0.5]})
     bundle.save(folder, {"weight": np.zeros(1, np.float32)}, {"label_key": "cell_type"}, panel, table, {}, history, "-")
     return bundle.load(folder).config["digest"]

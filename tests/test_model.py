@@ -156,7 +156,7 @@ def test_the_gene_that_alone_decides_the_label_is_attended_to_most(variant):
     torch.manual_seed(0)
     network = CellMemory(ModelConfig(GENES, 2, variant, d_model=32, d_feedforward=64, d_value=8, n_layers=2))
     runtime = device.start("cpu", "fp32", 1, 0)
-    trained = fit(tokens, labels, None, network, Schedule(max_epochs=6), Sampling(), 0, runtime, None)
+    trained = fit(tokens, labels, None, network, Schedule(max_epochs=6), Sampling(), 0, runtime)
     with torch.inference_mode():
         attention = trained.network.decide(*as_tensors(tokens, trained.validation), attention=True).attention.cls.numpy()
     gene, _, _, valid = pad(tokens, trained.validation)

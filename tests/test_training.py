@@ -41,7 +41,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_model(align
 def test_a_model_folder_holds_what_the_contract_says(model):
     found = {file.name for file in model.iterdir()}
     assert found == {"model.safetensors", "config.json", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv",
-                     "model_card.md"}  # fmt: skip
+                     "history.png", "model_card.md"}  # fmt: skip
     labels = pd.read_csv(model / "labels.tsv", sep="\t")
     assert (labels["n_train"] + labels["n_validation"] == labels["n_cells"]).all()
     assert (labels[["n_train", "n_validation"]] > 0).all(axis=None)

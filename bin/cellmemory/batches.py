@@ -43,20 +43,23 @@ def split_validation(labels: np.ndarray, batch: np.ndarray | None, share: float,
 class Sampling:
     """How cells and tokens are drawn in training.
 
-    tokens_per_cell: tokens of a cell a step, a random subset where it has more (0: all). panel_dropout: up to this
-    share of the panel is left out of a step, so that the model learns to do without genes that a query did not measure.
+    sampling: `balanced` draws every label as often as every other, `natural` every cell. tokens_per_cell: tokens of a cell
+    a step, a random subset where it has more (0: all). panel_dropout: up to this share of the panel is left out of a
+    step, so that the model learns to do without genes that a query did not measure.
     """
 
     batch_size: int = 32
     tokens_per_cell: int = 128
     panel_dropout: float = 0.5
+    sampling: str = "balanced"
 
 
 class TrainingBatches(IterableDataset):
-    """Endless epochs of class-balanced batches: (gene, bin, valid, target) tensors.
+    """Batches (gene, bin, valid, target) as tensors; iterating gives the rest of an epoch, iterating again the next one.
 
     cells: the rows to train on; labels: (n,) codes. target: (B, C), half the label, half what a linear classifier that
-    never saw the cell makes of it.
+    never saw the cell makes of it. share: (rank, of how many) of the devices that train together, each of which gets an
+    equal part of the cells of a batch. A batch depends on seed, step and share alone, so training can go on at any step.
     """
 
     def __init__(
@@ -68,26 +71,33 @@ class TrainingBatches(IterableDataset):
         sampling: Sampling,
         n_bins: int,
         seed: int,
+        share: tuple[int, int] = (0, 1),
     ):
         self.tokens, self.cells, self.sampling = tokens, cells, sampling
-        self.seed, self.epoch = seed, 0
+        self.seed, self.share, self.next_step = seed, share, 0
+        self.steps_per_epoch = round(STEPS_PER_EPOCH * max(1.0, len(self.cells) / STEPS_CELLS) ** 0.5)
         label = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels[cells]]
         self._target = (1 - OPINION) * label + OPINION * softmax(start.out_of_fold(tokens, cells, n_bins), 1)
-        weight = 1 / np.bincount(labels[cells])[labels[cells]]
-        self._probability = weight / weight.sum()
-
-    def __len__(self) -> int:
-        return round(STEPS_PER_EPOCH * max(1.0, len(self.cells) / STEPS_CELLS) ** 0.5)
+        counts = np.bincount(labels[cells])[labels[cells]]
+        self._odds = np.cumsum(1 / counts if sampling.sampling == "balanced" else np.ones(len(cells)))
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
-        rng = np.random.default_rng((self.seed, self.epoch))
-        self.epoch += 1
-        for rows in rng.choice(len(self.cells), (len(self), self.sampling.batch_size), p=self._probability):
-            gene, bins, _, valid = pad(self.tokens, self.cells[rows])
-            left_out = rng.random(len(self.tokens.measured)) < rng.uniform(0, self.sampling.panel_dropout)
-            valid &= ~left_out[gene]
-            arrays = subsample(gene, bins, valid, self.sampling.tokens_per_cell, rng)
-            yield tuple(torch.from_numpy(a) for a in (*arrays, self._target[rows]))
+        end = (self.next_step // self.steps_per_epoch + 1) * self.steps_per_epoch
+        for step in range(self.next_step, end):
+            self.next_step = step + 1
+            yield self.batch(step)
+
+    def batch(self, step: int) -> tuple[torch.Tensor, ...]:
+        """This device's share of the batch of a step. Which cells and which part of the panel is the same for all shares."""
+        rank, devices = self.share
+        rng = np.random.default_rng((self.seed, step))
+        rows = np.searchsorted(self._odds, rng.random(self.sampling.batch_size) * self._odds[-1], side="right")
+        left_out = rng.random(len(self.tokens.measured)) < rng.uniform(0, self.sampling.panel_dropout)
+        rows = rows[rank::devices]
+        gene, bins, _, valid = pad(self.tokens, self.cells[rows])
+        valid &= ~left_out[gene]
+        arrays = subsample(gene, bins, valid, self.sampling.tokens_per_cell, np.random.default_rng((self.seed, step, rank)))
+        return tuple(torch.from_numpy(a) for a in (*arrays, self._target[rows]))
 
 
 def subsample(

@@ -17,7 +17,7 @@ from cellmemory.panel import read_panel, write_panel
 
 FORMAT = 1
 #: Everything but config.json, which holds their checksums and its own digest.
-FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv", "model_card.md")
+FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv", "history.png", "model_card.md")
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,8 @@ def save(
     """Writes a trained reference whole or not at all. The same content gives the same bytes."""
     from safetensors.numpy import save_file
 
+    from cellmemory.curves import draw
+
     with replacing(folder) as partial:
         partial.mkdir()
         save_file({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, partial / "model.safetensors")
@@ -130,6 +132,7 @@ def save(
         label_table.to_csv(partial / "labels.tsv", sep="\t", index=False)
         write_json(partial / "calibration.json", calibration)
         history.to_csv(partial / "history.tsv", sep="\t", index=False, float_format="%.6g")
+        draw(history, partial / "history.png")
         (partial / "model_card.md").write_text(card)
         config = {"format": FORMAT, "version": __version__, **config, "files": {n: sha256(partial / n) for n in FILES}}
         write_json(partial / "config.json", {**config, "digest": _digest(config)})

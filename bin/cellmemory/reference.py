@@ -12,15 +12,17 @@ from cellmemory import bundle
 from cellmemory.alarms import usual_share
 from cellmemory.batches import Sampling, as_tensors, token_batches
 from cellmemory.calibration import calibrate, fit_weights
+from cellmemory.checkpoints import CheckpointFile, code_digest
 from cellmemory.device import Runtime
 from cellmemory.errors import InputError
+from cellmemory.files import sha256
 from cellmemory.hierarchy import Hierarchy, parse_levels, read_hierarchy, to_label_table
 from cellmemory.model import CellMemory, ModelConfig
 from cellmemory.panel import read_panel
 from cellmemory.preprocess import check_labels
 from cellmemory.reading import CellFile
 from cellmemory.tokens import Tokens, tokenize
-from cellmemory.training import Schedule, Trained, fit
+from cellmemory.training import Devices, Schedule, Trained, fit
 
 #: Labels with fewer cells, or with a smaller share, are reported apart.
 RARE_CELLS, RARE_SHARE = 20, 0.01
@@ -70,10 +72,15 @@ def train_reference(
     sampling: Sampling,
     seed: int,
     runtime: Runtime,
+    devices: Devices,
+    checkpoints: Path,
+    checkpoint_every: float,
 ) -> list[str]:
     """Trains on reference.h5ad and writes the model folder; returns the lines of the log.
 
-    Memory: the reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
+    checkpoints: folder of this training's checkpoint, which is removed when the model is written; checkpoint_every: in
+    seconds. Of several processes that train together only the first writes, and has lines to return. Memory: the
+    reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
     """
     panel = read_panel(panel_path)
     cells, names, batch, hierarchy = _read(reference, panel, label_key, batch_key, parse_levels(label_levels, label_key))
@@ -82,10 +89,6 @@ def train_reference(
     tokens = tokenize(cells, np.ones(len(panel), bool), mode, binning, config.n_bins)
     torch.manual_seed(seed)
     network = CellMemory(config)
-    trained = fit(tokens, codes, batch, network, schedule, sampling, seed, runtime, output.parent)
-    kept = _kept(trained.training, codes, seed)
-    calibration, embedding = _finish(trained, tokens, codes, kept, seed)
-    table = _label_table(labels, codes, trained, hierarchy)
     settings = {
         "label_key": label_key,
         "batch_key": batch_key,
@@ -94,14 +97,23 @@ def train_reference(
         "binning": binning,
         "seed": seed,
         "model": asdict(config),
-        "training": asdict(schedule) | asdict(sampling) | {"precision": runtime.precision, "best_epoch": trained.best_epoch},
+        "training": asdict(schedule) | asdict(sampling),
         "cells": len(codes),
-        "usual_share": usual_share(np.diff(cells.indptr), len(panel)),
     }
+    checkpoint = CheckpointFile(checkpoints, _about(settings, reference, panel_path), checkpoint_every)
+    trained = fit(tokens, codes, batch, network, schedule, sampling, seed, runtime, devices, checkpoint)
+    if trained is None:
+        return []
+    kept = _kept(trained.training, codes, seed)
+    calibration, embedding = _finish(trained, tokens, codes, kept, seed)
+    table = _label_table(labels, codes, trained, hierarchy)
+    settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
+    settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
     tensors = {name: value.numpy() for name, value in trained.network.state_dict().items()}
     tensors |= {"reference.embedding": embedding, "reference.label": codes[kept].astype(np.int64)}
     card = model_card(settings, table, calibration)
     bundle.save(output, tensors, settings, panel, table, calibration, trained.history, card)
+    checkpoint.remove()
     return [
         f"read {len(codes):,} cells x {len(panel):,} genes, {len(labels)} labels of '{label_key}'",
         f"trained on {len(trained.training):,} cells ({runtime}) to epoch {trained.best_epoch} of {len(trained.history)}",
@@ -109,6 +121,13 @@ def train_reference(
         f"{calibration['ece_after']:.3f} (temperature {calibration['temperature']:.2f})",
         f"wrote {output}",
     ]
+
+
+def _about(settings: dict, reference: Path, panel: Path) -> dict:
+    """All that decides what a training ends with, one level deep. Not where it runs: it may go on on another machine."""
+    flat = {name: value for name, value in settings.items() if not isinstance(value, dict)}
+    inputs = {"code": code_digest(), "reference": sha256(reference), "panel": sha256(panel)}
+    return inputs | flat | settings["model"] | settings["training"]
 
 
 def _read(

@@ -1,24 +1,34 @@
-"""Trains CellMemory on an aligned reference with lightning, and makes of it a folder that `map_query.py` reads."""
+"""Trains CellMemory on an aligned reference with lightning: the steps, the validation, when to stop, on which devices."""
 
 import logging
+import os
+import signal
 import sys
-import time
 import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import lightning as L
 import numpy as np
 import pandas as pd
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
+from torch.utils.data import IterableDataset
 
 from cellmemory.batches import Sampling, TrainingBatches, as_tensors, split_validation, token_batches
+from cellmemory.checkpoints import CheckpointFile, Checkpoints
 from cellmemory.device import Runtime
+from cellmemory.errors import InputError
+from cellmemory.history import History
 from cellmemory.initialise import Start, learn_start
+from cellmemory.log import say
 from cellmemory.model import CellMemory
 from cellmemory.tokens import Tokens
 
@@ -28,6 +38,11 @@ AVERAGE_EVERY = 4
 #: Validation decides when to stop; more cells than these would not change its mind.
 MAX_VALIDATION = 5_000
 MINIMUM_LEARNING_RATE = 0.01  # of the highest: where the cosine ends
+NO_MEMORY = (
+    "Training ran out of memory with one cell at a time; take a machine or GPU with more memory, or a smaller model "
+    "(--variant light, --d_model, --n_layers)."
+)
+OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -44,55 +59,193 @@ class Schedule:
     gradient_clip: float = 1.0
     average_decay: float = 0.92
 
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step, counted from 0, of so many: the last one's is a hundredth of the highest."""
+        warmup = max(1, round(self.warmup * steps))
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, steps - 1 - warmup))
+        return self.learning_rate * (MINIMUM_LEARNING_RATE + (1 - MINIMUM_LEARNING_RATE) * (1 + np.cos(np.pi * done)) / 2)
+
+
+@dataclass(frozen=True)
+class Devices:
+    """How many devices (GPUs, or processes on a CPU) share each batch, and lightning's strategy: `auto` or `ddp`."""
+
+    count: int = 1
+    strategy: str = "auto"
+
+    def check(self, runtime: Runtime, sampling: Sampling) -> None:
+        """Raises InputError for more GPUs than there are, and for batches that cannot be shared equally."""
+        if runtime.device == "cuda" and self.count > torch.cuda.device_count():
+            raise InputError(f"--devices {self.count} was asked for, but torch finds {torch.cuda.device_count()} GPUs here.")
+        if sampling.batch_size % self.count:
+            raise InputError(
+                f"--batch_size {sampling.batch_size} cannot be shared equally by --devices {self.count}; take a multiple of it."
+            )
+
+    @property
+    def rank(self) -> int:
+        """The number of this process among those that train together: lightning starts the others with theirs."""
+        return LightningEnvironment().local_rank() if self.count > 1 else 0
+
 
 class Plan(L.LightningModule):
-    """Loss, optimiser and validation of the CLS token's part; batches are (gene, bin, valid, target).
+    """Steps and validation of the CLS token's part. Batches are this device's share, (gene, bin, valid, target).
 
-    What is validated and kept is the running average of the weights: its score moves less from epoch to epoch.
+    What is validated and kept is the running average of the weights: its score moves less from epoch to epoch. truth:
+    (n,) labels of the validation cells. A step depends on the weights, the optimiser's state, the seed and its number
+    alone, so that a training can go on at any step.
+
+    Optimisation is lightning's manual one, since running out of memory is mended within a step.
     """
 
-    def __init__(self, network: CellMemory, schedule: Schedule, total_steps: int):
+    def __init__(self, network: CellMemory, schedule: Schedule, total_steps: int, seed: int = 0, truth: np.ndarray | None = None):
         super().__init__()
-        self.network, self.schedule, self.total_steps = network, schedule, total_steps
+        self.automatic_optimization = False
+        self.network, self.schedule, self.total_steps, self.seed, self.truth = network, schedule, total_steps, seed, truth
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average_decay))
+        self.average.requires_grad_(False)
+        self.steps = 0
+        self.at_once: int | None = None  # cells that go through the network together, where not all of a batch do
+        self.epoch_loss: torch.Tensor | float = 0.0
 
-    def training_step(self, batch: tuple[torch.Tensor, ...], _: int) -> torch.Tensor:
-        *cells, target = batch
-        logits = self.network(*cells)[0]
-        loss = F.cross_entropy(logits, target, label_smoothing=self.schedule.label_smoothing)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(target), prog_bar=True)
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        schedule = self.schedule
+        return torch.optim.AdamW(
+            self.network.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+        )
+
+    @property
+    def epoch_ended(self) -> bool:
+        """Whether the last step was the last of an epoch."""
+        return self.steps % (self.total_steps // self.schedule.max_epochs) == 0
+
+    def take_epoch_loss(self) -> float:
+        """The mean training loss of the epoch that ended; the next one starts at 0."""
+        loss, self.epoch_loss = float(self.epoch_loss), 0.0
+        return loss / (self.total_steps // self.schedule.max_epochs)
+
+    def training_step(self, batch: tuple[torch.Tensor, ...], _: int) -> None:
+        loss = self.take_step(batch, self.optimizers())
+        self.epoch_loss = self.epoch_loss + loss
+        self.log("train_loss", loss, on_step=True, on_epoch=False, prog_bar=True)
+
+    def take_step(self, batch: tuple[torch.Tensor, ...], optimiser: torch.optim.Optimizer) -> torch.Tensor:
+        """One step of optimiser and running average; returns the loss, the mean over all devices' cells.
+
+        Where memory runs out, half as many cells go through the network at once, from then on; their gradients add up to
+        those of the whole batch. Raises InputError where a single cell is too much.
+        """
+        while True:
+            optimiser.zero_grad()
+            torch.manual_seed(_mixed(self.seed, self.steps, self.global_rank))
+            loss = self._backward(batch)
+            if not _any(loss is None, self.device):
+                break
+            self._halve(len(batch[0]))
+        loss = self._over_devices(loss)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.gradient_clip)
+        for group in optimiser.param_groups:
+            group["lr"] = self.schedule.rate(self.steps, self.total_steps)
+        optimiser.step()
+        self.steps += 1
+        if self.steps % AVERAGE_EVERY == 0:
+            self.average.update_parameters(self.network)
         return loss
 
-    def on_train_batch_end(self, _outputs: object, _batch: object, number: int) -> None:
-        if number % AVERAGE_EVERY == AVERAGE_EVERY - 1:
-            self.average.update_parameters(self.network)
+    def _backward(self, batch: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
+        """Leaves the gradients of the mean loss over this device's cells; returns that loss, or None if memory ran out."""
+        n = len(batch[0])
+        size, loss = self.at_once or n, torch.zeros((), device=self.device)
+        try:
+            for first in range(0, n, size):
+                *cells, target = (part[first : first + size] for part in batch)
+                logits = self.network(*cells)[0]
+                smoothing = self.schedule.label_smoothing
+                part = F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum") / n
+                part.backward()
+                loss += part.detach()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+        return loss
+
+    def _halve(self, n: int) -> None:
+        if self.at_once == 1 or n == 1:
+            raise InputError(NO_MEMORY)
+        self.at_once = -(-(self.at_once or n) // 2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        say(
+            f"Out of memory at step {self.steps}: from here on {self.at_once} of {n} cells go through the network at once. "
+            "Batches and learning rate stay as they are."
+        )
+
+    def _over_devices(self, loss: torch.Tensor) -> torch.Tensor:
+        """Averages gradients and loss over the devices that train together.
+
+        Not by DDP's own hooks, which do so during the backward pass: a device that runs out of memory there would leave
+        the others waiting.
+        """
+        devices = _world_size()
+        if devices == 1:
+            return loss
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients] + [loss.view(1)])
+        torch.distributed.all_reduce(flat)
+        *means, loss = (flat / devices).split([g.numel() for g in gradients] + [1])
+        for gradient, mean in zip(gradients, means, strict=True):
+            gradient.copy_(mean.view_as(gradient))
+        return loss.squeeze()
 
     def on_validation_epoch_start(self) -> None:
-        self._predictions: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._logits = torch.zeros(len(self.truth), self.network.config.n_labels, device=self.device)
 
     def validation_step(self, batch: tuple[torch.Tensor, ...], _: int) -> None:
-        *cells, label = batch
-        self._predictions.append((self.average.module(*cells)[0].float().cpu(), label.cpu()))
+        *cells, row = batch
+        try:
+            self._logits[row] = self.average.module(*cells)[0].float()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(row) == 1:
+                raise InputError(NO_MEMORY) from error
+        else:
+            return
+        for half in (slice(None, len(row) // 2), slice(len(row) // 2, None)):
+            self.validation_step(tuple(part[half] for part in batch), 0)
 
     def on_validation_epoch_end(self) -> None:
-        logits, label = (torch.cat(part) for part in zip(*self._predictions, strict=True))
-        scores = validation_scores(logits, label)
-        self.log_dict({f"validation_{name}": value for name, value in scores.items()}, prog_bar=True)
+        devices = _world_size()
+        if devices > 1:  # each has filled in its own cells
+            torch.distributed.all_reduce(self._logits)
+        scores = validation_scores(self._logits.cpu(), torch.from_numpy(self.truth))
+        self.log_dict({f"validation_{name}": value for name, value in scores.items()}, prog_bar=True, sync_dist=devices > 1)
 
-    def configure_optimizers(self):
-        optimiser = torch.optim.AdamW(
-            self.network.parameters(), self.schedule.learning_rate, weight_decay=self.schedule.weight_decay, fused=True
-        )
-        warmup = max(1, round(self.schedule.warmup * self.total_steps))
 
-        def rate(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            done = min(1.0, (step - warmup) / max(1, self.total_steps - warmup))
-            return MINIMUM_LEARNING_RATE + (1 - MINIMUM_LEARNING_RATE) * (1 + np.cos(np.pi * done)) / 2
+def _mixed(*numbers: int) -> int:
+    """One seed of several numbers: neighbours of any of them give unrelated ones."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+def _world_size() -> int:
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def _any(here: bool, device: torch.device) -> bool:
+    """Whether it is true on any of the devices that train together."""
+    if _world_size() == 1:
+        return here
+    flag = torch.tensor(float(here), device=device)
+    torch.distributed.all_reduce(flag)
+    return bool(flag)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on a GPU (torch.OutOfMemoryError) or for the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def validation_scores(logits: torch.Tensor, label: torch.Tensor) -> dict[str, float]:
@@ -106,53 +259,20 @@ def validation_scores(logits: torch.Tensor, label: torch.Tensor) -> dict[str, fl
     return {"loss": loss, "accuracy": (predicted == label).float().mean().item(), "macro_f1": float(np.mean(f1))}
 
 
-class History(Callback):
-    """Collects one row an epoch and keeps the weights of the lowest validation loss."""
+class ValidationBatches(IterableDataset):
+    """All tokens of the validation cells, in batches of cells alike in length: (gene, bin, valid, number of the cell).
 
-    def __init__(self) -> None:
-        self.rows: list[dict] = []
-        self.best_loss, self.best_epoch, self.best_weights = np.inf, 0, None
-        self._start = time.monotonic()
+    share: (rank, of how many) of the devices that validate together, each some of the batches.
+    """
 
-    def on_validation_end(self, trainer: L.Trainer, plan: Plan) -> None:
-        if trainer.sanity_checking:
-            return
-        found = {name: float(trainer.callback_metrics[name]) for name in
-                 ("validation_loss", "validation_accuracy", "validation_macro_f1")}  # fmt: skip
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "learning_rate": rate, **found})
-        if found["validation_loss"] < self.best_loss:
-            self.best_loss, self.best_epoch = found["validation_loss"], trainer.current_epoch + 1
-            self.best_weights = {name: value.detach().cpu().clone() for name, value in plan.average.module.state_dict().items()}
+    def __init__(self, tokens: Tokens, cells: np.ndarray, share: tuple[int, int] = (0, 1)):
+        self.tokens, self.share = tokens.select(cells), share
 
-    def on_train_epoch_end(self, trainer: L.Trainer, plan: Plan) -> None:
-        row = self.rows[-1]
-        row["train_loss"] = float(trainer.callback_metrics["train_loss"])
-        if not sys.stderr.isatty():
-            print(
-                f"epoch {row['epoch']}: training loss {row['train_loss']:.3f}, validation loss {row['validation_loss']:.3f}, "
-                f"accuracy {row['validation_accuracy']:.3f} ({time.monotonic() - self._start:.0f} s)",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def table(self) -> pd.DataFrame:
-        """history.tsv: one row an epoch. No times: the same seed gives the same bytes."""
-        columns = ["epoch", "step", "learning_rate", "train_loss", "validation_loss", "validation_accuracy",
-                   "validation_macro_f1"]  # fmt: skip
-        return pd.DataFrame(self.rows)[columns]
-
-
-class ValidationBatches(torch.utils.data.IterableDataset):
-    """All tokens of the validation cells, in batches of cells alike in length."""
-
-    def __init__(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray):
-        self.tokens, self.labels = tokens.select(cells), labels[cells]
-
-    def __iter__(self):
-        for cells in token_batches(self.tokens):
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        rank, devices = self.share
+        for cells in list(token_batches(self.tokens))[rank::devices]:
             gene, bins, _, valid, _ = as_tensors(self.tokens, cells)
-            yield gene, bins, valid, torch.from_numpy(self.labels[cells])
+            yield gene, bins, valid, torch.from_numpy(cells.copy())
 
 
 @dataclass(frozen=True)
@@ -176,44 +296,94 @@ def fit(
     sampling: Sampling,
     seed: int,
     runtime: Runtime,
-    workspace: Path,
-) -> Trained:
-    """Trains `network` on the cells of `tokens` (labels: (n,) codes; batch: (n,) codes or None) to its early stop."""
-    config = network.config
-    share = min(VALIDATION_SHARE, MAX_VALIDATION / len(labels))
-    training, validation = split_validation(labels, batch, share, seed)
+    devices: Devices = Devices(),
+    checkpoint: CheckpointFile | None = None,
+) -> Trained | None:
+    """Trains `network` on the cells of `tokens` (labels: (n,) codes; batch: (n,) codes or None) to its early stop.
+
+    Goes on from `checkpoint` where there is one, and writes it. With several devices lightning starts this program once
+    more for each: all but the first end here with None.
+    """
+    devices.check(runtime, sampling)
+    config, share = network.config, (devices.rank, devices.count)
+    held_out = min(VALIDATION_SHARE, MAX_VALIDATION / len(labels))
+    training, validation = split_validation(labels, batch, held_out, seed)
     start = learn_start(tokens, labels, training, config.n_bins, seed)
     network.start_from(start)
     network.number_format = runtime.number_format
-    batches = TrainingBatches(tokens, labels, start, training, sampling, config.n_bins, seed)
-    history = History()
-    plan = Plan(network, schedule, len(batches) * schedule.max_epochs)
-    validating = ValidationBatches(tokens, labels, validation)
-    trainer = _trainer(schedule, runtime, history, workspace)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*IterableDataset.*__len__.*")
-        warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
-        trainer.fit(plan, DataLoader(batches, batch_size=None), DataLoader(validating, batch_size=None))
+    batches = TrainingBatches(tokens, labels, start, training, sampling, config.n_bins, seed, share)
+    plan = Plan(network, schedule, batches.steps_per_epoch * schedule.max_epochs, seed, labels[validation])
+    history, stopping = History(), _stopping(schedule)
+    callbacks: list[Callback] = [history, stopping]
+    if checkpoint:
+        checkpoints = Checkpoints(checkpoint, plan, history, stopping)
+        checkpoints.restore()
+        batches.next_step = plan.steps
+        callbacks += [checkpoints]
+    if not (checkpoint and checkpoints.finished):
+        _run(plan, batches, ValidationBatches(tokens, validation, share), callbacks, runtime, devices)
+    if devices.rank > 0:
+        return None
+    if history.best_weights is None:
+        raise InputError("The validation loss was no number in any epoch; training needs a lower --learning_rate.")
     network.load_state_dict(history.best_weights)
     network.number_format = torch.float32
     return Trained(network.eval().cpu(), start, history.table(), history.best_epoch, training, validation)
 
 
-def _trainer(schedule: Schedule, runtime: Runtime, history: History, workspace: Path) -> L.Trainer:
+def _stopping(schedule: Schedule) -> EarlyStopping:
+    # Right after validation: what is checkpointed at the end of an epoch then knows what was decided.
+    return EarlyStopping("validation_loss", patience=schedule.patience, check_on_train_epoch_end=False)
+
+
+def _run(
+    plan: Plan,
+    batches: TrainingBatches,
+    validating: ValidationBatches,
+    callbacks: list[Callback],
+    runtime: Runtime,
+    devices: Devices,
+) -> None:
+    """Trains from the plan's step to the end, on all devices."""
+    if devices.count > 1 and runtime.device == "cpu":
+        threads = max(1, runtime.threads // devices.count)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # lightning leaves the number alone then
+        torch.set_num_threads(threads)
+    epochs = plan.schedule.max_epochs - plan.steps // batches.steps_per_epoch
+    trainer = _trainer(plan.schedule, epochs, callbacks, runtime, devices)
+    # One sentence of the first process is enough, and lightning kills it at once where another fails.
+    expected = [InputError] if devices.rank > 0 else []
+    with warnings.catch_warnings(), suppress(*expected):
+        for message in (".*does not have many workers.*", ".*isinstance.treespec, LeafSpec.*", ".*in eval mode.*", ".*srun.*"):
+            warnings.filterwarnings("ignore", message)
+        try:
+            trainer.fit(plan, batches, validating)
+        except SIGTERMException:
+            sys.exit(128 + signal.SIGTERM)  # lightning would leave with 0, as if all were well
+    torch.set_num_threads(runtime.threads)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _trainer(schedule: Schedule, epochs: int, callbacks: list[Callback], runtime: Runtime, devices: Devices) -> L.Trainer:
     bar = [TQDMProgressBar()] if sys.stderr.isatty() else []
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    together = devices.count > 1 or devices.strategy == "ddp"
     return L.Trainer(
         accelerator="gpu" if runtime.device == "cuda" else "cpu",
-        devices=1,
-        max_epochs=schedule.max_epochs,
-        gradient_clip_val=schedule.gradient_clip,
+        devices=devices.count,
+        # Buffers are the same everywhere: no need to broadcast them at each step.
+        strategy=DDPStrategy(forward_sync_buffers=False) if together else "auto",
+        # Not Slurm's, which lightning takes within a Slurm job: that would need a task of Slurm for each device.
+        plugins=[LightningEnvironment()],
+        max_epochs=epochs,
         deterministic=True,
-        callbacks=[history, EarlyStopping("validation_loss", patience=schedule.patience), *bar],
+        callbacks=[*callbacks, *bar],
         enable_progress_bar=bool(bar),
         enable_model_summary=False,
         enable_checkpointing=False,
         logger=False,
         num_sanity_val_steps=0,
-        default_root_dir=workspace,
+        use_distributed_sampler=False,
     )

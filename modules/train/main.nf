@@ -33,6 +33,6 @@ process TRAIN {
     # code ${task.ext.code_digest}
     mkdir model
     touch model/model.safetensors model/config.json model/panel.tsv model/labels.tsv model/calibration.json \\
-        model/history.tsv model/model_card.md versions.yml
+        model/history.tsv model/history.png model/model_card.md versions.yml
     """
 }

@@ -86,7 +86,8 @@ def scheduler(folder: Path) -> str:
 def header(folder: Path, step: str) -> set[str]:
     """The directives of the job of a step, without what differs from run to run: its name and the file of its log."""
     texts = [path.read_text() for path in folder.glob("work/*/*/.command.run")]
-    (text,) = [text for text in texts if f"NEXTFLOW TASK: CELLMEMORY:{step}\n" in text]
+    named = re.compile(rf"(NEXTFLOW TASK: |### name: ')CELLMEMORY:{re.escape(step)}'?\n")  # depends on Nextflow's version
+    (text,) = [text for text in texts if named.search(text)]
     lines = [line for line in text.splitlines() if line.startswith(("#SBATCH", "#BSUB", "#$"))]
     return {line for line in lines if " -J " not in line and " -N " not in line and " -o " not in line}
 
@@ -113,6 +114,15 @@ def test_schedulers_are_asked_for_queue_account_and_gpu(
     assert has(check, on_all | {text.replace("fast", "slow") for text in on_gpu if "fast" in text}), check
     assert has(train, on_all | on_gpu), train
     assert not any("gpu" in line for line in check), check
+
+
+@pytest.mark.parametrize(("profile", "asked"), [("slurm", "--gres=gpu:{}"), ("lsf", "-gpu num={}"), ("sge", "-l gpu={}")])
+def test_training_asks_for_as_many_gpus_as_it_has_devices(profile: str, asked: str, tmp_path: Path):
+    (tmp_path / "site.config").write_text("executor { pollInterval = '1 s'; submitRateLimit = null }")
+    options = ("-profile", f"test,{profile},cuda", "-stub-run", "-c", "site.config", "--devices", "2")
+    succeed(*options, folder=tmp_path, PATH=scheduler(tmp_path))
+    for step, gpus in (("TRAIN", 2), ("MAP_QUERY (unseen_type)", 1)):
+        assert any(line.endswith(asked.format(gpus)) for line in header(tmp_path, step)), header(tmp_path, step)
 
 
 def test_memory_grows_with_the_input_and_with_every_attempt(tmp_path: Path):

@@ -63,7 +63,8 @@ def test_all_problems_are_said_at_once(tmp_path: Path):
     (tmp_path / "queries.csv").write_text("sample,h5ad,colour\na,a.h5ad,red\n")
     output = refused(
         "--input", "queries.csv", "--reference", "none.h5ad", "--lable_key", "x", "--n_genes", "1", "--mode", "quick",
-        "--alpha", "1", "--seed", "x", "--gmt", "none.gmt", "--batch_key", folder=tmp_path,
+        "--alpha", "1", "--seed", "x", "--gmt", "none.gmt",
+        "--checkpoint_dir", "s3://bucket/checkpoints", "--batch_key", folder=tmp_path,
     )  # fmt: skip
     for sentence in (
         "There is no parameter --lable_key: did you mean --label_key?",
@@ -75,6 +76,7 @@ def test_all_problems_are_said_at_once(tmp_path: Path):
         "--batch_key needs a value, but is 'true'.",
         "--label_key is missing",
         "--gmt: there is no file none.gmt.",
+        "--checkpoint_dir: s3://bucket/checkpoints is no folder of a file system",
         "queries.csv has a column 'colour' that means nothing here",
     ):
         assert sentence in output

@@ -1,0 +1,355 @@
+"""The training itself: what a step is, resuming, running out of memory, several devices, the schedule and the figure."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+from safetensors import SafetensorError, safe_open
+
+from cellmemory import device, training
+from cellmemory.batches import Sampling, TrainingBatches
+from cellmemory.checkpoints import CheckpointFile
+from cellmemory.curves import draw
+from cellmemory.errors import InputError
+from cellmemory.initialise import learn_start
+from cellmemory.model import CellMemory, ModelConfig
+from cellmemory.tokens import Tokens, tokenize
+from cellmemory.training import Devices, Plan, Schedule, Trained, fit
+from tests.conftest import ROOT, refused, succeed
+
+GENES, LABELS, N_BINS = 40, 3, 50
+STEPS = 30  # of an epoch
+SCHEDULE = Schedule(max_epochs=4, patience=2)
+
+
+@pytest.fixture(scope="module")
+def labels() -> np.ndarray:
+    """Of 240 cells: half are of the first label, a twelfth of the last."""
+    return np.repeat([0, 1, 2], [120, 100, 20])
+
+
+@pytest.fixture(scope="module")
+def tokens(labels: np.ndarray) -> Tokens:
+    """Random cells, and one gene that only the second label expresses."""
+    rng = np.random.default_rng(0)
+    matrix = (rng.random((len(labels), GENES)) < 0.4) * rng.gamma(2, 1, (len(labels), GENES))
+    matrix[:, 5] = np.where(labels == 1, 3.0, 0.0)
+    return tokenize(sp.csr_matrix(matrix.astype(np.float32)), np.ones(GENES, bool), "fast", "quantile", N_BINS)
+
+
+def small_network(dropout: float = 0.3) -> CellMemory:
+    torch.manual_seed(0)
+    config = ModelConfig(GENES, LABELS, "light", d_model=8, d_feedforward=16, d_value=2, n_layers=1, dropout=dropout)
+    return CellMemory(config)
+
+
+def train(tokens: Tokens, labels: np.ndarray, checkpoint: CheckpointFile | None = None, schedule: Schedule = SCHEDULE) -> Trained:
+    runtime = device.start("cpu", "fp32", 1, 0)
+    return fit(tokens, labels, None, small_network(), schedule, Sampling(), 0, runtime, checkpoint=checkpoint)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tokens: Tokens, labels: np.ndarray) -> Trained:
+    return train(tokens, labels)
+
+
+def same(one: Trained, other: Trained) -> bool:
+    """Whether two trainings ended with the same bits."""
+    weights, others = one.network.state_dict(), other.network.state_dict()
+    return one.history.equals(other.history) and all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+def batches(tokens: Tokens, labels: np.ndarray, share: tuple[int, int] = (0, 1), **sampling: object) -> TrainingBatches:
+    cells = np.arange(len(labels))
+    start = learn_start(tokens, labels, cells, N_BINS, 0)
+    return TrainingBatches(tokens, labels, start, cells, Sampling(**sampling), N_BINS, 0, share)
+
+
+class TestBatches:
+    def test_a_batch_depends_on_its_step_alone(self, tokens, labels):
+        drawn, other = batches(tokens, labels), batches(tokens, labels)
+        first, second = list(drawn), list(drawn)
+        assert len(first) == len(second) == STEPS
+        other.next_step = 17
+        for number, batch in enumerate(other, 17):
+            assert all(torch.equal(a, b) for a, b in zip(batch, first[number], strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(next(iter(other)), second[0], strict=True))
+
+    def test_devices_share_the_cells_of_a_batch(self, tokens, labels):
+        whole, *parts = (batches(tokens, labels, share).batch(3)[-1] for share in ((0, 1), (0, 2), (1, 2)))
+        assert [len(part) for part in parts] == [16, 16]
+        assert torch.equal(torch.stack(parts, 1).flatten(0, 1), whole)
+
+    @pytest.mark.parametrize(("sampling", "expected"), [("balanced", [1 / 3] * 3), ("natural", [120 / 240, 100 / 240, 20 / 240])])
+    def test_labels_are_drawn_evenly_or_as_they_are(self, tokens, labels, sampling, expected):
+        drawn = batches(tokens, labels, batch_size=600, sampling=sampling)
+        drawn._target = np.eye(LABELS, dtype=np.float32)[labels]
+        np.testing.assert_allclose(drawn.batch(0)[-1].mean(0), expected, atol=0.06)
+
+
+class TestSchedule:
+    @pytest.mark.parametrize("steps", [1, 2, 30, 600, 601])
+    def test_the_cosine_ends_at_the_last_step(self, steps):
+        rates = [Schedule().rate(step, steps) for step in range(steps)]
+        assert max(rates) == pytest.approx(1e-3)
+        if steps > 2:
+            assert rates[-1] == pytest.approx(1e-5)
+            assert np.argmax(rates) in (steps // 10 - 1, steps // 10, steps // 10 + 1)
+
+    def test_a_training_to_its_last_epoch_ends_with_the_lowest_rate(self, tokens, labels):
+        history = train(tokens, labels, schedule=Schedule(max_epochs=3)).history
+        assert history["step"].tolist() == [STEPS, 2 * STEPS, 3 * STEPS]
+        assert history["learning_rate"].iloc[-1] == pytest.approx(1e-5)
+
+
+class TestResuming:
+    """A training that stops by an exception at some step, and one that goes on."""
+
+    @pytest.mark.parametrize("step", [1, 17, STEPS - 1, STEPS, STEPS + 1, 2 * STEPS + 3])
+    def test_a_resumed_training_is_the_uninterrupted_one(
+        self, uninterrupted, tokens, labels, tmp_path, monkeypatch, capsys, step
+    ):
+        checkpoint = CheckpointFile(tmp_path, {"of": "this"}, 0)
+        stop_at(step, monkeypatch)
+        with pytest.raises(InterruptedError):
+            train(tokens, labels, checkpoint)
+        monkeypatch.undo()
+        resumed = train(tokens, labels, checkpoint)
+        assert f"Resumed at step {step} of {4 * STEPS}" in capsys.readouterr().err
+        assert same(resumed, uninterrupted)
+        assert same(train(tokens, labels, checkpoint), uninterrupted), "once more, from the checkpoint of its end"
+
+    def test_what_decides_when_to_stop_is_resumed_too(self, tokens, labels, tmp_path, monkeypatch):
+        schedule = Schedule(max_epochs=20, patience=1, learning_rate=0.1)
+        whole = train(tokens, labels, schedule=schedule)
+        assert len(whole.history) < 20
+        checkpoint = CheckpointFile(tmp_path, {"of": "this"}, 0)
+        stop_at(len(whole.history) * STEPS - 5, monkeypatch)
+        with pytest.raises(InterruptedError):
+            train(tokens, labels, checkpoint, schedule)
+        monkeypatch.undo()
+        assert same(train(tokens, labels, checkpoint, schedule), whole)
+
+    def test_a_damaged_checkpoint_is_said_and_not_used(self, uninterrupted, tokens, labels, tmp_path, capsys):
+        checkpoint = CheckpointFile(tmp_path, {"of": "this"}, 0)
+        checkpoint.path.write_bytes(b"cut off")
+        assert same(train(tokens, labels, checkpoint), uninterrupted)
+        assert f"The checkpoint {checkpoint.path} is damaged" in capsys.readouterr().err
+
+    def test_a_checkpoint_of_another_training_is_left_alone_and_named(self, tmp_path, capsys):
+        here = CheckpointFile(tmp_path, {"batch_size": 32, "reference": "0" * 64})
+        there = replace(here, about={"batch_size": 64, "reference": "1" * 64})
+        there.write({"weight": torch.ones(2)}, {"steps": 5})
+        assert here.read() is None
+        assert here.others() == [f"{there.path} (batch_size 64 instead of 32, other reference)"]
+        (tmp_path / f".partial-7-{here.path.name}").touch()  # of a kill while it was written
+        here.remove()
+        assert there.read()[1] == {"steps": 5}
+        there.remove()
+        assert not tmp_path.exists()
+
+
+def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_step = Plan.take_step
+
+    def broken(self, *arguments):
+        if self.steps == step:
+            raise InterruptedError
+        return take_step(self, *arguments)
+
+    monkeypatch.setattr(Plan, "take_step", broken)
+
+
+class TestOutOfMemory:
+    """The allocator's errors, thrown by the forward pass."""
+
+    @staticmethod
+    def limit_cells(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception, training: bool = True) -> list[int]:
+        """Lets the network take at most so many cells in training (or in validation); returns how many it was given."""
+        forward, given = CellMemory.forward, []
+
+        def limited(self, gene, *arguments):
+            given.append(len(gene))
+            if self.training == training and len(gene) > most:
+                raise error
+            return forward(self, gene, *arguments)
+
+        monkeypatch.setattr(CellMemory, "forward", limited)
+        return given
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+            RuntimeError("std::bad_alloc"),
+            MemoryError(),
+        ],
+    )
+    def test_halves_what_is_computed_at_once_and_goes_on(self, tokens, labels, monkeypatch, capsys, error):
+        given = self.limit_cells(monkeypatch, 10, error)
+        trained = train(tokens, labels, schedule=Schedule(max_epochs=1))
+        assert given[:7] == [32, 16, 8, 8, 8, 8, 8]
+        assert trained.history["step"].tolist() == [STEPS]
+        said = capsys.readouterr().err
+        assert "from here on 16 of 32 cells" in said
+        assert "from here on 8 of 32 cells" in said
+
+    def test_gradients_are_those_of_the_whole_batch(self, tokens, labels, monkeypatch):
+        networks = []
+        for most in (32, 5):
+            self.limit_cells(monkeypatch, most, MemoryError())
+            plan = Plan(small_network(dropout=0.0), SCHEDULE, 120)
+            plan.take_step(batches(tokens, labels).batch(0), plan.configure_optimizers())
+            networks.append(plan.network)
+        assert plan.at_once == 4
+        for one, other in zip(*(network.parameters() for network in networks), strict=True):
+            if one.grad is not None:
+                torch.testing.assert_close(one.grad, other.grad, atol=1e-6, rtol=1e-4)
+
+    def test_one_cell_too_many_is_one_sentence(self, tokens, labels, monkeypatch):
+        self.limit_cells(monkeypatch, 0, MemoryError())
+        with pytest.raises(InputError, match="with one cell at a time; take a machine or GPU with more memory"):
+            train(tokens, labels)
+
+    def test_validation_makes_do_with_less_too(self, uninterrupted, tokens, labels, monkeypatch):
+        self.limit_cells(monkeypatch, 5, MemoryError(), training=False)
+        histories = uninterrupted.history, train(tokens, labels).history
+        np.testing.assert_allclose(*(history["validation_loss"] for history in histories), rtol=1e-5)
+
+    def test_other_errors_are_no_lack_of_memory(self, tokens, labels, monkeypatch):
+        self.limit_cells(monkeypatch, 10, RuntimeError("shapes differ"))
+        with pytest.raises(RuntimeError, match="shapes differ"):
+            train(tokens, labels)
+
+    def test_the_smaller_portions_are_resumed_too(self, tokens, labels, tmp_path, monkeypatch):
+        self.limit_cells(monkeypatch, 16, MemoryError())
+        whole = train(tokens, labels)
+        checkpoint = CheckpointFile(tmp_path, {"of": "this"}, 0)
+        stop_at(40, monkeypatch)
+        with pytest.raises(InterruptedError):
+            train(tokens, labels, checkpoint)
+        monkeypatch.undo()
+        assert same(train(tokens, labels, checkpoint), whole), "on a machine with more memory"
+
+
+class TestDevices:
+    def test_a_batch_that_cannot_be_shared_equally_is_refused(self):
+        with pytest.raises(InputError, match="--batch_size 32 cannot be shared equally by --devices 3"):
+            Devices(3).check(device.start("cpu", "fp32", 1, 0), Sampling())
+
+    @pytest.mark.slow
+    def test_two_processes_score_as_one(self, aligned, tmp_path):
+        """With gloo, started by the script's bare name: lightning runs the same command again for the second process."""
+        options = ("--max_epochs", 3, "--threads", 2)
+        one, two = (run_train(aligned, tmp_path / name, *options, "--devices", n) for name, n in (("one", 1), ("two", 2)))
+        assert two.returncode == 0, two.stderr
+        for line in ("epoch 3:", "wrote"):
+            assert two.stderr.count(line) == one.stderr.count(line) == 1
+        histories = [pd.read_csv(tmp_path / name / "history.tsv", sep="\t") for name in ("one", "two")]
+        assert histories[0]["step"].tolist() == histories[1]["step"].tolist()
+        for measure, noise in (("validation_loss", 0.05), ("validation_accuracy", 0.1), ("train_loss", 0.05)):
+            np.testing.assert_allclose(*(history[measure] for history in histories), atol=noise)
+
+
+def training_command(aligned: Path, output: Path, *options: object) -> list[str]:
+    return ["train.py", "--reference", str(aligned / "reference.h5ad"), "--panel", str(aligned / "panel.tsv"), "--label_key",
+            "cell_type", "--output", str(output), *map(str, options)]  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """In which the scripts are found by their bare names, as in a task."""
+    return os.environ | {"PATH": f"{ROOT / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def run_train(aligned: Path, output: Path, *options: object) -> subprocess.CompletedProcess:
+    command = training_command(aligned, output, *options)
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+
+
+SMALL = ("--max_epochs", 3, "--d_model", 16, "--n_layers", 1, "--threads", 1, "--checkpoint_every", 0)
+
+
+@pytest.fixture(scope="module")
+def whole(aligned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model that was trained without interruption."""
+    folder = tmp_path_factory.mktemp("whole") / "model"
+    assert run_train(aligned, folder, *SMALL).returncode == 0
+    return folder
+
+
+class TestTheScript:
+    """train.py, killed for real."""
+
+    def stop(self, aligned: Path, output: Path, signal_number: int, after: int) -> int:
+        """Starts a training, and signals it in mid-epoch, as soon as it has taken more than `after` steps."""
+        process = subprocess.Popen(training_command(aligned, output, *SMALL), env=environment(), stderr=subprocess.DEVNULL)
+        while not after < steps_of(output.with_name(f"{output.name}.checkpoints")) < after + STEPS // 2:
+            assert process.poll() is None, "it ended too early to be killed"
+            time.sleep(0.01)
+        process.send_signal(signal_number)
+        return process.wait()
+
+    def test_killed_twice_in_mid_epoch_it_ends_with_the_same_bytes(self, aligned, whole, tmp_path):
+        output = tmp_path / "model"
+        for after in (STEPS + 3, 2 * STEPS + 3):
+            assert self.stop(aligned, output, signal.SIGKILL, after) == -signal.SIGKILL
+            assert not output.exists()
+        done = run_train(aligned, output, *SMALL)
+        assert done.returncode == 0, done.stderr
+        assert "Resumed at step" in done.stderr
+        for file in whole.iterdir():
+            assert (output / file.name).read_bytes() == file.read_bytes(), file.name
+        assert [path.name for path in tmp_path.iterdir()] == ["model"], "the checkpoint is removed"
+
+    def test_a_stopped_training_says_so_by_its_status_and_goes_on(self, aligned, whole, tmp_path):
+        output = tmp_path / "model"
+        assert self.stop(aligned, output, signal.SIGTERM, 3) == 128 + signal.SIGTERM
+        other = run_train(aligned, tmp_path / "other", *SMALL, "--batch_size", 16, "--max_epochs", 1,
+                          "--checkpoint", tmp_path / "model.checkpoints")  # fmt: skip
+        assert "(batch_size 32 instead of 16, max_epochs 3 instead of 1)" in other.stderr
+        assert "Resumed" not in other.stderr
+        assert "Resumed at step" in succeed("train", *training_command(aligned, output, *SMALL)[1:])
+        assert (output / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+    def test_more_gpus_than_there_are_or_odd_shares_are_one_sentence(self, aligned, tmp_path):
+        options = training_command(aligned, tmp_path / "model", "--devices", 3)[1:]
+        sentence, = refused("train", *options)  # fmt: skip
+        assert "--devices 3" in sentence
+
+
+def steps_of(folder: Path) -> int:
+    """The steps that the training has taken whose checkpoint is in the folder; -1 before there is one."""
+    for path in folder.glob("[!.]*.safetensors"):
+        try:
+            with safe_open(path, "pt") as file:
+                return json.loads(file.metadata()["state"])["steps"]
+        except (SafetensorError, OSError):
+            return -1
+    return -1
+
+
+def test_the_figure_has_the_same_bytes_and_its_marks(uninterrupted, tmp_path):
+    history = uninterrupted.history
+    for name in ("a", "b"):
+        draw(history, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (tmp_path / "a").read_bytes().startswith(b"\x89PNG")
+    draw(history.iloc[:1], tmp_path / "one epoch")
+    draw(history.assign(validation_loss=history["validation_loss"][::-1].to_numpy()), tmp_path / "other")
+    assert (tmp_path / "other").read_bytes() != (tmp_path / "a").read_bytes()
+
+
+def test_running_out_of_memory_is_told_from_other_errors():
+    assert training.is_out_of_memory(torch.OutOfMemoryError())
+    assert not training.is_out_of_memory(RuntimeError("shapes differ"))
