@@ -9,60 +9,65 @@ import pytest
 
 from tests.pipeline.nextflow import ROOT, STEPS, counted, nextflow, refused, succeed
 
-MISSING = {
-    "lsf": ["There is no bsub on the PATH"],
-    "sge": ["There is no qsub on the PATH"],
-    "awsbatch": ["--registry is missing", "AWS Batch needs one in its storage: -work-dir s3://", "--queue is missing",
-                 "aws.region is missing"],
-    "googlebatch": ["--registry is missing", "Google Batch needs one in its storage: -work-dir gs://",
-                    "google.project is missing", "google.location is missing"],
-    "azurebatch": ["--registry is missing", "Azure Batch needs one in its storage: -work-dir az://", "--queue is missing",
-                   "azure.batch.accountName is missing", "azure.storage.accountName is missing"],
-    "k8s": ["--registry is missing", "k8s.storageClaimName is missing"],
+CLOUD = ["--registry is missing", "-work-dir is /w, but"]
+SITES = {
+    # The executor, its work folder where all is set, that configuration, and what is said where nothing of it is set.
+    "slurm": ("/w", {}, ["There is no sbatch on the PATH"]),
+    "lsf": ("/w", {}, ["There is no bsub on the PATH"]),
+    "sge": ("/w", {}, ["There is no qsub on the PATH"]),
+    "awsbatch": (
+        "s3://b/w",
+        {"process": {"queue": "q"}, "aws": {"region": "r"}},
+        [*CLOUD, "--queue is missing", "aws.region is missing"],
+    ),
+    "google-batch": (
+        "gs://b/w",
+        {"google": {"project": "p", "location": "l"}},
+        [*CLOUD, "google.project is missing", "google.location is missing"],
+    ),
+    "azure-batch": (
+        "az://b/w",
+        {"process": {"queue": "q"}, "azure": {"batch": {"accountName": "a"}, "storage": {"accountName": "a"}}},
+        [*CLOUD, "--queue is missing", "--gpu_queue is missing", "azure.batch.accountName is missing",
+         "azure.storage.accountName is missing"],
+    ),
+    "k8s": ("/w", {"k8s": {"storageClaimName": "c"}}, ["--registry is missing", "k8s.storageClaimName is missing"]),
+    "local": ("/w", {}, []),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("profile", MISSING)
-def test_what_a_site_must_set_is_asked_for_before_the_run(profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "GOOGLE_APPLICATION_CREDENTIALS"):
-        monkeypatch.delenv(name, raising=False)
-    # The plugins of clouds are not at hand: nothing of them is needed to find out what is missing.
-    output = refused("-profile", f"test,{profile}", folder=tmp_path, NXF_PLUGINS_DEFAULT="false")
-    sentences = [line for line in output.splitlines() if "is missing" in line or "needs one" in line or "There is no" in line]
-    assert len(sentences) == len(MISSING[profile])
-    for start, sentence in zip(MISSING[profile], sentences, strict=True):
-        assert start in sentence
-
-
-COMPLETE = {
-    "slurm": {"process": {"executor": "slurm"}},
-    "awsbatch": {"process": {"executor": "awsbatch", "queue": "q"}, "aws": {"region": "r"}},
-    "google-batch": {"process": {"executor": "google-batch"}, "google": {"project": "p", "location": "l"}},
-    "azure-batch": {
-        "process": {"executor": "azure-batch", "queue": "q"},
-        "azure": {"batch": {"accountName": "a"}, "storage": {"accountName": "a"}},
-    },
-    "k8s": {"process": {"executor": "k8s"}, "k8s": {"storageClaimName": "c"}},
-}
-
-
-def test_nothing_is_asked_for_where_all_is_set(tmp_path: Path):
-    """The check by itself: a run with the work folder of a cloud would need its plugin."""
-    folders = {"awsbatch": "s3://b/w", "google-batch": "gs://b/w", "azure-batch": "az://b/w"}
-    (tmp_path / "sites.json").write_text(json.dumps([[folders.get(name, "/w"), site] for name, site in COMPLETE.items()]))
+def test_what_a_site_must_set_is_asked_for_and_nothing_else(tmp_path: Path):
+    """The check by itself, for all executors in one run: a cloud's own run would need its plugin."""
+    (tmp_path / "sites.json").write_text(json.dumps(SITES))
     (tmp_path / "main.nf").write_text(f"""
         include {{ siteProblems }} from '{ROOT}/functions/site.nf'
         workflow {{
-            new groovy.json.JsonSlurper().parse(file("${{projectDir}}/sites.json")).each {{ folder, site ->
-                def settings = [registry: 'r', use_gpu: true, gpu_queue: 'g']
-                println("${{site.process.executor}}: ${{siteProblems(site, settings, folder, [:]) {{ _command -> true }}}}")
+            def sites = new groovy.json.JsonSlurper().parse(file("${{projectDir}}/sites.json"))
+            def found = sites.collectEntries {{ executor, site ->
+                def complete = site[1] + [process: [executor: executor] + (site[1].process ?: [:])]
+                def bare = [process: [executor: executor]]
+                def set = [registry: 'r', use_gpu: true, gpu_queue: 'g']
+                [executor, [
+                    siteProblems(complete, set, site[0], [:]) {{ _command -> true }},
+                    siteProblems(bare, [use_gpu: true], '/w', [:]) {{ _command -> false }},
+                ]]
             }}
+            println("found: ${{groovy.json.JsonOutput.toJson(found)}}")
         }}
         """)
     run = nextflow("run", "main.nf", folder=tmp_path)
     assert run.status == 0, run.output
-    for name in COMPLETE:
-        assert f"{name}: []" in run.output
+    found = json.loads(re.search("^found: (.*)", run.output, re.MULTILINE)[1])
+    for executor, (_folder, _complete, expected) in SITES.items():
+        nothing, sentences = found[executor]
+        assert nothing == []
+        assert len(sentences) == len(expected), sentences
+        assert all(sentence.startswith(start) for sentence, start in zip(sentences, expected, strict=True)), sentences
+
+
+def test_a_run_that_lacks_something_is_refused(tmp_path: Path):
+    output = refused("-profile", "test,awsbatch", folder=tmp_path, NXF_PLUGINS_DEFAULT="false")
+    assert "--queue is missing: it names the job queue of AWS Batch." in output
 
 
 def scheduler(folder: Path) -> str:
@@ -128,9 +133,9 @@ def test_training_asks_for_as_many_gpus_as_it_has_devices(profile: str, asked: s
 def test_memory_grows_with_the_input_and_with_every_attempt(tmp_path: Path):
     (tmp_path / "site.config").write_text("""
         executor { pollInterval = '1 s'; submitRateLimit = null }
-        process { withName: 'TRAIN' { beforeScript = { task.attempt == 1 ? 'kill -KILL $$' : '' } } }
+        process { withName: 'TRAIN' { beforeScript = { task.attempt == 1 ? 'exit 137' : '' } } }
         """)
-    for name, size in (("reference.h5ad", 10**9), ("query.h5", 2 * 10**9)):
+    for name, size in (("reference.h5ad", 2**30), ("query.h5", 2**31)):
         with (tmp_path / name).open("wb") as file:
             file.truncate(size)
     (tmp_path / "queries.csv").write_text("sample,h5ad\na,query.h5\n")
@@ -140,19 +145,18 @@ def test_memory_grows_with_the_input_and_with_every_attempt(tmp_path: Path):
     )  # fmt: skip
     assert counted(run.submitted)["TRAIN"] == 1
     assert counted(run.retried)["TRAIN"] == 1
-    usual = 6 * 2**30
-    assert memory(tmp_path, "CHECK_INPUTS") == [usual + 10 * 2 * 10**9]
-    assert memory(tmp_path, "PREPROCESS_QUERY (a)") == [usual + 10 * 2 * 10**9]
-    assert memory(tmp_path, "PREPROCESS_REFERENCE") == [usual + 8 * 10**9]
-    assert memory(tmp_path, "MAP_QUERY (a)") == [usual]
-    assert memory(tmp_path, "TRAIN") == [8 * 2**30, 16 * 2**30]
+    assert memory(tmp_path, "CHECK_INPUTS") == [6 + 10 * 2]
+    assert memory(tmp_path, "PREPROCESS_QUERY (a)") == [6 + 10 * 2]
+    assert memory(tmp_path, "PREPROCESS_REFERENCE") == [6 + 8 * 1]
+    assert memory(tmp_path, "MAP_QUERY (a)") == [6]
+    assert memory(tmp_path, "TRAIN") == [8, 16]
 
 
-def memory(folder: Path, task: str) -> list[int]:
-    """The bytes that the attempts of a task asked for; Slurm is told whole megabytes."""
+def memory(folder: Path, task: str) -> list[float]:
+    """The GB that the attempts of a task asked for."""
     texts = [path.read_text() for path in folder.glob("work/*/*/.command.run")]
-    asked = [re.search(r"#SBATCH --mem (\d+)M", text)[1] for text in texts if f"NEXTFLOW TASK: CELLMEMORY:{task}\n" in text]
-    return sorted(int(number) * 2**20 for number in asked)
+    asked = [re.search(r"#SBATCH --mem (\d+)M", text)[1] for text in texts if f"### name: 'CELLMEMORY:{task}'\n" in text]
+    return sorted(int(number) / 1024 for number in asked)
 
 
 ENGINES = {"docker": "--gpus all", "singularity": "--nv"}
@@ -174,8 +178,8 @@ def test_gpus_are_shown_to_the_containers_that_use_one(engine: str, tmp_path: Pa
     )
     assert counted(run.submitted) == STEPS
     texts = [path.read_text() for path in tmp_path.glob("work/*/*/.command.run")]
-    shown = {text.split("NEXTFLOW TASK: CELLMEMORY:")[1].split()[0] for text in texts if f" {ENGINES[engine]} " in text}
-    cuda = {text.split("NEXTFLOW TASK: CELLMEMORY:")[1].split()[0] for text in texts if "0.1.0-cuda" in text}
+    shown = {re.search(r"### name: 'CELLMEMORY:(\w+)", text)[1] for text in texts if f" {ENGINES[engine]} " in text}
+    cuda = {re.search(r"### name: 'CELLMEMORY:(\w+)", text)[1] for text in texts if "0.1.0-cuda" in text}
     assert shown == cuda == {"TRAIN", "MAP_QUERY"}
 
 
