@@ -171,6 +171,11 @@ workflow CELLMEMORY {
         .join(labels.map { meta, path -> [meta.id, path] })
         .join(REPORT_SAMPLE.out.html.map { page -> [page.name - ~/\.report\.html$/, page] })
         .map { id, query, paths, table, page -> [id, [query, table, page] + paths] }
+    if (settings.attention != false) {
+        results = results
+            .join(EXTRACT_TAGS.out.profiles.map { meta, path -> [meta.id, path] })
+            .map { id, files, profile -> [id, files + [profile]] }
+    }
     CHECKSUMS_SAMPLE(
         samples.map { meta, query -> [meta.id, [query] + listed(gene_map) + gene_sets] }.join(results),
         model_files,

@@ -9,5 +9,5 @@ if command -v nf-test >/dev/null; then
 else
     echo "nf-test is not on the PATH: the modules' own tests (modules/*/tests) are left out." >&2
 fi
-# Two side by side: the tests of the pipeline are one group, since they share a run; all others go to the other one.
-exec pytest -n 2 --dist loadgroup "$@"
+# Two side by side, a file at a time: tests of one file share what is made for them, a run of the pipeline among it.
+exec pytest -n 2 --dist loadfile "$@"
