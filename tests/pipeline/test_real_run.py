@@ -126,7 +126,7 @@ def test_the_run_is_a_ro_crate(results: Path):
         if "sha256" in graph[name]:
             assert graph[name]["sha256"] == sha256(results / name)
             assert graph[name]["contentSize"] == str((results / name).stat().st_size)
-    assert len([name for name in data if name.startswith("samples/")]) == 2 * 9
+    assert len([name for name in data if name.startswith("samples/")]) == 2 * 11
     assert graph["#run"]["instrument"] == {"@id": "#pipeline"}
 
 
