@@ -189,7 +189,6 @@ def test_out_of_fold_logits_are_those_of_a_classifier_that_never_saw_the_cell():
     """Refitted by hand on the other folds' cells."""
     from sklearn.linear_model import LogisticRegression
 
-    from cellmemory.initialise import PENALTY
     from cellmemory.tokens import views
 
     bins = np.random.default_rng(0).integers(1, 51, (90, 12))
@@ -202,8 +201,34 @@ def test_out_of_fold_logits_are_those_of_a_classifier_that_never_saw_the_cell():
     found = start.out_of_fold(tokens, np.arange(90), 50)
     for fold in range(len(start.folds)):
         others = start.fold != fold
-        model = LogisticRegression(C=PENALTY, class_weight="balanced", tol=1e-3).fit(centred[others], labels[others])
+        model = LogisticRegression(C=start.penalty, class_weight="balanced", tol=1e-3).fit(centred[others], labels[others])
         np.testing.assert_allclose(found[~others], model.decision_function(centred[~others]), atol=1e-3)
+
+
+def test_the_linear_classifier_looks_at_the_genes_that_tell_labels_apart():
+    """As scikit-learn's analysis of variance ranks them; the others have no weight, and the best of the penalties is taken."""
+    from sklearn.feature_selection import f_classif
+
+    from cellmemory.initialise import PENALTIES, telling_genes
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 4
+    cells = rng.normal(size=(120, 2, 30)).astype(np.float32)
+    cells[:, 0, :5] += labels[:, None]
+    cells[:, 1, 20:23] -= (labels == 2)[:, None] * 3
+    scores = np.max([f_classif(cells[:, view], labels)[0] for view in (0, 1)], 0)
+    np.testing.assert_array_equal(telling_genes(cells, labels, 4, 8), np.sort(np.argsort(-scores)[:8]))
+
+    bins = rng.integers(1, 51, (90, 600))
+    bins[:, :3] = np.minimum(bins[:, :3] + 40 * np.eye(3, dtype=int)[labels[:90] % 3], 50)
+    tokens, kinds = some_tokens(bins), labels[:90] % 3
+    start = learn_start(tokens, kinds, np.arange(90), 50, 0)
+    weight = start.classifier(tokens, kinds, np.arange(90), 50, 0).weight
+    assert {0, 1, 2} <= set(start.telling)
+    assert len(start.telling) == 500
+    assert not np.delete(weight, start.telling, 1).any()
+    assert weight[:, start.telling].any(0).all()
+    assert start.penalty in PENALTIES
 
 
 def test_the_linear_path_is_its_classifier_on_any_panel():

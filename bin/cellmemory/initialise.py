@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import log_softmax
 
 from cellmemory.linear import CLIP, ROOT_SCALE
 from cellmemory.tokens import Tokens, views
@@ -21,18 +22,25 @@ MAX_CELLS = 5_000
 #: Cells whose views are made dense at a time.
 CHUNK = 1_024
 FOLDS = 5
-#: Inverse strength of its L2 penalty, on views of unit variance.
-PENALTY = 0.01
+#: It looks at so many genes at most, those that tell the labels apart best: each gene more is one more that another
+#: donor, protocol or species may express otherwise.
+TELLING_GENES = 500
+#: Inverse strengths of its L2 penalty, on views of unit variance, of which the folds choose.
+PENALTIES = (0.01, 0.03, 0.1)
 #: Its loadings start larger than those of the PCA: they are about the labels.
 LINEAR_SCALE = 2.0
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear classifier on the centred and scaled views of the genes: weight (2, genes, C), bias (C,)."""
+    """A linear classifier on the centred and scaled views of genes: weight (2, genes, C), bias (C,)."""
 
     weight: np.ndarray
     bias: np.ndarray
+
+    def __call__(self, cells: np.ndarray) -> np.ndarray:
+        """Logits (n, C) of views (n, 2, genes)."""
+        return cells.reshape(len(cells), -1) @ self.weight.reshape(-1, len(self.bias)) + self.bias
 
 
 @dataclass(frozen=True)
@@ -40,21 +48,31 @@ class Start:
     """loadings: (genes, k), where the gene embeddings start. mean, spread: (2, genes), of the genes' views. share: (genes,),
     mean share of a cell's counts.
 
-    folds: classifiers, each of which left out a part of the training cells; fold: (n,) the one that never saw a cell, -1
-    for a cell that is not trained on.
+    telling: the genes that a classifier looks at; penalty: the inverse strength of its penalty. folds: classifiers on these
+    genes, each of which left out a part of the training cells; fold: (n,) the one that never saw a cell, -1 for a cell that
+    is not trained on.
     """
 
     loadings: np.ndarray
     mean: np.ndarray
     spread: np.ndarray
     share: np.ndarray
+    telling: np.ndarray
+    penalty: float
     folds: list[Linear]
     fold: np.ndarray
 
     def classifier(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: int, seed: int) -> Linear:
-        """One classifier of all of `cells`, at most 5,000 of them; its genes are scaled as those of the folds."""
+        """One classifier of all of `cells`, at most 5,000 of them; genes, their scale and the penalty are those of the folds.
+        Genes that it does not look at have no weight."""
         seen = _stratified(labels, cells, MAX_CELLS, np.random.default_rng(seed))
-        return _classifier(self.scale(views(tokens, seen, n_bins)), labels[seen], int(labels.max()) + 1)
+        found = _classifier(self._telling_views(tokens, seen, n_bins), labels[seen], int(labels.max()) + 1, self.penalty)
+        weight = np.zeros((*self.mean.shape, found.weight.shape[-1]), np.float32)
+        weight[:, self.telling] = found.weight
+        return replace(found, weight=weight)
+
+    def _telling_views(self, tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
+        return self.scale(views(tokens, cells, n_bins))[:, :, self.telling]
 
     def scale(self, seen: np.ndarray) -> np.ndarray:
         """Views (n, 2, genes) centred, scaled and clipped, in place."""
@@ -67,10 +85,10 @@ class Start:
         logits = np.empty((len(cells), len(self.folds[0].bias)), np.float32)
         for start in range(0, len(cells), CHUNK):
             chunk = cells[start : start + CHUNK]
-            seen = self.scale(views(tokens, chunk, n_bins)).reshape(len(chunk), -1)
+            seen = self._telling_views(tokens, chunk, n_bins)
             for number, fold in enumerate(self.folds):
                 rows = self.fold[chunk] == number
-                logits[start : start + CHUNK][rows] = seen[rows] @ fold.weight.reshape(-1, len(fold.bias)) + fold.bias
+                logits[start : start + CHUNK][rows] = fold(seen[rows])
         return logits
 
 
@@ -90,12 +108,42 @@ def learn_start(tokens: Tokens, labels: np.ndarray, training: np.ndarray, n_bins
     fold = np.full(len(tokens), -1)
     fold[training] = np.arange(len(training)) % FOLDS
     fold[seen] = part
-    start = Start(np.empty((0, 0)), mean, spread, share / max(share.sum(), 1e-12), [], fold)
+    start = Start(np.empty((0, 0)), mean, spread, share / max(share.sum(), 1e-12), np.empty(0), 0.0, [], fold)
     centred, n_labels = start.scale(values), int(labels.max()) + 1
-    folds = [_classifier(centred[part != f], labels[seen[part != f]], n_labels) for f in range(FOLDS)]
-    supervised = LINEAR_SCALE * _unit_variance(np.mean([f.weight[0] for f in folds], 0) / spread[0][:, None])
+    telling = telling_genes(centred, labels[seen], n_labels)
+    penalty, folds = _choose_penalty(np.ascontiguousarray(centred[:, :, telling]), labels[seen], part, n_labels)
+    supervised = np.zeros((len(mean[0]), n_labels), np.float32)
+    supervised[telling] = np.mean([f.weight[0] for f in folds], 0) / spread[0][telling, None]
     unsupervised = _unit_variance(_principal_loadings(centred[:, 0], seed))
-    return replace(start, folds=folds, loadings=np.hstack([supervised, unsupervised]))
+    loadings = np.hstack([LINEAR_SCALE * _unit_variance(supervised), unsupervised])
+    return replace(start, loadings=loadings, telling=telling, penalty=penalty, folds=folds)
+
+
+def telling_genes(cells: np.ndarray, labels: np.ndarray, n_labels: int, n: int = TELLING_GENES) -> np.ndarray:
+    """The n genes (all, if there are no more) whose views (cells, 2, genes) differ most between labels, sorted.
+
+    By the variance between labels over the one within, of the better of the two views (one-way ANOVA).
+    """
+    member = np.eye(n_labels, dtype=np.float32)[labels]
+    size = np.maximum(member.sum(0), 1)[:, None]
+    flat = cells.reshape(len(cells), -1)
+    mean = member.T @ flat / size
+    between = (size * (mean - flat.mean(0)) ** 2).sum(0)
+    within = np.maximum((flat**2).sum(0) - len(flat) * flat.mean(0) ** 2 - between, 1e-6)
+    best = (between / within).reshape(cells.shape[1:]).max(0)
+    return np.sort(np.argsort(-best, kind="stable")[:n])
+
+
+def _choose_penalty(cells: np.ndarray, labels: np.ndarray, part: np.ndarray, n_labels: int) -> tuple[float, list[Linear]]:
+    """The penalty under which classifiers of all parts but one are right about that one most often, by cross-entropy, and
+    these classifiers. cells: (n, 2, genes); part: (n,) below FOLDS."""
+    found = []
+    for penalty in PENALTIES:
+        folds = [_classifier(cells[part != f], labels[part != f], n_labels, penalty) for f in range(FOLDS)]
+        logits = np.select([part[:, None] == f for f in range(FOLDS)], [fold(cells) for fold in folds])
+        loss = -log_softmax(logits, 1)[np.arange(len(labels)), labels].mean()
+        found.append((loss, penalty, folds))
+    return min(found, key=lambda one: one[0])[1:]
 
 
 def _stratified(labels: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -110,14 +158,14 @@ def _stratified(labels: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Gen
     return np.sort(rows[np.argsort(turn, kind="stable")[:n]])
 
 
-def _classifier(cells: np.ndarray, labels: np.ndarray, n_labels: int) -> Linear:
+def _classifier(cells: np.ndarray, labels: np.ndarray, n_labels: int, penalty: float) -> Linear:
     """A linear classifier of centred cells (n, 2, genes); a label that does not occur gets no weight."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a rough solution is all that is needed
-        model = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=200, tol=1e-3)
+        model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=200, tol=1e-3)
         model.fit(cells.reshape(len(cells), -1), labels)
     weight, bias = np.zeros((cells.shape[1] * cells.shape[2], n_labels), np.float32), np.zeros(n_labels, np.float32)
     columns = model.classes_ if len(model.classes_) > 2 else model.classes_[1:]  # of two labels only the second has weights
