@@ -117,11 +117,9 @@ def test_an_empty_query_cell_has_no_label_and_is_shown(tmp_path: Path):
 
 
 def test_warnings_about_a_query_and_levels_of_labels_are_shown(tmp_path: Path):
-    made = make_inputs(tmp_path, samples=("reduced_panel",))
+    made = make_inputs(tmp_path, samples=("reduced_panel",), levels=True)
     cells = ad.read_h5ad(made.mapped[0])
     cells.uns["cellmemory"]["alarms"] = np.array(["Half of the cells are <far> from home."], object)
-    cells.obs["cellmemory_level_lineage"] = pd.Categorical(["blood"] * len(cells))
-    cells.obs["cellmemory_answer"] = cells.obs["cellmemory_label"]
     cells.write_h5ad(made.mapped[0])
     (metrics,) = made.options["metrics"]
     levels = [{"level": name, "accuracy": 0.97, "macro_f1": 0.91} for name in ("lineage", "cell_type")]
@@ -132,8 +130,37 @@ def test_warnings_about_a_query_and_levels_of_labels_are_shown(tmp_path: Path):
     assert "reduced_panel: Half of the cells are &lt;far&gt; from home." in text
     table = found["tables"]["levels"]
     assert [row[-5:] for row in table["rows"]] == [[name, 0.97, 0.91, 0.3125, 0.875] for name in ("lineage", "cell_type")]
-    names = [column["title"] for column in found["cells"]["columns"]]
-    assert {"level lineage", "answer"} <= set(names)
+    columns = {column["title"]: column for column in found["cells"]["columns"]}
+    assert "level cell_type" not in columns  # the label itself
+    assert "" not in columns["answer"]["levels"]
+    assert (unpack(columns["answer"]["codes"]) == 65535).sum() == (cells.obs["cellmemory_answer"] == "").sum()
+    # A lineage has the colour of its largest child, on the map and in the bars.
+    shade = dict(zip(found["cells"]["colours"]["labels"], found["cells"]["colours"]["values"], strict=True))
+    lineage = columns["level lineage"]
+    assert dict(zip(lineage["levels"], lineage["colours"], strict=True)) == {name: shade[name] for name in lineage["levels"]}
+    assert shade["monocytes and kin"] == shade["Dendritic"]
+
+
+def test_proportions_are_by_sample_and_condition_at_every_level(tmp_path: Path):
+    made = make_inputs(tmp_path, levels=True, extras=False)
+    succeed("report", *made.arguments(), "--output", tmp_path / "a.html", "--mqc_dir", tmp_path / "mqc")
+    cells = pd.concat([ad.read_h5ad(path).obs for path in made.mapped], keys=["reduced_panel", "unseen_type"])
+    cells["bar"] = cells.index.get_level_values(0) + ", " + cells["condition"].astype(str)
+    found = embedded(tmp_path / "a.html")
+    rows = {tuple(row[:4]): row[4:] for row in found["tables"]["proportions"]["rows"]}
+    for level, key in (("lineage", "cellmemory_level_lineage"), ("cell_type", "cellmemory_label")):
+        for (bar, label), n in cells.groupby(["bar", key], observed=True).size().items():
+            share = float(f"{n / (cells['bar'] == bar).sum():.5g}")
+            assert rows["Sample, condition", bar, level, label] == [n, share]
+    # The bars of the figure are the same numbers; the last of those of samples is the reference.
+    bars = found["figures"]["lineages"]["variants"]["0,0,0"]
+    assert [bars["layout"]["yaxis"]["ticktext"][i] for i in (0, -1)] == ["reduced_panel", "(reference)"]
+    assert {trace["name"] for trace in bars["data"]} == {"T cells", "monocytes and kin", "others"}
+    for trace in bars["data"]:
+        for i, sample in enumerate(("reduced_panel", "unseen_type")):
+            share = (cells.loc[sample, "cellmemory_level_lineage"] == trace["name"]).mean()
+            assert trace["x"][i] == pytest.approx(share, abs=1e-4)
+    assert np.sum([trace["x"] for trace in bars["data"]], axis=0) == pytest.approx(1, abs=1e-4)
 
 
 def test_names_are_never_markup(nasty_page: Path):

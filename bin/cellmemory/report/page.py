@@ -27,10 +27,19 @@ MAX_BYTES = 14_500_000
 
 
 def label_colours(samples: Sequence[Sample], model: Bundle) -> dict[str, str]:
-    """Every label's colour: the model's in its order, then true types that the reference lacks."""
+    """Every label's colour: the model's in its order, then true types that the reference lacks, then labels of coarser
+    levels, which take the colour of their largest child."""
     truths = {str(level) for s in samples if s.truth is not None for level in s.truth.cat.categories}
     names = [*model.labels, *sorted(truths - set(model.labels))]
-    return dict(zip(names, palette(len(names)), strict=True))
+    colours = dict(zip(names, palette(len(names)), strict=True))
+    if model.hierarchy:
+        largest_first = model.label_table["n_cells"].to_numpy().argsort(kind="stable")[::-1]
+        ancestors = model.hierarchy.ancestors.iloc[largest_first]
+        for level in model.hierarchy.levels[:-1]:
+            largest = ancestors.drop_duplicates(level)
+            for parent, child in zip(largest[level], largest[model.hierarchy.levels[-1]], strict=True):
+                colours.setdefault(parent, colours[child])
+    return colours
 
 
 def build(samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, provenance: dict | None = None) -> str:
