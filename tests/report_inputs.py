@@ -19,12 +19,20 @@ import scipy.sparse as sp
 from cellmemory import attribution, bundle, contrasts, enrichment, faithfulness, grouping, metrics, profiles, tags
 from cellmemory.files import write_json
 from cellmemory.mapped import MappedFile
+from tests.conftest import succeed
 
 DATA = Path(__file__).parent / "data"
 GENE_SETS = Path(__file__).parents[1] / "assets" / "genesets" / "blood_cell_markers.gmt"
 TRUTH_KEY, N_SLOTS, TOP = "author_label", 8, 100
 LINEAGE, LABEL = "lineage", "cell_type"  # levels, coarse to fine
 UNSEEN = "CD19+ B"
+#: Labels that try to be markup, a formula, a template and a number.
+NASTY = {
+    "CD34+": '<script>window.hacked = 1</script>"\u2028',
+    "CD56+ NK": "</script><img src=x onerror='window.hacked=1'>" + "long " * 31,
+    "Dendritic": "=cmd|'/C calc'!A0 & <b>bold</b>, $x$ {{ 7*7 }}",
+    "CD14+ Monocyte": "007",
+}
 
 
 @dataclass
@@ -78,6 +86,14 @@ def make_inputs(
         if extras:
             _write_extras(folder, sample, inputs.mapped[-1], inputs.model, inputs.options)
     return inputs
+
+
+def write_page(folder: Path, **options: object) -> Path:
+    """The page of a run that make_inputs makes with these options; beside it MultiQC's content in mqc, and figures."""
+    made = make_inputs(folder, **options)
+    outputs = ("--output", folder / "report.html", "--mqc_dir", folder / "mqc", "--figures_dir", folder / "figures")
+    succeed("report", *made.arguments(), *outputs)
+    return folder / "report.html"
 
 
 def _scanpy_obs(names: pd.Index) -> tuple[pd.DataFrame, np.ndarray]:

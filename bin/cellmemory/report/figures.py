@@ -1,6 +1,6 @@
 """The page's figures as plain plotly dicts, without plotly: page.js adds what depends on the theme and on the width.
 
-Colours that follow the theme are the names in THEME_COLOURS and, for colour scales, `meta.scale`.
+Colours that follow the theme are the names in colours.THEMES and, for colour scales, `meta.scale`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,6 @@ from cellmemory.hierarchy import column as level_column
 from cellmemory.report.blocks import Figure, Selector, category_axis, plain, short, text
 from cellmemory.report.data import Sample, level_title
 
-THEME_COLOURS = ("@ink", "@muted", "@line", "@accent", "@warn", "@ground")
 MAX_BARS, MAX_TERMS, MAX_HEAT_GENES = 40, 40, 120
 MAX_VARIANTS = 200  # of figures of one sample and one label
 SIGNIFICANT = 0.05
@@ -767,11 +766,12 @@ def training(history: pd.DataFrame) -> Figure:
         for name, key, colour, axis, dash in lines
         if key in history
     ]
+    ticks = {"tick0": 0, "dtick": max(1, round(len(x) / 8))}
     layout = {
         "grid": {"rows": 1, "columns": 2, "pattern": "independent", "xgap": 0.16},
         "hovermode": "x",
-        "xaxis": {"title": {"text": "Epoch"}},
-        "xaxis2": {"title": {"text": "Epoch"}},
+        "xaxis": {"title": {"text": "Epoch"}, **ticks},
+        "xaxis2": {"title": {"text": "Epoch"}, **ticks},
         "yaxis": {"title": {"text": "Loss"}, "rangemode": "tozero"},
         "yaxis2": {"title": {"text": "Score"}, "range": [0, 1.02]},
         "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 1.04, "yanchor": "bottom"},

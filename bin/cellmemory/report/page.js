@@ -3,28 +3,7 @@
   const DATA = JSON.parse(document.getElementById("data").textContent);
   const NARROW = 560;
   const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
-  const THEMES = {
-    light: {
-      "@ink": "#182026", "@muted": "#586570", "@line": "#e3e8eb", "@accent": "#0b6a7c", "@warn": "#d55e00", "@ground": "#ffffff",
-      halo: "rgba(255,255,255,0.78)", hover: "#ffffff", reference: "#b3bdc4",
-      scales: {
-        expression: ["#eef1f3", "#bcd3e3", "#6fa6cd", "#2b6fa8", "#123a6b"],
-        strength: ["#b5cfe2", "#6fa6cd", "#2b6fa8", "#123a6b"],
-        attention: ["#f3f1ee", "#f5cf9f", "#e8963f", "#b4560f", "#5e2605"],
-        confidence: ["#fde725", "#6cce59", "#1f9e89", "#31688e", "#440154"],
-      },
-    },
-    dark: {
-      "@ink": "#e6ebee", "@muted": "#9aa7b1", "@line": "#2a3239", "@accent": "#5fc4d4", "@warn": "#f0935b", "@ground": "#161b1f",
-      halo: "rgba(22,27,31,0.78)", hover: "#232b31", reference: "#4c5760",
-      scales: {
-        expression: ["#20282e", "#1f4a6e", "#2f7fb8", "#79b8e0", "#dcf0fb"],
-        strength: ["#2b5a80", "#2f7fb8", "#79b8e0", "#dcf0fb"],
-        attention: ["#28241f", "#6b3c14", "#b9681f", "#efa95c", "#fdebd2"],
-        confidence: ["#fde725", "#6cce59", "#1f9e89", "#4a7fb0", "#8a5fb0"],
-      },
-    },
-  };
+  const THEMES = DATA.themes;
 
   // ---------- small helpers ----------
 

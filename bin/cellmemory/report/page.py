@@ -19,7 +19,7 @@ from cellmemory import __version__
 from cellmemory.bundle import Bundle
 from cellmemory.report import points, sections
 from cellmemory.report.blocks import Section, plain
-from cellmemory.report.colours import palette
+from cellmemory.report.colours import THEMES, palette
 from cellmemory.report.data import Sample
 
 _HERE = Path(__file__).parent
@@ -42,12 +42,16 @@ def label_colours(samples: Sequence[Sample], model: Bundle) -> dict[str, str]:
     return colours
 
 
-def build(samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, provenance: dict | None = None) -> str:
-    """The whole page. inputs: what check_inputs.py wrote; provenance: names and values of the run, in groups or not."""
+def build(
+    samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, provenance: dict | None = None
+) -> tuple[str, list[Section]]:
+    """The whole page, and what it is made of. inputs: what check_inputs.py wrote; provenance: names and values of the run,
+    in groups or not."""
     colours, shades = label_colours(samples, model), palette(100)
     parts = sections.all_sections(samples, model, inputs, provenance, colours, shades)
     blocks = [block for part in parts for block in part.blocks]
     data = {
+        "themes": THEMES,
         "cells": points.payload(samples, colours, shades),
         "figures": {b.id: {"variants": b.variants} for b in blocks if b.kind == "figure"},
         "tables": {b.id: {"id": b.id, "columns": b.columns, "rows": plain(b.rows)} for b in blocks if b.kind == "table"},
@@ -57,7 +61,7 @@ def build(samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, 
     left = MAX_BYTES - len(_plotly_js()) - len(safe_json(data))
     data["cells"]["genes"] = points.genes(samples, min(points.GENE_BYTES, left))
     title = samples[0].name if len(samples) == 1 else f"Run of {len(samples)} samples"
-    return render(title, parts, data)
+    return render(title, parts, data), parts
 
 
 def render(title: str, parts: Sequence[Section], data: dict) -> str:
