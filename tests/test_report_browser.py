@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cellmemory.report.colours import THEMES
 from tests.report_inputs import NASTY, write_page
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
@@ -171,10 +172,26 @@ def test_a_figure_is_saved(chromium, run_page: Path, kind: str):
     assert path.read_bytes()[:4] in (b"<svg", b"\x89PNG")
 
 
-def test_it_prints(chromium, run_page: Path):
+def test_it_prints_on_white_and_is_as_before_then(chromium, run_page: Path):
     driver = opened(chromium, run_page)
+    while "dark" not in find(driver, "#theme").text:
+        click(driver, "#theme")
+    # What a print finds: points as shapes, since those of the graphics card come a frame too late.
+    driver.execute_script(
+        "window.found = []; addEventListener('beforeprint', () => { for (const p of document.querySelectorAll('.plot'))"
+        " if (p.data && p.offsetParent) window.found.push([p.layout.font.color, p.layout.width, p.data[0].type]); })"
+    )
     printed = driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"]
     assert base64.b64decode(printed)[:5] == b"%PDF-"
+    found = driver.execute_script("return window.found")
+    assert len(found) > 10
+    assert {(colour, width) for colour, width, _ in found} == {(THEMES["light"]["@ink"], 700)}
+    assert "scattergl" not in {kind for *_, kind in found}
+    after = "return document.querySelector('[data-explorer=umap] .plot.tall')"
+    wait(lambda: driver.execute_script(f"{after}.data[0].type") == "scattergl")
+    assert driver.execute_script(f"{after}.layout.font.color") == THEMES["dark"]["@ink"]
+    while "auto" not in find(driver, "#theme").text:
+        click(driver, "#theme")
     assert driver.get_log("browser") == []
 
 

@@ -2,6 +2,7 @@
 (() => {
   const DATA = JSON.parse(document.getElementById("data").textContent);
   const NARROW = 560;
+  const PRINTED = 700;
   const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
   const THEMES = DATA.themes;
 
@@ -41,6 +42,7 @@
   let choice = "auto";
   try { choice = localStorage.getItem("cellmemory-theme") || "auto"; } catch { /* storage may be shut for files */ }
   let theme = "light";
+  let printing = false;
   function applyTheme() {
     theme = choice === "auto" ? (system.matches ? "dark" : "light") : choice;
     document.documentElement.dataset.theme = theme;
@@ -137,9 +139,11 @@
       const style = getComputedStyle(this.node.parentElement);
       return Math.max(this.node.parentElement.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight), this.figure.min_width || 0);
     }
-    draw(width = this.width(), name = theme) {
+    draw() {
       if (!this.figure) return undefined;
-      const { data, layout } = dressed(this.figure, width, THEMES[name]);
+      const { data, layout } = dressed(this.figure, printing ? PRINTED : this.width(), THEMES[theme]);
+      // A browser prints at once what is there; points drawn by the graphics card come a frame later.
+      if (printing) for (const trace of data) if (trace.type === "scattergl") trace.type = "scatter";
       this.node.style.minHeight = layout.height + "px";
       return Plotly.react(this.node, data, layout, this.config);
     }
@@ -535,7 +539,7 @@
     followSections();
     const explorers = [...document.querySelectorAll("[data-explorer]")].map((node) => new Explorer(node));
     const redraw = () => {
-      for (const explorer of explorers) explorer.start();
+      for (const explorer of explorers) { explorer.show(); explorer.showGene(); }
       for (const plot of Plot.all) if (!explorers.some((e) => e.plot === plot || e.genePlot === plot)) plot.draw();
     };
     const themes = ["auto", "light", "dark"];
@@ -553,10 +557,12 @@
       timer = setTimeout(() => { if (innerWidth !== width) { width = innerWidth; redraw(); } }, 150);
     });
     addEventListener("beforeprint", () => {
-      document.documentElement.dataset.theme = "light";
-      for (const plot of Plot.all) plot.draw(700, "light");
+      printing = true;
+      theme = "light";
+      document.documentElement.dataset.theme = theme;
+      redraw();
     });
-    addEventListener("afterprint", () => { applyTheme(); redraw(); });
+    addEventListener("afterprint", () => { printing = false; applyTheme(); redraw(); });
     // In the order of the page, with a breath between, so that the page answers while it draws.
     for (const node of document.querySelectorAll("[data-figure], [data-explorer]")) {
       if (node.dataset.figure) await startFigure(node)();
