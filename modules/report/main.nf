@@ -15,7 +15,7 @@ process REPORT {
     output:
     path "${name}.html", emit: html
     path 'mqc/*_mqc.json', emit: multiqc
-    path 'figures', emit: figures
+    path "${name}.figures", emit: figures
     path 'versions.yml', emit: versions, topic: versions
 
     script:
@@ -40,14 +40,14 @@ process REPORT {
         ${options.join(' ')} \\
         --output ${name}.html \\
         --mqc_dir mqc \\
-        --figures_dir figures
+        --figures_dir ${name}.figures
     versions.py "${task.process}" anndata jinja2 matplotlib plotly > versions.yml
     """
 
     stub:
     """
     # code ${task.ext.code_digest}
-    mkdir figures mqc
-    touch ${name}.html figures/composition.svg mqc/${name}_mqc.json versions.yml
+    mkdir ${name}.figures mqc
+    touch ${name}.html ${name}.figures/composition.svg mqc/${name}_mqc.json versions.yml
     """
 }
