@@ -373,14 +373,14 @@ def test_genes_come_by_rank_until_the_budget_is_full(inputs: Inputs):
 
 
 def test_a_hundred_labels_and_full_samples_stay_small(inputs: Inputs):
-    """The most points that a page draws, a hundred labels and twenty samples: below 15 MB, in seconds."""
+    """A million cells in twenty samples with a hundred labels, and the most points that a page draws: below 15 MB."""
     rng = np.random.default_rng(0)
     labels = [f"label number {i} of a long list" for i in range(100)]
     model = bundle.load(inputs.model)
     table = pd.DataFrame({"label": labels, "n_cells": 100, "n_train": 80, "n_validation": 20, "rare": False})
     model = bundle.Bundle(model.path, model.config, model.panel, table, model.calibration, model.history)
     genes = [f"GENE{i}" for i in range(2000)]
-    samples = [big_sample(f"sample_{i}", labels, genes, 20_000, data.DRAWN_QUERY // 20, rng) for i in range(20)]
+    samples = [big_sample(f"sample_{i}", labels, genes, 50_000, data.DRAWN_QUERY // 20, rng) for i in range(20)]
     text, _ = page.build(samples, model)
     assert len(text.encode()) < 15_000_000
 
