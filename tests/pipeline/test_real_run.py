@@ -71,7 +71,7 @@ def test_scanpy_opens_mapped_cells_as_they_are(results: Path):
     assert cells.obsm["X_umap"].shape == (len(cells), 2)
     assert {str(cells.obs[key].dtype) for key in ("cellmemory_label", "cellmemory_status")} == {"category"}
     scanpy.tl.rank_genes_groups(cells, "cellmemory_label", groups=["CD14+ Monocyte"])
-    assert "LYZ" in cells.uns["rank_genes_groups"]["names"]["CD14+ Monocyte"][:20]
+    assert "LST1" in cells.uns["rank_genes_groups"]["names"]["CD14+ Monocyte"][:20]
     figure = scanpy.pl.umap(cells, color=["cellmemory_label", "cellmemory_confidence", "LYZ"], show=False, return_fig=True)
     assert len(figure.axes) >= 3
 
