@@ -50,7 +50,9 @@ workflow CELLMEMORY {
         bundle(model),
         gene_map,
         gene_sets,
-        settings.subMap(['label_key', 'label_levels', 'batch_key', 'counts_layer', 'gene_column', 'n_genes', 'min_coverage']),
+        settings.subMap([
+            'label_key', 'label_levels', 'batch_key', 'counts_layer', 'gene_column', 'n_genes', 'min_coverage', 'contrast',
+        ]),
     )
     versions = CHECK_INPUTS.out.versions
 

@@ -20,12 +20,13 @@ import _cli
 @click.option("--model", type=click.Path(path_type=Path), help="Folder of a trained model, instead of a reference.")
 @click.option("--gene_map", type=_cli.FILE, help="TSV of gene names, from and to: aliases, orthologs.")
 @click.option("--gmt", type=_cli.FILE, multiple=True, help="Gene sets for the enrichment.")
+@click.option("--contrast", multiple=True, metavar="COLUMN:A:B", help="Contrast that each query must be able to answer.")
 @click.option("--min_coverage", type=click.FloatRange(0, 1), default=0.2, help="Share of the panel that must be measured.")
 @click.option("--n_genes", type=click.IntRange(min=2), default=3000, help="Genes of the panel, at most.")
 @click.option("--output", type=_cli.OUTPUT, required=True, help="What was found, .json.")
 @click.option("--query_genes", type=_cli.OUTPUT, required=True, help="Genes of the reference that each query measured, .tsv.")
 def main(samplesheet: Path, staged, reference, label_key, label_levels, batch_key, counts_layer, gene_column, model,
-         gene_map, gmt, min_coverage, n_genes, output, query_genes):  # fmt: skip
+         gene_map, gmt, contrast, min_coverage, n_genes, output, query_genes):  # fmt: skip
     """Checks samplesheet, queries, reference or model, and gene sets; names every problem of all of them at once."""
     from cellmemory.checks import check_inputs
     from cellmemory.files import replacing, write_json
@@ -42,6 +43,7 @@ def main(samplesheet: Path, staged, reference, label_key, label_levels, batch_ke
         model,
         gene_map,
         list(gmt),
+        list(contrast),
         min_coverage,
         n_genes,
     )

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the report: one self-contained HTML page of a sample, or of a run, and custom content for MultiQC."""
+"""Writes the report: one self-contained HTML page of a sample, or of a run, its figures, and content for MultiQC."""
 
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import _cli
 @click.option("--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run, shown as it is.")
 @click.option("--output", type=_cli.OUTPUT, required=True, help="The HTML page.")
 @click.option("--mqc_dir", type=_cli.OUTPUT, required=True, help="Folder for MultiQC's *_mqc.json.")
+@click.option("--figures_dir", type=_cli.OUTPUT, help="Folder for the page's figures as SVG and PNG.")
 def main(
     model: Path,
     mapped: tuple[Path, ...],
@@ -29,6 +30,7 @@ def main(
     provenance: Path | None,
     output: Path,
     mqc_dir: Path,
+    figures_dir: Path | None,
     **tables: tuple[Path, ...],
 ) -> None:
     """Writes the report of a sample (one --mapped) or of a run (several) as one HTML file that needs no network.
@@ -37,7 +39,7 @@ def main(
     """
     from cellmemory import bundle
     from cellmemory.files import replacing
-    from cellmemory.report import multiqc, page
+    from cellmemory.report import multiqc, page, still
     from cellmemory.report.data import read_json, read_samples
 
     trained = bundle.load(model)
@@ -47,13 +49,16 @@ def main(
             f"Read {sample.name}: {len(sample.cells):,} cells, {len(sample.drawn):,} of them drawn; "
             f"tables: {', '.join(sample.tables) or 'none'}."
         )
-    text = page.build(
+    text, parts = page.build(
         samples, trained, inputs and read_json(inputs, "inputs"), provenance and read_json(provenance, "provenance")
     )
     with replacing(output) as partial:
         partial.write_text(text, encoding="utf-8")
-    written = multiqc.write(samples, page.label_colours(samples, trained), mqc_dir)
+    colours = page.label_colours(samples, trained)
+    written = multiqc.write(samples, colours, mqc_dir)
     _cli.say(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB) and {len(written)} files for MultiQC in {mqc_dir}.")
+    if figures_dir:
+        _cli.say(f"Wrote {len(still.write(samples, parts, colours, figures_dir))} files of figures to {figures_dir}.")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,11 @@ def repeated(name, files) {
     return files.collect { path -> "--${name} ${path}" }.join(' ')
 }
 
+/** The option once for each part of a text with commas: `--contrast 'a:x:y' --contrast 'b:x:y'`. */
+def eachOf(name, text) {
+    return (text ?: '').tokenize(',').collect { part -> "--${name} ${quoted(part.trim())}" }.join(' ')
+}
+
 /** A text as one word for the shell, whatever it holds. */
 def quoted(text) {
     return "'${text.toString().replace("'", "'\\''")}'"

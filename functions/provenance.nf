@@ -63,6 +63,7 @@ def crate(about, records, versions) {
     }
     def whole = [
         ['@id': 'report.html', '@type': 'File', name: 'Report of the run', encodingFormat: 'text/html'],
+        ['@id': 'figures/', '@type': 'Dataset', name: 'Figures of the report'],
         ['@id': 'multiqc/', '@type': 'Dataset', name: 'Content for MultiQC'],
         ['@id': 'pipeline_info/', '@type': 'Dataset', name: "Inputs as they were found, versions, and Nextflow's account of the run"],
     ]

@@ -9,5 +9,8 @@ if command -v nf-test >/dev/null; then
 else
     echo "nf-test is not on the PATH: the modules' own tests (modules/*/tests) are left out." >&2
 fi
+if ! command -v chromedriver >/dev/null; then
+    echo "chromedriver is not on the PATH (on Debian: apt-get install chromium chromium-driver): the tests of the report in a browser are left out." >&2
+fi
 # Two side by side, a file at a time: tests of one file share what is made for them, a run of the pipeline among it.
 exec pytest -n 2 --dist loadfile "$@"

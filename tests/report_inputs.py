@@ -19,11 +19,20 @@ import scipy.sparse as sp
 from cellmemory import attribution, bundle, contrasts, enrichment, faithfulness, grouping, metrics, profiles, tags
 from cellmemory.files import write_json
 from cellmemory.mapped import MappedFile
+from tests.conftest import succeed
 
 DATA = Path(__file__).parent / "data"
 GENE_SETS = Path(__file__).parents[1] / "assets" / "genesets" / "blood_cell_markers.gmt"
 TRUTH_KEY, N_SLOTS, TOP = "author_label", 8, 100
+LINEAGE, LABEL = "lineage", "cell_type"  # levels, coarse to fine
 UNSEEN = "CD19+ B"
+#: Labels that try to be markup, a formula, a template and a number.
+NASTY = {
+    "CD34+": '<script>window.hacked = 1</script>"\u2028',
+    "CD56+ NK": "</script><img src=x onerror='window.hacked=1'>" + "long " * 31,
+    "Dendritic": "=cmd|'/C calc'!A0 & <b>bold</b>, $x$ {{ 7*7 }}",
+    "CD14+ Monocyte": "007",
+}
 
 
 @dataclass
@@ -49,11 +58,13 @@ def make_inputs(
     truth: bool = True,
     spatial: bool = False,
     extras: bool = True,
+    levels: bool = False,
 ) -> Inputs:
     """Writes a model folder and everything of every sample to `folder`.
 
     rename changes labels (and the names of cells' types) before anything is made. Without attention, truth or extras
-    (alignment, tags, slot tags, enrichment, metrics, inputs.json) their files do not exist.
+    (alignment, tags, slot tags, enrichment, metrics, inputs.json) their files do not exist. With levels, the labels are
+    the finer of two.
     """
     rng = np.random.default_rng(0)
     rename = rename or {}
@@ -61,18 +72,28 @@ def make_inputs(
     types = reference.obs["cell_type"].astype(str).replace(rename).to_numpy()
     labels = sorted(set(types))
     inputs = Inputs(folder / "model")
-    _write_model(inputs.model, reference, types, labels, rng)
+    _write_model(inputs.model, reference, types, labels, rng, levels)
     if extras:
         inputs.options["inputs"] = [_write_inputs(folder, reference, types, samples)]
     for sample in samples:
         query = ad.read_h5ad(DATA / f"{sample}.h5ad")
         query.obs[TRUTH_KEY] = query.obs[TRUTH_KEY].astype(str).replace(rename).astype("category")
         mapped = _map(sample, query, reference, types, labels, rng, attention=attention, truth=truth, spatial=spatial)
+        if levels:
+            _add_levels(mapped)
         inputs.mapped.append(folder / f"{sample}.mapped.h5ad")
         mapped.write_h5ad(inputs.mapped[-1])
         if extras:
             _write_extras(folder, sample, inputs.mapped[-1], inputs.model, inputs.options)
     return inputs
+
+
+def write_page(folder: Path, **options: object) -> Path:
+    """The page of a run that make_inputs makes with these options; beside it MultiQC's content in mqc, and figures."""
+    made = make_inputs(folder, **options)
+    outputs = ("--output", folder / "report.html", "--mqc_dir", folder / "mqc", "--figures_dir", folder / "figures")
+    succeed("report", *made.arguments(), *outputs)
+    return folder / "report.html"
 
 
 def _scanpy_obs(names: pd.Index) -> tuple[pd.DataFrame, np.ndarray]:
@@ -85,13 +106,33 @@ def _scanpy_obs(names: pd.Index) -> tuple[pd.DataFrame, np.ndarray]:
     return cells.obs.iloc[rows][["n_genes", "percent_mito"]], cells.obsm["X_umap"][rows].astype(np.float32)
 
 
-def _write_model(folder: Path, reference: ad.AnnData, types: np.ndarray, labels: list[str], rng: np.random.Generator) -> None:
+def lineage_of(label: str) -> str:
+    """The coarser label of one of the test data's."""
+    if label.startswith(("CD4+", "CD8+")):
+        return "T cells"
+    return "monocytes and kin" if label in ("CD14+ Monocyte", "Dendritic") else "others"
+
+
+def _add_levels(mapped: ad.AnnData) -> None:
+    """What MAP_QUERY adds where the labels have levels; a doubtful cell is answered by its lineage, or not at all."""
+    label, confidence = mapped.obs["cellmemory_label"].astype(str), mapped.obs["cellmemory_confidence"].to_numpy()
+    lineage = label.map(lineage_of)
+    mapped.obs[f"cellmemory_level_{LINEAGE}"], mapped.obs[f"cellmemory_level_{LABEL}"] = lineage, label
+    mapped.obs["cellmemory_answer"] = np.select([confidence > 0.5, confidence > 0.3], [label, lineage], "")
+    mapped.uns["cellmemory"]["label_levels"] = np.array([LINEAGE, LABEL], object)
+
+
+def _write_model(
+    folder: Path, reference: ad.AnnData, types: np.ndarray, labels: list[str], rng: np.random.Generator, levels: bool
+) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     counts = pd.Series(types).value_counts().reindex(labels)
     table = pd.DataFrame({"label": labels, "n_cells": counts.to_numpy()})
     table["n_validation"] = (table["n_cells"] * 0.15).round().astype(int)
     table["n_train"] = table["n_cells"] - table["n_validation"]
     table["rare"] = table["n_cells"] < 20
+    if levels:
+        table[f"level:{LINEAGE}"], table[f"level:{LABEL}"] = [lineage_of(label) for label in labels], labels
     mean = np.asarray(reference.X.mean(axis=0)).ravel()
     panel = pd.DataFrame({"gene": reference.var_names, "rank": np.arange(reference.n_vars) + 1, "mean": mean})
     panel = panel.assign(dispersion=mean, source_id=panel["gene"])

@@ -123,6 +123,41 @@ def test_a_narrow_query_beside_a_wide_one_is_refused_early(tmp_path):
     succeed(*check(tmp_path, f"sample,h5ad\nnarrow,{path}\n"))
 
 
+def with_conditions(data):
+    data.obs["condition"] = pd.Categorical(
+        np.where(np.arange(len(data)) < 100, "treated: high", "control"), ["treated: high", "control", "gone"]
+    )
+    data.obs.loc[data.obs_names[0], "condition"] = None
+    data.obs["lone"] = ["yes"] + ["no"] * (len(data) - 1)
+    return data
+
+
+def test_contrasts_that_a_query_cannot_answer(tmp_path):
+    path = query(tmp_path / "query.h5ad", with_conditions)
+    no_column = "a column of obs and two of its values; the columns of {} are author_label, condition, lone."
+    no_value = "'condition' of {} has no two such values; it has 'treated: high', 'control', 'gone'."
+    expected = {
+        "state:a:b": no_column,
+        "condition": no_column,
+        "condition:control:stimulated": no_value,
+        "condition:gone:gone": no_value,
+        "condition:control:gone": "{} has too few cells, 0 of 'gone'; a side needs 3 or more.",
+        "lone:yes:no": "{} has too few cells, 1 of 'yes'; a side needs 3 or more.",
+    }
+    options = [part for text in expected for part in ("--contrast", text)]
+    found = refused(*check(tmp_path, f"sample,h5ad\na,{path}\n", *options))
+    for sentence, (text, end) in zip(found, expected.items(), strict=True):
+        assert sentence.startswith(f"--contrast {text}: ")
+        assert sentence.endswith(end.format(path))
+
+
+def test_contrasts_that_can_be_answered_or_are_of_columns_to_come(tmp_path):
+    path = query(tmp_path / "query.h5ad", with_conditions)
+    contrasts = ("condition:control:treated: high", "cellmemory_status:unassigned:assigned")
+    options = [part for text in contrasts for part in ("--contrast", text)]
+    succeed(*check(tmp_path, f"sample,h5ad\na,{path}\n", *options))
+
+
 @pytest.mark.parametrize("damage", ["missing", "weights", "config", "labels"])
 def test_a_model_that_is_not_as_it_was_trained_is_refused(damage, model, tmp_path):
     import shutil

@@ -92,11 +92,13 @@ def check_inputs(
     model: Path | None,
     gene_map: Path | None,
     gmt: list[Path],
+    asked: list[str],
     min_coverage: float,
     n_genes: int,
 ) -> tuple[dict, pd.DataFrame]:
     """What `inputs.json` and `query_genes.tsv` hold. Raises InputError with the problems of all inputs together.
 
+    asked: contrasts, each COLUMN:A:B, that every query must be able to answer.
     Reads names, columns and a sample of values of each file, no matrix in full.
     """
     checker = Checker()
@@ -115,7 +117,7 @@ def check_inputs(
             found_reference, panel = found
     rows, genes = [], []
     for query in queries:
-        found = checker.attempt(_check_query, query, panel, mapping, min_coverage, trained is None)
+        found = checker.attempt(_check_query, query, panel, mapping, asked, min_coverage, trained is None)
         if found:
             rows.append(found[0])
             genes.append(found[1])
@@ -179,7 +181,7 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
 
 
 def _check_query(
-    query: Query, panel: pd.DataFrame | None, gene_map: dict, min_coverage: float, of_reference: bool
+    query: Query, panel: pd.DataFrame | None, gene_map: dict, asked: list[str], min_coverage: float, of_reference: bool
 ) -> tuple[dict, pd.DataFrame]:
     """What inputs.json says of a query, and which of the panel's or reference's genes it measured, by their names.
 
@@ -189,6 +191,8 @@ def _check_query(
     with CellFile(query.path) as file:
         checker = Checker()
         checker.problems += missing_columns(file, query.origin)
+        if asked and file.n_cells:
+            checker.problems += _contrast_problems(file, asked)
         found = None
         if panel is not None:
             floor = 0.0 if of_reference else min_coverage
@@ -218,6 +222,17 @@ def _check_query(
         }
         names = panel["gene"].to_numpy()[match.measured]
     return summary, pd.DataFrame({"sample": query.sample, "gene": names})
+
+
+def _contrast_problems(file: CellFile, asked: list[str]) -> list[str]:
+    from cellmemory import contrasts  # with torch, which nothing else here needs
+
+    checker = Checker()
+    for text in asked:
+        # Our own columns, such as the status, are there only when the query is mapped.
+        if not text.startswith("cellmemory_"):
+            checker.attempt(contrasts.check, file, text)
+    return checker.problems
 
 
 def _check_gmt(path: Path) -> dict:

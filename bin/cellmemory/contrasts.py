@@ -18,6 +18,7 @@ from cellmemory.errors import InputError, first_ids
 from cellmemory.grouping import CellSample, GroupSums, gather
 from cellmemory.mapped import MappedFile, group_codes
 from cellmemory.permutation import benjamini_hochberg, differently_attended
+from cellmemory.reading import CellFile
 from cellmemory.tags import GeneTests, concatenated, log_ratio, ranked
 
 #: A side of fewer cells is not contrasted: its mean is that of single cells, and no spread can be told.
@@ -51,17 +52,24 @@ class Contrasted:
 
 
 def by_column(file: MappedFile, text: str) -> Contrast:
-    """A contrast of two values of an obs column, written COLUMN:A:B. Names may hold colons themselves.
+    """A contrast of two values of an obs column, written COLUMN:A:B. Raises InputError as `sides` does."""
+    key, names, side = sides(file, text)
+    return Contrast(f"{key}: {' / '.join(names)}", [file], side)
 
-    Raises InputError where there is no such column or no such value; it says which there are.
+
+def sides(file: CellFile, text: str) -> tuple[str, list[str], np.ndarray]:
+    """The column and the two values of COLUMN:A:B, and (N,) side of each cell: 0 is A, 1 is B, -1 neither.
+
+    Names may hold colons themselves. Raises InputError where there is no such column or no such value; it says which
+    there are.
     """
     parts, found = text.split(":"), []
     for i in range(1, len(parts) - 1):
         key = ":".join(parts[:i])
         if key in file.columns:
             codes, levels = group_codes(file.obs[key])
-            sides = [(":".join(parts[i:j]), ":".join(parts[j:])) for j in range(i + 1, len(parts))]
-            found += [(key, codes, levels, a, b) for a, b in sides if a in levels and b in levels and a != b]
+            pairs = [(":".join(parts[i:j]), ":".join(parts[j:])) for j in range(i + 1, len(parts))]
+            found += [(key, codes, levels, a, b) for a, b in pairs if a in levels and b in levels and a != b]
             if not found:
                 raise InputError(
                     f"--contrast {text}: the obs column {key!r} of {file.path} has no two such values; "
@@ -70,12 +78,22 @@ def by_column(file: MappedFile, text: str) -> Contrast:
     if not found:
         raise InputError(
             f"--contrast {text}: write COLUMN:A:B, a column of obs and two of its values; "
-            f"the columns of {file.path} are {', '.join(file.columns)}."
+            f"the columns of {file.path} are {', '.join(file.columns) or '(none)'}."
         )
     key, codes, levels, a, b = found[0]
     side = np.full(len(codes), -1)
     side[codes == levels.index(a)], side[codes == levels.index(b)] = 0, 1
-    return Contrast(f"{key}: {a} / {b}", [file], side)
+    return key, [a, b], side
+
+
+def check(file: CellFile, text: str) -> None:
+    """Raises InputError where a file that is yet to be mapped cannot answer COLUMN:A:B."""
+    _, names, side = sides(file, text)
+    few = [f"{n} of {name!r}" for name, n in zip(names, np.bincount(side[side >= 0], minlength=2), strict=True) if n < MIN_CELLS]
+    if few:
+        raise InputError(
+            f"--contrast {text}: {file.path} has too few cells, {' and '.join(few)}; a side needs {MIN_CELLS} or more."
+        )
 
 
 def between_files(file: MappedFile, other: MappedFile) -> Contrast:

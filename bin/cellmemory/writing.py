@@ -101,8 +101,20 @@ class H5adWriter:
     def __enter__(self) -> "H5adWriter":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: object, *_: object) -> None:
+        if failure is None:
+            for matrix in (self._file.get("X"), *self._file["layers"].values()):
+                if isinstance(matrix, h5py.Group) and matrix["indptr"][-1] <= np.iinfo(np.int32).max:
+                    _same_integers(matrix)
         self._file.close()
+
+
+def _same_integers(matrix: h5py.Group) -> None:
+    """Makes `indptr` of the integers of `indices`, as scipy has them: with two kinds, scanpy fails at what it does in place.
+    How many values there are is known at the end only."""
+    indptr = matrix["indptr"][:].astype(np.int32)
+    del matrix["indptr"]
+    matrix.create_dataset("indptr", data=indptr)
 
 
 class GrowingTable:

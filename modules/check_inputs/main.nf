@@ -1,4 +1,4 @@
-include { commandLine; quoted; repeated } from '../../functions/command_line.nf'
+include { commandLine; eachOf; quoted; repeated } from '../../functions/command_line.nf'
 include { samplesheetLines } from '../../functions/samplesheet.nf'
 include { bytesReadWhole } from '../../functions/sizes.nf'
 
@@ -32,7 +32,8 @@ process CHECK_INPUTS {
         ${reference ? "--reference ${reference}" : '--model model'} \\
         ${gene_map ? "--gene_map ${gene_map}" : ''} \\
         ${repeated('gmt', gene_sets)} \\
-        ${commandLine(options)} \\
+        ${eachOf('contrast', options.contrast)} \\
+        ${commandLine(options.findAll { name, _value -> name != 'contrast' })} \\
         --output inputs.json \\
         --query_genes query_genes.tsv
     versions.py "${task.process}" anndata pandas scipy > versions.yml

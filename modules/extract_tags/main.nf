@@ -1,4 +1,4 @@
-include { commandLine; quoted } from '../../functions/command_line.nf'
+include { commandLine; eachOf } from '../../functions/command_line.nf'
 
 // Lists the genes that the model attended to, for each label and memory slot, and for contrasts of two groups of cells.
 process EXTRACT_TAGS {
@@ -19,16 +19,16 @@ process EXTRACT_TAGS {
     path 'versions.yml', emit: versions, topic: versions
 
     script:
-    def contrasts = (options.contrast ?: '').tokenize(',').collect { text -> "--contrast ${quoted(text.trim())}" }
-    contrasts += against ? ["--against ${against}"] : []
-    contrasts += contrasts ? ["--contrasts ${meta.id}.contrasts.tsv"] : []
+    def output = options.contrast || against ? "--contrasts ${meta.id}.contrasts.tsv" : ''
     """
     # code ${task.ext.code_digest}
     extract_tags.py \\
         --mapped ${mapped} \\
         --model model \\
         --threads ${task.cpus} \\
-        ${contrasts.join(' ')} \\
+        ${eachOf('contrast', options.contrast)} \\
+        ${against ? "--against ${against}" : ''} \\
+        ${output} \\
         ${commandLine(options.findAll { name, _value -> name != 'contrast' })} \\
         --tags ${meta.id}.tags.tsv \\
         --slot_tags ${meta.id}.slot_tags.tsv \\

@@ -1,6 +1,6 @@
 include { quoted; repeated } from '../../functions/command_line.nf'
 
-// One self-contained page about a query, or about all queries of a run.
+// One self-contained page about a query, or about all queries of a run; its figures as files, too.
 process REPORT {
     tag "${name}"
     label 'process_single'
@@ -15,6 +15,7 @@ process REPORT {
     output:
     path "${name}.html", emit: html
     path 'mqc/*_mqc.json', emit: multiqc
+    path "${name}.figures", emit: figures
     path 'versions.yml', emit: versions, topic: versions
 
     script:
@@ -38,14 +39,15 @@ process REPORT {
         ${repeated('mapped', mapped)} \\
         ${options.join(' ')} \\
         --output ${name}.html \\
-        --mqc_dir mqc
-    versions.py "${task.process}" anndata jinja2 plotly > versions.yml
+        --mqc_dir mqc \\
+        --figures_dir ${name}.figures
+    versions.py "${task.process}" anndata jinja2 matplotlib plotly > versions.yml
     """
 
     stub:
     """
     # code ${task.ext.code_digest}
-    mkdir mqc
-    touch ${name}.html mqc/${name}_mqc.json versions.yml
+    mkdir ${name}.figures mqc
+    touch ${name}.html ${name}.figures/composition.svg mqc/${name}_mqc.json versions.yml
     """
 }

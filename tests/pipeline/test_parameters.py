@@ -122,8 +122,11 @@ def test_samplesheets_that_are_none(tmp_path: Path, text: str, sentence: str):
 
 
 def test_what_only_the_files_show_is_refused_before_anything_heavy(tmp_path: Path):
-    run = pipeline("-profile", "test", "--label_key", "no_such_column", folder=tmp_path)
+    contrasts = "author_label:CD19+ B:Moon cell, state:ill:well"
+    run = pipeline("-profile", "test", "--label_key", "no_such_column", "--contrast", contrasts, folder=tmp_path)
     assert run.status != 0
     assert run.submitted == ["CHECK_INPUTS"]
     assert "no_such_column" in run.output
     assert "cell_type" in run.output
+    assert "--contrast author_label:CD19+ B:Moon cell: the obs column 'author_label'" in run.output
+    assert "--contrast state:ill:well: write COLUMN:A:B" in run.output

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.pipeline.nextflow import DATA, ROOT, STEPS, Run, command, counted, pipeline, succeed
@@ -53,8 +54,26 @@ def test_results_are_where_the_manual_says(results: Path):
         | {f"pipeline_info/{name}" for name in info}
     )
     expected |= {f"samples/{sample}/{sample}.{kind}" for sample in SAMPLES for kind in kinds}
-    assert {name for name in names if not name.startswith("multiqc/")} == expected
+    for folder, figure in (("", "composition"), ("samples/unseen_type/", "umap.label"), ("samples/reduced_panel/", "tags")):
+        assert {f"{folder}figures/{figure}.{kind}" for kind in ("svg", "png")} <= names
+    assert {name for name in names if not name.startswith("multiqc/") and "figures/" not in name} == expected
     assert any(name.startswith("multiqc/") and name.endswith("_mqc.json") for name in names)
+
+
+def test_scanpy_opens_mapped_cells_as_they_are(results: Path):
+    """And cellxgene, which asks for unique names, plain categories and coordinates `X_*` of two columns without NaN."""
+    import scanpy
+
+    cells = scanpy.read_h5ad(results / "samples" / "unseen_type" / "unseen_type.mapped.h5ad")
+    assert cells.obs_names.is_unique
+    assert cells.var_names.is_unique
+    assert np.isfinite(cells.obsm["X_umap"]).all()
+    assert cells.obsm["X_umap"].shape == (len(cells), 2)
+    assert {str(cells.obs[key].dtype) for key in ("cellmemory_label", "cellmemory_status")} == {"category"}
+    scanpy.tl.rank_genes_groups(cells, "cellmemory_label", groups=["CD14+ Monocyte"])
+    assert "LST1" in cells.uns["rank_genes_groups"]["names"]["CD14+ Monocyte"][:20]
+    figure = scanpy.pl.umap(cells, color=["cellmemory_label", "cellmemory_confidence", "LYZ"], show=False, return_fig=True)
+    assert len(figure.axes) >= 3
 
 
 def test_versions_of_all_steps_are_kept(results: Path):

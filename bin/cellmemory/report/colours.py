@@ -5,6 +5,29 @@ from functools import cache
 import numpy as np
 
 OTHER = "#9aa3aa"
+#: What figures are drawn with on white and on black: colours by the names that `figures` gives them, and colour scales.
+THEMES = {
+    "light": {
+        "@ink": "#182026", "@muted": "#586570", "@line": "#e3e8eb", "@accent": "#0b6a7c", "@warn": "#d55e00",
+        "halo": "rgba(255,255,255,0.78)", "hover": "#ffffff", "reference": "#b3bdc4",
+        "scales": {
+            "expression": ["#eef1f3", "#bcd3e3", "#6fa6cd", "#2b6fa8", "#123a6b"],
+            "strength": ["#b5cfe2", "#6fa6cd", "#2b6fa8", "#123a6b"],
+            "attention": ["#f3f1ee", "#f5cf9f", "#e8963f", "#b4560f", "#5e2605"],
+            "confidence": ["#fde725", "#6cce59", "#1f9e89", "#31688e", "#440154"],
+        },
+    },
+    "dark": {
+        "@ink": "#e6ebee", "@muted": "#9aa7b1", "@line": "#2a3239", "@accent": "#5fc4d4", "@warn": "#f0935b",
+        "halo": "rgba(22,27,31,0.78)", "hover": "#232b31", "reference": "#4c5760",
+        "scales": {
+            "expression": ["#20282e", "#1f4a6e", "#2f7fb8", "#79b8e0", "#dcf0fb"],
+            "strength": ["#2b5a80", "#2f7fb8", "#79b8e0", "#dcf0fb"],
+            "attention": ["#28241f", "#6b3c14", "#b9681f", "#efa95c", "#fdebd2"],
+            "confidence": ["#fde725", "#6cce59", "#1f9e89", "#4a7fb0", "#8a5fb0"],
+        },
+    },
+}  # fmt: skip
 # Okabe and Ito's set without its black and yellow, which vanish on one of the two grounds; what follows is computed.
 _FIRST = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#8a7a2f")
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB: protanopia, deuteranopia, tritanopia.

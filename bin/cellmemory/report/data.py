@@ -15,6 +15,7 @@ from anndata.io import read_elem
 
 from cellmemory.bundle import Bundle
 from cellmemory.errors import InputError
+from cellmemory.hierarchy import column as level_column
 from cellmemory.mapped import MappedFile, group_codes
 from cellmemory.sampling import fair_quotas
 
@@ -159,7 +160,7 @@ def _read(path: Path, quota: int, model: Bundle) -> Sample:
             name=str(info["sample"]),
             info=info,
             cells=cells,
-            columns=_colourings(file.obs, truth_key),
+            columns=_colourings(file.obs, truth_key, [level_column(level) for level in info.get("label_levels", ())]),
             truth=_names(file.obs[truth_key]) if truth_key in file.obs else None,
             genes=file.genes,
             slot_use=_embedding(file, "X_cellmemory_slots"),
@@ -193,12 +194,13 @@ def _names(column: pd.Series) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(codes, names))
 
 
-def _colourings(obs: pd.DataFrame, truth_key: str) -> pd.DataFrame:
-    """The obs columns that can colour points: labels of other levels, and of the user's columns numbers that vary, and at
+def _colourings(obs: pd.DataFrame, truth_key: str, levels: list[str]) -> pd.DataFrame:
+    """The obs columns that can colour points: labels of coarser levels, and of the user's columns numbers that vary, and at
     most MAX_LEVELS categories."""
-    levels = [key for key in map(str, obs) if key.startswith("cellmemory_level_") and not key.endswith("_confidence")]
-    levels += [key for key in ("cellmemory_answer",) if key in obs]
-    kept = {key.removeprefix("cellmemory_").replace("_", " ", 1): _names(obs[key]).array for key in levels}
+    ours = [*levels[:-1], "answer"] if levels else []
+    kept = {level_title(key): _names(obs[f"cellmemory_{key}"]).array for key in ours}
+    if levels:  # a cell whose answer is '' has none
+        kept["answer"] = kept["answer"].set_categories([name for name in kept["answer"].categories if name])
     for key, column in obs.items():
         if str(key).startswith("cellmemory_") or key == truth_key or len(kept) == MAX_COLUMNS:
             continue
@@ -209,6 +211,11 @@ def _colourings(obs: pd.DataFrame, truth_key: str) -> pd.DataFrame:
         elif column.nunique() <= MAX_LEVELS:
             kept[str(key)] = _names(column).array
     return pd.DataFrame(kept, index=range(len(obs)))
+
+
+def level_title(key: str) -> str:
+    """What the page calls `level_lineage`."""
+    return key.replace("_", " ", 1)
 
 
 def _embedding(file: MappedFile, key: str) -> np.ndarray | None:

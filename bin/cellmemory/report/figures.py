@@ -1,6 +1,6 @@
 """The page's figures as plain plotly dicts, without plotly: page.js adds what depends on the theme and on the width.
 
-Colours that follow the theme are the names in THEME_COLOURS and, for colour scales, `meta.scale`.
+Colours that follow the theme are the names in colours.THEMES and, for colour scales, `meta.scale`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from cellmemory.hierarchy import Hierarchy
+from cellmemory.hierarchy import column as level_column
 from cellmemory.report.blocks import Figure, Selector, category_axis, plain, short, text
-from cellmemory.report.data import Sample
+from cellmemory.report.data import Sample, level_title
 
-THEME_COLOURS = ("@ink", "@muted", "@line", "@accent", "@warn", "@ground")
 MAX_BARS, MAX_TERMS, MAX_HEAT_GENES = 40, 40, 120
 MAX_VARIANTS = 200  # of figures of one sample and one label
 SIGNIFICANT = 0.05
@@ -76,37 +77,84 @@ def _groups_note(samples: Sequence[Sample]) -> str:
     return "" if shown == groups else f" Here for the {shown} labels with the most cells; the samples' own pages have all."
 
 
-def composition(samples: Sequence[Sample], colours: Colours) -> Figure:
-    """Stacked bars of predicted labels per sample, or per level of the categories that the user's obs columns hold."""
+REFERENCE = "(reference)"
+
+
+def composition(samples: Sequence[Sample], colours: Colours, reference: pd.Series) -> Figure:
+    """Stacked bars of predicted labels. reference: cells of each label there."""
     labels = pd.concat([sample.cells["label"] for sample in samples], ignore_index=True)
-    names = np.repeat([s.name for s in samples], [len(s.cells) for s in samples])
-    groupings = {"Sample": pd.Series(pd.Categorical(names, [s.name for s in samples]))}
-    for key in dict.fromkeys(key for sample in samples for key in sample.columns):
-        column = pd.concat(
-            [s.columns[key].astype(object) if key in s.columns else pd.Series([None] * len(s.cells)) for s in samples],
-            ignore_index=True,
-        )
-        kinds = {isinstance(s.columns[key].dtype, pd.CategoricalDtype) for s in samples if key in s.columns}
-        if kinds == {True} and 2 <= column.nunique() <= MAX_BARS:
-            groupings[key] = column
-    variants = {}
-    for i, grouping in enumerate(groupings.values()):
-        counts = pd.crosstab(grouping.array, labels, dropna=False).reindex(columns=list(colours), fill_value=0)
-        for j, share in enumerate((True, False)):
-            variants[f"{i},{j}"] = _stacked_bars(
-                counts.loc[[g for g in counts.index if g in set(grouping.dropna())]], colours, share
-            )
+    groupings = bar_groupings(samples)
+    variants = {
+        f"{i},{j}": figure
+        for i, grouping in enumerate(groupings.values())
+        for j, figure in enumerate(_proportions(grouping, labels, colours, None if i else reference))
+    }
     caption = (
         "Predicted labels of all cells. Every label keeps its colour in all figures of this page; its best guess "
         "counts for a cell that is unassigned, too. Click a label in the legend to hide it, twice to see it alone."
     )
-    return Figure(
-        "composition",
-        "Composition",
-        caption,
-        variants,
-        [Selector("Bars", list(groupings)), Selector("Length", ["Share of cells", "Cells"])],
+    return Figure("composition", "Composition", caption, variants, [Selector("Bars", list(groupings)), _LENGTH])
+
+
+def lineages(samples: Sequence[Sample], colours: Colours, hierarchy: Hierarchy, reference: pd.Series) -> Figure:
+    """The same for the coarser levels of the labels."""
+    groupings, levels = bar_groupings(samples), coarse_labels(samples, hierarchy)
+    variants = {}
+    for k, (level, labels) in enumerate(levels.items()):
+        parents = hierarchy.ancestors.set_index(hierarchy.levels[-1])[level]
+        totals = reference.groupby(parents.reindex(reference.index)).sum()
+        for i, grouping in enumerate(groupings.values()):
+            for j, figure in enumerate(_proportions(grouping, labels, colours, None if i else totals)):
+                variants[f"{k},{i},{j}"] = figure
+    caption = (
+        "What samples and conditions are made of at the coarser levels of the labels, of which each cell has the most "
+        "probable label. A coarse label has the colour of its largest child in the reference."
     )
+    selectors = [Selector("Level", list(levels)), Selector("Bars", list(groupings)), _LENGTH]
+    return Figure("lineages", "Lineage proportions", caption, variants, selectors)
+
+
+_LENGTH = Selector("Length", ["Share of cells", "Cells"])
+
+
+def coarse_labels(samples: Sequence[Sample], hierarchy: Hierarchy | None) -> dict[str, pd.Series]:
+    """The labels (N,) of all cells at each level above the finest, where the reference had such."""
+    keys = {level: level_title(level_column(level)) for level in (hierarchy.levels[:-1] if hierarchy else ())}
+    return {
+        level: pd.concat([sample.columns[key] for sample in samples], ignore_index=True)
+        for level, key in keys.items()
+        if all(key in sample.columns for sample in samples)
+    }
+
+
+def bar_groupings(samples: Sequence[Sample]) -> dict[str, pd.Series]:
+    """What a bar may stand for: a sample, a category of an obs column, or both where a sample has several; (N,) names."""
+    names = np.repeat([s.name for s in samples], [len(s.cells) for s in samples])
+    groupings = {"Sample": pd.Series(pd.Categorical(names, [s.name for s in samples]))}
+    for key in dict.fromkeys(key for sample in samples for key in sample.columns):
+        if {isinstance(s.columns[key].dtype, pd.CategoricalDtype) for s in samples if key in s.columns} != {True}:
+            continue
+        values = pd.concat(
+            [s.columns[key].astype(object) if key in s.columns else pd.Series([None] * len(s.cells)) for s in samples],
+            ignore_index=True,
+        )
+        if 2 <= values.nunique() <= MAX_BARS:
+            groupings[key] = values
+            both = (names + ", " + values.astype(str)).where(values.notna(), None)
+            if len(samples) < both.nunique() <= MAX_BARS and len(samples) > 1:
+                groupings[f"Sample, {key}"] = pd.Series(pd.Categorical(both, both.dropna().unique()))
+    return groupings
+
+
+def _proportions(grouping: pd.Series, labels: pd.Series, colours: Colours, reference: pd.Series | None) -> list[dict]:
+    """Bars as shares of cells, with one of the reference if given, and as cells."""
+    counts = pd.crosstab(grouping.array, labels, dropna=False).reindex(columns=list(colours), fill_value=0)
+    counts = counts.loc[[group for group in counts.index if group in set(grouping.dropna())]]
+    shares = counts
+    if reference is not None:
+        last = reference.reindex(counts.columns, fill_value=0).to_frame(REFERENCE).T
+        shares = pd.concat([counts.set_axis(counts.index.astype(str)), last])
+    return [_stacked_bars(shares, colours, True), _stacked_bars(counts, colours, False)]
 
 
 def _stacked_bars(counts: pd.DataFrame, colours: Colours, share: bool) -> dict:
@@ -718,11 +766,12 @@ def training(history: pd.DataFrame) -> Figure:
         for name, key, colour, axis, dash in lines
         if key in history
     ]
+    ticks = {"tick0": 0, "dtick": max(1, round(len(x) / 8))}
     layout = {
         "grid": {"rows": 1, "columns": 2, "pattern": "independent", "xgap": 0.16},
         "hovermode": "x",
-        "xaxis": {"title": {"text": "Epoch"}},
-        "xaxis2": {"title": {"text": "Epoch"}},
+        "xaxis": {"title": {"text": "Epoch"}, **ticks},
+        "xaxis2": {"title": {"text": "Epoch"}, **ticks},
         "yaxis": {"title": {"text": "Loss"}, "rangemode": "tozero"},
         "yaxis2": {"title": {"text": "Score"}, "range": [0, 1.02]},
         "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 1.04, "yanchor": "bottom"},

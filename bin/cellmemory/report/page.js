@@ -2,29 +2,9 @@
 (() => {
   const DATA = JSON.parse(document.getElementById("data").textContent);
   const NARROW = 560;
+  const PRINTED = 700;
   const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
-  const THEMES = {
-    light: {
-      "@ink": "#182026", "@muted": "#586570", "@line": "#e3e8eb", "@accent": "#0b6a7c", "@warn": "#d55e00", "@ground": "#ffffff",
-      halo: "rgba(255,255,255,0.78)", hover: "#ffffff", reference: "#b3bdc4",
-      scales: {
-        expression: ["#eef1f3", "#bcd3e3", "#6fa6cd", "#2b6fa8", "#123a6b"],
-        strength: ["#b5cfe2", "#6fa6cd", "#2b6fa8", "#123a6b"],
-        attention: ["#f3f1ee", "#f5cf9f", "#e8963f", "#b4560f", "#5e2605"],
-        confidence: ["#fde725", "#6cce59", "#1f9e89", "#31688e", "#440154"],
-      },
-    },
-    dark: {
-      "@ink": "#e6ebee", "@muted": "#9aa7b1", "@line": "#2a3239", "@accent": "#5fc4d4", "@warn": "#f0935b", "@ground": "#161b1f",
-      halo: "rgba(22,27,31,0.78)", hover: "#232b31", reference: "#4c5760",
-      scales: {
-        expression: ["#20282e", "#1f4a6e", "#2f7fb8", "#79b8e0", "#dcf0fb"],
-        strength: ["#2b5a80", "#2f7fb8", "#79b8e0", "#dcf0fb"],
-        attention: ["#28241f", "#6b3c14", "#b9681f", "#efa95c", "#fdebd2"],
-        confidence: ["#fde725", "#6cce59", "#1f9e89", "#4a7fb0", "#8a5fb0"],
-      },
-    },
-  };
+  const THEMES = DATA.themes;
 
   // ---------- small helpers ----------
 
@@ -62,6 +42,7 @@
   let choice = "auto";
   try { choice = localStorage.getItem("cellmemory-theme") || "auto"; } catch { /* storage may be shut for files */ }
   let theme = "light";
+  let printing = false;
   function applyTheme() {
     theme = choice === "auto" ? (system.matches ? "dark" : "light") : choice;
     document.documentElement.dataset.theme = theme;
@@ -158,9 +139,11 @@
       const style = getComputedStyle(this.node.parentElement);
       return Math.max(this.node.parentElement.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight), this.figure.min_width || 0);
     }
-    draw(width = this.width(), name = theme) {
+    draw() {
       if (!this.figure) return undefined;
-      const { data, layout } = dressed(this.figure, width, THEMES[name]);
+      const { data, layout } = dressed(this.figure, printing ? PRINTED : this.width(), THEMES[theme]);
+      // A browser prints at once what is there; points drawn by the graphics card come a frame later.
+      if (printing) for (const trace of data) if (trace.type === "scattergl") trace.type = "scatter";
       this.node.style.minHeight = layout.height + "px";
       return Plotly.react(this.node, data, layout, this.config);
     }
@@ -556,7 +539,7 @@
     followSections();
     const explorers = [...document.querySelectorAll("[data-explorer]")].map((node) => new Explorer(node));
     const redraw = () => {
-      for (const explorer of explorers) explorer.start();
+      for (const explorer of explorers) { explorer.show(); explorer.showGene(); }
       for (const plot of Plot.all) if (!explorers.some((e) => e.plot === plot || e.genePlot === plot)) plot.draw();
     };
     const themes = ["auto", "light", "dark"];
@@ -574,10 +557,12 @@
       timer = setTimeout(() => { if (innerWidth !== width) { width = innerWidth; redraw(); } }, 150);
     });
     addEventListener("beforeprint", () => {
-      document.documentElement.dataset.theme = "light";
-      for (const plot of Plot.all) plot.draw(700, "light");
+      printing = true;
+      theme = "light";
+      document.documentElement.dataset.theme = theme;
+      redraw();
     });
-    addEventListener("afterprint", () => { applyTheme(); redraw(); });
+    addEventListener("afterprint", () => { printing = false; applyTheme(); redraw(); });
     // In the order of the page, with a breath between, so that the page answers while it draws.
     for (const node of document.querySelectorAll("[data-figure], [data-explorer]")) {
       if (node.dataset.figure) await startFigure(node)();

@@ -19,7 +19,7 @@ from cellmemory import __version__
 from cellmemory.bundle import Bundle
 from cellmemory.report import points, sections
 from cellmemory.report.blocks import Section, plain
-from cellmemory.report.colours import palette
+from cellmemory.report.colours import THEMES, palette
 from cellmemory.report.data import Sample
 
 _HERE = Path(__file__).parent
@@ -27,18 +27,31 @@ MAX_BYTES = 14_500_000
 
 
 def label_colours(samples: Sequence[Sample], model: Bundle) -> dict[str, str]:
-    """Every label's colour: the model's in its order, then true types that the reference lacks."""
+    """Every label's colour: the model's in its order, then true types that the reference lacks, then labels of coarser
+    levels, which take the colour of their largest child."""
     truths = {str(level) for s in samples if s.truth is not None for level in s.truth.cat.categories}
     names = [*model.labels, *sorted(truths - set(model.labels))]
-    return dict(zip(names, palette(len(names)), strict=True))
+    colours = dict(zip(names, palette(len(names)), strict=True))
+    if model.hierarchy:
+        largest_first = model.label_table["n_cells"].to_numpy().argsort(kind="stable")[::-1]
+        ancestors = model.hierarchy.ancestors.iloc[largest_first]
+        for level in model.hierarchy.levels[:-1]:
+            largest = ancestors.drop_duplicates(level)
+            for parent, child in zip(largest[level], largest[model.hierarchy.levels[-1]], strict=True):
+                colours.setdefault(parent, colours[child])
+    return colours
 
 
-def build(samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, provenance: dict | None = None) -> str:
-    """The whole page. inputs: what check_inputs.py wrote; provenance: names and values of the run, in groups or not."""
+def build(
+    samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, provenance: dict | None = None
+) -> tuple[str, list[Section]]:
+    """The whole page, and what it is made of. inputs: what check_inputs.py wrote; provenance: names and values of the run,
+    in groups or not."""
     colours, shades = label_colours(samples, model), palette(100)
     parts = sections.all_sections(samples, model, inputs, provenance, colours, shades)
     blocks = [block for part in parts for block in part.blocks]
     data = {
+        "themes": THEMES,
         "cells": points.payload(samples, colours, shades),
         "figures": {b.id: {"variants": b.variants} for b in blocks if b.kind == "figure"},
         "tables": {b.id: {"id": b.id, "columns": b.columns, "rows": plain(b.rows)} for b in blocks if b.kind == "table"},
@@ -48,7 +61,7 @@ def build(samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, 
     left = MAX_BYTES - len(_plotly_js()) - len(safe_json(data))
     data["cells"]["genes"] = points.genes(samples, min(points.GENE_BYTES, left))
     title = samples[0].name if len(samples) == 1 else f"Run of {len(samples)} samples"
-    return render(title, parts, data)
+    return render(title, parts, data), parts
 
 
 def render(title: str, parts: Sequence[Section], data: dict) -> str:

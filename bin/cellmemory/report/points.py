@@ -99,7 +99,7 @@ def _columns(samples: Sequence[Sample], colours: dict[str, str], palette: Sequen
     for key in dict.fromkeys(key for sample in samples for key in sample.columns):
         parts = [s.columns[key].iloc[s.drawn] if key in s.columns else None for s in samples]
         if all(part is None or isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
-            columns.append(_categories(key, _joined(parts, samples).astype("category"), {}, palette))
+            columns.append(_categories(key, _joined(parts, samples).astype("category"), colours, palette))
         elif not any(part is not None and isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
             columns.append(_numbers(key, pd.to_numeric(_joined(parts, samples)), "expression", None))
     return columns

@@ -28,7 +28,7 @@ def all_sections(
     parts = [
         summary(samples, model, inputs),
         checks(samples, inputs),
-        labels(samples, colours),
+        labels(samples, model, colours),
         maps(samples),
         spatial(samples),
         confidence(samples, colours),
@@ -179,7 +179,7 @@ _REFERENCE_FACTS = (
 )
 
 
-def labels(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
+def labels(samples: Sequence[Sample], model: Bundle, colours: dict[str, str]) -> Section:
     """How many cells got which label."""
     rows = []
     for sample in samples:
@@ -195,12 +195,31 @@ def labels(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
         ("Unassigned", "share"),
     ]
     lead = "What the query is made of, by its predicted labels."
-    return Section(
-        "labels",
-        "Labels",
-        lead,
-        [figures.composition(samples, colours), Table("label_table", "Cells per label", columns, rows)],
-    )
+    reference = model.label_table.set_index("label")["n_cells"]
+    blocks: list = []
+    if figures.coarse_labels(samples, model.hierarchy):
+        blocks.append(figures.lineages(samples, colours, model.hierarchy, reference))
+    blocks += [figures.composition(samples, colours, reference), Table("label_table", "Cells per label", columns, rows)]
+    return Section("labels", "Labels", lead, [*blocks, *_proportions(samples, model)])
+
+
+def _proportions(samples: Sequence[Sample], model: Bundle) -> list[Table]:
+    """What the bars of the figures show, for each thing that a bar may stand for but the samples' own labels."""
+    finest = pd.concat([sample.cells["label"] for sample in samples], ignore_index=True)
+    levels = figures.coarse_labels(samples, model.hierarchy) | {model.hierarchy.levels[-1] if model.hierarchy else "": finest}
+    rows = []
+    for title, grouping in figures.bar_groupings(samples).items():
+        for level, names in levels.items():
+            if title == "Sample" and names is finest:
+                continue
+            counts = names.astype(object).groupby([grouping.astype(object), names.astype(object)]).size()
+            totals = counts.groupby(level=0).sum()
+            rows += [[title, str(bar), level, str(label), n, n / totals[bar]] for (bar, label), n in counts.items()]
+    columns = [("Bars", "text"), ("Bar", "text"), ("Level", "text"), ("Label", "label"), ("Cells", "count"), ("Share", "share")]
+    if not model.hierarchy:
+        columns, rows = [c for c in columns if c[0] != "Level"], [[*row[:2], *row[3:]] for row in rows]
+    title = "Proportions by sample, condition and level"
+    return [_bounded("proportions", title, columns, rows, caption="What the bars above show.")] if rows else []
 
 
 def maps(samples: Sequence[Sample]) -> Section:
