@@ -203,6 +203,8 @@ def test_out_of_fold_logits_are_those_of_a_classifier_that_never_saw_the_cell():
         others = start.fold != fold
         model = LogisticRegression(C=start.penalty, class_weight="balanced", tol=1e-3).fit(centred[others], labels[others])
         np.testing.assert_allclose(found[~others], model.decision_function(centred[~others]), atol=1e-3)
+    # A single cell leaves four of the five folds without one.
+    np.testing.assert_allclose(start.out_of_fold(tokens, np.array([7]), 50), found[7:8], atol=1e-5)
 
 
 def test_the_linear_classifier_looks_at_the_genes_that_tell_labels_apart():

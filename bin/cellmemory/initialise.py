@@ -40,7 +40,8 @@ class Linear:
 
     def __call__(self, cells: np.ndarray) -> np.ndarray:
         """Logits (n, C) of views (n, 2, genes)."""
-        return cells.reshape(len(cells), -1) @ self.weight.reshape(-1, len(self.bias)) + self.bias
+        weight = self.weight.reshape(-1, len(self.bias))
+        return cells.reshape(-1, len(weight)) @ weight + self.bias
 
 
 @dataclass(frozen=True)
