@@ -5,14 +5,14 @@ def commandLine(settings) {
     return settings.findAll { _name, value -> value != null && value != '' }.collect { name, value -> option(name, value) }.join(' ')
 }
 
-/** The option once for each of the files: `--gmt a.gmt --gmt b.gmt`. */
-def repeated(name, files) {
-    return files.collect { path -> "--${name} ${path}" }.join(' ')
+/** The option once for each of the values, as they stand: `--gmt a.gmt --gmt b.gmt`. */
+def repeated(name, values) {
+    return values.collect { value -> "--${name} ${value}" }.join(' ')
 }
 
 /** The option once for each part of a text with commas: `--contrast 'a:x:y' --contrast 'b:x:y'`. */
 def eachOf(name, text) {
-    return (text ?: '').tokenize(',').collect { part -> "--${name} ${quoted(part.trim())}" }.join(' ')
+    return repeated(name, (text ?: '').tokenize(',').collect { part -> quoted(part.trim()) })
 }
 
 /** A text as one word for the shell, whatever it holds. */

@@ -73,12 +73,12 @@ class Start:
         return replace(found, weight=weight)
 
     def _telling_views(self, tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
-        return self.scale(views(tokens, cells, n_bins))[:, :, self.telling]
+        return self.scale(views(tokens, cells, n_bins)[:, :, self.telling], self.telling)
 
-    def scale(self, seen: np.ndarray) -> np.ndarray:
-        """Views (n, 2, genes) centred, scaled and clipped, in place."""
-        seen -= self.mean
-        seen /= self.spread
+    def scale(self, seen: np.ndarray, genes: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Views (n, 2, genes), of all genes or of some, centred, scaled and clipped, in place."""
+        seen -= self.mean[:, genes]
+        seen /= self.spread[:, genes]
         return np.clip(seen, -CLIP, CLIP, out=seen)
 
     def out_of_fold(self, tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
@@ -87,9 +87,7 @@ class Start:
         for start in range(0, len(cells), CHUNK):
             chunk = cells[start : start + CHUNK]
             seen = self._telling_views(tokens, chunk, n_bins)
-            for number, fold in enumerate(self.folds):
-                rows = self.fold[chunk] == number
-                logits[start : start + CHUNK][rows] = fold(seen[rows])
+            logits[start : start + CHUNK] = _by_who_left_out(self.folds, self.fold[chunk], seen)
         return logits
 
 
@@ -141,10 +139,18 @@ def _choose_penalty(cells: np.ndarray, labels: np.ndarray, part: np.ndarray, n_l
     found = []
     for penalty in PENALTIES:
         folds = [_classifier(cells[part != f], labels[part != f], n_labels, penalty) for f in range(FOLDS)]
-        logits = np.select([part[:, None] == f for f in range(FOLDS)], [fold(cells) for fold in folds])
-        loss = -log_softmax(logits, 1)[np.arange(len(labels)), labels].mean()
+        loss = -log_softmax(_by_who_left_out(folds, part, cells), 1)[np.arange(len(labels)), labels].mean()
         found.append((loss, penalty, folds))
     return min(found, key=lambda one: one[0])[1:]
+
+
+def _by_who_left_out(folds: list[Linear], fold: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Logits (n, C) of cells (n, 2, genes), each by the classifier of its fold (n,), which never saw it."""
+    logits = np.empty((len(cells), len(folds[0].bias)), np.float32)
+    for number, classifier in enumerate(folds):
+        rows = fold == number
+        logits[rows] = classifier(cells[rows])
+    return logits
 
 
 def _stratified(labels: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

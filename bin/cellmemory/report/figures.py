@@ -80,10 +80,8 @@ def _groups_note(samples: Sequence[Sample]) -> str:
 REFERENCE = "(reference)"
 
 
-def composition(samples: Sequence[Sample], colours: Colours, reference: pd.Series) -> Figure:
-    """Stacked bars of predicted labels. reference: cells of each label there."""
-    labels = pd.concat([sample.cells["label"] for sample in samples], ignore_index=True)
-    groupings = bar_groupings(samples)
+def composition(groupings: dict[str, pd.Series], labels: pd.Series, colours: Colours, reference: pd.Series) -> Figure:
+    """Stacked bars of predicted labels (N,), for each of the `bar_groupings`. reference: cells of each label there."""
     variants = {
         f"{i},{j}": figure
         for i, grouping in enumerate(groupings.values())
@@ -96,9 +94,10 @@ def composition(samples: Sequence[Sample], colours: Colours, reference: pd.Serie
     return Figure("composition", "Composition", caption, variants, [Selector("Bars", list(groupings)), _LENGTH])
 
 
-def lineages(samples: Sequence[Sample], colours: Colours, hierarchy: Hierarchy, reference: pd.Series) -> Figure:
-    """The same for the coarser levels of the labels."""
-    groupings, levels = bar_groupings(samples), coarse_labels(samples, hierarchy)
+def lineages(
+    groupings: dict[str, pd.Series], levels: dict[str, pd.Series], colours: Colours, hierarchy: Hierarchy, reference: pd.Series
+) -> Figure:
+    """The same for the `coarse_labels`."""
     variants = {}
     for k, (level, labels) in enumerate(levels.items()):
         parents = hierarchy.ancestors.set_index(hierarchy.levels[-1])[level]
@@ -149,7 +148,7 @@ def bar_groupings(samples: Sequence[Sample]) -> dict[str, pd.Series]:
 def _proportions(grouping: pd.Series, labels: pd.Series, colours: Colours, reference: pd.Series | None) -> list[dict]:
     """Bars as shares of cells, with one of the reference if given, and as cells."""
     counts = pd.crosstab(grouping.array, labels, dropna=False).reindex(columns=list(colours), fill_value=0)
-    counts = counts.loc[[group for group in counts.index if group in set(grouping.dropna())]]
+    counts = counts.loc[counts.index.isin(grouping.dropna().unique())]
     shares = counts
     if reference is not None:
         last = reference.reindex(counts.columns, fill_value=0).to_frame(REFERENCE).T

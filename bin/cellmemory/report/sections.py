@@ -196,19 +196,24 @@ def labels(samples: Sequence[Sample], model: Bundle, colours: dict[str, str]) ->
     ]
     lead = "What the query is made of, by its predicted labels."
     reference = model.label_table.set_index("label")["n_cells"]
+    groupings, levels = figures.bar_groupings(samples), figures.coarse_labels(samples, model.hierarchy)
     blocks: list = []
-    if figures.coarse_labels(samples, model.hierarchy):
-        blocks.append(figures.lineages(samples, colours, model.hierarchy, reference))
-    blocks += [figures.composition(samples, colours, reference), Table("label_table", "Cells per label", columns, rows)]
-    return Section("labels", "Labels", lead, [*blocks, *_proportions(samples, model)])
-
-
-def _proportions(samples: Sequence[Sample], model: Bundle) -> list[Table]:
-    """What the bars of the figures show, for each thing that a bar may stand for but the samples' own labels."""
+    if levels:
+        blocks.append(figures.lineages(groupings, levels, colours, model.hierarchy, reference))
     finest = pd.concat([sample.cells["label"] for sample in samples], ignore_index=True)
-    levels = figures.coarse_labels(samples, model.hierarchy) | {model.hierarchy.levels[-1] if model.hierarchy else "": finest}
+    blocks += [
+        figures.composition(groupings, finest, colours, reference),
+        Table("label_table", "Cells per label", columns, rows),
+        *_proportions(groupings, levels, finest, model),
+    ]
+    return Section("labels", "Labels", lead, blocks)
+
+
+def _proportions(groupings: dict[str, pd.Series], levels: dict[str, pd.Series], finest: pd.Series, model: Bundle) -> list[Table]:
+    """What the bars of the figures show, for each thing that a bar may stand for but the samples' own labels."""
+    levels = levels | {model.hierarchy.levels[-1] if model.hierarchy else "": finest}
     rows = []
-    for title, grouping in figures.bar_groupings(samples).items():
+    for title, grouping in groupings.items():
         for level, names in levels.items():
             if title == "Sample" and names is finest:
                 continue
