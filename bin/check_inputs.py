@@ -22,7 +22,7 @@ import _cli
 @click.option("--gmt", type=_cli.FILE, multiple=True, help="Gene sets for the enrichment.")
 @click.option("--contrast", multiple=True, metavar="COLUMN:A:B", help="Contrast that each query must be able to answer.")
 @click.option("--min_coverage", type=click.FloatRange(0, 1), default=0.2, help="Share of the panel that must be measured.")
-@click.option("--n_genes", type=click.IntRange(min=2), default=3000, help="Genes of the panel, at most.")
+@click.option("--n_genes", type=click.IntRange(min=2), default=2000, help="Genes of the panel, at most.")
 @click.option("--output", type=_cli.OUTPUT, required=True, help="What was found, .json.")
 @click.option("--query_genes", type=_cli.OUTPUT, required=True, help="Genes of the reference that each query measured, .tsv.")
 def main(samplesheet: Path, staged, reference, label_key, label_levels, batch_key, counts_layer, gene_column, model,

@@ -13,9 +13,10 @@ from cellmemory import __version__
 from cellmemory.errors import InputError
 from cellmemory.files import replacing, sha256, write_json
 from cellmemory.hierarchy import Hierarchy, from_label_table
+from cellmemory.novelty import Novelty, Profiles
 from cellmemory.panel import read_panel, write_panel
 
-FORMAT = 1
+FORMAT = 2
 #: Everything but config.json, which holds their checksums and its own digest.
 FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv", "history.png", "model_card.md")
 
@@ -43,7 +44,7 @@ class Bundle:
 
     @cached_property
     def weights(self) -> dict[str, np.ndarray]:
-        """All tensors as numpy arrays: the model's, and `reference.*` (embeddings and labels of reference cells)."""
+        """All tensors as numpy arrays: the model's, and `reference.*` (what is kept of reference cells)."""
         from safetensors.numpy import load_file
 
         return load_file(self.path / "model.safetensors")
@@ -52,6 +53,13 @@ class Bundle:
     def reference(self) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (r, d) and label numbers (r,) of the reference cells that travel with the model."""
         return self.weights["reference.embedding"], self.weights["reference.label"]
+
+    @property
+    def novelty(self) -> Novelty:
+        """What tells how strange a cell is to the reference."""
+        names = ("reference.components", "reference.profile", "linear.share")
+        found = (self.calibration[f"novelty_{name}"] for name in ("evidence", "distance"))
+        return Novelty(Profiles(*(self.weights[n] for n in names)), *found, np.array(self.calibration["novelty_null"]))
 
     def model(self, device: str = "cpu"):
         """The network in evaluation mode."""

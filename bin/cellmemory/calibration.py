@@ -1,4 +1,4 @@
-"""What a model knows of its own doubt: temperature, conformal label sets, novelty against the reference."""
+"""What a model knows of its own doubt: the weights of its two parts, temperature, conformal label sets."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,6 @@ import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 
-#: Nearest reference cells whose mean distance is a cell's novelty.
-NEIGHBOURS = 10
 ECE_BINS = 15
 #: What the ratio of the two weights is drawn to, and how strongly against the cross-entropy summed over held-out cells.
 RATIO, RATIO_PENALTY = 2.0, 3.0
@@ -66,34 +64,8 @@ def conformal_threshold(scores: np.ndarray, alpha: float) -> float:
     return float(scores[rank - 1]) if rank <= len(scores) else 1.0
 
 
-@dataclass(frozen=True)
-class Novelty:
-    """Distance to the reference: embeddings of reference cells (r, d), and the distances of held-out cells, sorted."""
-
-    reference: np.ndarray
-    null: np.ndarray
-
-    def __call__(self, embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distance and p-value of each cell (n,): the share of held-out reference cells that are at least as far."""
-        distance = nearest_distance(embedding, self.reference)
-        further = len(self.null) - np.searchsorted(self.null, distance, side="left")
-        return distance, (1 + further) / (1 + len(self.null))
-
-
-def nearest_distance(embedding: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Mean cosine distance of each cell (n, d) to its nearest reference cells (r, d): (n,) in 0..2."""
-    similarity = unit(embedding) @ unit(reference).T
-    k = min(NEIGHBOURS, similarity.shape[1])
-    return 1 - np.partition(similarity, -k, 1)[:, -k:].mean(1, dtype=np.float64)
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """The rows scaled to length 1 (rows of zeros stay)."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
-def calibrate(logits: np.ndarray, labels: np.ndarray, embedding: np.ndarray, reference: np.ndarray) -> dict:
-    """`calibration.json`, from held-out cells: logits (n, C), labels (n,), embedding (n, d), and reference embeddings."""
+def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict:
+    """What `calibration.json` says about confidence, from held-out cells: logits (n, C), labels (n,)."""
     temperature = fit_temperature(logits, labels)
     correct = logits.argmax(1) == labels
     probabilities = softmax(logits / temperature, 1)
@@ -104,8 +76,6 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, embedding: np.ndarray, ref
         "ece_after": expected_calibration_error(probabilities.max(1), correct),
         "validation_accuracy": float(correct.mean()),
         "conformal_scores": np.round(conformal_scores(probabilities, labels), 6).tolist(),
-        "novelty_method": f"mean cosine distance to the {NEIGHBOURS} nearest reference cells, CLS embedding",
-        "novelty_null": np.round(np.sort(nearest_distance(embedding, reference)), 6).tolist(),
     }
 
 

@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from cellmemory.batches import as_tensors, token_batches
 from cellmemory.bundle import Bundle
-from cellmemory.calibration import Novelty, Thresholds, conformal_threshold, label_sets
+from cellmemory.calibration import Thresholds, conformal_threshold, label_sets
 from cellmemory.device import Runtime
 from cellmemory.files import replacing
 from cellmemory.parts import PREFIX, STATUSES, Part, describe_run, finish, finish_slice, open_aligned, write_parts
@@ -45,7 +45,7 @@ class Mapper:
         self.network = bundle.model(runtime.device)
         self.network.number_format = runtime.number_format
         self.config = bundle.config
-        self.novelty = Novelty(bundle.reference[0], np.array(bundle.calibration["novelty_null"]))
+        self.novelty = bundle.novelty
 
     def tokenize(self, rows: sp.csr_matrix, measured: np.ndarray) -> Tokens:
         """The tokens of aligned cells as the model was trained on them."""
@@ -83,19 +83,19 @@ class Mapper:
                         read[source] = found.read[valid].float().cpu()
         return Mapped(logits, cls_logits, embedding, slots, cls, write, read)
 
-    def table(self, mapped: Mapped, empty: np.ndarray, thresholds: Thresholds) -> pd.DataFrame:
-        """The `cellmemory_` columns of obs for the cells of a chunk. empty: cells without tokens, never assigned."""
+    def table(self, mapped: Mapped, tokens: Tokens, empty: np.ndarray, thresholds: Thresholds) -> pd.DataFrame:
+        """The `cellmemory_` columns of obs for the cells of a chunk. empty: cells without counts, never assigned."""
         labels, calibration = self.bundle.labels, self.bundle.calibration
         probabilities = softmax(mapped.logits.astype(np.float64) / calibration["temperature"], 1)
         best = probabilities.argmax(1)
-        distance, p = self.novelty(mapped.embedding)
+        novelty, p = self.novelty(mapped.logits, tokens)
         assigned = (p >= thresholds.novelty_alpha) & ~empty
         threshold = conformal_threshold(np.array(calibration["conformal_scores"]), thresholds.alpha)
         columns = {
             "label": pd.Categorical.from_codes(best, labels),
             "confidence": probabilities.max(1),
             "status": pd.Categorical.from_codes(assigned.astype(int), STATUSES),
-            "novelty": distance,
+            "novelty": novelty,
             "novelty_p": p,
             "label_set": label_sets(probabilities, labels, threshold),
             "linear_share": linear_share(mapped.logits, mapped.cls_logits),
@@ -163,7 +163,7 @@ def map_parts(file: CellFile, mapper: Mapper, thresholds: Thresholds, span: Span
         rows = file.rows("X", start, stop)
         tokens = mapper.tokenize(rows, measured)
         mapped = mapper.run(tokens, sums is not None)
-        table = mapper.table(mapped, np.diff(rows.indptr) == 0, thresholds)[kept]
+        table = mapper.table(mapped, tokens, np.diff(rows.indptr) == 0, thresholds)[kept]
         slots = weights = None
         if sums is not None:
             first, last = tokens.start[kept.start], tokens.start[kept.stop]

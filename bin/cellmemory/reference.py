@@ -18,6 +18,7 @@ from cellmemory.errors import InputError
 from cellmemory.files import sha256
 from cellmemory.hierarchy import Hierarchy, parse_levels, read_hierarchy, to_label_table
 from cellmemory.model import CellMemory, ModelConfig
+from cellmemory.novelty import Profiles, calibrate_novelty, learn_profiles
 from cellmemory.panel import read_panel
 from cellmemory.preprocess import check_labels
 from cellmemory.reading import CellFile
@@ -27,7 +28,7 @@ from cellmemory.training import Devices, Schedule, Trained, fit
 #: Labels with fewer cells, or with a smaller share, are reported apart.
 RARE_CELLS, RARE_SHARE = 20, 0.01
 WIDTHS = {"light": 128, "standard": 256}
-#: Reference cells whose embeddings travel with the model, for novelty and for the co-embedding.
+#: Reference cells that novelty is learned from, and whose embeddings travel with the model for the co-embedding.
 KEPT_CELLS = 5_000
 
 
@@ -105,12 +106,13 @@ def train_reference(
     if trained is None:
         return []
     kept = _kept(trained.training, codes, seed)
-    calibration, embedding = _finish(trained, tokens, codes, kept, seed)
+    calibration, embedding, profiles = _finish(trained, tokens, codes, kept, seed)
     table = _label_table(labels, codes, trained, hierarchy)
     settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
     settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
     tensors = {name: value.numpy() for name, value in trained.network.state_dict().items()}
     tensors |= {"reference.embedding": embedding, "reference.label": codes[kept].astype(np.int64)}
+    tensors |= {"reference.components": profiles.components, "reference.profile": profiles.profile}
     card = model_card(settings, table, calibration)
     bundle.save(output, tensors, settings, panel, table, calibration, trained.history, card)
     checkpoint.remove()
@@ -146,21 +148,25 @@ def _read(
         return file.rows("X", 0, file.n_cells), labels.to_numpy(str), codes, hierarchy
 
 
-def _finish(trained: Trained, tokens: Tokens, codes: np.ndarray, kept: np.ndarray, seed: int) -> tuple[dict, np.ndarray]:
+def _finish(
+    trained: Trained, tokens: Tokens, codes: np.ndarray, kept: np.ndarray, seed: int
+) -> tuple[dict, np.ndarray, Profiles]:
     """Adds the linear path, weighs the two parts and calibrates their sum on the validation cells.
 
     What decides weights and calibration has seen no validation cell; then the linear path learns from these too. Returns
-    the calibration and the embeddings of the `kept` cells.
+    the calibration, the embeddings of the `kept` cells, and their labels' profiles.
     """
     network, start, n = trained.network, trained.start, len(trained.validation)
     n_bins, truth = network.config.n_bins, codes[trained.validation]
     network.decide_by(start.classifier(tokens, codes, trained.training, n_bins, seed))
+    held_out = tokens.select(trained.validation)
     linear, cls, embedding = predict(network, tokens.select(np.r_[trained.validation, kept]))
     weights = fit_weights(linear[:n], cls[:n], truth)
     logits = weights[0] * linear[:n] + weights[1] * cls[:n]
-    calibration = calibrate(logits, truth, embedding[:n], embedding[n:])
+    profiles = learn_profiles(tokens.select(kept), codes[kept], network.config.n_labels, start.share, seed)
+    calibration = calibrate(logits, truth) | calibrate_novelty(profiles, logits, held_out)
     network.decide_by(start.classifier(tokens, codes, np.arange(len(codes)), n_bins, seed), *weights)
-    return calibration | {"linear_weight": weights[0], "cls_weight": weights[1]}, embedding[n:]
+    return calibration | {"linear_weight": weights[0], "cls_weight": weights[1]}, embedding[n:], profiles
 
 
 def predict(network: CellMemory, tokens: Tokens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,8 +7,6 @@ import h5py
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from cellmemory.calibration import unit
-
 #: UMAP is fitted on at most so many cells of a query; the others are placed among their nearest fitted neighbours.
 MAX_FITTED = 10_000
 NEIGHBOURS, PLACED_AMONG = 15, 5
@@ -69,3 +67,8 @@ def _fit(cells: np.ndarray, finder: NearestNeighbors, seed: int) -> np.ndarray:
         reducer = UMAP(n_neighbors=n_neighbors, metric="cosine", random_state=seed, n_jobs=1,
                        init="spectral" if len(cells) > 10 else "random", precomputed_knn=(near, distance))  # fmt: skip
         return reducer.fit_transform(cells).astype(np.float32)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """The rows scaled to length 1 (rows of zeros stay)."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,101 @@
+"""Novelty: its distance against a plain transcription, cell by cell, and what it makes of unknown types and missing genes."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.metrics import roc_auc_score
+
+from cellmemory.novelty import Novelty, calibrate_novelty, learn_profiles
+from cellmemory.tokens import Tokens, tokenize
+
+GENES, LABELS = 60, 3
+
+
+def cells(label: np.ndarray, seed: int) -> np.ndarray:
+    """log1p counts (n, GENES): each label, and an unknown one beyond LABELS, has ten genes of its own."""
+    rng = np.random.default_rng(seed)
+    rate = np.full((len(label), GENES), 1.0)
+    for row, one in zip(rate, label, strict=True):
+        row[10 * one : 10 * one + 10] = 6.0
+    return np.log1p(rng.poisson(rate)).astype(np.float32)
+
+
+def tokens_of(values: np.ndarray, measured: np.ndarray | None = None) -> Tokens:
+    measured = np.ones(GENES, bool) if measured is None else measured
+    return tokenize(sp.csr_matrix(values * measured), measured, "fast", "quantile", 50)
+
+
+def root(values: np.ndarray) -> np.ndarray:
+    counts = np.expm1(values.astype(np.float64))
+    return 10 * np.sqrt(counts / counts.sum(1, keepdims=True))
+
+
+@pytest.fixture(scope="module")
+def reference() -> tuple[np.ndarray, np.ndarray]:
+    label = np.arange(300) % LABELS
+    return cells(label, 0), label
+
+
+@pytest.fixture(scope="module")
+def profiles(reference):
+    values, label = reference
+    share = (root(values) ** 2).mean(0) / 100
+    return learn_profiles(tokens_of(values), label, LABELS, share.astype(np.float32), seed=0)
+
+
+def test_the_distance_is_mahalanobis_to_the_mean_of_the_label(reference, profiles):
+    """Against numpy's singular vectors and a plain inverse of the covariance within labels."""
+    values, label = reference
+    known = root(values)
+    axes = np.linalg.svd(known - known.mean(0), full_matrices=False)[2][:10]
+    mean = np.stack([known[label == c].mean(0) for c in range(LABELS)])
+    covariance = np.cov(((known - mean[label]) @ axes.T).T, bias=True)
+    covariance += np.trace(covariance) / 10 * np.eye(10)
+    query, asked = cells(np.arange(20) % 4, 1), np.arange(20) % LABELS
+    expected = []
+    for cell, one in zip(root(query), asked, strict=True):
+        off = axes @ (cell - mean[one])
+        expected.append(np.sqrt(off @ np.linalg.inv(covariance) @ off))
+    # The axes of the largest variance are found by chance starts, the small ones roughly so.
+    assert profiles.distance(tokens_of(query), asked) == pytest.approx(expected, rel=0.1)
+
+
+def test_an_unknown_type_is_far_and_known_cells_are_as_held_out_ones(profiles):
+    held_out = np.arange(90) % LABELS
+    logits = 4 * np.eye(LABELS)[held_out].astype(np.float32)  # as sure of unknown cells as of known ones
+    calibration = calibrate_novelty(profiles, logits, tokens_of(cells(held_out, 2)))
+    names = ("novelty_evidence", "novelty_distance")
+    novelty = Novelty(profiles, *(calibration[n] for n in names), np.array(calibration["novelty_null"]))
+    query = np.arange(400) % 4
+    score, p = novelty(4 * np.eye(LABELS)[query % LABELS].astype(np.float32), tokens_of(cells(query, 3)))
+    assert roc_auc_score(query == 3, score) > 0.99
+    assert (p[query == 3] < 0.05).mean() > 0.95
+    assert (p[query < 3] < 0.05).mean() < 0.12
+
+
+def test_little_evidence_alone_makes_a_cell_novel(profiles):
+    label = np.zeros(20, int)
+    logits = np.linspace(1, 5, 20)[:, None] * np.eye(LABELS)[label]
+    calibration = calibrate_novelty(profiles, logits, tokens_of(np.repeat(cells(label[:1], 4), 20, 0)))
+    novelty = Novelty(profiles, calibration["novelty_evidence"], calibration["novelty_distance"], np.zeros(1))
+    score = novelty.score(logits, tokens_of(np.repeat(cells(label[:1], 5), 20, 0)))
+    assert (np.diff(score) < 0).all()
+
+
+def test_genes_that_were_not_measured_say_nothing(profiles):
+    measured = np.arange(GENES) % 3 > 0
+    values = cells(np.arange(12) % LABELS, 6)
+    other = np.where(measured, values, 9.0).astype(np.float32)
+    label = np.arange(12) % LABELS
+    here = profiles.distance(tokens_of(values, measured), label)
+    assert here == pytest.approx(profiles.distance(tokens_of(other, measured), label), rel=1e-6)
+    # Without the genes a cell of its own label is not suddenly far away, as zeros would make it.
+    zeros = profiles.distance(tokens_of(values * measured), label)
+    assert here.mean() < zeros.mean()
+
+
+def test_a_cell_is_as_far_alone_as_among_others(profiles):
+    values, label = cells(np.arange(7) % LABELS, 7), np.arange(7) % LABELS
+    together = profiles.distance(tokens_of(values), label)
+    alone = [profiles.distance(tokens_of(values[i : i + 1]), label[i : i + 1])[0] for i in range(7)]
+    assert together.tolist() == alone
