@@ -78,10 +78,12 @@ kind("novelty", "Every type in turn left out of the reference.")
 def run_kind(name: str, folders: dict, only: str | None, methods: list[str], seeds: int, settings, redo: bool) -> None:
     """Runs what is missing of one kind of task, split by split and seed by seed."""
     from running import Store, run_method, seeds_of
-    from splits import cells_of, tasks
+    from splits import cells_of, distinct, tasks
 
     store = Store(folders["work"], name)
     splits = read_all(folders["data"])
+    if name in ("crossval", "novelty"):
+        splits = distinct(splits)
     by_split = {split.name: tasks(name, split) for split in splits}
     store.expect([task for found in by_split.values() for task in found])
     wanted = _named(only, list(by_split), "split")

@@ -6,6 +6,8 @@ Four kinds of task, each a labelled reference and a query without labels:
 - `crossval`: a fold of the reference is the query, the other folds are the reference.
 - `curves`: a part of the reference, of a given size, and the split's query.
 - `novelty`: the reference without one of its types; the query holds all cells of that type, and a fifth of the others.
+
+`crossval` and `novelty` ask references alone, and of several that share most cells only the first.
 """
 
 import json
@@ -91,6 +93,16 @@ def _plain(cells: ad.AnnData, label: str) -> tuple[ad.AnnData, int]:
     found.obs_names_make_unique()
     full = np.asarray(counts.sum(1)).ravel() > 0
     return found[full].copy(), int((~full).sum())
+
+
+def distinct(splits: list[Split]) -> list[Split]:
+    """Those whose reference is not for the most part that of an earlier one: what is asked of references is asked once."""
+    found: list[Split] = []
+    for split in splits:
+        cells = set(split.reference.obs_names)
+        if not any(len(cells & set(other.reference.obs_names)) > len(cells) / 2 for other in found):
+            found.append(split)
+    return found
 
 
 def tasks(kind: str, split: Split) -> list[Task]:

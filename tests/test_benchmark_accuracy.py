@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from page import write_page
 from running import Store
 from scoring import resampled_macro_f1, score
-from splits import Task, fold, read_split, subset, tasks, without, write_task
+from splits import Task, distinct, fold, read_split, subset, tasks, without, write_task
 from summary import summaries
 from tests.conftest import ROOT
 
@@ -82,6 +82,17 @@ def test_parts_of_a_reference():
     reference, query = without(labels, "b", seed=1)
     assert pd.Series(labels[query]).value_counts().to_dict() == {"b": 35, "a": 12}
     assert sorted([*reference, *query]) == list(range(len(labels)))
+
+
+def test_references_that_share_most_cells_are_asked_once(tmp_path):
+    data = synthetic(tmp_path)
+    spec = json.loads((data / "splits.json").read_text())["one"]
+    donors = {"12": ["1", "2"], "1": ["1"], "3": ["3"]}
+    splits = [
+        read_split(name, spec | {"train": {"batch": one}, "query": {"batch": ["3"] if name != "3" else ["1"]}}, data)
+        for name, one in donors.items()
+    ]
+    assert [split.name for split in distinct(splits)] == ["12", "3"]
 
 
 def synthetic(folder: Path) -> Path:
