@@ -19,7 +19,7 @@ sys.path.append(str(ROOT / "bin"))
 #: Runs of one fold, one part or one type are many: fewer seeds are enough there.
 SEEDS = {"splits": 5, "crossval": 1, "curves": 3, "novelty": 1}
 #: What a kind is run with where --methods does not say: learning curves and the rest are for ours and the fast peers.
-SLOW = ("cellmemory_standard", "cellmemory_full", "scanvi")
+SLOW = ("cellmemory_standard", "cellmemory_full", "cellmemory_adapt", "scanvi")
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 

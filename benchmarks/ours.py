@@ -21,10 +21,9 @@ BIN = Path(__file__).resolve().parent.parent / "bin"
 
 @dataclass(frozen=True)
 class Variant:
-    """What is added to the scripts' command lines, and whether the query is seen while the model is made."""
+    """What is added to training's command line, and whether the model is adapted to the query before it maps it."""
 
     train: tuple[str, ...] = ()
-    map_query: tuple[str, ...] = ()
     sees_query: bool = False
 
 
@@ -33,6 +32,7 @@ VARIANTS = {
     "cellmemory": Variant(),
     "cellmemory_standard": Variant(train=("--variant", "standard")),
     "cellmemory_full": Variant(train=("--mode", "full")),
+    "cellmemory_adapt": Variant(sees_query=True),
 }
 
 
@@ -76,10 +76,13 @@ def map_cells(folder: Path, variant: Variant, batches: bool, seed: int, threads:
         "preprocess_query", "--query", "query.h5ad", "--panel", "model/panel.tsv",
         "--output", "aligned.h5ad", "--alignment", "alignment.json",
     )  # fmt: skip
+    model = "model"
+    if variant.sees_query:
+        model = "adapted"
+        predict_s += run("adapt", "--query", "aligned.h5ad", "--model", "model", "--output", model, *common)
     predict_s += run(
-        "map_query", "--query", "aligned.h5ad", "--model", "model", "--output", "mapped.h5ad", "--labels", "labels.csv",
-        *variant.map_query, *common,
-    )  # fmt: skip
+        "map_query", "--query", "aligned.h5ad", "--model", model, "--output", "mapped.h5ad", "--labels", "labels.csv", *common
+    )
     return {"train_s": train_s, "predict_s": predict_s, "cpu_s": run.cpu_s, "peak_mib": run.peak_mib}
 
 

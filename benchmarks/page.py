@@ -14,6 +14,7 @@ NAMES = {
     "cellmemory": "CellMemory",
     "cellmemory_standard": "CellMemory, standard",
     "cellmemory_full": "CellMemory, all genes",
+    "cellmemory_adapt": "CellMemory, adapted",
     "logistic_regression": "logistic regression, C = 1",
     "logistic_regression_c001": "logistic regression, C = 0.01",
     "linear_svm": "linear SVM",

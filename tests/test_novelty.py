@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from sklearn.metrics import roc_auc_score
 
 from cellmemory.novelty import Novelty, calibrate_novelty, learn_profiles
-from cellmemory.tokens import Tokens, tokenize
+from cellmemory.tokens import Tokens, label_means, tokenize
 
 GENES, LABELS = 60, 3
 
@@ -39,8 +39,9 @@ def reference() -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def profiles(reference):
     values, label = reference
-    share = (root(values) ** 2).mean(0) / 100
-    return learn_profiles(tokens_of(values), label, LABELS, share.astype(np.float32), seed=0)
+    share = ((root(values) ** 2).mean(0) / 100).astype(np.float32)
+    tokens = tokens_of(values)
+    return learn_profiles(tokens, label, label_means(tokens, label, LABELS, 50)[1], share, seed=0)
 
 
 def test_the_distance_is_mahalanobis_to_the_mean_of_the_label(reference, profiles):

@@ -57,9 +57,24 @@ class Bundle:
     @property
     def novelty(self) -> Novelty:
         """What tells how strange a cell is to the reference."""
-        names = ("reference.components", "reference.profile", "linear.share")
+        profiles = Profiles(self.weights["reference.components"], self.label_means[1], self.weights["linear.share"])
         found = (self.calibration[f"novelty_{name}"] for name in ("evidence", "distance"))
-        return Novelty(Profiles(*(self.weights[n] for n in names)), *found, np.array(self.calibration["novelty_null"]))
+        return Novelty(profiles, *found, np.array(self.calibration["novelty_null"]))
+
+    @property
+    def label_means(self) -> np.ndarray:
+        """The means of the labels' cells in both views of each gene (see tokens.views): (2, C, genes)."""
+        return self.weights["reference.means"]
+
+    @property
+    def adapted_to(self) -> str:
+        """The query that the linear path was adapted to, or an empty text."""
+        return self.config.get("adapted_to", "")
+
+    @property
+    def trained_digest(self) -> str:
+        """The digest of the model as it was trained, adapted since or not."""
+        return self.config.get("adapted_from", self.config["digest"])
 
     def model(self, device: str = "cpu"):
         """The network in evaluation mode."""
@@ -144,6 +159,22 @@ def save(
         (partial / "model_card.md").write_text(card)
         config = {"format": FORMAT, "version": __version__, **config, "files": {n: sha256(partial / n) for n in FILES}}
         write_json(partial / "config.json", {**config, "digest": _digest(config)})
+
+
+def save_adapted(folder: str | Path, trained: Bundle, tensors: dict[str, np.ndarray], adapted_to: str) -> None:
+    """Writes a trained reference with some of its tensors replaced, for one query, whole or not at all."""
+    config = {name: value for name, value in trained.config.items() if name not in ("files", "digest")}
+    card = (trained.path / "model_card.md").read_text()
+    save(
+        folder,
+        trained.weights | tensors,
+        config | {"adapted_to": adapted_to, "adapted_from": trained.config["digest"]},
+        trained.panel,
+        pd.read_csv(trained.path / "labels.tsv", sep="\t", dtype=str, keep_default_na=False),
+        trained.calibration,
+        trained.history,
+        f"{card}\nIts linear path is adapted to the cells of '{adapted_to}', and of use for these alone.\n",
+    )
 
 
 def _digest(config: dict) -> str:

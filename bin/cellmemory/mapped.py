@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from anndata.io import read_elem
 
 from cellmemory.bundle import Bundle
@@ -32,16 +31,8 @@ class MappedFile(CellFile):
 
     def check_model(self, model: Bundle) -> None:
         """Raises InputError where another model mapped these cells."""
-        if self.run["model_digest"] != model.config["digest"]:
+        if (self.run["model_digest"], self.run.get("adapted_to", "")) != (model.trained_digest, model.adapted_to):
             raise InputError(f"{self.path} was mapped with another model than {model.path}; give the one it was mapped with.")
-
-    def picked(self, matrix: str, rows: np.ndarray) -> sp.csr_matrix:
-        """The given rows (sorted) of a matrix, one chunk of rows in memory at a time."""
-        parts = []
-        for start, chunk in self.chunks(matrix):
-            low, high = np.searchsorted(rows, [start, start + chunk.shape[0]])
-            parts.append(chunk[rows[low:high] - start])
-        return sp.vstack(parts, format="csr")
 
     def per_gene(self, key: str) -> np.ndarray | None:
         """varm[key] in full as float64 (M, columns); None where it is not there."""

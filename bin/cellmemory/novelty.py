@@ -72,20 +72,20 @@ def roots(tokens: Tokens) -> sp.csr_matrix:
     return sp.csr_matrix((tokens.root, tokens.gene, tokens.start), shape=(len(tokens), len(tokens.measured)))
 
 
-def learn_profiles(tokens: Tokens, labels: np.ndarray, n_labels: int, share: np.ndarray, seed: int) -> Profiles:
-    """Profiles of the cells of `tokens`, all with a label (n,). Memory: cells x genes, dense."""
+def learn_profiles(tokens: Tokens, labels: np.ndarray, profile: np.ndarray, share: np.ndarray, seed: int) -> Profiles:
+    """Profiles of the cells of `tokens`, all with a label (n,), given the labels' means (C, genes). Memory: cells x genes,
+    dense."""
     from sklearn.decomposition import PCA
 
     cells = roots(tokens).toarray()
     pca = PCA(min(COMPONENTS, *cells.shape), svd_solver="randomized", random_state=seed)
-    scores = pca.fit_transform(cells)
-    member = np.eye(n_labels, dtype=np.float32)[labels] / np.maximum(np.bincount(labels, minlength=n_labels), 1)
-    within = scores - (member.T @ scores)[labels]
+    pca.fit(cells)
+    within = (cells - profile[labels]) @ pca.components_.T
     covariance = within.T @ within / len(within)
     covariance += max(SHRINKAGE * np.trace(covariance) / len(covariance), 1e-6) * np.eye(len(covariance))
     # The norm of a difference times this is its Mahalanobis distance.
     scale = np.linalg.cholesky(np.linalg.inv(covariance))
-    return Profiles((pca.components_.T @ scale).astype(np.float32), (member.T @ cells).astype(np.float32), share)
+    return Profiles((pca.components_.T @ scale).astype(np.float32), profile, share)
 
 
 def calibrate_novelty(profiles: Profiles, logits: np.ndarray, tokens: Tokens) -> dict:

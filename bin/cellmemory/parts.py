@@ -27,6 +27,10 @@ from cellmemory.writing import GrowingTable, H5adWriter, is_plain
 
 PREFIX = "cellmemory_"
 STATUSES = ["unassigned", "assigned"]
+ADAPTED = (
+    "The model was adapted to this query, without its labels (--adapt): a cell's label, confidence and novelty depend on the "
+    "query's other cells, and may be others in another query."
+)
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,8 @@ def finish(
         file.var()["measured"].to_numpy(bool),
         bundle.config["usual_share"],
     )
+    if bundle.adapted_to:
+        found.insert(0, ADAPTED)
     writer.write("uns/cellmemory", run | {"alarms": np.array(found, object)})
     writer.write("uns/cellmemory_reference", {"X_umap": picture.reference, "label": np.array(bundle.labels, object)[label]})
     return found
@@ -160,17 +166,25 @@ def _index_name(file: CellFile) -> str:
     return file.stored("obs").attrs["_index"]
 
 
+def sample_name(file: CellFile) -> str:
+    """What the aligned query says its name is, else the first part of its file's name."""
+    stored = file.uns["cellmemory"]["sample"].asstr()[()] if "cellmemory/sample" in file.uns else ""
+    return str(stored) or file.path.name.split(".")[0]
+
+
 def describe_run(file: CellFile, bundle: Bundle, thresholds: Thresholds, precision: str) -> dict:
     """`uns['cellmemory']` of the mapped query."""
     from anndata.io import read_elem
 
     config = bundle.config
     aligned = read_elem(file.uns["cellmemory"]) if "cellmemory" in file.uns else {}
-    keep = {k: str(aligned.get(k, "")) for k in ("sample", "truth_key", "batch_key", "spatial_key", "source", "value_scale")}
+    keep = {k: str(aligned.get(k, "")) for k in ("truth_key", "batch_key", "spatial_key", "source", "value_scale")}
     return provenance(
         step="map_query",
-        **(keep | {"sample": keep["sample"] or file.path.name.split(".")[0]}),
-        model_digest=config["digest"],
+        **keep,
+        sample=sample_name(file),
+        model_digest=bundle.trained_digest,
+        adapted_to=bundle.adapted_to,
         label_key=config["label_key"],
         slot_groups=np.array(bundle.labels, object),
         n_slots=config["model"]["n_slots"],

@@ -94,6 +94,14 @@ class CellFile:
         for start in range(0, self.n_cells, size):
             yield start, self.rows(matrix, start, min(start + size, self.n_cells))
 
+    def picked(self, matrix: str, rows: np.ndarray) -> sp.csr_matrix:
+        """The given rows (sorted) of a matrix, one chunk of rows in memory at a time."""
+        parts = []
+        for start, chunk in self.chunks(matrix):
+            low, high = np.searchsorted(rows, [start, start + chunk.shape[0]])
+            parts.append(chunk[rows[low:high] - start])
+        return sp.vstack(parts, format="csr")
+
     def embedding(self, key: str) -> np.ndarray:
         """obsm[key] in full, e.g. spatial coordinates (n, 2)."""
         return np.asarray(read_elem(self.obsm[key]))

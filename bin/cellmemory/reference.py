@@ -22,7 +22,7 @@ from cellmemory.novelty import Profiles, calibrate_novelty, learn_profiles
 from cellmemory.panel import read_panel
 from cellmemory.preprocess import check_labels
 from cellmemory.reading import CellFile
-from cellmemory.tokens import Tokens, tokenize
+from cellmemory.tokens import Tokens, label_means, tokenize
 from cellmemory.training import Devices, Schedule, Trained, fit
 
 #: Labels with fewer cells, or with a smaller share, are reported apart.
@@ -106,13 +106,15 @@ def train_reference(
     if trained is None:
         return []
     kept = _kept(trained.training, codes, seed)
-    calibration, embedding, profiles = _finish(trained, tokens, codes, kept, seed)
+    means = label_means(tokens.select(kept), codes[kept], len(labels), config.n_bins)
+    profiles = learn_profiles(tokens.select(kept), codes[kept], means[1], trained.start.share, seed)
+    calibration, embedding = _finish(trained, tokens, codes, kept, profiles, seed)
     table = _label_table(labels, codes, trained, hierarchy)
     settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
     settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
     tensors = {name: value.numpy() for name, value in trained.network.state_dict().items()}
     tensors |= {"reference.embedding": embedding, "reference.label": codes[kept].astype(np.int64)}
-    tensors |= {"reference.components": profiles.components, "reference.profile": profiles.profile}
+    tensors |= {"reference.components": profiles.components, "reference.means": means}
     card = model_card(settings, table, calibration)
     bundle.save(output, tensors, settings, panel, table, calibration, trained.history, card)
     checkpoint.remove()
@@ -149,12 +151,12 @@ def _read(
 
 
 def _finish(
-    trained: Trained, tokens: Tokens, codes: np.ndarray, kept: np.ndarray, seed: int
-) -> tuple[dict, np.ndarray, Profiles]:
+    trained: Trained, tokens: Tokens, codes: np.ndarray, kept: np.ndarray, profiles: Profiles, seed: int
+) -> tuple[dict, np.ndarray]:
     """Adds the linear path, weighs the two parts and calibrates their sum on the validation cells.
 
     What decides weights and calibration has seen no validation cell; then the linear path learns from these too. Returns
-    the calibration, the embeddings of the `kept` cells, and their labels' profiles.
+    the calibration and the embeddings of the `kept` cells.
     """
     network, start, n = trained.network, trained.start, len(trained.validation)
     n_bins, truth = network.config.n_bins, codes[trained.validation]
@@ -163,10 +165,9 @@ def _finish(
     linear, cls, embedding = predict(network, tokens.select(np.r_[trained.validation, kept]))
     weights = fit_weights(linear[:n], cls[:n], truth)
     logits = weights[0] * linear[:n] + weights[1] * cls[:n]
-    profiles = learn_profiles(tokens.select(kept), codes[kept], network.config.n_labels, start.share, seed)
     calibration = calibrate(logits, truth) | calibrate_novelty(profiles, logits, held_out)
     network.decide_by(start.classifier(tokens, codes, np.arange(len(codes)), n_bins, seed), *weights)
-    return calibration | {"linear_weight": weights[0], "cls_weight": weights[1]}, embedding[n:], profiles
+    return calibration | {"linear_weight": weights[0], "cls_weight": weights[1]}, embedding[n:]
 
 
 def predict(network: CellMemory, tokens: Tokens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -111,6 +111,15 @@ def pad(tokens: Tokens, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     return gene, bins, root, valid
 
 
+def label_means(tokens: Tokens, labels: np.ndarray, n_labels: int, n_bins: int) -> np.ndarray:
+    """The mean of each label's cells (n,) in both `views`: (2, n_labels, genes) float32; 0 for a label without cells."""
+    share = 1 / np.maximum(np.bincount(labels, minlength=n_labels), 1)
+    member = sp.csr_matrix((share[labels], (labels, np.arange(len(labels)))), shape=(n_labels, len(tokens)))
+    shape = (len(tokens), len(tokens.measured))
+    both = (sp.csr_matrix((view, tokens.gene, tokens.start), shape) for view in (tokens.bin / np.float32(n_bins), tokens.root))
+    return np.stack([(member @ view).toarray() for view in both]).astype(np.float32)
+
+
 def views(tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
     """What the linear path sees of `cells`, dense: (len(cells), 2, genes) float32, level (bin / n_bins) and root of share;
     0 without a token."""

@@ -729,8 +729,9 @@ def about(samples: Sequence[Sample], model: Bundle, provenance: dict | None) -> 
         ("seed", "Seed"),
         ("novelty_alpha", "Novelty alpha"),
         ("alpha", "Label set alpha"),
+        ("adapted_to", "Adapted to"),
     ):
-        values = dict.fromkeys(_shown(s.info[key]) for s in samples if key in s.info)
+        values = dict.fromkeys(_shown(s.info[key]) for s in samples if s.info.get(key, "") != "")
         if values:
             mapping.append((title, ", ".join(values)))
     blocks = [Facts("Mapping", mapping)]

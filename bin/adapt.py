@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""Adapts a trained model to a query, without labels of the query."""
+
+from pathlib import Path
+
+import click
+
+import _cli
+
+
+@_cli.command
+@click.option("--query", type=_cli.FILE, required=True, help="Query over the model's panel (by preprocess_query.py).")
+@click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model.")
+@click.option("--output", type=_cli.OUTPUT, required=True, help="Folder of the adapted model, for this query alone.")
+@_cli.device
+@_cli.threads
+@_cli.seed
+def main(query: Path, model: Path, output: Path, device: str, threads: int, seed: int) -> None:
+    """Writes a model whose linear path is adapted to a query: what the means of genes differ by as a whole is taken off."""
+    from cellmemory import bundle
+    from cellmemory import device as devices
+    from cellmemory.adaptation import adapt
+
+    trained = bundle.load(model)
+    runtime = devices.start(device, "auto", threads, seed, trained.config["model"]["variant"])
+    for line in adapt(query, trained, output, runtime):
+        _cli.say(line)
+
+
+if __name__ == "__main__":
+    main()
