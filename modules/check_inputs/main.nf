@@ -1,4 +1,5 @@
 include { commandLine; eachOf; quoted; repeated } from '../../functions/command_line.nf'
+include { named } from '../../functions/pairs.nf'
 include { samplesheetLines } from '../../functions/samplesheet.nf'
 include { bytesReadWhole } from '../../functions/sizes.nf'
 
@@ -6,20 +7,20 @@ include { bytesReadWhole } from '../../functions/sizes.nf'
 process CHECK_INPUTS {
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
+    ext reference: { meta.id } // for a configuration to name the tasks by
     memory { (6.GB + 10.B * bytesReadWhole(queries)) * task.attempt }
 
     input:
+    tuple val(meta), path(reference), path(model, stageAs: 'model/*', arity: '0..*') // one of the two is []
     val rows // a map for each query, its keys the samplesheet's columns
     path queries, stageAs: 'query_?/*', arity: '1..*' // in the order of the rows
-    path reference
-    path model, stageAs: 'model/*', arity: '0..*'
     path gene_map
     path gene_sets, arity: '0..*'
     val options
 
     output:
-    path 'inputs.json', emit: inputs
-    path 'query_genes.tsv', emit: query_genes
+    tuple val(meta), path("${named(meta.id, 'inputs.json')}"), emit: inputs
+    tuple val(meta), path('query_genes.tsv'), emit: query_genes
     path 'versions.yml', emit: versions, topic: versions
 
     script:
@@ -33,8 +34,8 @@ process CHECK_INPUTS {
         ${gene_map ? "--gene_map ${gene_map}" : ''} \\
         ${repeated('gmt', gene_sets)} \\
         ${eachOf('contrast', options.contrast)} \\
-        ${commandLine(options.findAll { name, _value -> name != 'contrast' })} \\
-        --output inputs.json \\
+        ${commandLine(meta.subMap('label_key', 'batch_key') + options.findAll { name, _value -> name != 'contrast' })} \\
+        --output ${named(meta.id, 'inputs.json')} \\
         --query_genes query_genes.tsv
     versions.py "${task.process}" anndata pandas scipy > versions.yml
     """
@@ -42,6 +43,6 @@ process CHECK_INPUTS {
     stub:
     """
     # code ${task.ext.code_digest}
-    touch inputs.json query_genes.tsv versions.yml
+    touch ${named(meta.id, 'inputs.json')} query_genes.tsv versions.yml
     """
 }
