@@ -389,9 +389,9 @@ def listed(path) {
     return path ? [path] : []
 }
 
-/** How many files there will be about a query, beside the mapped one. */
+/** How many files there will be about a pair, beside the mapped one. */
 def detailCount(meta, gene_sets, settings) {
-    def contrasted = settings.contrast || (settings.contrast_with && settings.contrast_with != meta.id)
+    def contrasted = settings.contrast || (settings.contrast_with && settings.contrast_with != sampleOf(meta))
     def attended = settings.attention == false
         ? 0
         : 2 + [gene_sets || settings.enrichr, contrasted, settings.faithfulness != false].count { given -> given }
