@@ -203,18 +203,21 @@ workflow CELLMEMORY {
         .combine(places, by: 0)
         .map { _sample, reference, query, found, place -> [reference, [place, query, found]] }
         .groupTuple(sort: { a, b -> a[0] <=> b[0] })
+        .map { reference, found -> [reference, found.collect { page -> page[1] }, found.collectMany { page -> page[2] }] }
         .join(models)
         .join(inputs)
+    agreements = consensus_summaries
+        .map { meta, path -> [meta.id, path] }
+        .join(places)
+        .toSortedList { a, b -> a[2] <=> b[2] }
+        .map { found -> [found.collect { _sample, path, _place -> path }] }
+    all_pages = several ? run_pages.combine(agreements) : run_pages.map { page -> page + [[]] }
     REPORT_RUN(
-        run_pages.map { reference, found, _model, _inputs ->
-            [
-                named(reference, 'report'),
-                found.collect { page -> page[1] },
-                found.collectMany { page -> page[2] },
-            ]
+        all_pages.map { reference, mapped_files, found, _model, _inputs, agreed ->
+            [named(reference, 'report'), mapped_files, found + agreed]
         },
-        run_pages.map { _reference, _found, model, _inputs -> model },
-        run_pages.map { _reference, _found, _model, found_inputs -> found_inputs },
+        all_pages.map { _reference, _mapped, _found, model, _inputs, _agreed -> model },
+        all_pages.map { _reference, _mapped, _found, _model, found_inputs, _agreed -> found_inputs },
         about,
     )
     versions = versions.mix(REPORT_SAMPLE.out.versions, REPORT_RUN.out.versions)

@@ -108,11 +108,12 @@ class Vocabulary:
         self.met: dict[str, set[str]] = {}  # of each reference: its own labels
 
     def codes(self, reference: str, labels: pd.Series) -> np.ndarray:
-        """The code of each cell's label (cells,), once the map has made it a common one."""
-        met = self.met.setdefault(reference, set())
-        met.update(labels.cat.categories)
-        common = [self.common(reference, label) for label in labels.cat.categories]
-        return np.array([self._codes.setdefault(label, len(self._codes)) for label in common], int)[labels.cat.codes]
+        """The code of each cell's label (cells,), once the map has made it a common one; -1 for an empty label."""
+        given = labels.cat.categories
+        self.met.setdefault(reference, set()).update(filter(None, given))
+        common = [self.common(reference, label) for label in given]
+        codes = [self._codes.setdefault(label, len(self._codes)) if label else -1 for label in common]
+        return np.array(codes, int)[labels.cat.codes]
 
     def common(self, reference: str, label: str) -> str:
         return self._map.get((reference, label), label)

@@ -27,6 +27,7 @@ process REPORT {
         faithfulness: '.faithfulness.tsv',
         enrichment: '.enrichment.tsv',
         metrics: '.metrics.json',
+        consensus: '.consensus.json',
     ]
     def options = suffixes.collect { option, suffix -> repeated(option, details.findAll { path -> path.name.endsWith(suffix) }) }
     """
