@@ -49,20 +49,21 @@ workflow CELLMEMORY {
 
     several = references.size() > 1
     paths = references.collectEntries { meta, path -> [meta.id ?: '', path] }
-    // One reference is a value: its tasks are then named without a number.
-    checked = references.collect { meta, path -> meta.trained ? [meta, [], bundle(path)] : [meta, path, []] }
     CHECK_INPUTS(
-        several ? channel.fromList(checked) : channel.value(checked.first()),
         ordered.map { rows -> rows.collect { meta, query -> [sample: meta.id, h5ad: query.toUriString()] + meta } },
         ordered.map { rows -> rows.collect { _meta, query -> query } },
+        references.collect { meta, path -> meta + [files: meta.trained ? stateOf(path) : null] },
+        references.collect { _meta, path -> path },
         gene_map,
         gene_sets,
         settings.subMap(['label_levels', 'counts_layer', 'gene_column', 'n_genes', 'min_coverage', 'contrast']),
     )
     versions = CHECK_INPUTS.out.versions
-    inputs = CHECK_INPUTS.out.inputs.map { meta, found -> [meta.id ?: '', found] }
-    // Nothing heavy starts before all references have passed.
-    query_genes = several ? CHECK_INPUTS.out.query_genes.toList().flatMap { found -> found } : CHECK_INPUTS.out.query_genes
+    inputs = CHECK_INPUTS.out.inputs.flatten().map { found -> [found.name - ~/\.?inputs\.json$/, found] }
+    // What there is for each reference once all have passed. One reference is a value: its tasks are then named without a number.
+    query_genes = several
+        ? CHECK_INPUTS.out.query_genes.flatMap { found -> references.collect { meta, _path -> [meta, byContent(ofReference(meta, found))] } }
+        : CHECK_INPUTS.out.query_genes.map { found -> [references[0][0], byContent(found)] }
 
     trained = channel.empty()
     panels = channel.empty()
@@ -245,7 +246,7 @@ workflow CELLMEMORY {
     versions = versions.mix(CHECKSUMS_SAMPLE.out.versions, CHECKSUMS_MODEL.out.versions)
 
     emit:
-    inputs = CHECK_INPUTS.out.inputs // [meta of the reference, path]: what was found in the inputs
+    inputs = CHECK_INPUTS.out.inputs // path, or paths of several references: what was found in the inputs
     trained // [meta of the reference, path of the model's folder]
     alignment = PREPROCESS_QUERY.out.alignment // [meta, path], as all that follow; of several references' pairs, with meta.reference
     mapped
@@ -371,6 +372,31 @@ def otherParts(queries, references) {
 /** The files of a model's folder: the hash of a task sees a change in each of them, but not in a folder. */
 def bundle(folder) {
     return folder ? files("${folder}/*").sort { path -> path.name } : []
+}
+
+/** What changes with the files of a model's folder, where the folder itself is what a task takes. */
+def stateOf(folder) {
+    return bundle(folder).collect { path -> [path.name, path.size(), path.lastModified()] }
+}
+
+/**
+ * The same file under a name that its content alone decides: a check that is repeated, for another reference among many, say,
+ * and finds the same repeats no training.
+ */
+def byContent(path) {
+    def stored = workflow.workDir.resolve("by_content/${path.bytes.md5()}/${path.name}")
+    if (!stored.exists()) {
+        stored.parent.mkdirs()
+        def partial = stored.resolveSibling("${path.name}.${UUID.randomUUID()}")
+        path.copyTo(partial)
+        partial.renameTo(stored.toUriString())
+    }
+    return stored
+}
+
+/** The file of a reference among those of all. */
+def ofReference(meta, files) {
+    return files.find { path -> path.name.startsWith("${meta.id}.") }
 }
 
 /**
