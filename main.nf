@@ -53,7 +53,8 @@ workflow CELLMEMORY {
         ordered.map { rows -> rows.collect { meta, query -> [sample: meta.id, h5ad: query.toUriString()] + meta } },
         ordered.map { rows -> rows.collect { _meta, query -> query } },
         references.collect { meta, path -> meta + [files: meta.trained ? stateOf(path) : null] },
-        references.collect { _meta, path -> path },
+        // A folder that was published as a link is mounted in containers where it really is.
+        references.collect { meta, path -> meta.trained ? path.toRealPath() : path },
         gene_map,
         gene_sets,
         settings.subMap(['label_levels', 'counts_layer', 'gene_column', 'n_genes', 'min_coverage', 'contrast']),
@@ -363,10 +364,11 @@ def otherParts(queries, references) {
             ['@id': "${folder}figures/", '@type': 'Dataset', name: "Figures of the report${about}"],
         ]
     }
-    def consensus = references.size() > 1 ? queries.collectMany { meta, _query ->
-        ['csv', 'json'].collect { kind -> crateFile([path: "samples/${meta.id}/${meta.id}.consensus.${kind}"]) }
-    } : []
-    return reports + consensus
+    def checks = references.findAll { meta, _path -> meta.id }.collect { meta, _path -> "${runFolder(meta)}/inputs.json" }
+    def consensus = references.size() > 1
+        ? queries.collectMany { meta, _query -> ['csv', 'json'].collect { kind -> "samples/${meta.id}/${meta.id}.consensus.${kind}" } }
+        : []
+    return reports + (checks + consensus).collect { path -> crateFile([path: path.toString()]) }
 }
 
 /** The files of a model's folder: the hash of a task sees a change in each of them, but not in a folder. */

@@ -27,7 +27,10 @@ def read_label_map(path: Path, references: Sequence[str]) -> dict[tuple[str, str
 
     Raises InputError with all problems: the header, lines of other lengths, references that are none, labels named twice.
     """
-    lines = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    try:
+        lines = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text: {error}.") from error
     if not lines or [cell.strip() for cell in lines[0]] != MAP_COLUMNS:
         raise InputError(f"{path}: the first line must be the column names {', '.join(MAP_COLUMNS)}, with tabs between them.")
     found, problems = {}, []
