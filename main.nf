@@ -3,14 +3,17 @@
 // nf-cellmemory: labels the cells of any query with the labels of a reference. See README.md.
 
 include { cellRanges; firstCell } from './functions/cells.nf'
+include { folderOf; named; pairOf; sampleOf; withReference } from './functions/pairs.nf'
 include { geneSetPaths; helpText; isMissing; isTrue; readParameters } from './functions/parameters.nf'
-include { runRecord; writeProvenance } from './functions/provenance.nf'
+include { crateFile; runRecord; writeProvenance } from './functions/provenance.nf'
+include { labelMapProblems; readReferences } from './functions/references.nf'
 include { readSamplesheet } from './functions/samplesheet.nf'
 include { isOnPath; siteProblems } from './functions/site.nf'
 
 include { CHECK_INPUTS } from './modules/check_inputs/main.nf'
 include { CHECKSUMS as CHECKSUMS_MODEL } from './modules/checksums/main.nf'
 include { CHECKSUMS as CHECKSUMS_SAMPLE } from './modules/checksums/main.nf'
+include { CONSENSUS } from './modules/consensus/main.nf'
 include { ENRICH } from './modules/enrich/main.nf'
 include { EVALUATE } from './modules/evaluate/main.nf'
 include { EXTRACT_TAGS } from './modules/extract_tags/main.nf'
@@ -31,10 +34,11 @@ include { TRAIN } from './modules/train/main.nf'
 workflow CELLMEMORY {
     take:
     queries // channel of [meta, file]; meta: id, and of the samplesheet's columns what is known; row orders the run's report
-    reference // path: a model is trained on it
-    model // path of a folder: this trained model is used instead
+    references // list of [meta, path]: an h5ad that a model is trained on, or with meta.trained the folder of a trained model.
+    // meta: label_key, batch_key; and id where there are several references, whose results are then named <sample>.<reference>
     gene_map // path
     gene_sets // list of paths: GMT files to test the genes for
+    label_map // path: labels that several references write differently
     settings // map
 
     main:
@@ -43,64 +47,93 @@ workflow CELLMEMORY {
     // A query's place in the sheet is no business of its own tasks: another row above it changes nothing for them.
     samples = queries.map { meta, query -> [meta.findAll { key, _value -> key != 'row' }, query] }
 
+    several = references.size() > 1
+    paths = references.collectEntries { meta, path -> [meta.id ?: '', path] }
     CHECK_INPUTS(
         ordered.map { rows -> rows.collect { meta, query -> [sample: meta.id, h5ad: query.toUriString()] + meta } },
         ordered.map { rows -> rows.collect { _meta, query -> query } },
-        reference,
-        bundle(model),
+        references.collect { meta, path -> meta + [files: meta.trained ? stateOf(path) : null] },
+        // A folder that was published as a link is mounted in containers where it really is.
+        references.collect { meta, path -> meta.trained ? path.toRealPath() : path },
         gene_map,
         gene_sets,
-        settings.subMap([
-            'label_key', 'label_levels', 'batch_key', 'counts_layer', 'gene_column', 'n_genes', 'min_coverage', 'contrast',
-        ]),
+        settings.subMap(['label_levels', 'counts_layer', 'gene_column', 'n_genes', 'min_coverage', 'contrast']),
     )
     versions = CHECK_INPUTS.out.versions
+    inputs = CHECK_INPUTS.out.inputs.flatten().map { found -> [found.name - ~/\.?inputs\.json$/, found] }
+    // What there is for each reference once all have passed. One reference is a value: its tasks are then named without a number.
+    query_genes = several
+        ? CHECK_INPUTS.out.query_genes.flatMap { found -> references.collect { meta, _path -> [meta, byContent(ofReference(meta, found))] } }
+        : CHECK_INPUTS.out.query_genes.map { found -> [references[0][0], byContent(found)] }
 
-    if (model) {
-        // Waits for the check, as training does.
-        trained = CHECK_INPUTS.out.inputs.map { _inputs -> model }
-        panel = trained.map { folder -> folder.resolve('panel.tsv') }
+    trained = channel.empty()
+    panels = channel.empty()
+    if (references.any { meta, _path -> meta.trained }) {
+        given = query_genes.filter { meta, _genes -> meta.trained }.map { meta, _genes -> [meta, paths[meta.id ?: '']] }
+        trained = trained.mix(given)
+        panels = panels.mix(given.map { meta, folder -> [meta.id ?: '', folder.resolve('panel.tsv')] })
     }
-    else {
+    if (references.any { meta, _path -> !meta.trained }) {
         PREPROCESS_REFERENCE(
-            reference,
-            CHECK_INPUTS.out.query_genes,
-            settings.subMap(['label_key', 'batch_key', 'counts_layer', 'gene_column', 'n_genes']),
+            query_genes.filter { meta, _genes -> !meta.trained }.map { meta, genes -> [meta, paths[meta.id ?: ''], genes] },
+            settings.subMap(['counts_layer', 'gene_column', 'n_genes']),
         )
         TRAIN(
-            PREPROCESS_REFERENCE.out.reference,
-            PREPROCESS_REFERENCE.out.panel,
+            PREPROCESS_REFERENCE.out.prepared,
             settings.subMap([
-                'label_key', 'label_levels', 'batch_key', 'mode', 'binning', 'max_epochs', 'patience', 'batch_size', 'sampling',
-                'learning_rate', 'variant', 'd_model', 'n_layers', 'device', 'devices', 'precision', 'seed',
+                'label_levels', 'mode', 'binning', 'max_epochs', 'patience', 'batch_size', 'sampling', 'learning_rate', 'variant',
+                'd_model', 'n_layers', 'device', 'devices', 'precision', 'seed',
             ]) + [checkpoint: checkpointFolder(settings.checkpoint_dir)],
         )
-        trained = TRAIN.out.model
-        panel = PREPROCESS_REFERENCE.out.panel
+        trained = trained.mix(TRAIN.out.model)
+        panels = panels.mix(PREPROCESS_REFERENCE.out.panel.map { meta, panel -> [meta.id ?: '', panel] })
         versions = versions.mix(PREPROCESS_REFERENCE.out.versions, TRAIN.out.versions)
     }
-    model_files = trained.map { folder -> bundle(folder) }
+    models = trained.map { meta, folder -> [meta.id ?: '', bundle(folder)] }
 
-    PREPROCESS_QUERY(samples, panel, gene_map, settings.subMap(['min_coverage']))
+    pairs = samples
+        .combine(channel.fromList(references.collect { meta, _path -> meta.id ?: '' }))
+        .map { meta, query, reference -> [pairOf(meta, reference), query] }
+    queried = withReference(pairs, panels)
+    PREPROCESS_QUERY(queried.item, queried.own, gene_map, settings.subMap(['min_coverage']))
     // A large query is mapped by a task for each range of its cells; '' is all cells, for a task that needs no gathering.
     ranges = PREPROCESS_QUERY.out.alignment.map { meta, alignment -> [meta, cellRanges(alignment, settings.cells_per_task ?: 0)] }
+    ranged = withReference(PREPROCESS_QUERY.out.aligned.join(ranges).transpose(by: 2), models)
     MAP_QUERY(
-        PREPROCESS_QUERY.out.aligned.join(ranges).transpose(by: 2),
-        model_files,
+        ranged.item,
+        ranged.own,
         settings.subMap(['novelty_alpha', 'alpha', 'min_confidence', 'attention', 'device', 'precision', 'seed']),
     )
     slices = MAP_QUERY.out.slice
         .combine(ranges, by: 0)
         .map { meta, slice, all -> [groupKey(meta, all.size()), slice] }
         .groupTuple(sort: { a, b -> firstCell(a) <=> firstCell(b) })
-        .map { meta, paths -> [meta.groupTarget, paths] }
-    GATHER(PREPROCESS_QUERY.out.aligned.join(slices), model_files)
+        .map { meta, found -> [meta.groupTarget, found] }
+    sliced = withReference(PREPROCESS_QUERY.out.aligned.join(slices), models)
+    GATHER(sliced.item, sliced.own)
     mapped = MAP_QUERY.out.mapped.mix(GATHER.out.mapped)
     labels = MAP_QUERY.out.labels.mix(GATHER.out.labels)
     versions = versions.mix(PREPROCESS_QUERY.out.versions, MAP_QUERY.out.versions, GATHER.out.versions)
 
-    EVALUATE(mapped.filter { meta, _query -> meta.truth_key }, model_files)
+    known = withReference(mapped.filter { meta, _query -> meta.truth_key }, models)
+    EVALUATE(known.item, known.own)
     versions = versions.mix(EVALUATE.out.versions)
+
+    consensus = channel.empty()
+    consensus_summaries = channel.empty()
+    consensus_multiqc = channel.empty()
+    if (several) {
+        names = references.collect { meta, _path -> meta.id }
+        votes = labels
+            .map { meta, table -> [groupKey(sampleOf(meta), names.size()), [meta.reference, table]] }
+            .groupTuple()
+            .map { sample, found -> [[id: sample.toString()], found.sort { vote -> names.indexOf(vote[0]) }] }
+        CONSENSUS(votes.map { meta, found -> [meta, names, found.collect { _name, table -> table }] }, label_map)
+        consensus = CONSENSUS.out.consensus
+        consensus_summaries = CONSENSUS.out.summary
+        consensus_multiqc = CONSENSUS.out.multiqc
+        versions = versions.mix(CONSENSUS.out.versions)
+    }
 
     tags = channel.empty()
     slot_tags = channel.empty()
@@ -109,14 +142,19 @@ workflow CELLMEMORY {
     enrichment = channel.empty()
     if (settings.attention != false) {
         // Every query beside the one that all are contrasted with, which has itself nothing to be contrasted with.
+        others = mapped
+            .filter { meta, _query -> sampleOf(meta) == settings.contrast_with }
+            .map { meta, query -> [meta.reference ?: '', query] }
         compared = settings.contrast_with
             ? mapped
-                .combine(mapped.filter { meta, _query -> meta.id == settings.contrast_with }.map { _meta, query -> query })
-                .map { meta, query, other -> [meta, query, meta.id == settings.contrast_with ? [] : other] }
+                .map { meta, query -> [meta.reference ?: '', meta, query] }
+                .combine(others, by: 0)
+                .map { _reference, meta, query, other -> [meta, query, sampleOf(meta) == settings.contrast_with ? [] : other] }
             : mapped.map { meta, query -> [meta, query, []] }
+        attended = withReference(compared, models)
         EXTRACT_TAGS(
-            compared,
-            model_files,
+            attended.item,
+            attended.own,
             [top: settings.top_tags, permutations: settings.permutations, contrast: settings.contrast, seed: settings.seed],
         )
         tags = EXTRACT_TAGS.out.tags
@@ -124,7 +162,8 @@ workflow CELLMEMORY {
         contrasts = EXTRACT_TAGS.out.contrasts
         versions = versions.mix(EXTRACT_TAGS.out.versions)
         if (settings.faithfulness != false) {
-            FAITHFULNESS(mapped, model_files, [cells_per_label: settings.faithfulness_cells, seed: settings.seed])
+            tested = withReference(mapped, models)
+            FAITHFULNESS(tested.item, tested.own, [cells_per_label: settings.faithfulness_cells, seed: settings.seed])
             faithfulness = FAITHFULNESS.out.faithfulness
             versions = versions.mix(FAITHFULNESS.out.versions)
         }
@@ -137,61 +176,80 @@ workflow CELLMEMORY {
             rankings = settings.contrast || settings.contrast_with
                 ? rankings.join(contrasts, remainder: true).map { found -> found[0..-2] + [found[-1] ?: []] }
                 : rankings.map { found -> found + [[]] }
-            ENRICH(rankings, panel, gene_sets, [top: settings.enrich_top, enrichr: settings.enrichr, seed: settings.seed])
+            ranked = withReference(rankings, panels)
+            ENRICH(ranked.item, ranked.own, gene_sets, [top: settings.enrich_top, enrichr: settings.enrichr, seed: settings.seed])
             enrichment = ENRICH.out.enrichment
             versions = versions.mix(ENRICH.out.versions)
         }
     }
 
-    // What there is about each query, by its id: how many files that will be is known, so its page waits for no other's.
+    // What there is about each pair, by its id: how many files that will be is known, so its page waits for no other's.
     details = PREPROCESS_QUERY.out.alignment
         .mix(tags, slot_tags, contrasts, faithfulness, enrichment, EVALUATE.out.metrics)
         .map { meta, path -> [groupKey(meta.id, detailCount(meta, gene_sets, settings)), path] }
         .groupTuple(sort: { a, b -> a.name <=> b.name })
-        .map { id, paths -> [id.toString(), paths] }
-    pages = mapped.map { meta, query -> [meta.id, query] }.join(details)
+        .map { id, found -> [id.toString(), found] }
+    pages = mapped.map { meta, query -> [meta.id, meta, query] }.join(details).map { _id, meta, query, found -> [meta, query, found] }
     about = provenance(settings)
 
+    sample_pages = withReference(pages, models.join(inputs).map { reference, model, found -> [reference, [model, found]] })
     REPORT_SAMPLE(
-        pages.map { id, query, paths -> ["${id}.report", query, paths] },
-        model_files,
-        CHECK_INPUTS.out.inputs,
+        sample_pages.item.map { meta, query, found -> ["${meta.id}.report", query, found] },
+        sample_pages.own.map { model, _found -> model },
+        sample_pages.own.map { _model, found -> found },
         about,
     )
     places = ordered.flatMap { rows -> rows.withIndex().collect { row, place -> [row[0].id, place] } }
+    run_pages = pages
+        .map { meta, query, found -> [sampleOf(meta), meta.reference ?: '', query, found] }
+        .combine(places, by: 0)
+        .map { _sample, reference, query, found, place -> [reference, [place, query, found]] }
+        .groupTuple(sort: { a, b -> a[0] <=> b[0] })
+        .map { reference, found -> [reference, found.collect { page -> page[1] }, found.collectMany { page -> page[2] }] }
+        .join(models)
+        .join(inputs)
+    agreements = consensus_summaries
+        .map { meta, path -> [meta.id, path] }
+        .join(places)
+        .toSortedList { a, b -> a[2] <=> b[2] }
+        .map { found -> [found.collect { _sample, path, _place -> path }] }
+    all_pages = several ? run_pages.combine(agreements) : run_pages.map { page -> page + [[]] }
     REPORT_RUN(
-        pages.join(places)
-            .toSortedList { a, b -> a[3] <=> b[3] }
-            .map { found -> ['report', found.collect { page -> page[1] }, found.collectMany { page -> page[2] }] },
-        model_files,
-        CHECK_INPUTS.out.inputs,
+        all_pages.map { reference, mapped_files, found, _model, _inputs, agreed ->
+            [named(reference, 'report'), mapped_files, found + agreed]
+        },
+        all_pages.map { _reference, _mapped, _found, model, _inputs, _agreed -> model },
+        all_pages.map { _reference, _mapped, _found, _model, found_inputs, _agreed -> found_inputs },
         about,
     )
     versions = versions.mix(REPORT_SAMPLE.out.versions, REPORT_RUN.out.versions)
 
     results = pages
-        .join(labels.map { meta, path -> [meta.id, path] })
+        .join(labels)
+        .map { meta, query, found, table -> [meta.id, meta, [query, table] + found] }
         .join(REPORT_SAMPLE.out.html.map { page -> [page.name - ~/\.report\.html$/, page] })
-        .map { id, query, paths, table, page -> [id, [query, table, page] + paths] }
+        .map { _id, meta, files, page -> [meta, files + [page]] }
     if (settings.attention != false) {
-        results = results
-            .join(EXTRACT_TAGS.out.profiles.map { meta, path -> [meta.id, path] })
-            .map { id, files, profile -> [id, files + [profile]] }
+        results = results.join(EXTRACT_TAGS.out.profiles).map { meta, files, profile -> [meta, files + [profile]] }
     }
+    made = withReference(pairs.join(results), models)
     CHECKSUMS_SAMPLE(
-        samples.map { meta, query -> [meta.id, [query] + listed(gene_map) + gene_sets] }.join(results),
-        model_files,
+        made.item.map { meta, query, files -> [meta.id, [query] + listed(gene_map) + gene_sets, files] },
+        made.own,
     )
+    new_models = trained.filter { meta, _folder -> !meta.trained }.map { meta, folder -> [meta, bundle(folder)] }
     CHECKSUMS_MODEL(
-        model ? channel.empty() : model_files.map { files -> ['model', [reference] + listed(gene_map), files] },
-        model_files,
+        new_models.map { meta, files ->
+            [named(meta.id, 'model'), [paths[meta.id ?: '']] + listed(gene_map), files]
+        },
+        new_models.map { _meta, files -> files },
     )
     versions = versions.mix(CHECKSUMS_SAMPLE.out.versions, CHECKSUMS_MODEL.out.versions)
 
     emit:
-    inputs = CHECK_INPUTS.out.inputs // path: what was found in the inputs
-    trained // path: the folder of the model
-    alignment = PREPROCESS_QUERY.out.alignment // [meta, path], as all that follow
+    inputs = CHECK_INPUTS.out.inputs // path, or paths of several references: what was found in the inputs
+    trained // [meta of the reference, path of the model's folder]
+    alignment = PREPROCESS_QUERY.out.alignment // [meta, path], as all that follow; of several references' pairs, with meta.reference
     mapped
     labels
     tags
@@ -200,11 +258,13 @@ workflow CELLMEMORY {
     faithfulness
     enrichment
     metrics = EVALUATE.out.metrics
-    sample_reports = REPORT_SAMPLE.out.html // path, one a query
-    report = REPORT_RUN.out.html // path
-    multiqc = REPORT_RUN.out.multiqc // paths
-    checksums = CHECKSUMS_SAMPLE.out.checksums // [id, path of a JSON file]: of a query's files and of what they were made from
-    model_checksums = CHECKSUMS_MODEL.out.checksums // the same of the model, if it was trained
+    consensus // of several references: [meta, path of a CSV file] of a query, and the same of its summary as JSON
+    consensus_summaries
+    sample_reports = REPORT_SAMPLE.out.html // path, one a pair
+    report = REPORT_RUN.out.html // path, one a reference
+    multiqc = REPORT_RUN.out.multiqc.mix(consensus_multiqc) // paths
+    checksums = CHECKSUMS_SAMPLE.out.checksums // [id, path of a JSON file]: of a pair's files and of what they were made from
+    model_checksums = CHECKSUMS_MODEL.out.checksums // the same of each model that was trained: [[<reference>.]model, path]
     versions // path of a versions.yml, one a task
 }
 
@@ -217,24 +277,29 @@ workflow {
     }
     else {
         def (settings, problems) = readParameters(params)
+        def (references, reference_problems) = allReferences(settings)
         def (queries, sheet_problems) = settings.input && !isMissing(settings.input) ? readSamplesheet(file(settings.input)) : [[], []]
         if (settings.contrast_with && queries && !queries.any { meta, _query -> meta.id == settings.contrast_with }) {
             problems += ["--contrast_with ${settings.contrast_with}: the samplesheet has no such sample; it has ${queries.collect { meta, _query -> meta.id }.join(', ')}."]
         }
         def config = nextflow.Global.session.config
         def site_problems = siteProblems(config, settings, workflow.workDir.toUriString(), System.getenv()) { command -> isOnPath(command) }
-        if (problems + sheet_problems + site_problems) {
-            error((problems + sheet_problems + site_problems).join('\n'))
+        problems += sheet_problems + reference_problems + site_problems
+        if (problems) {
+            error(problems.join('\n'))
         }
 
         CELLMEMORY(
             channel.fromList(queries),
-            settings.reference ? file(settings.reference) : [],
-            settings.model ? file(settings.model) : [],
+            references,
             settings.gene_map ? file(settings.gene_map) : [],
             geneSetPaths(settings.gmt).collect { path -> file(path) },
+            settings.label_map ? file(settings.label_map) : [],
             settings,
         )
+        CELLMEMORY.out.consensus_summaries.subscribe { _meta, path ->
+            new groovy.json.JsonSlurper().parse(path).warnings.each { sentence -> log.warn(sentence) }
+        }
         CELLMEMORY.out.versions
             .map { path -> path.text }
             .unique()
@@ -242,28 +307,98 @@ workflow {
 
         // Groovy's lists are not made for two threads; the end of the run comes after the last of these.
         def records = Collections.synchronizedList([])
-        def common = ([settings.reference, settings.gene_map] + geneSetPaths(settings.gmt)).findAll().collect { path -> file(path) }
+        def common = ([settings.gene_map] + geneSetPaths(settings.gmt)).findAll().collect { path -> file(path) }
+        def pairs = [queries, references].combinations().collectEntries { query, reference ->
+            def meta = pairOf(query[0], reference[0].id)
+            [meta.id, [folder: folderOf(meta), query: query[1]]]
+        }
         CELLMEMORY.out.checksums.subscribe { id, path ->
-            def query = queries.find { meta, _query -> meta.id == id }[1]
-            records.add([name: id, folder: "samples/${id}", beside: "samples/${id}", checksums: path, sources: common + [query]])
+            def folder = pairs[id].folder
+            records.add([name: id, folder: folder, beside: folder, checksums: path, sources: common + [pairs[id].query]])
         }
         CELLMEMORY.out.model_checksums.subscribe { name, path ->
-            records.add([name: name, folder: name, beside: '', checksums: path, sources: common])
+            def (meta, reference) = references.find { found, _path -> named(found.id, 'model') == name }
+            def beside = runFolder(meta)
+            def folder = [beside, 'model'].findAll().join('/')
+            records.add([name: 'model', folder: folder, beside: beside, checksums: path, sources: common + [reference]])
         }
 
         workflow.onComplete = {
             def folder = file(settings.outdir)
             if (workflow.success) {
-                writeProvenance(folder, runRecord(workflow, settings), records.sort { record -> record.folder })
+                writeProvenance(folder, runRecord(workflow, settings), records.sort { record -> record.folder }, otherParts(queries, references))
             }
-            log.info(summary(workflow, queries.size(), folder))
+            log.info(summary(workflow, queries.size(), folder, references))
         }
     }
+}
+
+/** The references of the parameters as [meta, path], and what is wrong with them, a sentence each. */
+def allReferences(settings) {
+    if (settings.references) {
+        def (references, problems) = isMissing(settings.references) ? [[], []] : readReferences(file(settings.references), settings)
+        def map_problems = references && settings.label_map && !isMissing(settings.label_map)
+            ? labelMapProblems(file(settings.label_map), references.collect { meta, _path -> meta.id })
+            : []
+        return [references, problems + map_problems]
+    }
+    if (settings.model) {
+        return [[[[trained: true], file(settings.model)]], []]
+    }
+    def keys = settings.subMap(['label_key', 'batch_key']).findAll { _name, value -> value }
+    return [settings.reference ? [[keys, file(settings.reference)]] : [], []]
+}
+
+/** The folder of what a run leaves about a reference, below that of the run; '' where it has no name. */
+def runFolder(meta) {
+    return meta.id ? "references/${meta.id}" : ''
+}
+
+/** What else is in the folder of the results, beside that which has records of its own. */
+def otherParts(queries, references) {
+    def reports = references.collectMany { meta, _path ->
+        def folder = meta.id ? "${runFolder(meta)}/" : ''
+        def about = meta.id ? " on ${meta.id}" : ''
+        [
+            ['@id': "${folder}report.html", '@type': 'File', name: "Report of the run${about}", encodingFormat: 'text/html'],
+            ['@id': "${folder}figures/", '@type': 'Dataset', name: "Figures of the report${about}"],
+        ]
+    }
+    def checks = references.findAll { meta, _path -> meta.id }.collect { meta, _path -> "${runFolder(meta)}/inputs.json" }
+    def consensus = references.size() > 1
+        ? queries.collectMany { meta, _query -> ['csv', 'json'].collect { kind -> "samples/${meta.id}/${meta.id}.consensus.${kind}" } }
+        : []
+    return reports + (checks + consensus).collect { path -> crateFile([path: path.toString()]) }
 }
 
 /** The files of a model's folder: the hash of a task sees a change in each of them, but not in a folder. */
 def bundle(folder) {
     return folder ? files("${folder}/*").sort { path -> path.name } : []
+}
+
+/** What changes with the files of a model's folder, where the folder itself is what a task takes. */
+def stateOf(folder) {
+    return bundle(folder).collect { path -> [path.name, path.size(), path.lastModified()] }
+}
+
+/**
+ * The same file under a name that its content alone decides: a check that is repeated, for another reference among many, say,
+ * and finds the same repeats no training.
+ */
+def byContent(path) {
+    def stored = workflow.workDir.resolve("by_content/${path.bytes.md5()}/${path.name}")
+    if (!stored.exists()) {
+        stored.parent.mkdirs()
+        def partial = stored.resolveSibling("${path.name}.${UUID.randomUUID()}")
+        path.copyTo(partial)
+        partial.renameTo(stored.toUriString())
+    }
+    return stored
+}
+
+/** The file of a reference among those of all. */
+def ofReference(meta, files) {
+    return files.find { path -> path.name.startsWith("${meta.id}.") }
 }
 
 /**
@@ -285,9 +420,9 @@ def listed(path) {
     return path ? [path] : []
 }
 
-/** How many files there will be about a query, beside the mapped one. */
+/** How many files there will be about a pair, beside the mapped one. */
 def detailCount(meta, gene_sets, settings) {
-    def contrasted = settings.contrast || (settings.contrast_with && settings.contrast_with != meta.id)
+    def contrasted = settings.contrast || (settings.contrast_with && settings.contrast_with != sampleOf(meta))
     def attended = settings.attention == false
         ? 0
         : 2 + [gene_sets || settings.enrichr, contrasted, settings.faithfulness != false].count { given -> given }
@@ -308,13 +443,13 @@ def provenance(settings) {
 }
 
 /** What is said at the end. */
-def summary(run, count, folder) {
+def summary(run, count, folder, references) {
     if (!run.success) {
         return "The run stopped before its end. What is finished is kept: mend the cause, and run the same command with -resume."
     }
     def tasks = "${run.stats.succeedCount} tasks run, ${run.stats.cachedCount} taken from earlier runs, ${run.stats.failedCount} failed and repeated"
-    return """\
-        |${count} ${count == 1 ? 'query' : 'queries'} mapped in ${run.duration} (${tasks}).
-        |Report:  ${folder.resolve('report.html').toUriString()}
-        |Results: ${folder.toUriString()}""".stripMargin()
+    def onto = references.size() > 1 ? " onto ${references.size()} references" : ''
+    def reports = references.collect { meta, _path -> "Report:  ${folder.resolve(runFolder(meta)).resolve('report.html').toUriString()}" }
+    def lines = ["${count} ${count == 1 ? 'query' : 'queries'} mapped${onto} in ${run.duration} (${tasks})."] + reports
+    return (lines + ["Results: ${folder.toUriString()}"]).join('\n')
 }

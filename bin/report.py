@@ -19,6 +19,7 @@ import _cli
 @click.option("--faithfulness", type=_cli.FILE, multiple=True, help="<sample>.faithfulness.tsv of faithfulness.py.")
 @click.option("--enrichment", type=_cli.FILE, multiple=True, help="<sample>.enrichment.tsv of enrich.py.")
 @click.option("--metrics", type=_cli.FILE, multiple=True, help="<sample>.metrics.json of evaluate.py.")
+@click.option("--consensus", type=_cli.FILE, multiple=True, help="<sample>.consensus.json of consensus.py.")
 @click.option("--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run, shown as it is.")
 @click.option("--output", type=_cli.OUTPUT, required=True, help="The HTML page.")
 @click.option("--mqc_dir", type=_cli.OUTPUT, required=True, help="Folder for MultiQC's *_mqc.json.")
@@ -27,6 +28,7 @@ def main(
     model: Path,
     mapped: tuple[Path, ...],
     inputs: Path | None,
+    consensus: tuple[Path, ...],
     provenance: Path | None,
     output: Path,
     mqc_dir: Path,
@@ -50,7 +52,11 @@ def main(
             f"tables: {', '.join(sample.tables) or 'none'}."
         )
     text, parts = page.build(
-        samples, trained, inputs and read_json(inputs, "inputs"), provenance and read_json(provenance, "provenance")
+        samples,
+        trained,
+        inputs and read_json(inputs, "inputs"),
+        provenance and read_json(provenance, "provenance"),
+        [read_json(path, "consensus") for path in consensus],
     )
     with replacing(output) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -124,8 +124,14 @@ def combinationProblems(values) {
     if (values.reference && values.model) {
         problems += ['--reference and --model exclude each other: a model is trained from the one, or the other is used as it is.']
     }
-    if (!values.reference && !values.model) {
-        problems += ['Neither --reference (to train a model) nor --model (to use a trained one) is given: give one of them.']
+    if (values.references && (values.reference || values.model)) {
+        problems += ['--references excludes --reference and --model: name all references in its sheet.']
+    }
+    if (!values.reference && !values.model && !values.references) {
+        problems += ['Neither --reference (to train a model) nor --model (to use a trained one) nor --references (for several) is given: give one of them.']
+    }
+    if (values.label_map && !values.references) {
+        problems += ['--label_map is about labels of several references, but there is no --references.']
     }
     if (values.reference && !values.label_key) {
         problems += ['--label_key is missing: it names the column of the reference with the labels.']

@@ -20,9 +20,9 @@ def runRecord(run, settings) {
  * Writes the record of each result beside it, and the RO-Crate into the folder of the results.
  *
  * records: of each result its name, the folder of its files and that of its record, the JSON file of its checksums, and the
- * sources: the user's files that it may have been made from.
+ * sources: the user's files that it may have been made from. others: entities of the crate for what has no record.
  */
-def writeProvenance(outdir, about, records) {
+def writeProvenance(outdir, about, records, others) {
     def versions = new org.yaml.snakeyaml.Yaml().load(outdir.resolve('pipeline_info/versions.yml').text) ?: [:]
     def written = records.collect { record ->
         def found = new groovy.json.JsonSlurper().parse(record.checksums)
@@ -33,7 +33,7 @@ def writeProvenance(outdir, about, records) {
         writeJson(outdir.resolve(path), content)
         [path: path, inputs: inputs, results: found.results.collect { file -> [path: "${record.folder}/${file.name}"] + file }]
     }
-    writeJson(outdir.resolve('ro-crate-metadata.json'), crate(about, written, versions))
+    writeJson(outdir.resolve('ro-crate-metadata.json'), crate(about, written, others, versions))
 }
 
 def writeJson(path, content) {
@@ -42,7 +42,7 @@ def writeJson(path, content) {
 }
 
 /** The run as RO-Crate 1.1: what the run was, what it took, and every result with its checksum. */
-def crate(about, records, versions) {
+def crate(about, records, others, versions) {
     def results = records.collectMany { record -> (record.results + [[path: record.path]]).collect { file -> crateFile(file) } }
     def inputs = records.collectMany { record -> record.inputs }.unique { input -> [input.path, input.name, input.sha256] }
     def input_entities = inputs.collect { input ->
@@ -61,9 +61,7 @@ def crate(about, records, versions) {
     def packages = versions.values().collectEntries { found -> found }.collect { name, version ->
         ['@id': "#software-${name}", '@type': 'SoftwareApplication', name: name, softwareVersion: version.toString()]
     }
-    def whole = [
-        ['@id': 'report.html', '@type': 'File', name: 'Report of the run', encodingFormat: 'text/html'],
-        ['@id': 'figures/', '@type': 'Dataset', name: 'Figures of the report'],
+    def whole = others + [
         ['@id': 'multiqc/', '@type': 'Dataset', name: 'Content for MultiQC'],
         ['@id': 'pipeline_info/', '@type': 'Dataset', name: "Inputs as they were found, versions, and Nextflow's account of the run"],
     ]

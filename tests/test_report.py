@@ -137,6 +137,31 @@ def test_warnings_about_a_query_and_levels_of_labels_are_shown(tmp_path: Path):
     assert shade["monocytes and kin"] == shade["Dendritic"]
 
 
+def test_a_run_with_several_references_says_where_they_agree(inputs: Inputs, run_page: Path, tmp_path: Path):
+    pair = {"first": "pbmc", "second": "tis<sue>", "cells": 80, "agreeing": 60, "agreement": 0.75}
+    pair["labels"] = [{"first": "B", "second": "B", "cells": 60}, {"first": "T", "second": "T cell", "cells": 20}]
+    made = []
+    for sample, warnings in (("reduced_panel", []), ("unseen_type", ["unseen_type: no label in common."])):
+        status = {"agreed": 60, "split": 20, "unassigned": 25}
+        summary = {"sample": sample, "references": ["pbmc", "tis<sue>"], "status": status, "pairs": [pair], "warnings": warnings}
+        made.append(tmp_path / f"{sample}.consensus.json")
+        made[-1].write_text(json.dumps(summary))
+    options = [part for path in made for part in ("--consensus", path)]
+    outputs = ["--output", tmp_path / "a.html", "--mqc_dir", tmp_path / "mqc", "--figures_dir", tmp_path / "figures"]
+    succeed("report", *inputs.arguments(), *options, *outputs)
+    text, found = (tmp_path / "a.html").read_text(), embedded(tmp_path / "a.html")
+    assert '<section id="references"' in text
+    assert '<section id="references"' not in run_page.read_text()
+    assert "unseen_type: no label in common." in text
+    assert found["tables"]["pairs"]["rows"][1] == ["unseen_type", "pbmc", "tis<sue>", 80, 60, 0.75]
+    assert found["tables"]["differing"]["rows"][0] == ["reduced_panel", "pbmc", "tis<sue>", "T", "T cell", 20, 0.25]
+    matrix = found["figures"]["agreement"]["variants"][""]["data"][0]
+    assert matrix["z"] == [[1, 0.75], [0.75, 1]]
+    bars = found["figures"]["consensus"]["variants"]["0"]["data"]
+    assert [bar["name"] for bar in bars] == ["agreed", "split", "unassigned"]
+    assert {"agreement.svg", "consensus.png"} <= {path.name for path in (tmp_path / "figures").iterdir()}
+
+
 def test_proportions_are_by_sample_and_condition_at_every_level(tmp_path: Path):
     made = make_inputs(tmp_path, levels=True, extras=False)
     succeed("report", *made.arguments(), "--output", tmp_path / "a.html", "--mqc_dir", tmp_path / "mqc")

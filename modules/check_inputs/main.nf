@@ -1,4 +1,5 @@
 include { commandLine; eachOf; quoted; repeated } from '../../functions/command_line.nf'
+include { named } from '../../functions/pairs.nf'
 include { samplesheetLines } from '../../functions/samplesheet.nf'
 include { bytesReadWhole } from '../../functions/sizes.nf'
 
@@ -11,37 +12,45 @@ process CHECK_INPUTS {
     input:
     val rows // a map for each query, its keys the samplesheet's columns
     path queries, stageAs: 'query_?/*', arity: '1..*' // in the order of the rows
-    path reference
-    path model, stageAs: 'model/*', arity: '0..*'
+    val references // a map for each reference
+    path sources, stageAs: 'reference_?/*', arity: '1..*' // the h5ad or the model's folder of each
     path gene_map
     path gene_sets, arity: '0..*'
     val options
 
     output:
-    path 'inputs.json', emit: inputs
-    path 'query_genes.tsv', emit: query_genes
+    path '*inputs.json', emit: inputs // one a reference; <reference>.inputs.json where it has a name, and so the genes
+    path '*query_genes.tsv', emit: query_genes
     path 'versions.yml', emit: versions, topic: versions
 
     script:
+    def checks = [references, sources].transpose().collect { meta, source ->
+        """\
+        |check_inputs.py \\
+        |    --samplesheet samplesheet.csv \\
+        |    ${repeated('staged', queries)} \\
+        |    --${meta.trained ? 'model' : 'reference'} ${source} \\
+        |    ${gene_map ? "--gene_map ${gene_map}" : ''} \\
+        |    ${repeated('gmt', gene_sets)} \\
+        |    ${eachOf('contrast', options.contrast)} \\
+        |    ${commandLine(meta.subMap('label_key', 'batch_key') + options.findAll { name, _value -> name != 'contrast' })} \\
+        |    --output ${named(meta.id, 'inputs.json')} \\
+        |    --query_genes ${named(meta.id, 'query_genes.tsv')} 2>> log.txt || status=\$((\$? > status ? \$? : status))""".stripMargin()
+    }
+    // What is wrong with a query is said of each reference, but shown once.
     """
     # code ${task.ext.code_digest}
     printf '%s\\n' ${samplesheetLines(rows).collect { line -> quoted(line) }.join(' ')} > samplesheet.csv
-    check_inputs.py \\
-        --samplesheet samplesheet.csv \\
-        ${repeated('staged', queries)} \\
-        ${reference ? "--reference ${reference}" : '--model model'} \\
-        ${gene_map ? "--gene_map ${gene_map}" : ''} \\
-        ${repeated('gmt', gene_sets)} \\
-        ${eachOf('contrast', options.contrast)} \\
-        ${commandLine(options.findAll { name, _value -> name != 'contrast' })} \\
-        --output inputs.json \\
-        --query_genes query_genes.tsv
+    status=0
+    ${checks.join('\n    ')}
+    awk '!seen[\$0]++' log.txt >&2
+    [ \$status -eq 0 ] || exit \$status
     versions.py "${task.process}" anndata pandas scipy > versions.yml
     """
 
     stub:
     """
     # code ${task.ext.code_digest}
-    touch inputs.json query_genes.tsv versions.yml
+    touch ${references.collect { meta -> "${named(meta.id, 'inputs.json')} ${named(meta.id, 'query_genes.tsv')}" }.join(' ')} versions.yml
     """
 }

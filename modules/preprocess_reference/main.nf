@@ -4,16 +4,16 @@ include { commandLine } from '../../functions/command_line.nf'
 process PREPROCESS_REFERENCE {
     label 'process_medium'
     conda "${moduleDir}/../environment.yml"
+    ext reference: { meta.id } // for a configuration to name the tasks by
     memory { (6.GB + 8.B * reference.size()) * task.attempt }
 
     input:
-    path reference, stageAs: 'input/*'
-    path query_genes
+    tuple val(meta), path(reference, stageAs: 'input/*'), path(query_genes)
     val options
 
     output:
-    path 'reference.h5ad', emit: reference
-    path 'panel.tsv', emit: panel
+    tuple val(meta), path('reference.h5ad'), path('panel.tsv'), emit: prepared
+    tuple val(meta), path('panel.tsv'), emit: panel
     path 'versions.yml', emit: versions, topic: versions
 
     script:
@@ -22,7 +22,7 @@ process PREPROCESS_REFERENCE {
     preprocess_reference.py \\
         --reference ${reference} \\
         ${query_genes ? "--query_genes ${query_genes}" : ''} \\
-        ${commandLine(options)} \\
+        ${commandLine(meta.subMap('label_key', 'batch_key') + options)} \\
         --output reference.h5ad \\
         --panel panel.tsv
     versions.py "${task.process}" anndata scanpy scikit-misc scipy > versions.yml

@@ -14,7 +14,7 @@ process REPORT {
 
     output:
     path "${name}.html", emit: html
-    path 'mqc/*_mqc.json', emit: multiqc
+    path "${name}.mqc/*_mqc.json", emit: multiqc
     path "${name}.figures", emit: figures
     path 'versions.yml', emit: versions, topic: versions
 
@@ -27,6 +27,7 @@ process REPORT {
         faithfulness: '.faithfulness.tsv',
         enrichment: '.enrichment.tsv',
         metrics: '.metrics.json',
+        consensus: '.consensus.json',
     ]
     def options = suffixes.collect { option, suffix -> repeated(option, details.findAll { path -> path.name.endsWith(suffix) }) }
     """
@@ -39,7 +40,7 @@ process REPORT {
         ${repeated('mapped', mapped)} \\
         ${options.join(' ')} \\
         --output ${name}.html \\
-        --mqc_dir mqc \\
+        --mqc_dir ${name}.mqc \\
         --figures_dir ${name}.figures
     versions.py "${task.process}" anndata jinja2 matplotlib plotly > versions.yml
     """
@@ -47,7 +48,7 @@ process REPORT {
     stub:
     """
     # code ${task.ext.code_digest}
-    mkdir ${name}.figures mqc
-    touch ${name}.html ${name}.figures/composition.svg mqc/${name}_mqc.json versions.yml
+    mkdir ${name}.figures ${name}.mqc
+    touch ${name}.html ${name}.figures/composition.svg ${name}.mqc/${name}_mqc.json versions.yml
     """
 }

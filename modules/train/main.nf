@@ -1,19 +1,20 @@
 include { commandLine } from '../../functions/command_line.nf'
+include { named } from '../../functions/pairs.nf'
 
 // Trains the model on the reference.
 process TRAIN {
     label 'process_high'
     label 'process_gpu'
     conda "${moduleDir}/../environment.yml"
+    ext reference: { meta.id } // for a configuration to name the tasks by
     memory { (8.GB + 8.B * reference.size()) * task.attempt }
 
     input:
-    path reference
-    path panel, stageAs: 'input/*'
+    tuple val(meta), path(reference), path(panel, stageAs: 'input/*')
     val options
 
     output:
-    path 'model', emit: model
+    tuple val(meta), path("${named(meta.id, 'model')}"), emit: model
     path 'versions.yml', emit: versions, topic: versions
 
     script:
@@ -22,17 +23,18 @@ process TRAIN {
     train.py \\
         --reference ${reference} \\
         --panel ${panel} \\
-        ${commandLine(options)} \\
+        ${commandLine(meta.subMap('label_key', 'batch_key') + options)} \\
         --threads ${task.cpus} \\
-        --output model
+        --output ${named(meta.id, 'model')}
     versions.py "${task.process}" anndata lightning safetensors torch > versions.yml
     """
 
     stub:
+    def model = named(meta.id, 'model')
     """
     # code ${task.ext.code_digest}
-    mkdir model
-    touch model/model.safetensors model/config.json model/panel.tsv model/labels.tsv model/calibration.json \\
-        model/history.tsv model/history.png model/model_card.md versions.yml
+    mkdir ${model}
+    touch ${model}/model.safetensors ${model}/config.json ${model}/panel.tsv ${model}/labels.tsv \\
+        ${model}/calibration.json ${model}/history.tsv ${model}/history.png ${model}/model_card.md versions.yml
     """
 }

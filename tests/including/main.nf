@@ -32,11 +32,11 @@ workflow {
     MAKE_QUERY(donors)
     CELLMEMORY(
         MAKE_QUERY.out,
-        file(params.reference, checkIfExists: true),
+        [[[label_key: params.label_key], file(params.reference, checkIfExists: true)]],
         [],
         [],
         [],
-        [label_key: params.label_key, max_epochs: 1],
+        [max_epochs: 1],
     )
     CELLMEMORY.out.labels.view { meta, labels -> "${meta.id} has its labels in ${labels.name}" }
 }

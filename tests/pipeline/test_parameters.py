@@ -63,7 +63,7 @@ def test_all_problems_are_said_at_once(tmp_path: Path):
     (tmp_path / "queries.csv").write_text("sample,h5ad,colour\na,a.h5ad,red\n")
     output = refused(
         "--input", "queries.csv", "--reference", "none.h5ad", "--lable_key", "x", "--n_genes", "1", "--mode", "quick",
-        "--alpha", "1", "--seed", "x", "--gmt", "none.gmt",
+        "--alpha", "1", "--seed", "x", "--gmt", "none.gmt", "--label_map", "none.tsv",
         "--checkpoint_dir", "s3://bucket/checkpoints", "--batch_key", folder=tmp_path,
     )  # fmt: skip
     for sentence in (
@@ -76,6 +76,8 @@ def test_all_problems_are_said_at_once(tmp_path: Path):
         "--batch_key needs a value, but is 'true'.",
         "--label_key is missing",
         "--gmt: there is no file none.gmt.",
+        "--label_map: there is no file none.tsv.",
+        "--label_map is about labels of several references, but there is no --references.",
         "--checkpoint_dir: s3://bucket/checkpoints is no folder of a file system",
         "queries.csv has a column 'colour' that means nothing here",
     ):

@@ -184,6 +184,37 @@ def _stacked_bars(counts: pd.DataFrame, colours: Colours, share: bool) -> dict:
     return _figure(data, layout, max(220 + 34 * len(counts), min(900, 110 + 20 * len(data))))
 
 
+def consensus_shares(summaries: Sequence[dict]) -> Figure:
+    """Stacked bars of each sample's cells: agreed on by the references, split, unassigned by all."""
+    counts = pd.DataFrame([summary["status"] for summary in summaries], [summary["sample"] for summary in summaries])
+    colours = dict(zip(counts.columns, ("@accent", "@warn", "@muted"), strict=True))
+    variants = {str(i): _stacked_bars(counts, colours, share) for i, share in enumerate((True, False))}
+    caption = (
+        "Agreed: more than half of the references that assign a cell give it the same label. Split: they do not. Unassigned: "
+        "no reference knows cells like it."
+    )
+    return Figure("consensus", "Agreement by sample", caption, variants, [_LENGTH])
+
+
+def reference_agreement(summaries: Sequence[dict]) -> Figure:
+    """How often every two references say the same, over the cells of all samples that both assign."""
+    names = summaries[0]["references"]
+    cells, agreeing = np.zeros((2, len(names), len(names)))
+    for pair in (pair for summary in summaries for pair in summary["pairs"]):
+        place = names.index(pair["first"]), names.index(pair["second"])
+        cells[place] += pair["cells"]
+        agreeing[place] += pair["agreeing"]
+    cells, agreeing = cells + cells.T, agreeing + agreeing.T
+    shares = agreeing / np.maximum(cells, 1) + np.eye(len(names))
+    words = "{row} and {column}<br>{share} of the cells that both assign"
+    data = [_heatmap(shares, names, names, words, "expression", "share") | {"zmax": 1}]
+    data[0] |= {"text": [[f"{share:.0%}" for share in row] for row in shares], "texttemplate": "%{text}"}
+    layout = {"xaxis": category_axis(names, tickangle=-45), "yaxis": category_axis(names, down=True)}
+    caption = "The share of cells with the same label by both references, of the cells that both assign, in all samples."
+    figure = _figure(data, layout, 200 + 32 * max(3, len(names)), 240 + 32 * len(names))
+    return Figure("agreement", "Agreement of every two references", caption, {"": figure})
+
+
 def confidence_histogram(samples: Sequence[Sample]) -> Figure:
     """How confident the model is, for assigned and unassigned cells."""
 

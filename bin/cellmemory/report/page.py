@@ -43,12 +43,16 @@ def label_colours(samples: Sequence[Sample], model: Bundle) -> dict[str, str]:
 
 
 def build(
-    samples: Sequence[Sample], model: Bundle, inputs: dict | None = None, provenance: dict | None = None
+    samples: Sequence[Sample],
+    model: Bundle,
+    inputs: dict | None = None,
+    provenance: dict | None = None,
+    consensus: Sequence[dict] = (),
 ) -> tuple[str, list[Section]]:
     """The whole page, and what it is made of. inputs: what check_inputs.py wrote; provenance: names and values of the run,
-    in groups or not."""
+    in groups or not; consensus: summaries of consensus.py."""
     colours, shades = label_colours(samples, model), palette(100)
-    parts = sections.all_sections(samples, model, inputs, provenance, colours, shades)
+    parts = sections.all_sections(samples, model, inputs, provenance, consensus, colours, shades)
     blocks = [block for part in parts for block in part.blocks]
     data = {
         "themes": THEMES,

@@ -21,14 +21,19 @@ def all_sections(
     model: Bundle,
     inputs: dict | None,
     provenance: dict | None,
+    consensus: Sequence[dict],
     colours: dict[str, str],
     palette: Sequence[str],
 ) -> list[Section]:
-    """Every section of the page, those that have nothing to show with one sentence that says why."""
+    """Every section of the page, those that have nothing to show with one sentence that says why.
+
+    consensus: the summaries of consensus.py; without them, as in a run with one reference, there is no such section.
+    """
     parts = [
         summary(samples, model, inputs),
         checks(samples, inputs),
         labels(samples, model, colours),
+        *([references(consensus)] if consensus else []),
         maps(samples),
         spatial(samples),
         confidence(samples, colours),
@@ -225,6 +230,35 @@ def _proportions(groupings: dict[str, pd.Series], levels: dict[str, pd.Series], 
         columns, rows = [c for c in columns if c[0] != "Level"], [[*row[:2], *row[3:]] for row in rows]
     title = "Proportions by sample, condition and level"
     return [_bounded("proportions", title, columns, rows, caption="What the bars above show.")] if rows else []
+
+
+def references(consensus: Sequence[dict]) -> Section:
+    """Where the references of the run agree."""
+    lead = (
+        "The samples were mapped onto several references, of which this page shows one. Each reference that knows the like of "
+        "a cell has a vote on its label. Labels that several references agree on are safer; where they differ, one of them "
+        "may lack the type, divide it more finely, or only write it differently (--label_map)."
+    )
+    warnings = [sentence for summary in consensus for sentence in summary["warnings"]]
+    pairs = [(summary["sample"], pair) for summary in consensus for pair in summary["pairs"]]
+    rows = [[name, p["first"], p["second"], p["cells"], p["agreeing"], p["agreement"]] for name, p in pairs]
+    between = [("Sample", "text"), ("Reference", "text"), ("Other reference", "text")]
+    columns = [*between, ("Assigned by both", "count"), ("Agreeing", "count"), ("Share", "share")]
+    differing = [
+        [name, pair["first"], pair["second"], row["first"], row["second"], row["cells"], row["cells"] / pair["cells"]]
+        for name, pair in pairs
+        for row in pair["labels"]
+        if row["first"] != row["second"]
+    ]
+    columns_differing = [*between, ("Label", "text"), ("Other label", "text"), ("Cells", "count"), ("Share", "share")]
+    blocks = [
+        *([Notes(warnings, "No label in common", warning=True)] if warnings else []),
+        figures.consensus_shares(consensus),
+        figures.reference_agreement(consensus),
+        Table("pairs", "Every two references", columns, rows),
+        _bounded("differing", "Labels that differ", columns_differing, differing),
+    ]
+    return Section("references", "References", lead, blocks)
 
 
 def maps(samples: Sequence[Sample]) -> Section:

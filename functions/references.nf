@@ -1,0 +1,71 @@
+// The sheet of several references, and the map of labels that they write differently: reading and checking at the start.
+
+include { isMissing } from './parameters.nf'
+include { duplicateProblems; placeOf; readRows; sheetPath } from './sheets.nf'
+
+/**
+ * The references as [meta, path] in the sheet's order, and what is wrong with the sheet, a sentence each.
+ *
+ * meta: id; of a trained model `trained`, else label_key and, where it is given, batch_key. defaults: the parameters of these
+ * names, for rows without a value.
+ */
+def readReferences(sheet, defaults) {
+    def (rows, form_problems) = readRows(sheet, ['reference'], ['h5ad', 'model', 'label_key', 'batch_key'], 'reference')
+    def problems = form_problems + rows.collectMany { row -> referenceProblems(sheet, row, defaults) }
+    problems += duplicateProblems(sheet.name, rows, 'reference', 'reference')
+    return problems ? [[], problems] : [rows.collect { row -> oneReference(sheet, row, defaults) }, []]
+}
+
+/** What is wrong with a TSV of the columns reference, label and common_label, a sentence each. names: of the references. */
+def labelMapProblems(path, names) {
+    def lines = path.text.replace('\uFEFF', '').readLines().collect { line -> line.split('\t', -1).collect { cell -> cell.trim() } }
+    if (!lines || lines.first() != ['reference', 'label', 'common_label']) {
+        return ["--label_map: the first line of ${path.name} must be the column names reference, label, common_label, with tabs between them."]
+    }
+    return lines.withIndex(1).tail().findAll { cells, _line -> cells.any() }.collectMany { cells, line ->
+        cells.size() != 3 || !cells.every()
+            ? ["--label_map: line ${line} of ${path.name} has not three tab-separated texts (reference, label, common_label)."]
+            : cells[0] in names ? [] : ["--label_map: line ${line} of ${path.name} names the reference '${cells[0]}'; there are ${names.join(', ')}."]
+    }
+}
+
+def oneReference(sheet, row, defaults) {
+    if (row.model) {
+        return [[id: row.reference, trained: true], sheetPath(sheet, row.model)]
+    }
+    def keys = ['label_key', 'batch_key'].collectEntries { key -> [key, row[key] ?: defaults[key]] }.findAll { _key, value -> value }
+    return [[id: row.reference] + keys, sheetPath(sheet, row.h5ad)]
+}
+
+def referenceProblems(sheet, row, defaults) {
+    def where = placeOf(sheet, row)
+    def problems = []
+    // A result is named <sample>.<reference>: without dots in the second, the two can be told apart.
+    if (row.reference && !(row.reference ==~ /[A-Za-z0-9][A-Za-z0-9_-]*/)) {
+        problems += ["${where}: the reference name '${row.reference}' may hold only letters, digits, '_' and '-', and begins with a letter or digit."]
+    }
+    if (!row.h5ad == !row.model) {
+        problems += ["${where}: a reference needs either h5ad (to train a model) or model (a trained one), but ${row.h5ad ? 'both are' : 'neither is'} given."]
+    }
+    if (row.model && (row.label_key || row.batch_key)) {
+        problems += ["${where}: label_key and batch_key are of an h5ad; a trained model has its own, so leave them empty."]
+    }
+    if (row.h5ad && !row.model && !row.label_key && !defaults.label_key) {
+        problems += ["${where}: label_key is missing, here or as --label_key: it names the column of the reference with the labels."]
+    }
+    return problems + pathProblems(where, sheet, row)
+}
+
+def pathProblems(where, sheet, row) {
+    def path = row.h5ad || row.model ? sheetPath(sheet, row.h5ad ?: row.model) : null
+    if (path == null) {
+        return []
+    }
+    if (isMissing(path)) {
+        return ["${where}: there is no ${row.h5ad ? 'file' : 'folder'} ${path.toUriString()}."]
+    }
+    if (row.h5ad) {
+        return path.name.endsWith('.h5ad') ? [] : ["${where}: ${path.name} is no .h5ad file."]
+    }
+    return path.isDirectory() ? [] : ["${where}: ${path.name} is no folder of a trained model."]
+}
