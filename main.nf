@@ -3,13 +3,14 @@
 // nf-cellmemory: labels the cells of any query with the labels of a reference. See README.md.
 
 include { cellRanges; firstCell } from './functions/cells.nf'
-include { folderOf; named; pairOf; sampleOf; withReference } from './functions/pairs.nf'
+include { folderOf; named; pairOf; sampleOf; withPair; withReference } from './functions/pairs.nf'
 include { geneSetPaths; helpText; isMissing; isTrue; readParameters } from './functions/parameters.nf'
 include { crateFile; runRecord; writeProvenance } from './functions/provenance.nf'
 include { labelMapProblems; readReferences } from './functions/references.nf'
 include { readSamplesheet } from './functions/samplesheet.nf'
 include { isOnPath; siteProblems } from './functions/site.nf'
 
+include { ADAPT } from './modules/adapt/main.nf'
 include { CHECK_INPUTS } from './modules/check_inputs/main.nf'
 include { CHECKSUMS as CHECKSUMS_MODEL } from './modules/checksums/main.nf'
 include { CHECKSUMS as CHECKSUMS_SAMPLE } from './modules/checksums/main.nf'
@@ -98,7 +99,20 @@ workflow CELLMEMORY {
     PREPROCESS_QUERY(queried.item, queried.own, gene_map, settings.subMap(['min_coverage']))
     // A large query is mapped by a task for each range of its cells; '' is all cells, for a task that needs no gathering.
     ranges = PREPROCESS_QUERY.out.alignment.map { meta, alignment -> [meta, cellRanges(alignment, settings.cells_per_task ?: 0)] }
-    ranged = withReference(PREPROCESS_QUERY.out.aligned.join(ranges).transpose(by: 2), models)
+    // The model that maps a pair, by the pair's id: its reference's as it is, or adapted to the query.
+    if (settings.adapt) {
+        unadapted = withReference(PREPROCESS_QUERY.out.aligned, models)
+        ADAPT(unadapted.item, unadapted.own, settings.subMap(['seed']))
+        pair_models = ADAPT.out.model.map { meta, folder -> [meta.id, bundle(folder)] }
+        versions = versions.mix(ADAPT.out.versions)
+    }
+    else {
+        pair_models = pairs
+            .map { meta, _query -> [meta.reference ?: '', meta.id] }
+            .combine(models, by: 0)
+            .map { _reference, id, files -> [id, files] }
+    }
+    ranged = withPair(PREPROCESS_QUERY.out.aligned.join(ranges).transpose(by: 2), pair_models)
     MAP_QUERY(
         ranged.item,
         ranged.own,
@@ -109,13 +123,13 @@ workflow CELLMEMORY {
         .map { meta, slice, all -> [groupKey(meta, all.size()), slice] }
         .groupTuple(sort: { a, b -> firstCell(a) <=> firstCell(b) })
         .map { meta, found -> [meta.groupTarget, found] }
-    sliced = withReference(PREPROCESS_QUERY.out.aligned.join(slices), models)
+    sliced = withPair(PREPROCESS_QUERY.out.aligned.join(slices), pair_models)
     GATHER(sliced.item, sliced.own)
     mapped = MAP_QUERY.out.mapped.mix(GATHER.out.mapped)
     labels = MAP_QUERY.out.labels.mix(GATHER.out.labels)
     versions = versions.mix(PREPROCESS_QUERY.out.versions, MAP_QUERY.out.versions, GATHER.out.versions)
 
-    known = withReference(mapped.filter { meta, _query -> meta.truth_key }, models)
+    known = withPair(mapped.filter { meta, _query -> meta.truth_key }, pair_models)
     EVALUATE(known.item, known.own)
     versions = versions.mix(EVALUATE.out.versions)
 
@@ -151,7 +165,7 @@ workflow CELLMEMORY {
                 .combine(others, by: 0)
                 .map { _reference, meta, query, other -> [meta, query, sampleOf(meta) == settings.contrast_with ? [] : other] }
             : mapped.map { meta, query -> [meta, query, []] }
-        attended = withReference(compared, models)
+        attended = withPair(compared, pair_models)
         EXTRACT_TAGS(
             attended.item,
             attended.own,
@@ -162,7 +176,7 @@ workflow CELLMEMORY {
         contrasts = EXTRACT_TAGS.out.contrasts
         versions = versions.mix(EXTRACT_TAGS.out.versions)
         if (settings.faithfulness != false) {
-            tested = withReference(mapped, models)
+            tested = withPair(mapped, pair_models)
             FAITHFULNESS(tested.item, tested.own, [cells_per_label: settings.faithfulness_cells, seed: settings.seed])
             faithfulness = FAITHFULNESS.out.faithfulness
             versions = versions.mix(FAITHFULNESS.out.versions)
@@ -232,7 +246,7 @@ workflow CELLMEMORY {
     if (settings.attention != false) {
         results = results.join(EXTRACT_TAGS.out.profiles).map { meta, files, profile -> [meta, files + [profile]] }
     }
-    made = withReference(pairs.join(results), models)
+    made = withPair(pairs.join(results), pair_models)
     CHECKSUMS_SAMPLE(
         made.item.map { meta, query, files -> [meta.id, [query] + listed(gene_map) + gene_sets, files] },
         made.own,

@@ -25,10 +25,18 @@ def folderOf(meta) {
  * pair's reference. things: channel of [name of a reference, anything].
  */
 def withReference(items, things) {
+    return sideBySide(items.map { item -> [item[0].reference ?: '', item] }, things)
+}
+
+/** The same, `own` being what things has for the pair itself. things: channel of [id of a pair, anything]. */
+def withPair(items, things) {
+    return sideBySide(items.map { item -> [item[0].id, item] }, things)
+}
+
+def sideBySide(items, things) {
     return items
-        .map { item -> [item[0].reference ?: '', item] }
         .combine(things, by: 0)
-        .multiMap { _reference, item, thing ->
+        .multiMap { _key, item, thing ->
             item: item
             own: thing
         }

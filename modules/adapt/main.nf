@@ -1,0 +1,36 @@
+include { commandLine } from '../../functions/command_line.nf'
+
+// Adapts a trained model to a query, without its labels. The model is of use for this query alone.
+process ADAPT {
+    tag "${meta.id}"
+    label 'process_medium'
+    conda "${moduleDir}/../environment.yml"
+
+    input:
+    tuple val(meta), path(query)
+    path model, stageAs: 'model/*', arity: '1..*'
+    val options
+
+    output:
+    tuple val(meta), path("${meta.id}.model"), emit: model
+    path 'versions.yml', emit: versions, topic: versions
+
+    script:
+    """
+    # code ${task.ext.code_digest}
+    adapt.py \\
+        --query ${query} \\
+        --model model \\
+        ${commandLine(options)} \\
+        --threads ${task.cpus} \\
+        --output ${meta.id}.model
+    versions.py "${task.process}" anndata safetensors torch > versions.yml
+    """
+
+    stub:
+    """
+    # code ${task.ext.code_digest}
+    cp -rL model ${meta.id}.model
+    touch versions.yml
+    """
+}
