@@ -1,5 +1,6 @@
 """What all scripts do alike on the command line: options that they share, user errors, a log on standard error."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -9,10 +10,14 @@ import click
 
 from cellmemory import __version__
 from cellmemory.errors import InputError
+from cellmemory.files import final_name
 
 FILE = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
+
+#: A full disk, a full quota, a file larger than the system lets one be.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 threads = click.option(
     "--threads",
@@ -51,9 +56,15 @@ class _Command(click.Command):
         try:
             return super().invoke(context)
         except InputError as error:
-            for problem in error.problems:
-                click.echo(f"Error: {problem}", err=True)
-            sys.exit(1)
+            problems = error.problems
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            path = final_name(error.filename) if error.filename else "the output"
+            problems = [f"{path} could not be written ({os.strerror(error.errno)}). Make room, and run the same again."]
+        for problem in problems:
+            click.echo(f"Error: {problem}", err=True)
+        sys.exit(1)
 
 
 def command(function: Callable) -> click.Command:

@@ -144,13 +144,14 @@ def save(
     card: str,
 ) -> None:
     """Writes a trained reference whole or not at all. The same content gives the same bytes."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as save_tensors
 
     from cellmemory.curves import draw
 
     with replacing(folder) as partial:
         partial.mkdir()
-        save_file({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, partial / "model.safetensors")
+        weights = save_tensors({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
+        (partial / "model.safetensors").write_bytes(weights)
         write_panel(panel, partial / "panel.tsv")
         label_table.to_csv(partial / "labels.tsv", sep="\t", index=False)
         write_json(partial / "calibration.json", calibration)

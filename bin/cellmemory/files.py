@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,11 +30,57 @@ def replacing(path: str | Path) -> Iterator[Path]:
         _remove(partial)
 
 
+def final_name(partial: str | Path) -> Path:
+    """What a file, or a file in a folder, that `replacing` named is called in the end."""
+    return Path(*(re.sub(r"^\.partial-\d+-", "", part) for part in Path(partial).parts))
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+class GuardedFile:
+    """A new file for libraries that crash where a write fails, as HDF5 does on a full disk: they never see it.
+
+    The first failure is kept, and all that is written after it is dropped. `check` raises it, an OSError.
+    """
+
+    def __init__(self, path: str | Path):
+        self._file = Path(path).open("w+b", buffering=0)  # noqa: SIM115 - closed by `close`
+        self._failure: OSError | None = None
+        self.seek, self.tell, self.read, self.readinto, self.flush = (
+            getattr(self._file, name) for name in ("seek", "tell", "read", "readinto", "flush")
+        )
+
+    def write(self, data: bytes | memoryview) -> int:
+        rest = memoryview(data).cast("B")
+        try:
+            while rest and not self._failure:
+                rest = rest[self._file.write(rest) :]
+        except OSError as failure:
+            self._keep(failure)
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return size if self._failure else self._file.truncate(size)
+        except OSError as failure:
+            self._keep(failure)
+            return size
+
+    def _keep(self, failure: OSError) -> None:
+        failure.filename = self._file.name
+        self._failure = failure
+
+    def check(self) -> None:
+        if self._failure:
+            raise self._failure
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def write_json(path: str | Path, value: object) -> None:

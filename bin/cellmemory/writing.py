@@ -8,6 +8,8 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata.io import write_elem
 
+from cellmemory.files import GuardedFile
+
 CHUNK_VALUES = 1 << 16
 #: What is copied from file to file as it is: every reader knows it.
 PLAIN_ENCODINGS = ("array", "string-array", "categorical")
@@ -47,11 +49,13 @@ def plain_column(column: pd.Series) -> pd.Series:
 class H5adWriter:
     """An h5ad under construction: matrices grow by chunks of cells, everything else is written at once.
 
-    Use within `files.replacing`, so that a file that was not finished never bears its final name.
+    Use within `files.replacing`, so that a file that was not finished never bears its final name. Raises OSError where it
+    cannot be written, on a full disk say.
     """
 
     def __init__(self, path: str | Path, n_genes: int):
-        self._file = h5py.File(path, "w")
+        self._disk = GuardedFile(path)
+        self._file = h5py.File(self._disk, "w")
         self._n_genes = n_genes
         self._file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         for name in ("layers", "obsm", "obsp", "varm", "varp", "uns"):
@@ -59,6 +63,7 @@ class H5adWriter:
 
     def append(self, name: str, rows: sp.csr_matrix | np.ndarray) -> None:
         """Adds cells to a matrix: CSR rows to `X` or `layers/NAME`, rows of an array to `obsm/NAME`."""
+        self._disk.check()
         if isinstance(rows, np.ndarray):
             append_array(self._file, name, rows)
             return
@@ -84,10 +89,12 @@ class H5adWriter:
         elif isinstance(value, pd.Series):
             column = plain_column(value)
             value = column.array if isinstance(column.dtype, pd.CategoricalDtype) else column.to_numpy()
+        self._disk.check()
         write_elem(self._file, name, value)
 
     def copy(self, name: str, stored: h5py.Group | h5py.Dataset) -> None:
         """Copies an element of another file from disk to disk, whatever its size. It must be `is_plain`."""
+        self._disk.check()
         stored.file.copy(stored, self._file, name)
 
     def group(self, name: str) -> h5py.Group:
@@ -96,6 +103,7 @@ class H5adWriter:
 
     def stored(self, name: str) -> h5py.Dataset:
         """An array that was written before, such as `obsm/X_cellmemory`, to be read in parts."""
+        self._disk.check()
         return self._file[name]
 
     def __enter__(self) -> "H5adWriter":
@@ -103,10 +111,14 @@ class H5adWriter:
 
     def __exit__(self, failure: object, *_: object) -> None:
         if failure is None:
+            self._disk.check()
             for matrix in (self._file.get("X"), *self._file["layers"].values()):
                 if isinstance(matrix, h5py.Group) and matrix["indptr"][-1] <= np.iinfo(np.int32).max:
                     _same_integers(matrix)
         self._file.close()
+        self._disk.close()
+        if failure is None:
+            self._disk.check()
 
 
 def _same_integers(matrix: h5py.Group) -> None:
