@@ -51,19 +51,21 @@ def test_references_vote_on_each_cell(tmp_path: Path):
     # Two of three; one against one, the surer shown; a single vote; none.
     assert table["cellmemory_consensus_label"].tolist() == ["B", "NK", "NK", ""]
     assert table["cellmemory_consensus"].tolist() == ["0.666667", "0.5", "1", ""]
-    assert table["cellmemory_consensus_status"].tolist() == ["agreed", "split", "agreed", "unassigned"]
+    assert table["cellmemory_consensus_status"].tolist() == ["agreed", "split", "single", "unassigned"]
     assert table["cellmemory_label_pbmc"].tolist() == ["B", "T", "T", "NA"]
-    assert summary["status"] == {"agreed": 2, "split": 1, "unassigned": 1}
+    assert summary["status"] == {"agreed": 1, "split": 1, "single": 1, "unassigned": 1}
     assert summary["unanimous"] == 0
     assert summary["warnings"] == []
     pair = summary["pairs"][0]
     assert (pair["first"], pair["second"], pair["cells"], pair["agreeing"], pair["agreement"]) == ("pbmc", "tissue", 2, 1, 0.5)
     assert pair["labels"] == [{"first": "B", "second": "B", "cells": 1}, {"first": "T", "second": "NK", "cells": 1}]
     assert summary["pairs"][2]["agreement"] == 0
-    assert {"label": "NK", "agreed": 1, "split": 1, "votes": {"pbmc": 0, "tissue": 2, "atlas": 0}} in summary["labels"]
+    assert {"label": "NK", "agreed": 0, "split": 1, "single": 1, "votes": {"pbmc": 0, "tissue": 2, "atlas": 0}} in summary[
+        "labels"
+    ]
     mqc = json.loads((tmp_path / "q_consensus_mqc.json").read_text())
     assert mqc["data"] == {"q": summary["status"]}
-    assert "q: 4 cells by 3 references: 2 agreed, 1 split, 1 unassigned." in log
+    assert "q: 4 cells by 3 references: 1 agreed, 1 split, 1 single, 1 unassigned." in log
 
 
 def test_labels_that_are_written_differently_agree_by_a_map(tmp_path: Path):
@@ -113,6 +115,8 @@ def slowly(votes: list[int], confidence: list[float]) -> tuple[int, float | None
 
     winner = max(count, key=lambda label: (count[label], mean(label), -votes.index(label)))
     share = count[winner] / count.total()
+    if count.total() == 1:
+        return winner, share, "single"
     return winner, share, "agreed" if share > 0.5 else "split"
 
 

@@ -142,7 +142,7 @@ def test_a_run_with_several_references_says_where_they_agree(inputs: Inputs, run
     pair["labels"] = [{"first": "B", "second": "B", "cells": 60}, {"first": "T", "second": "T cell", "cells": 20}]
     made = []
     for sample, warnings in (("reduced_panel", []), ("unseen_type", ["unseen_type: no label in common."])):
-        status = {"agreed": 60, "split": 20, "unassigned": 25}
+        status = {"agreed": 60, "split": 20, "single": 15, "unassigned": 10}
         summary = {"sample": sample, "references": ["pbmc", "tis<sue>"], "status": status, "pairs": [pair], "warnings": warnings}
         made.append(tmp_path / f"{sample}.consensus.json")
         made[-1].write_text(json.dumps(summary))
@@ -158,7 +158,7 @@ def test_a_run_with_several_references_says_where_they_agree(inputs: Inputs, run
     matrix = found["figures"]["agreement"]["variants"][""]["data"][0]
     assert matrix["z"] == [[1, 0.75], [0.75, 1]]
     bars = found["figures"]["consensus"]["variants"]["0"]["data"]
-    assert [bar["name"] for bar in bars] == ["agreed", "split", "unassigned"]
+    assert [bar["name"] for bar in bars] == ["agreed", "split", "single", "unassigned"]
     assert {"agreement.svg", "consensus.png"} <= {path.name for path in (tmp_path / "figures").iterdir()}
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from cellmemory.errors import InputError, first_ids
 
 CHUNK_CELLS = 100_000
-STATUSES = ["agreed", "split", "unassigned"]
+STATUSES = ["agreed", "split", "single", "unassigned"]
 MAP_COLUMNS = ["reference", "label", "common_label"]
 _READ = ("label", "confidence", "status")
 _COLUMNS = ["cell", *(f"cellmemory_{key}" for key in _READ)]
@@ -53,8 +53,8 @@ def decide(votes: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.nd
     """The outcome of the votes (cells, references) on each cell: codes of labels, -1 for no vote; confidence alike.
 
     Returns the label with most votes (cells,), -1 where there is none; the share of the votes that it has (cells,), NaN
-    where there is none; and the place of the status in STATUSES (cells,). A label with more than half of the votes is
-    agreed on. Of labels with as many votes the one of the higher mean confidence is taken, then that of the first reference.
+    where there is none; and the place of the status in STATUSES (cells,). A label with more than half of several votes is
+    agreed on; one vote alone agrees with nobody. Of labels with as many votes the one of the higher mean confidence is taken, then that of the first reference.
     """
     winner = np.full(len(votes), -1, votes.dtype)
     most, surest = np.zeros(len(votes), int), np.zeros(len(votes))
@@ -66,7 +66,8 @@ def decide(votes: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.nd
         winner, most, surest = (np.where(better, *pair) for pair in ((vote, winner), (count, most), (sureness, surest)))
     voters = (votes >= 0).sum(axis=1)
     share = np.where(voters > 0, most / np.maximum(voters, 1), np.nan)
-    status = np.where(voters == 0, STATUSES.index("unassigned"), np.where(2 * most > voters, 0, STATUSES.index("split")))
+    status = np.select([voters == 0, voters == 1, 2 * most > voters], [STATUSES.index(s) for s in ("unassigned", "single", "agreed")],
+                       STATUSES.index("split"))  # fmt: skip
     return winner, share, status
 
 
@@ -210,7 +211,7 @@ def summarise(sample: str, tally: Tally, vocabulary: Vocabulary) -> dict:
         "pairs": pairs,
         "labels": [
             {"label": label}
-            | {status: tally.outcomes[labels.index(label), code] for code, status in enumerate(STATUSES[:2])}
+            | {status: tally.outcomes[labels.index(label), code] for code, status in enumerate(STATUSES[:3])}
             | {"votes": {name: tally.votes[name][labels.index(label)] for name in tally.references}}
             for label in sorted(labels)
         ],
@@ -245,8 +246,8 @@ def _log(summary: dict, label_map: Mapping[tuple[str, str], str], vocabulary: Vo
 
 
 def multiqc(summary: dict) -> dict:
-    """The summary as custom content for MultiQC: a bar of agreed, split and unassigned cells."""
-    colours = {"agreed": "#009e73", "split": "#e69f00", "unassigned": "#9aa3aa"}
+    """The summary as custom content for MultiQC: a bar of the cells of each status."""
+    colours = {"agreed": "#009e73", "split": "#e69f00", "single": "#56b4e9", "unassigned": "#9aa3aa"}
     return {
         "id": "cellmemory_consensus",
         "section_name": "CellMemory consensus",

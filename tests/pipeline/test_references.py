@@ -122,7 +122,7 @@ def test_two_references_and_their_consensus(model: Path, tmp_path: Path):
                 found[f"cellmemory_{key}_{name}"], labels[f"cellmemory_{key}"], check_names=False, check_exact=True
             )
     votes = sum((labels["cellmemory_status"] == "assigned").astype(int) for labels in own.values())
-    status = votes.map({0: "unassigned", 1: "agreed", 2: "split"})
+    status = votes.map({0: "unassigned", 1: "single", 2: "split"})
     assert found["cellmemory_consensus_status"].tolist() == status.tolist()
 
     report = (results / "references" / "renamed" / "report.html").read_text()

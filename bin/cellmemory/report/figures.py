@@ -185,13 +185,13 @@ def _stacked_bars(counts: pd.DataFrame, colours: Colours, share: bool) -> dict:
 
 
 def consensus_shares(summaries: Sequence[dict]) -> Figure:
-    """Stacked bars of each sample's cells: agreed on by the references, split, unassigned by all."""
+    """Stacked bars of each sample's cells: agreed on by the references, split, assigned by one alone, unassigned by all."""
     counts = pd.DataFrame([summary["status"] for summary in summaries], [summary["sample"] for summary in summaries])
-    colours = dict(zip(counts.columns, ("@accent", "@warn", "@muted"), strict=True))
+    colours = dict(zip(counts.columns, ("@accent", "@warn", "@muted", "@line"), strict=True))
     variants = {str(i): _stacked_bars(counts, colours, share) for i, share in enumerate((True, False))}
     caption = (
-        "Agreed: more than half of the references that assign a cell give it the same label. Split: they do not. Unassigned: "
-        "no reference knows cells like it."
+        "Agreed: more than half of the references that assign a cell give it the same label. Split: they do not. Single: "
+        "one reference alone assigns it. Unassigned: none does."
     )
     return Figure("consensus", "Agreement by sample", caption, variants, [_LENGTH])
 
