@@ -53,8 +53,9 @@ def decide(votes: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.nd
     """The outcome of the votes (cells, references) on each cell: codes of labels, -1 for no vote; confidence alike.
 
     Returns the label with most votes (cells,), -1 where there is none; the share of the votes that it has (cells,), NaN
-    where there is none; and the place of the status in STATUSES (cells,). A label with more than half of several votes is
-    agreed on; one vote alone agrees with nobody. Of labels with as many votes the one of the higher mean confidence is taken, then that of the first reference.
+    where there is none; and the place of the status in STATUSES (cells,). A label with more than half of several votes
+    is agreed on; one vote alone agrees with nobody. Of labels with as many votes the one of the higher mean confidence is
+    taken, then that of the first reference.
     """
     winner = np.full(len(votes), -1, votes.dtype)
     most, surest = np.zeros(len(votes), int), np.zeros(len(votes))
@@ -66,8 +67,8 @@ def decide(votes: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.nd
         winner, most, surest = (np.where(better, *pair) for pair in ((vote, winner), (count, most), (sureness, surest)))
     voters = (votes >= 0).sum(axis=1)
     share = np.where(voters > 0, most / np.maximum(voters, 1), np.nan)
-    status = np.select([voters == 0, voters == 1, 2 * most > voters], [STATUSES.index(s) for s in ("unassigned", "single", "agreed")],
-                       STATUSES.index("split"))  # fmt: skip
+    rules = {"unassigned": voters == 0, "single": voters == 1, "agreed": 2 * most > voters}
+    status = np.select(list(rules.values()), [STATUSES.index(name) for name in rules], STATUSES.index("split"))
     return winner, share, status
 
 
