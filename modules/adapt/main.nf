@@ -3,7 +3,7 @@ include { commandLine } from '../../functions/command_line.nf'
 // Adapts a trained model to a query, without its labels. The model is of use for this query alone.
 process ADAPT {
     tag "${meta.id}"
-    label 'process_medium'
+    label 'process_single'
     conda "${moduleDir}/../environment.yml"
 
     input:
