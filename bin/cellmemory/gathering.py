@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem
@@ -50,7 +51,8 @@ class Slice(CellFile):
 
     def _column(self, name: str, first: int, last: int) -> np.ndarray:
         stored = self.stored(f"obs/{name}")
-        if "codes" in stored:
+        # Not `"codes" in stored`: of numbers that would look through all cells, one by one.
+        if isinstance(stored, h5py.Group):
             return stored["categories"].asstr()[:].astype(object)[stored["codes"][first:last]]
         return stored[first:last]
 
