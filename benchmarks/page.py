@@ -273,6 +273,7 @@ def _draw_novelty(novelty: dict):
         axis.plot(found, [row] * len(found), "o", color=colour, markersize=3, alpha=0.45, markeredgewidth=0)
         axis.plot(means[method], row, "D", color=colour, markersize=6)
     axis.set_yticks(range(len(order)), [name_of(method) for method in order])
+    axis.set_ylim(-0.6, len(order) - 0.4)
     axis.set_xlabel("AUROC of novelty, types left out in turn")
     axis.grid(axis="x", color="#e5e5e5", linewidth=0.6)
     axis.set_axisbelow(True)
