@@ -52,7 +52,7 @@ def write(path: Path, n_cells: int, seed: int) -> None:
 
 
 def trace(path: Path) -> list[dict]:
-    """The tasks of Nextflow's trace: seconds, MiB and what FIELDS name."""
+    """The tasks of Nextflow's trace: what FIELDS name, as it is written there."""
     header, *lines = (line.split("\t") for line in path.read_text().splitlines())
     return [{name: row[header.index(name)] for name in FIELDS if name in header} for row in lines]
 

@@ -20,6 +20,7 @@ from cellmemory.errors import InputError
 from cellmemory.linear import CLIP
 from cellmemory.mapping import Mapper
 from cellmemory.parts import open_aligned, sample_name
+from cellmemory.sampling import evenly_spaced
 from cellmemory.tokens import Tokens, views
 
 #: A query's cells that are looked at, evenly spaced over its file: more would not move a mean.
@@ -70,8 +71,7 @@ def adapt(query: Path, trained: Bundle, output: Path, runtime: Runtime) -> list[
         raise InputError(f"{trained.path}: this model is adapted to '{trained.adapted_to}' already; take the trained one.")
     mapper = Mapper(trained, runtime)
     with open_aligned(query, trained) as file:
-        rows = np.unique(np.linspace(0, file.n_cells - 1, min(file.n_cells, MAX_CELLS)).astype(int))
-        cells = file.picked("X", rows)
+        cells = file.picked("X", evenly_spaced(file.n_cells, MAX_CELLS))
         cells = cells[np.diff(cells.indptr) > 0]
         if not cells.shape[0]:
             raise InputError(f"{query}: no cell expresses a gene of the panel, so there is nothing to adapt to.")

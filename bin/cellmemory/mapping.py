@@ -168,7 +168,7 @@ def map_parts(file: CellFile, mapper: Mapper, thresholds: Thresholds, span: Span
         if sums is not None:
             first, last = tokens.start[kept.start], tokens.start[kept.stop]
             chosen = tokens.select(np.arange(kept.start, kept.stop))
-            weights = sp.csr_matrix((mapped.cls[first:last], chosen.gene, chosen.start), shape=(len(chosen), rows.shape[1]))
+            weights = chosen.matrix(mapped.cls[first:last])
             slots = mapped.slots[kept]
             label = table[PREFIX + "label"].cat.codes.to_numpy(np.int64)
             read = None if mapped.read is None else mapped.read[first:last]

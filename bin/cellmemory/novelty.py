@@ -7,7 +7,6 @@ near a label that hardly fits. docs/model.md has the comparison that led to the 
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
 from cellmemory.tokens import Tokens
 
@@ -37,7 +36,7 @@ class Profiles:
         """
         measured = tokens.measured
         components = self.components * measured[:, None]
-        cells = np.sqrt(self.share[measured].sum()) * (roots(tokens) @ components)
+        cells = np.sqrt(self.share[measured].sum()) * (tokens.matrix(tokens.root) @ components)
         return np.linalg.norm(cells - (self.profile @ components)[label], axis=1).astype(np.float64)
 
 
@@ -67,17 +66,12 @@ def _parts(profiles: Profiles, logits: np.ndarray, tokens: Tokens) -> tuple[np.n
     return -logits.max(1).astype(np.float64), profiles.distance(tokens, logits.argmax(1))
 
 
-def roots(tokens: Tokens) -> sp.csr_matrix:
-    """The roots of genes' shares (cells x genes of the panel)."""
-    return sp.csr_matrix((tokens.root, tokens.gene, tokens.start), shape=(len(tokens), len(tokens.measured)))
-
-
 def learn_profiles(tokens: Tokens, labels: np.ndarray, profile: np.ndarray, share: np.ndarray, seed: int) -> Profiles:
     """Profiles of the cells of `tokens`, all with a label (n,), given the labels' means (C, genes). Memory: cells x genes,
     dense."""
     from sklearn.decomposition import PCA
 
-    cells = roots(tokens).toarray()
+    cells = tokens.matrix(tokens.root).toarray()
     pca = PCA(min(COMPONENTS, *cells.shape), svd_solver="randomized", random_state=seed)
     pca.fit(cells)
     within = (cells - profile[labels]) @ pca.components_.T

@@ -106,8 +106,9 @@ def train_reference(
     if trained is None:
         return []
     kept = _kept(trained.training, codes, seed)
-    means = label_means(tokens.select(kept), codes[kept], len(labels), config.n_bins)
-    profiles = learn_profiles(tokens.select(kept), codes[kept], means[1], trained.start.share, seed)
+    known = tokens.select(kept)
+    means = label_means(known, codes[kept], len(labels), config.n_bins)
+    profiles = learn_profiles(known, codes[kept], means[1], trained.start.share, seed)
     calibration, embedding = _finish(trained, tokens, codes, kept, profiles, seed)
     table = _label_table(labels, codes, trained, hierarchy)
     settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))

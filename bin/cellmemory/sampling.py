@@ -14,6 +14,11 @@ def fair_quotas(sizes: Sequence[int], budget: int) -> list[int]:
     return quotas
 
 
+def evenly_spaced(n: int, at_most: int) -> np.ndarray:
+    """Sorted row numbers of at most so many of n cells, from the first to the last."""
+    return np.unique(np.linspace(0, n - 1, min(n, at_most)).astype(int))
+
+
 def sample_cells(codes: np.ndarray, budget: int, seed: int) -> np.ndarray:
     """Sorted row numbers of at most `budget` cells with a group (codes of -1 have none), in fair quotas, at random."""
     rows = [np.flatnonzero(codes == code) for code in np.unique(codes[codes >= 0])]

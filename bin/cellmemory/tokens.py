@@ -45,6 +45,10 @@ class Tokens:
         start = np.r_[0, np.cumsum(self.lengths[cells])]
         return Tokens(start, self.gene[source], self.bin[source], self.root[source], self.measured)
 
+    def matrix(self, values: np.ndarray) -> sp.csr_matrix:
+        """Values of the tokens, one each, as cells x genes of the panel."""
+        return sp.csr_matrix((values, self.gene, self.start), shape=(len(self), len(self.measured)))
+
 
 def quantile_bins(values: np.ndarray, start: np.ndarray, n_bins: int) -> np.ndarray:
     """The within-cell quantile bin of each non-zero value: ceil(n_bins x the share of the cell's values that are <= it).
@@ -115,8 +119,7 @@ def label_means(tokens: Tokens, labels: np.ndarray, n_labels: int, n_bins: int) 
     """The mean of each label's cells (n,) in both `views`: (2, n_labels, genes) float32; 0 for a label without cells."""
     share = 1 / np.maximum(np.bincount(labels, minlength=n_labels), 1)
     member = sp.csr_matrix((share[labels], (labels, np.arange(len(labels)))), shape=(n_labels, len(tokens)))
-    shape = (len(tokens), len(tokens.measured))
-    both = (sp.csr_matrix((view, tokens.gene, tokens.start), shape) for view in (tokens.bin / np.float32(n_bins), tokens.root))
+    both = (tokens.matrix(view) for view in (tokens.bin / np.float32(n_bins), tokens.root))
     return np.stack([(member @ view).toarray() for view in both]).astype(np.float32)
 
 

@@ -7,6 +7,8 @@ import h5py
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from cellmemory.sampling import evenly_spaced
+
 #: UMAP is fitted on at most so many cells of a query; the others are placed among their nearest fitted neighbours.
 MAX_FITTED = 10_000
 NEIGHBOURS, PLACED_AMONG = 15, 5
@@ -24,7 +26,7 @@ class Picture:
 
     def __init__(self, query: np.ndarray | h5py.Dataset, reference: np.ndarray, seed: int):
         self._query = query
-        self._rows = np.unique(np.linspace(0, len(query) - 1, min(len(query), MAX_FITTED)).astype(int))
+        self._rows = evenly_spaced(len(query), MAX_FITTED)
         cells = np.concatenate([reference, *(chunk[rows] for chunk, rows in self._chunks())])
         # Between rows of length 1 the order of Euclidean distances is that of cosine distances, and is found faster.
         self._finder = NearestNeighbors(n_neighbors=min(PLACED_AMONG, len(cells)), algorithm="brute").fit(unit(cells))
