@@ -16,7 +16,7 @@ import _cli
 @_cli.threads
 @_cli.seed
 def main(query: Path, model: Path, output: Path, device: str, threads: int, seed: int) -> None:
-    """Writes a model whose linear path is adapted to a query: what the means of genes differ by as a whole is taken off."""
+    """Writes a model whose linear path has learned from the cells of a query that the model is sure of."""
     from cellmemory import bundle
     from cellmemory import device as devices
     from cellmemory.adaptation import adapt

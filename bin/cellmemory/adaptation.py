@@ -1,17 +1,17 @@
 """Adapts the linear path to a query that differs from the reference as a whole: another protocol, condition or species.
 
-What is taken off is the shift of each gene's mean, beyond what the query's own mix of labels explains. That mix is not
-known: labels and shift are found in turn, from the query's cells, each weighing as much as it is like the reference
-(novelty p-value), so that types which the reference lacks hardly count. A cell's label then depends on the other cells
-of its query, so this is off by default and said in all outputs. The CLS token's part, and with it embedding and
-attention, stay as they are.
+It learns from the query's cells that the model is sure of, as if their labels were known (self-training). Both parts of
+the model say what these are, and one of them learns from it, so that each can correct the other. What it learned from the
+reference is where it starts and what it is drawn back to. A cell's label then depends on the other cells of its query, so
+this is off by default and said in all outputs. The CLS token's part, and with it embedding and attention, stay as they are.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
+from scipy.optimize import brentq, minimize
+from scipy.special import log_softmax, softmax
 
 from cellmemory import bundle
 from cellmemory.bundle import Bundle
@@ -23,50 +23,97 @@ from cellmemory.parts import open_aligned, sample_name
 from cellmemory.sampling import evenly_spaced
 from cellmemory.tokens import Tokens, views
 
-#: A query's cells that are looked at, evenly spaced over its file: more would not move a mean.
+#: A query's cells that are looked at, evenly spaced over its file: a linear path learns no more from more.
 MAX_CELLS = 5_000
-ROUNDS = 5
-#: The shift is drawn to none as if by so many cells without any.
-PRIOR_CELLS = 10
+#: Rounds of labelling and learning; the cells that are sure change little after the second.
+ROUNDS = 4
+#: Confidence above which a cell is learned from, if it is like the reference's cells, too.
+SURE = 0.6
+LIKE_REFERENCE = 0.05
+#: Inverse strength of what draws the weights back to the reference's; of the order of `initialise.PENALTIES`.
+PENALTY = 0.03
+#: The mean cell of each of the reference's labels counts as so many cells, lest a label that the query lacks be unlearned.
+REFERENCE_CELLS = 10
 
 
 @dataclass(frozen=True)
-class Shift:
-    """mean: (2, genes), what each gene's two views are larger by in the query; 0 where that was not asked. cells: (n,) weights
-    of the cells that it was found from."""
+class Adapted:
+    """weight: (2, genes, C), the linear path's new ones; temperature: the new one; label: (n,) what each cell was learned from
+    as, -1 where not."""
 
-    mean: np.ndarray
-    cells: np.ndarray
+    weight: np.ndarray
+    temperature: float
+    label: np.ndarray
 
 
-def find_shift(tokens: Tokens, mapper: Mapper) -> Shift:
-    """The shift of the genes that the linear path looks at, from the cells of `tokens`. Memory: cells x these genes, dense."""
+def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
+    """Weights that fit the query's sure cells as well as the reference. Memory: cells x the genes that the linear path looks
+    at, dense, twice."""
     network, calibration = mapper.network, mapper.bundle.calibration
     path = {name: getattr(network.linear, name).cpu().numpy() for name in ("weight", "bias", "mean", "spread", "share")}
     genes = np.flatnonzero((path["weight"] != 0).any((0, 2)) & tokens.measured)
     seen = views(tokens, np.arange(len(tokens)), network.config.n_bins)[:, :, genes]
     seen[:, 1] *= np.sqrt(path["share"][tokens.measured].sum())
+    cells, means = (
+        np.clip((values - path["mean"][:, genes]) / path["spread"][:, genes], -CLIP, CLIP).reshape(len(values), -1)
+        for values in (seen, mapper.bundle.label_means.transpose(1, 0, 2)[:, :, genes])
+    )
     mapped = mapper.run(tokens, attention=False)
-    like_reference = mapper.novelty(mapped.logits, tokens)[1]
-    means, logits = mapper.bundle.label_means[:, :, genes], mapped.logits
-    weight = path["weight"][:, genes].reshape(-1, len(path["bias"]))
-    shift = np.zeros((2, len(genes)))
+    like_reference = mapper.novelty(mapped.logits, tokens)[1] >= LIKE_REFERENCE
+    scale, temperature = calibration["linear_weight"], calibration["temperature"]
+    start = path["weight"][:, genes].reshape(cells.shape[1], -1)
+    moved, label = np.zeros_like(start), np.full(len(cells), -1)
     for _ in range(ROUNDS):
-        share = softmax(logits / calibration["temperature"], 1) * like_reference[:, None]
-        total = share.sum()
-        found = np.einsum("n,nvg->vg", share.sum(1), seen) / total
-        expected = np.einsum("c,vcg->vg", share.sum(0), means) / total
-        shift = (found - expected) * total / (total + PRIOR_CELLS)
-        scaled = np.clip((seen - shift - path["mean"][:, genes]) / path["spread"][:, genes], -CLIP, CLIP)
-        logits = mapped.cls_logits + path["bias"] + scaled.reshape(len(seen), -1) @ weight
-    mean = np.zeros_like(path["mean"])
-    mean[:, genes] = shift
-    return Shift(mean, like_reference)
+        probability = softmax((mapped.logits + cells @ moved) / temperature, 1)
+        sure = like_reference & (probability.max(1) > SURE)
+        label = np.where(sure, probability.argmax(1), -1)
+        if not sure.any():
+            break
+        learned = np.concatenate([cells[sure], means]).astype(np.float64)
+        offset = (learned @ start + path["bias"]) / scale
+        labels, weight = _weighted(label[sure], len(means))
+        moved = scale * _difference(learned, offset, labels, weight)
+    weight = path["weight"].copy()
+    weight[:, genes] += moved.reshape(2, len(genes), -1)
+    temperature *= _cooling(mapped.logits / temperature, (mapped.logits + cells @ moved) / temperature)
+    return Adapted(weight, temperature, label)
+
+
+def _weighted(label: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and weights of cells, each label's with the same sum, followed by those of the labels' means."""
+    size = np.bincount(label, minlength=n_labels)
+    balanced = len(label) / (size > 0).sum() / size[label]
+    return np.concatenate([label, np.arange(n_labels)]), np.concatenate([balanced, np.full(n_labels, REFERENCE_CELLS)])
+
+
+def _difference(cells: np.ndarray, offset: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """D (features, C) that minimises |D|^2 / 2 + PENALTY sum_i weight_i cross-entropy(label_i, offset_i + cells_i D)."""
+    shape, rows = (cells.shape[1], offset.shape[1]), np.arange(len(cells))
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        difference = flat.reshape(shape)
+        log_p = log_softmax(offset + cells @ difference, 1)
+        error = np.exp(log_p)
+        error[rows, labels] -= 1
+        gradient = cells.T @ (error * (PENALTY * weight)[:, None]) + difference
+        return (difference**2).sum() / 2 - PENALTY * (weight * log_p[rows, labels]).sum(), gradient.ravel()
+
+    return minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x.reshape(shape)
+
+
+def _cooling(before: np.ndarray, after: np.ndarray) -> float:
+    """What logits (n, C) are to be divided by, at least 1, to be no surer in the mean than they were: who learns from what he
+    said himself gets surer of it, right or not."""
+
+    def surer(log_factor: float) -> float:
+        return softmax(after / np.exp(log_factor), 1).max(1).mean() - softmax(before, 1).max(1).mean()
+
+    return float(np.exp(brentq(surer, 0, np.log(100)))) if surer(0) > 0 else 1.0
 
 
 def adapt(query: Path, trained: Bundle, output: Path, runtime: Runtime) -> list[str]:
     """Writes the model folder adapted to an aligned query; returns the lines of the log. Raises InputError for a model that is
-    adapted already: shifts must not add up."""
+    adapted already: what it took from another query must not be taken for the reference's."""
     if trained.adapted_to:
         raise InputError(f"{trained.path}: this model is adapted to '{trained.adapted_to}' already; take the trained one.")
     mapper = Mapper(trained, runtime)
@@ -75,14 +122,13 @@ def adapt(query: Path, trained: Bundle, output: Path, runtime: Runtime) -> list[
         cells = cells[np.diff(cells.indptr) > 0]
         if not cells.shape[0]:
             raise InputError(f"{query}: no cell expresses a gene of the panel, so there is nothing to adapt to.")
-        shift = find_shift(mapper.tokenize(cells, file.var()["measured"].to_numpy(bool)), mapper)
+        adapted = learn_query(mapper.tokenize(cells, file.var()["measured"].to_numpy(bool)), mapper)
         sample = sample_name(file)
-    moved = {"linear.mean": trained.weights["linear.mean"] + shift.mean.astype(np.float32)}
-    bundle.save_adapted(output, trained, moved, sample)
-    size = np.abs(shift.mean / trained.weights["linear.spread"])[shift.mean != 0]
+    weights = {"linear.weight": adapted.weight.astype(np.float32)}
+    bundle.save_adapted(output, trained, weights, {"temperature": adapted.temperature}, sample)
+    learned = adapted.label[adapted.label >= 0]
     return [
-        f"looked at {cells.shape[0]:,} cells of '{sample}', which weigh as much as {shift.cells.sum():,.0f} like the reference's",
-        f"moved the means of {len(size):,} genes' views, half of them by {np.median(size) if len(size) else 0:.2f} standard "
-        "deviations of the reference or more",
+        f"looked at {cells.shape[0]:,} cells of '{sample}' and learned from the {len(learned):,} that the model is sure of and "
+        f"that are like the reference's: {len(np.unique(learned))} of {len(trained.labels)} labels",
         f"wrote {output}",
     ]

@@ -162,8 +162,8 @@ def save(
         write_json(partial / "config.json", {**config, "digest": _digest(config)})
 
 
-def save_adapted(folder: str | Path, trained: Bundle, tensors: dict[str, np.ndarray], adapted_to: str) -> None:
-    """Writes a trained reference with some of its tensors replaced, for one query, whole or not at all."""
+def save_adapted(folder: str | Path, trained: Bundle, tensors: dict[str, np.ndarray], calibration: dict, adapted_to: str) -> None:
+    """Writes a trained reference with some tensors and parts of the calibration replaced, for one query, whole or not at all."""
     config = {name: value for name, value in trained.config.items() if name not in ("files", "digest")}
     card = (trained.path / "model_card.md").read_text()
     save(
@@ -172,7 +172,7 @@ def save_adapted(folder: str | Path, trained: Bundle, tensors: dict[str, np.ndar
         config | {"adapted_to": adapted_to, "adapted_from": trained.config["digest"]},
         trained.panel,
         pd.read_csv(trained.path / "labels.tsv", sep="\t", dtype=str, keep_default_na=False),
-        trained.calibration,
+        trained.calibration | calibration,
         trained.history,
         f"{card}\nIts linear path is adapted to the cells of '{adapted_to}', and of use for these alone.\n",
     )
