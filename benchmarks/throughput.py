@@ -116,16 +116,15 @@ class Contest:
 
         tokens_per_cell: None for what training takes, 0 for all of a cell's tokens.
         """
-        import numpy as np
-
         from cellmemory.batches import Sampling, TrainingBatches
         from cellmemory.initialise import learn_start
+        from cellmemory.shares import share_of
         from cellmemory.training import Plan, Schedule
 
         sampling = Sampling(STEP) if tokens_per_cell is None else Sampling(STEP, tokens_per_cell, panel_dropout=0.0)
-        training = np.arange(CELLS)
-        start = learn_start(self.expressed, self.labels, training, 50, 0)
-        batches = TrainingBatches(self.expressed, self.labels, start, training, sampling, 50, 0)
+        share = share_of(self.labels, None, 0)
+        start = learn_start(self.expressed, self.labels, share.start, 50, 0)
+        batches = TrainingBatches(self.expressed, self.labels, start, share, sampling, 50, 0)
         plan = Plan(self.network(variant, precision), Schedule(), 1000)
         optimiser = plan.configure_optimizers()
         steps = itertools.count()

@@ -23,6 +23,7 @@ from cellmemory.curves import draw
 from cellmemory.errors import InputError
 from cellmemory.initialise import learn_start
 from cellmemory.model import CellMemory, ModelConfig
+from cellmemory.shares import share_of
 from cellmemory.tokens import Tokens, tokenize
 from cellmemory.training import Devices, Plan, Schedule, Trained, fit
 from tests.conftest import ROOT, refused, succeed
@@ -55,7 +56,8 @@ def small_network(dropout: float = 0.3) -> CellMemory:
 
 def train(tokens: Tokens, labels: np.ndarray, checkpoint: CheckpointFile | None = None, schedule: Schedule = SCHEDULE) -> Trained:
     runtime = device.start("cpu", "fp32", 1, 0)
-    return fit(tokens, labels, None, small_network(), schedule, Sampling(), 0, runtime, checkpoint=checkpoint)
+    share = share_of(labels, None, 0)
+    return fit(tokens, labels, share, small_network(), schedule, Sampling(), 0, runtime, checkpoint=checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +71,12 @@ def same(one: Trained, other: Trained) -> bool:
     return one.history.equals(other.history) and all(torch.equal(weights[name], others[name]) for name in weights)
 
 
-def batches(tokens: Tokens, labels: np.ndarray, share: tuple[int, int] = (0, 1), **sampling: object) -> TrainingBatches:
-    cells = np.arange(len(labels))
-    start = learn_start(tokens, labels, cells, N_BINS, 0)
-    return TrainingBatches(tokens, labels, start, cells, Sampling(**sampling), N_BINS, 0, share)
+def batches(tokens: Tokens, labels: np.ndarray, device: tuple[int, int] = (0, 1), **sampling: object) -> TrainingBatches:
+    """Those of a device that has read its own cells alone."""
+    share = share_of(labels, None, 0, *device)
+    tokens, labels = tokens.select(share.rows), labels[share.rows]
+    start = learn_start(tokens, labels, share.start, N_BINS, 0)
+    return TrainingBatches(tokens, labels, start, share, Sampling(**sampling), N_BINS, 0, device)
 
 
 class TestBatches:
@@ -85,15 +89,16 @@ class TestBatches:
             assert all(torch.equal(a, b) for a, b in zip(batch, first[number], strict=True))
         assert all(torch.equal(a, b) for a, b in zip(next(iter(other)), second[0], strict=True))
 
-    def test_devices_share_the_cells_of_a_batch(self, tokens, labels):
-        whole, *parts = (batches(tokens, labels, share).batch(3)[-1] for share in ((0, 1), (0, 2), (1, 2)))
-        assert [len(part) for part in parts] == [16, 16]
-        assert torch.equal(torch.stack(parts, 1).flatten(0, 1), whole)
+    def test_devices_draw_equal_parts_of_a_batch_and_as_many_steps(self, tokens, labels):
+        whole, *parts = (batches(tokens, labels, device) for device in ((0, 1), (0, 2), (1, 2)))
+        assert [len(part.batch(3)[-1]) for part in (whole, *parts)] == [32, 16, 16]
+        assert {part.steps_per_epoch for part in (whole, *parts)} == {STEPS}
+        assert not torch.equal(parts[0].batch(3)[-1], parts[1].batch(3)[-1])
 
     @pytest.mark.parametrize(("sampling", "expected"), [("balanced", [1 / 3] * 3), ("natural", [120 / 240, 100 / 240, 20 / 240])])
     def test_labels_are_drawn_evenly_or_as_they_are(self, tokens, labels, sampling, expected):
         drawn = batches(tokens, labels, batch_size=600, sampling=sampling)
-        drawn._target = np.eye(LABELS, dtype=np.float32)[labels]
+        drawn._target = np.eye(LABELS, dtype=np.float32)[labels[drawn.cells]]
         np.testing.assert_allclose(drawn.batch(0)[-1].mean(0), expected, atol=0.06)
 
 
@@ -258,8 +263,9 @@ class TestDevices:
             assert two.stderr.count(line) == one.stderr.count(line) == 1
         histories = [pd.read_csv(tmp_path / name / "history.tsv", sep="\t") for name in ("one", "two")]
         assert histories[0]["step"].tolist() == histories[1]["step"].tolist()
+        # Other batches are drawn, so that only where they end can be compared.
         for measure, noise in (("validation_loss", 0.05), ("validation_accuracy", 0.1), ("train_loss", 0.05)):
-            np.testing.assert_allclose(*(history[measure] for history in histories), atol=noise)
+            np.testing.assert_allclose(*(history[measure].iloc[-1] for history in histories), atol=noise)
 
 
 def training_command(aligned: Path, output: Path, *options: object) -> list[str]:

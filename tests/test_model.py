@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cellmemory import device
 from cellmemory.batches import Sampling, as_tensors, token_batches
 from cellmemory.model import CellMemory, ModelConfig
+from cellmemory.shares import share_of
 from cellmemory.tokens import Tokens, pad, tokenize
 from cellmemory.training import Schedule, fit
 from tests.oracle import Oracle
@@ -156,11 +157,12 @@ def test_the_gene_that_alone_decides_the_label_is_attended_to_most(variant):
     torch.manual_seed(0)
     network = CellMemory(ModelConfig(GENES, 2, variant, d_model=32, d_feedforward=64, d_value=8, n_layers=2))
     runtime = device.start("cpu", "fp32", 1, 0)
-    trained = fit(tokens, labels, None, network, Schedule(max_epochs=6), Sampling(), 0, runtime)
+    share = share_of(labels, None, 0)
+    trained = fit(tokens, labels, share, network, Schedule(max_epochs=6), Sampling(), 0, runtime)
     with torch.inference_mode():
-        attention = trained.network.decide(*as_tensors(tokens, trained.validation), attention=True).attention.cls.numpy()
-    gene, _, _, valid = pad(tokens, trained.validation)
-    second = labels[trained.validation] == 1
+        attention = trained.network.decide(*as_tensors(tokens, share.validation), attention=True).attention.cls.numpy()
+    gene, _, _, valid = pad(tokens, share.validation)
+    second = labels[share.validation] == 1
     mean = np.zeros(GENES)
     np.add.at(mean, gene[second][valid[second]], attention[second][valid[second]])
     assert trained.history["validation_accuracy"].max() == 1

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cellmemory.batches import split_validation, subsample
+from cellmemory.batches import subsample
+from cellmemory.shares import split_validation
 from cellmemory.tokens import pad, quantile_bins, tokenize, views
 
 MATRICES = hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 12)),

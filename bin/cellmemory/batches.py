@@ -1,4 +1,4 @@
-"""Batches for the model: which cells are trained on and which validate, and how their tokens are drawn."""
+"""Batches for the model: how cells are drawn, and their tokens."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from scipy.special import softmax
 from torch.utils.data import IterableDataset
 
 from cellmemory.initialise import Start
+from cellmemory.shares import Share
 from cellmemory.tokens import Tokens, pad
 
 #: Steps of an epoch for a reference of 500 cells or fewer; beyond, they grow with the root of the cells: a label of many
@@ -18,25 +19,6 @@ STEPS_PER_EPOCH, STEPS_CELLS = 30, 500
 OPINION = 0.5
 #: Tokens of a batch where nothing is learned: large enough for the matrix products, small enough for the cache.
 TOKEN_BUDGET = 8192
-
-
-def split_validation(labels: np.ndarray, batch: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training and validation cells, stratified by label and within a label by batch.
-
-    labels, batch: (n,) integer codes. Every label with two cells or more has at least one on either side. Returns two
-    sorted arrays of row numbers.
-    """
-    rng = np.random.default_rng(seed)
-    validation = []
-    for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        n = int(np.clip(round(len(rows) * share), 1, len(rows) - 1))
-        if batch is not None:
-            rows = rows[np.argsort(batch[rows], kind="stable")]
-        # Evenly spaced over cells ordered by batch: each batch gives its share.
-        validation.append(rows[np.floor((np.arange(n) + rng.random()) * len(rows) / n).astype(int)])
-    validation = np.sort(np.concatenate(validation))
-    return np.setdiff1d(np.arange(len(labels)), validation), validation
 
 
 @dataclass(frozen=True)
@@ -57,9 +39,10 @@ class Sampling:
 class TrainingBatches(IterableDataset):
     """Batches (gene, bin, valid, target) as tensors; iterating gives the rest of an epoch, iterating again the next one.
 
-    cells: the rows to train on; labels: (n,) codes. target: (B, C), half the label, half what a linear classifier that
-    never saw the cell makes of it. share: (rank, of how many) of the devices that train together, each of which gets an
-    equal part of the cells of a batch. A batch depends on seed, step and share alone, so training can go on at any step.
+    labels: (n,) codes of the cells of `tokens`; share: which of them this device trains on. target: (B, C), half the label,
+    half what a linear classifier that never saw the cell makes of it. device: (rank, of how many) of those that train
+    together, each of which draws an equal part of a batch, from its own cells. A batch depends on seed, step, share and
+    device alone, so training can go on at any step.
     """
 
     def __init__(
@@ -67,15 +50,16 @@ class TrainingBatches(IterableDataset):
         tokens: Tokens,
         labels: np.ndarray,
         start: Start,
-        cells: np.ndarray,
+        share: Share,
         sampling: Sampling,
         n_bins: int,
         seed: int,
-        share: tuple[int, int] = (0, 1),
+        device: tuple[int, int] = (0, 1),
     ):
+        cells = share.training
         self.tokens, self.cells, self.sampling = tokens, cells, sampling
-        self.seed, self.share, self.next_step = seed, share, 0
-        self.steps_per_epoch = round(STEPS_PER_EPOCH * max(1.0, len(self.cells) / STEPS_CELLS) ** 0.5)
+        self.seed, self.device, self.next_step = seed, device, 0
+        self.steps_per_epoch = round(STEPS_PER_EPOCH * max(1.0, len(share.all_training) / STEPS_CELLS) ** 0.5)
         label = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels[cells]]
         self._target = (1 - OPINION) * label + OPINION * softmax(start.out_of_fold(tokens, cells, n_bins), 1)
         counts = np.bincount(labels[cells])[labels[cells]]
@@ -88,12 +72,12 @@ class TrainingBatches(IterableDataset):
             yield self.batch(step)
 
     def batch(self, step: int) -> tuple[torch.Tensor, ...]:
-        """This device's share of the batch of a step. Which cells and which part of the panel is the same for all shares."""
-        rank, devices = self.share
+        """This device's part of the batch of a step. Which part of the panel is left out is the same for all devices."""
+        rank, devices = self.device
         rng = np.random.default_rng((self.seed, step))
-        rows = np.searchsorted(self._odds, rng.random(self.sampling.batch_size) * self._odds[-1], side="right")
+        drawn = rng.random(self.sampling.batch_size)[rank::devices] * self._odds[-1]
+        rows = np.searchsorted(self._odds, drawn, side="right")
         left_out = rng.random(len(self.tokens.measured)) < rng.uniform(0, self.sampling.panel_dropout)
-        rows = rows[rank::devices]
         gene, bins, _, valid = pad(self.tokens, self.cells[rows])
         valid &= ~left_out[gene]
         arrays = subsample(gene, bins, valid, self.sampling.tokens_per_cell, np.random.default_rng((self.seed, step, rank)))

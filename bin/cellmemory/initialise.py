@@ -50,8 +50,7 @@ class Start:
     mean share of a cell's counts.
 
     telling: the genes that a classifier looks at; penalty: the inverse strength of its penalty. folds: classifiers on these
-    genes, each of which left out a part of the training cells; fold: (n,) the one that never saw a cell, -1 for a cell that
-    is not trained on.
+    genes, each of which left out a part of the cells; fold: (n,) one that never saw a cell.
     """
 
     loadings: np.ndarray
@@ -66,7 +65,7 @@ class Start:
     def classifier(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: int, seed: int) -> Linear:
         """One classifier of all of `cells`, at most 5,000 of them; genes, their scale and the penalty are those of the folds.
         Genes that it does not look at have no weight."""
-        seen = _stratified(labels, cells, MAX_CELLS, np.random.default_rng(seed))
+        seen = stratified(labels, cells, MAX_CELLS, np.random.default_rng(seed))
         found = _classifier(self._telling_views(tokens, seen, n_bins), labels[seen], int(labels.max()) + 1, self.penalty)
         weight = np.zeros((*self.mean.shape, found.weight.shape[-1]), np.float32)
         weight[:, self.telling] = found.weight
@@ -91,21 +90,20 @@ class Start:
         return logits
 
 
-def learn_start(tokens: Tokens, labels: np.ndarray, training: np.ndarray, n_bins: int, seed: int) -> Start:
+def learn_start(tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: int, seed: int) -> Start:
     """Loadings of a PCA and of linear classifiers side by side, and the classifiers themselves.
 
-    labels: (n,) codes of all cells of `tokens`. Only training cells are learned from. Memory: at most 5,000 cells x
-    twice the genes, dense.
+    labels: (n,) codes of all cells of `tokens`; cells: those that are learned from, at most 5,000 of them. Memory: these
+    cells x twice the genes, dense.
     """
     rng = np.random.default_rng(seed)
-    seen = _stratified(labels, training, MAX_CELLS, rng)
+    seen = stratified(labels, cells, MAX_CELLS, rng)
     values = views(tokens, seen, n_bins)
     mean, spread = values.mean(0), values.std(0) + np.float32(SMALLEST_SPREAD)
     share = ((values[:, 1] / ROOT_SCALE) ** 2).mean(0)
     part = rng.permutation(len(seen)) % FOLDS
     # Cells that no classifier saw are out of fold for all of them; they are shared out.
-    fold = np.full(len(tokens), -1)
-    fold[training] = np.arange(len(training)) % FOLDS
+    fold = np.arange(len(tokens)) % FOLDS
     fold[seen] = part
     start = Start(np.empty((0, 0)), mean, spread, share / max(share.sum(), 1e-12), np.empty(0), 0.0, [], fold)
     centred, n_labels = start.scale(values), int(labels.max()) + 1
@@ -153,8 +151,8 @@ def _by_who_left_out(folds: list[Linear], fold: np.ndarray, cells: np.ndarray) -
     return logits
 
 
-def _stratified(labels: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """At most n of the rows, as evenly over labels as their cells allow, sorted."""
+def stratified(labels: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """At most n of the rows (sorted), as evenly over labels as their cells allow, sorted. labels: (all rows,) codes."""
     if len(rows) <= n:
         return rows
     rows = rng.permutation(rows)

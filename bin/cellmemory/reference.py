@@ -22,6 +22,7 @@ from cellmemory.novelty import Profiles, calibrate_novelty, learn_profiles
 from cellmemory.panel import read_panel
 from cellmemory.preprocess import check_labels
 from cellmemory.reading import CellFile
+from cellmemory.shares import Share, share_of
 from cellmemory.tokens import Tokens, label_means, tokenize
 from cellmemory.training import Devices, Schedule, Trained, fit
 
@@ -80,13 +81,15 @@ def train_reference(
     """Trains on reference.h5ad and writes the model folder; returns the lines of the log.
 
     checkpoints: folder of this training's checkpoint, which is removed when the model is written; checkpoint_every: in
-    seconds. Of several processes that train together only the first writes, and has lines to return. Memory: the
-    reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
+    seconds. Of several processes that train together only the first writes, and has lines to return. Memory: this
+    device's share of the reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
     """
     panel = read_panel(panel_path)
-    cells, names, batch, hierarchy = _read(reference, panel, label_key, batch_key, parse_levels(label_levels, label_key))
-    labels, codes = np.unique(names, return_inverse=True)
+    names, batch, hierarchy = _annotation(reference, panel, label_key, batch_key, parse_levels(label_levels, label_key))
+    labels, all_codes = np.unique(names, return_inverse=True)
     config = size.config(len(panel), len(labels))
+    share = share_of(all_codes, batch, seed, devices.rank, devices.count)
+    cells, codes = _cells(reference, share.rows), all_codes[share.rows]
     tokens = tokenize(cells, np.ones(len(panel), bool), mode, binning, config.n_bins)
     torch.manual_seed(seed)
     network = CellMemory(config)
@@ -99,18 +102,18 @@ def train_reference(
         "seed": seed,
         "model": asdict(config),
         "training": asdict(schedule) | asdict(sampling),
-        "cells": len(codes),
+        "cells": len(all_codes),
     }
     checkpoint = CheckpointFile(checkpoints, _about(settings, reference, panel_path), checkpoint_every)
-    trained = fit(tokens, codes, batch, network, schedule, sampling, seed, runtime, devices, checkpoint)
+    trained = fit(tokens, codes, share, network, schedule, sampling, seed, runtime, devices, checkpoint)
     if trained is None:
         return []
-    kept = _kept(trained.training, codes, seed)
+    kept = _kept(share.training, codes, seed)
     known = tokens.select(kept)
     means = label_means(known, codes[kept], len(labels), config.n_bins)
     profiles = learn_profiles(known, codes[kept], means[1], trained.start.share, seed)
-    calibration, embedding = _finish(trained, tokens, codes, kept, profiles, seed)
-    table = _label_table(labels, codes, trained, hierarchy)
+    calibration, embedding = _finish(trained, share, tokens, codes, kept, profiles, seed)
+    table = _label_table(labels, all_codes, share, hierarchy)
     settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
     settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
     tensors = {name: value.numpy() for name, value in trained.network.state_dict().items()}
@@ -120,9 +123,9 @@ def train_reference(
     bundle.save(output, tensors, settings, panel, table, calibration, trained.history, card)
     checkpoint.remove()
     return [
-        f"read {len(codes):,} cells x {len(panel):,} genes, {len(labels)} labels of '{label_key}'",
-        f"trained on {len(trained.training):,} cells ({runtime}) to epoch {trained.best_epoch} of {len(trained.history)}",
-        f"on {len(trained.validation):,} held-out cells: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
+        f"read {len(all_codes):,} cells x {len(panel):,} genes, {len(labels)} labels of '{label_key}'",
+        f"trained on {len(share.all_training):,} cells ({runtime}) to epoch {trained.best_epoch} of {len(trained.history)}",
+        f"on {len(share.validation):,} held-out cells: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
         f"{calibration['ece_after']:.3f} (temperature {calibration['temperature']:.2f})",
         f"wrote {output}",
     ]
@@ -135,10 +138,10 @@ def _about(settings: dict, reference: Path, panel: Path) -> dict:
     return inputs | flat | settings["model"] | settings["training"]
 
 
-def _read(
+def _annotation(
     reference: Path, panel: pd.DataFrame, label_key: str, batch_key: str | None, levels: list[str]
-) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray | None, Hierarchy | None]:
-    """The reference's matrix, its labels (n,), batch codes (n,) or None, and the hierarchy of its labels, if it has one."""
+) -> tuple[np.ndarray, np.ndarray | None, Hierarchy | None]:
+    """The labels (n,) of the reference's cells, batch codes (n,) or None, and the hierarchy of the labels, if it has one."""
     with CellFile(reference) as file:
         labels = check_labels(file, label_key)
         if labels.isna().any():
@@ -148,22 +151,28 @@ def _read(
         batch = file.column(batch_key, "batch", "batch_key") if batch_key else None
         codes = None if batch is None else np.unique(batch.astype(str), return_inverse=True)[1]
         hierarchy = read_hierarchy(file, levels, labels) if levels else None
-        return file.rows("X", 0, file.n_cells), labels.to_numpy(str), codes, hierarchy
+        return labels.to_numpy(str), codes, hierarchy
+
+
+def _cells(reference: Path, rows: np.ndarray) -> sp.csr_matrix:
+    """Some rows of the reference (sorted), or all of them without a copy."""
+    with CellFile(reference) as file:
+        return file.rows("X", 0, file.n_cells) if len(rows) == file.n_cells else file.picked("X", rows)
 
 
 def _finish(
-    trained: Trained, tokens: Tokens, codes: np.ndarray, kept: np.ndarray, profiles: Profiles, seed: int
+    trained: Trained, share: Share, tokens: Tokens, codes: np.ndarray, kept: np.ndarray, profiles: Profiles, seed: int
 ) -> tuple[dict, np.ndarray]:
     """Adds the linear path, weighs the two parts and calibrates their sum on the validation cells.
 
     What decides weights and calibration has seen no validation cell; then the linear path learns from these too. Returns
     the calibration and the embeddings of the `kept` cells.
     """
-    network, start, n = trained.network, trained.start, len(trained.validation)
-    n_bins, truth = network.config.n_bins, codes[trained.validation]
-    network.decide_by(start.classifier(tokens, codes, trained.training, n_bins, seed))
-    held_out = tokens.select(trained.validation)
-    linear, cls, embedding = predict(network, tokens.select(np.r_[trained.validation, kept]))
+    network, start, n = trained.network, trained.start, len(share.validation)
+    n_bins, truth = network.config.n_bins, codes[share.validation]
+    network.decide_by(start.classifier(tokens, codes, share.training, n_bins, seed))
+    held_out = tokens.select(share.validation)
+    linear, cls, embedding = predict(network, tokens.select(np.r_[share.validation, kept]))
     weights = fit_weights(linear[:n], cls[:n], truth)
     logits = weights[0] * linear[:n] + weights[1] * cls[:n]
     calibration = calibrate(logits, truth) | calibrate_novelty(profiles, logits, held_out)
@@ -192,15 +201,15 @@ def _kept(training: np.ndarray, codes: np.ndarray, seed: int) -> np.ndarray:
     return np.sort(rows[np.argsort(order, kind="stable")[:KEPT_CELLS]])
 
 
-def _label_table(labels: np.ndarray, codes: np.ndarray, trained: Trained, hierarchy: Hierarchy | None) -> pd.DataFrame:
+def _label_table(labels: np.ndarray, codes: np.ndarray, share: Share, hierarchy: Hierarchy | None) -> pd.DataFrame:
     count = lambda rows: np.bincount(codes[rows], minlength=len(labels))  # noqa: E731
     cells = count(slice(None))
     table = pd.DataFrame(
         {
             "label": labels,
             "n_cells": cells,
-            "n_train": count(trained.training),
-            "n_validation": count(trained.validation),
+            "n_train": count(share.all_training),
+            "n_validation": count(share.all_validation),
             "rare": (cells < RARE_CELLS) | (cells < RARE_SHARE * len(codes)),
         }
     ).replace({"rare": {True: "true", False: "false"}})

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import IterableDataset
 
-from cellmemory.batches import Sampling, TrainingBatches, as_tensors, split_validation, token_batches
+from cellmemory.batches import Sampling, TrainingBatches, as_tensors, token_batches
 from cellmemory.checkpoints import CheckpointFile, Checkpoints
 from cellmemory.device import Runtime
 from cellmemory.errors import InputError
@@ -30,13 +30,11 @@ from cellmemory.history import History
 from cellmemory.initialise import Start, learn_start
 from cellmemory.log import say
 from cellmemory.model import CellMemory
+from cellmemory.shares import Share
 from cellmemory.tokens import Tokens
 
-VALIDATION_SHARE = 0.15
 #: Steps between two updates of the running average, which cost as much as a tenth of a step of a small network.
 AVERAGE_EVERY = 4
-#: Validation decides when to stop; more cells than these would not change its mind.
-MAX_VALIDATION = 5_000
 MINIMUM_LEARNING_RATE = 0.01  # of the highest: where the cosine ends
 NO_MEMORY = (
     "Training ran out of memory with one cell at a time; take a machine or GPU with more memory, or a smaller model "
@@ -262,14 +260,14 @@ def validation_scores(logits: torch.Tensor, label: torch.Tensor) -> dict[str, fl
 class ValidationBatches(IterableDataset):
     """All tokens of the validation cells, in batches of cells alike in length: (gene, bin, valid, number of the cell).
 
-    share: (rank, of how many) of the devices that validate together, each some of the batches.
+    device: (rank, of how many) of those that validate together, each some of the batches.
     """
 
-    def __init__(self, tokens: Tokens, cells: np.ndarray, share: tuple[int, int] = (0, 1)):
-        self.tokens, self.share = tokens.select(cells), share
+    def __init__(self, tokens: Tokens, cells: np.ndarray, device: tuple[int, int] = (0, 1)):
+        self.tokens, self.device = tokens.select(cells), device
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
-        rank, devices = self.share
+        rank, devices = self.device
         for cells in list(token_batches(self.tokens))[rank::devices]:
             gene, bins, _, valid, _ = as_tensors(self.tokens, cells)
             yield gene, bins, valid, torch.from_numpy(cells.copy())
@@ -277,20 +275,18 @@ class ValidationBatches(IterableDataset):
 
 @dataclass(frozen=True)
 class Trained:
-    """The network with its best weights, what it started from, its history, and which cells trained and validated."""
+    """The network with its best weights, what it started from, and its history."""
 
     network: CellMemory
     start: Start
     history: pd.DataFrame
     best_epoch: int
-    training: np.ndarray
-    validation: np.ndarray
 
 
 def fit(
     tokens: Tokens,
     labels: np.ndarray,
-    batch: np.ndarray | None,
+    share: Share,
     network: CellMemory,
     schedule: Schedule,
     sampling: Sampling,
@@ -299,20 +295,18 @@ def fit(
     devices: Devices = Devices(),
     checkpoint: CheckpointFile | None = None,
 ) -> Trained | None:
-    """Trains `network` on the cells of `tokens` (labels: (n,) codes; batch: (n,) codes or None) to its early stop.
+    """Trains `network` on a device's share of a reference (tokens and labels (n,) of its rows alone) to the early stop.
 
     Goes on from `checkpoint` where there is one, and writes it. With several devices lightning starts this program once
-    more for each: all but the first end here with None.
+    more for each, with its own share: all but the first end here with None.
     """
     devices.check(runtime, sampling)
-    config, share = network.config, (devices.rank, devices.count)
-    held_out = min(VALIDATION_SHARE, MAX_VALIDATION / len(labels))
-    training, validation = split_validation(labels, batch, held_out, seed)
-    start = learn_start(tokens, labels, training, config.n_bins, seed)
+    config, device = network.config, (devices.rank, devices.count)
+    start = learn_start(tokens, labels, share.start, config.n_bins, seed)
     network.start_from(start)
     network.number_format = runtime.number_format
-    batches = TrainingBatches(tokens, labels, start, training, sampling, config.n_bins, seed, share)
-    plan = Plan(network, schedule, batches.steps_per_epoch * schedule.max_epochs, seed, labels[validation])
+    batches = TrainingBatches(tokens, labels, start, share, sampling, config.n_bins, seed, device)
+    plan = Plan(network, schedule, batches.steps_per_epoch * schedule.max_epochs, seed, labels[share.validation])
     history, stopping = History(), _stopping(schedule)
     callbacks: list[Callback] = [history, stopping]
     if checkpoint:
@@ -321,14 +315,14 @@ def fit(
         batches.next_step = plan.steps
         callbacks += [checkpoints]
     if not (checkpoint and checkpoints.finished):
-        _run(plan, batches, ValidationBatches(tokens, validation, share), callbacks, runtime, devices)
+        _run(plan, batches, ValidationBatches(tokens, share.validation, device), callbacks, runtime, devices)
     if devices.rank > 0:
         return None
     if history.best_weights is None:
         raise InputError("The validation loss was no number in any epoch; training needs a lower --learning_rate.")
     network.load_state_dict(history.best_weights)
     network.number_format = torch.float32
-    return Trained(network.eval().cpu(), start, history.table(), history.best_epoch, training, validation)
+    return Trained(network.eval().cpu(), start, history.table(), history.best_epoch)
 
 
 def _stopping(schedule: Schedule) -> EarlyStopping:

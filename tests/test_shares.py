@@ -1,0 +1,44 @@
+"""Shares of a reference: which cells train and validate, and which of them each of several devices reads."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellmemory import shares
+from cellmemory.shares import share_of
+
+references = st.lists(st.integers(2, 40), min_size=1, max_size=6).map(lambda sizes: np.repeat(np.arange(len(sizes)), sizes))
+
+
+@given(references, st.integers(1, 5), st.integers(0, 99))
+def test_devices_divide_the_training_cells_and_nothing_else(labels, devices, seed):
+    labels = np.random.default_rng(seed).permutation(labels)
+    of_each = [share_of(labels, None, seed, rank, devices) for rank in range(devices)]
+    own = [share.rows[share.training] for share in of_each]
+    training, validation = of_each[0].all_training, of_each[0].all_validation
+    assert (np.unique(np.concatenate(own)) == training).all()
+    assert (np.union1d(training, validation) == np.arange(len(labels))).all()
+    assert not np.intersect1d(training, validation).size
+    for share, cells in zip(of_each, own, strict=True):
+        assert (share.rows[share.validation] == validation).all()
+        assert (share.rows[share.start] == of_each[0].rows[of_each[0].start]).all()
+        counts = np.bincount(labels[training])
+        expected = np.where(counts < devices, counts, counts / devices)
+        assert (np.abs(np.bincount(labels[cells], minlength=len(counts)) - expected) < 1).all(), "every label in equal parts"
+
+
+@given(references, st.integers(0, 99))
+def test_one_device_reads_everything(labels, seed):
+    share = share_of(labels, None, seed)
+    assert (share.rows == np.arange(len(labels))).all()
+    assert (share.rows[share.training] == share.all_training).all()
+
+
+def test_a_share_grows_with_the_reference_by_its_part_alone(monkeypatch):
+    """What all devices read, to start from and to validate, is bounded."""
+    monkeypatch.setattr(shares, "MAX_CELLS", 100)
+    monkeypatch.setattr(shares, "MAX_VALIDATION", 50)
+    labels = np.arange(6_000) % 3
+    rows = [len(share_of(labels[:n], None, 0, 1, 4).rows) for n in (2_000, 4_000, 6_000)]
+    assert np.abs(np.diff(rows) - 500).max() < 30
+    assert rows[0] < 2_000 / 4 + 150
