@@ -147,6 +147,7 @@ def _write_model(
     calibration |= {
         "conformal_scores": sorted(rng.random(60).tolist()),
         "novelty_null": sorted(rng.random(60).tolist()),
+        "panel_accuracy": [[1.0, 0.9], [0.5, 0.8], [0.1, 0.5]],
     }
     config = {"label_key": "cell_type", "batch_key": "", "seed": 0, "mode": "fast", "binning": "quantile"}
     config["model"] = {"width": 256, "n_slots": N_SLOTS, "n_heads": 4, "n_layers": 4}

@@ -13,6 +13,7 @@ from cellmemory.alarms import usual_share
 from cellmemory.batches import Sampling, as_tensors, token_batches
 from cellmemory.calibration import calibrate, fit_weights
 from cellmemory.checkpoints import CheckpointFile, code_digest
+from cellmemory.coverage import accuracy_by_coverage
 from cellmemory.device import Runtime
 from cellmemory.errors import InputError
 from cellmemory.files import sha256
@@ -112,7 +113,7 @@ def train_reference(
     known = tokens.select(kept)
     means = label_means(known, codes[kept], len(labels), config.n_bins)
     profiles = learn_profiles(known, codes[kept], means[1], trained.start.share, seed)
-    calibration, embedding = _finish(trained, share, tokens, codes, kept, profiles, seed)
+    calibration, embedding = _finish(trained, share, cells, tokens, codes, kept, profiles, settings)
     table = _label_table(labels, all_codes, share, hierarchy)
     settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
     settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
@@ -161,14 +162,21 @@ def _cells(reference: Path, rows: np.ndarray) -> sp.csr_matrix:
 
 
 def _finish(
-    trained: Trained, share: Share, tokens: Tokens, codes: np.ndarray, kept: np.ndarray, profiles: Profiles, seed: int
+    trained: Trained,
+    share: Share,
+    cells: sp.csr_matrix,
+    tokens: Tokens,
+    codes: np.ndarray,
+    kept: np.ndarray,
+    profiles: Profiles,
+    settings: dict,
 ) -> tuple[dict, np.ndarray]:
     """Adds the linear path, weighs the two parts and calibrates their sum on the validation cells.
 
     What decides weights and calibration has seen no validation cell; then the linear path learns from these too. Returns
     the calibration and the embeddings of the `kept` cells.
     """
-    network, start, n = trained.network, trained.start, len(share.validation)
+    network, start, n, seed = trained.network, trained.start, len(share.validation), settings["seed"]
     n_bins, truth = network.config.n_bins, codes[share.validation]
     network.decide_by(start.classifier(tokens, codes, share.training, n_bins, seed))
     held_out = tokens.select(share.validation)
@@ -176,6 +184,12 @@ def _finish(
     weights = fit_weights(linear[:n], cls[:n], truth)
     logits = weights[0] * linear[:n] + weights[1] * cls[:n]
     calibration = calibrate(logits, truth) | calibrate_novelty(profiles, logits, held_out)
+
+    def with_fewer_genes(cells: sp.csr_matrix, measured: np.ndarray) -> np.ndarray:
+        linear, cls, _ = predict(network, tokenize(cells, measured, settings["mode"], settings["binning"], n_bins))
+        return weights[0] * linear + weights[1] * cls
+
+    calibration["panel_accuracy"] = accuracy_by_coverage(with_fewer_genes, cells[share.validation], truth, seed)
     network.decide_by(start.classifier(tokens, codes, np.arange(len(codes)), n_bins, seed), *weights)
     return calibration | {"linear_weight": weights[0], "cls_weight": weights[1]}, embedding[n:]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.bundle import Bundle
+from cellmemory.coverage import expected_accuracy
 from cellmemory.report import figures
 from cellmemory.report.blocks import Explorer, Facts, Notes, Section, Table, Tiles, plain
 from cellmemory.report.data import Sample
@@ -31,7 +32,7 @@ def all_sections(
     """
     parts = [
         summary(samples, model, inputs),
-        checks(samples, inputs),
+        checks(samples, inputs, model),
         labels(samples, model, colours),
         *([references(consensus)] if consensus else []),
         maps(samples),
@@ -129,7 +130,7 @@ def alignment_of(sample: Sample) -> dict | None:
     return json.loads(str(stored)) if stored else None
 
 
-def checks(samples: Sequence[Sample], inputs: dict | None) -> Section:
+def checks(samples: Sequence[Sample], inputs: dict | None, model: Bundle) -> Section:
     """How the queries' genes and values met the model's panel."""
     lead = (
         "The model reads a fixed panel of genes. A gene that a query did not measure is absent, not zero; the fewer "
@@ -146,6 +147,9 @@ def checks(samples: Sequence[Sample], inputs: dict | None) -> Section:
         )
         blocks.append(Table("alignment", "Genes and values", columns, rows, caption))
         blocks += [Notes([str(m) for m in a["messages"]], name) for name, a in found.items() if a.get("messages")]
+        small = [(name, a["coverage"]) for name, a in found.items() if a.get("coverage", 1) < WHOLE_PANEL]
+        if small:
+            blocks.append(Notes([_loss_of_coverage(*one, model) for one in small], "What a smaller panel costs"))
         remarks = {"missing_genes": "not measured", "summed_genes": "summed over several rows of the file"}
         genes = [[n, gene, remark] for n, a in found.items() for key, remark in remarks.items() for gene in a.get(key, ())]
         if genes:
@@ -161,6 +165,21 @@ def checks(samples: Sequence[Sample], inputs: dict | None) -> Section:
         blocks.append(Facts("Gene sets", [(str(g.get("name", "")), _count(g.get("sets", 0), "set")) for g in inputs["gmt"]]))
     return Section("inputs", "Input checks", lead, blocks)
 
+
+def _loss_of_coverage(sample: str, coverage: float, model: Bundle) -> str:
+    """What a query of this coverage has to expect, and what training on its own genes could win."""
+    tried = model.calibration["panel_accuracy"]
+    whole, fewer = (expected_accuracy(tried, share) for share in (1.0, coverage))
+    return (
+        f"{sample} measured {coverage:.0%} of the panel. On cells held out of the reference, with so many genes left, at random, "
+        f"{fewer:.0%} of the labels are right, with all genes {whole:.0%}. A model trained on the genes that this query measured "
+        "(a run with --reference) would choose others in place of those that are missing: what it can win back is that "
+        f"difference, {max(0.0, whole - fewer):.1%}, at most."
+    )
+
+
+#: Above this share of the panel nothing is lost that a new training could win.
+WHOLE_PANEL = 0.98
 
 _ALIGNMENT = (
     ("coverage", "Panel measured", "share"),
