@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellmemory import bundle, sampling
-from cellmemory.report import blocks, colours, data, figures, page, points
+from cellmemory.report import blocks, colours, data, figures, page, points, sections
 from tests.conftest import refused, script, succeed
 from tests.report_inputs import NASTY, Inputs, make_inputs, write_page
 
@@ -249,6 +249,20 @@ def test_a_query_of_fewer_genes_is_told_what_it_costs(run_page: Path):
     assert "reduced_panel measured 52% of the panel" in text
     assert "80% of the labels are right, with all genes 90%" in text
     assert "unseen_type measured" not in text
+
+
+def test_where_the_truth_is_known_of_one_sample_no_other_is_offered(inputs: Inputs, tmp_path: Path):
+    metrics = inputs.options["metrics"][1]
+    others = [part for part in inputs.arguments() if part not in ("--metrics", *map(str, inputs.options["metrics"]))]
+    succeed("report", *others, "--metrics", metrics, "--output", tmp_path / "a.html", "--mqc_dir", tmp_path / "mqc")
+    figures = embedded(tmp_path / "a.html")["figures"]
+    assert set(figures["confusion"]["variants"]) == {"0", "1"}, "by the choice of colour alone"
+    assert set(figures["per_class"]["variants"]) == {""}
+
+
+@pytest.mark.parametrize(("confidence", "shown"), [(0.9, "0.90"), (0.9949, ">0.99"), (0.9999, ">0.99"), (1.0, "1.00")])
+def test_what_is_not_certain_is_not_rounded_to_it(confidence: float, shown: str):
+    assert sections.near_one(confidence) == shown
 
 
 # Input that is refused

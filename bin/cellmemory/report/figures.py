@@ -647,12 +647,11 @@ def _share(overlap: str) -> float:
 
 
 def confusion(samples: Sequence[Sample]) -> Figure:
-    """True types against predicted labels, in shares of the true type or in cells."""
+    """True types against predicted labels, in shares of the true type or in cells. samples: those whose truth is known."""
     variants = {}
     for i, sample in enumerate(samples):
         for j, share in enumerate((True, False)):
-            if "metrics" in sample.tables:
-                variants[_key(samples, i, j)] = _confusion(sample.tables["metrics"]["confusion"], share)
+            variants[_key(samples, i, j)] = _confusion(sample.tables["metrics"]["confusion"], share)
     selectors = _sample_selector(samples)
     caption = (
         "Rows are the true types, columns the predicted labels; a row adds up to all cells of the type. What lies "
@@ -660,7 +659,7 @@ def confusion(samples: Sequence[Sample]) -> Figure:
         "which labels such cells are given."
     )
     selectors.append(Selector("Colour", ["Share of the true type", "Cells"]))
-    return Figure("confusion", "Confusion matrix", caption, variants, selectors, "The truth is not known for this sample.")
+    return Figure("confusion", "Confusion matrix", caption, variants, selectors)
 
 
 def _confusion(table: dict, share: bool) -> dict:
@@ -719,7 +718,9 @@ def class_scores(samples: Sequence[Sample]) -> Figure:
         "are left out."
     )
     variants, selectors = _variants(samples, make)
-    return Figure("per_class", "Every label's F1", caption, variants, selectors, "The truth is not known for this sample.")
+    return Figure(
+        "per_class", "Every label's F1", caption, variants, selectors, "The reference knows none of this sample's types."
+    )
 
 
 def _number(value: float | None) -> str:

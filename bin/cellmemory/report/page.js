@@ -2,6 +2,8 @@
 (() => {
   const DATA = JSON.parse(document.getElementById("data").textContent);
   const NARROW = 560;
+  // Pixels from a cell to the middle of the name above it.
+  const ABOVE = 12;
   const PRINTED = 700;
   const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
   const THEMES = DATA.themes;
@@ -102,13 +104,16 @@
     const legend = { font: { size: 12 }, bgcolor: "rgba(0,0,0,0)", ...layout.legend };
     const margin = { l: 10, r: narrow ? 22 : 14, t: 16, b: layout.xaxis && layout.xaxis.side === "top" ? 6 : 36, ...layout.margin };
     if (narrow && legend.orientation !== "h") {
-      const rows = data.filter((trace) => trace.showlegend !== false).length;
+      const names = data.filter((trace) => trace.showlegend !== false).map((trace) => String(trace.name ?? ""));
       // A legend of very many names would be longer than the figure; a tap on a cell tells its label as well.
-      if (rows > 30) layout.showlegend = false;
+      if (names.length > 30) layout.showlegend = false;
       else {
         Object.assign(legend, { orientation: "h", x: 0, xanchor: "left", yref: "container", y: 0, yanchor: "bottom", font: { size: 11 } });
-        margin.b += 17 * rows + 22;
-        layout.height += 17 * rows + 22;
+        // plotly puts names side by side, each as wide as the longest.
+        const beside = Math.max(1, Math.floor((width - margin.l - margin.r) / (6 * Math.max(...names.map((name) => name.length)) + 46)));
+        const space = 17 * Math.ceil(names.length / beside) + 26;
+        margin.b += space;
+        layout.height += space;
       }
     }
     return {
@@ -323,7 +328,7 @@
       const width = this.plot.node.parentElement.clientWidth;
       return this.plot.show({ data: traces, layout: this.layout(width < NARROW ? width : 600, more) });
     }
-    // A name stands on the cell that lies most among its own, for the middle of two islands is sea.
+    // A name stands by the cell that lies most among its own, for the middle of two islands is sea.
     nameAt(rows, level) {
       const some = rows.filter((_, k) => k % Math.ceil(rows.length / 120) === 0);
       const { x, y } = this.space;
@@ -331,7 +336,7 @@
       const best = some.map((i) => [spread(i), i]).reduce((a, b) => (b[0] < a[0] ? b : a))[1];
       return { x: x[best], y: y[best], text: escaped(level, 28), showarrow: false, font: { size: 11, color: "@ink" }, bgcolor: THEMES[theme].halo, borderpad: 1 };
     }
-    // Moves names up or down until none covers another, as far as the first view shows.
+    // Names stand above their cells, which may be few, and move up or down until none covers another, as far as the first view shows.
     spreadNames(names, rows, width, height) {
       const range = (values) => rows.reduce(([low, high], i) => [Math.min(low, values[i]), Math.max(high, values[i])], [Infinity, -Infinity]);
       const [[left, right], [bottom, top]] = [range(this.space.x), range(this.space.y)];
@@ -340,7 +345,7 @@
       for (const name of [...names].sort((a, b) => b.y - a.y)) {
         const box = { x: name.x * scale, y: name.y * scale, half: 3.2 * name.text.length + 4 };
         const hits = (y) => placed.some((other) => Math.abs(other.x - box.x) < other.half + box.half && Math.abs(other.y - y) < 15);
-        const shift = [...Array(24).keys()].map((k) => (k % 2 ? 1 : -1) * Math.ceil(k / 2) * 8).find((k) => !hits(box.y + k)) ?? 0;
+        const shift = [...Array(24).keys()].map((k) => ABOVE + (k % 2 ? 1 : -1) * Math.ceil(k / 2) * 8).find((k) => !hits(box.y + k)) ?? ABOVE;
         name.yshift = shift;
         placed.push({ ...box, y: box.y + shift });
       }

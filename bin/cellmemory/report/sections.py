@@ -66,7 +66,7 @@ def summary(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Se
     tiles = [
         ("Cells", f"{len(cells):,}", f"in {_count(len(samples), 'sample')}"),
         ("Assigned", f"{1 - cells['unassigned'].mean():.1%}", "the others are unlike the reference"),
-        ("Median confidence", f"{cells['confidence'].median():.2f}", "calibrated probability"),
+        ("Median confidence", near_one(cells["confidence"].median()), "calibrated probability"),
         ("Labels found", f"{cells['label'].nunique()} of {len(model.labels)}", "that the reference knows"),
     ]
     coverages = [a["coverage"] for s in samples if (a := alignment_of(s)) and "coverage" in a]
@@ -120,6 +120,11 @@ def summary(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Se
     unusual = [f"{sample.name}: {alarm}" for sample in samples for alarm in sample.info.get("alarms", ())]
     notes = [Notes(unusual, "Unlike the reference as a whole", warning=True)] if unusual else []
     return Section("summary", "Summary", lead, [Tiles(tiles), *notes, table, Facts("Reference", made)])
+
+
+def near_one(confidence: float) -> str:
+    """Two digits; what is not certain is not rounded to it."""
+    return ">0.99" if 0.99 < confidence < 1 else f"{confidence:.2f}"
 
 
 def alignment_of(sample: Sample) -> dict | None:
@@ -627,7 +632,8 @@ def truth(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
             [Notes(["No true labels are known (truth_key in the samplesheet), so nothing is compared."])],
         )
     blocks: list = [_scores(scored), *_levels(scored)]
-    blocks += [figures.confusion(samples), figures.class_scores(samples)]
+    known = [sample for sample in samples if "metrics" in sample.tables]
+    blocks += [figures.confusion(known), figures.class_scores(known)]
     curve = figures.calibration(samples, palette)
     blocks += [curve] if curve.variants else []
     unknown = [
