@@ -267,10 +267,20 @@ def test_weights_of_the_two_parts_follow_the_better_one():
     labels = rng.integers(0, 3, 2000)
     good = 2 * np.eye(3)[labels] + rng.normal(size=(2000, 3))
     noise = rng.normal(size=(2000, 3))
-    linear, cls = fit_weights(good, noise, labels)
+    linear, cls = fit_weights(good, noise, labels, 10_000)
     assert linear > 5 * cls
-    linear, cls = fit_weights(noise, good, labels)
+    linear, cls = fit_weights(noise, good, labels, 10_000)
     assert cls > 5 * linear
+
+
+def test_a_small_reference_is_decided_by_the_linear_path():
+    """Eight held-out cells on which both parts are as good: 50 training cells are too few for the CLS token, 2,000 are not."""
+    from cellmemory.calibration import fit_weights
+
+    labels = np.arange(8) % 4
+    alike = 2 * np.eye(4)[labels] + np.random.default_rng(0).normal(size=(8, 4))
+    ratios = [np.divide(*fit_weights(alike, alike, labels, cells)) for cells in (50, 250, 2_000)]
+    np.testing.assert_allclose(ratios, [10, 2, 2], rtol=0.05)
 
 
 @pytest.mark.parametrize("name", ["check_inputs", "preprocess_reference", "preprocess_query", "train", "map_query",

@@ -9,6 +9,8 @@ from scipy.special import log_softmax, softmax
 ECE_BINS = 15
 #: What the ratio of the two weights is drawn to, and how strongly against the cross-entropy summed over held-out cells.
 RATIO, RATIO_PENALTY = 2.0, 3.0
+#: With fewer training cells the CLS token has learned less than the linear path, and the ratio grows by as much.
+RATIO_CELLS = 250
 LOG_WEIGHT = (-3.0, 3.0)
 
 
@@ -22,16 +24,18 @@ class Thresholds:
     min_confidence: float = 0.5
 
 
-def fit_weights(linear: np.ndarray, cls: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def fit_weights(linear: np.ndarray, cls: np.ndarray, labels: np.ndarray, training_cells: int) -> tuple[float, float]:
     """Weights of the linear path's and the CLS token's logits (n, C) in their sum, by cross-entropy on held-out cells.
 
-    Few cells say little about which part to trust: a penalty draws the ratio to RATIO then, and fades with more cells.
+    Few cells say little about which part to trust: a penalty draws the ratio to RATIO then, or to more where there were few
+    training cells, too; it fades with more held-out cells.
     """
     rows, penalty = np.arange(len(labels)), RATIO_PENALTY / len(labels)
+    ratio = np.log(RATIO * max(1.0, RATIO_CELLS / training_cells))
 
     def loss(log_weights: np.ndarray) -> float:
         logits = np.exp(log_weights[0]) * linear + np.exp(log_weights[1]) * cls
-        return -log_softmax(logits, 1)[rows, labels].mean() + penalty * (log_weights[0] - log_weights[1] - np.log(RATIO)) ** 2
+        return -log_softmax(logits, 1)[rows, labels].mean() + penalty * (log_weights[0] - log_weights[1] - ratio) ** 2
 
     found = minimize(loss, [0.0, -0.5], method="Nelder-Mead", bounds=[LOG_WEIGHT, LOG_WEIGHT])
     return float(np.exp(found.x[0])), float(np.exp(found.x[1]))

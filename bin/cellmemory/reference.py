@@ -181,7 +181,7 @@ def _finish(
     network.decide_by(start.classifier(tokens, codes, share.training, n_bins, seed))
     held_out = tokens.select(share.validation)
     linear, cls, embedding = predict(network, tokens.select(np.r_[share.validation, kept]))
-    weights = fit_weights(linear[:n], cls[:n], truth)
+    weights = fit_weights(linear[:n], cls[:n], truth, len(share.all_training))
     logits = weights[0] * linear[:n] + weights[1] * cls[:n]
     calibration = calibrate(logits, truth) | calibrate_novelty(profiles, logits, held_out)
 
