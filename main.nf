@@ -12,6 +12,7 @@ include { isOnPath; siteProblems } from './functions/site.nf'
 
 include { ADAPT } from './modules/adapt/main.nf'
 include { CHECK_INPUTS } from './modules/check_inputs/main.nf'
+include { CHECKSUMS as CHECKSUMS_CONSENSUS } from './modules/checksums/main.nf'
 include { CHECKSUMS as CHECKSUMS_MODEL } from './modules/checksums/main.nf'
 include { CHECKSUMS as CHECKSUMS_SAMPLE } from './modules/checksums/main.nf'
 include { CONSENSUS } from './modules/consensus/main.nf'
@@ -136,6 +137,7 @@ workflow CELLMEMORY {
     consensus = channel.empty()
     consensus_summaries = channel.empty()
     consensus_multiqc = channel.empty()
+    consensus_checksums = channel.empty()
     if (several) {
         names = references.collect { meta, _path -> meta.id }
         votes = labels
@@ -146,6 +148,14 @@ workflow CELLMEMORY {
         consensus = CONSENSUS.out.consensus
         consensus_summaries = CONSENSUS.out.summary
         consensus_multiqc = CONSENSUS.out.multiqc
+        voted = votes.join(CONSENSUS.out.consensus).join(CONSENSUS.out.summary)
+        CHECKSUMS_CONSENSUS(
+            voted.map { meta, found, table, counts ->
+                ["${meta.id}.consensus", found.collect { _name, own -> own } + listed(label_map), [table, counts]]
+            },
+            [],
+        )
+        consensus_checksums = CHECKSUMS_CONSENSUS.out.checksums
         versions = versions.mix(CONSENSUS.out.versions)
     }
 
@@ -279,6 +289,7 @@ workflow CELLMEMORY {
     multiqc = REPORT_RUN.out.multiqc.mix(consensus_multiqc) // paths
     checksums = CHECKSUMS_SAMPLE.out.checksums // [id, path of a JSON file]: of a pair's files and of what they were made from
     model_checksums = CHECKSUMS_MODEL.out.checksums // the same of each model that was trained: [[<reference>.]model, path]
+    consensus_checksums // the same of each query's consensus: [<sample>.consensus, path]
     versions // path of a versions.yml, one a task
 }
 
@@ -337,10 +348,19 @@ workflow {
             records.add([name: 'model', folder: folder, beside: beside, checksums: path, sources: common + [reference]])
         }
 
+        CELLMEMORY.out.consensus_checksums.subscribe { name, path ->
+            def sample = name - ~/\.consensus$/
+            def folder = "samples/${sample}"
+            def own = references.collect { meta, _path -> pairOf([id: sample], meta.id) }
+            def tables = own.collect { meta -> file("${settings.outdir}/${folderOf(meta)}/${meta.id}.labels.csv") }
+            def mapped = [settings.label_map].findAll().collect { given -> file(given) }
+            records.add([name: name, folder: folder, beside: folder, checksums: path, sources: tables + mapped])
+        }
+
         workflow.onComplete = {
             def folder = file(settings.outdir)
             if (workflow.success) {
-                writeProvenance(folder, runRecord(workflow, settings), records.sort { record -> record.folder }, otherParts(queries, references))
+                writeProvenance(folder, runRecord(workflow, settings), records.sort { record -> record.folder }, otherParts(references))
             }
             log.info(summary(workflow, queries.size(), folder, references))
         }
@@ -369,7 +389,7 @@ def runFolder(meta) {
 }
 
 /** What else is in the folder of the results, beside that which has records of its own. */
-def otherParts(queries, references) {
+def otherParts(references) {
     def reports = references.collectMany { meta, _path ->
         def folder = meta.id ? "${runFolder(meta)}/" : ''
         def about = meta.id ? " on ${meta.id}" : ''
@@ -379,10 +399,7 @@ def otherParts(queries, references) {
         ]
     }
     def checks = references.findAll { meta, _path -> meta.id }.collect { meta, _path -> "${runFolder(meta)}/inputs.json" }
-    def consensus = references.size() > 1
-        ? queries.collectMany { meta, _query -> ['csv', 'json'].collect { kind -> "samples/${meta.id}/${meta.id}.consensus.${kind}" } }
-        : []
-    return reports + (checks + consensus).collect { path -> crateFile([path: path.toString()]) }
+    return reports + checks.collect { path -> crateFile([path: path.toString()]) }
 }
 
 /** The files of a model's folder: the hash of a task sees a change in each of them, but not in a folder. */

@@ -12,16 +12,16 @@ import _cli
 @_cli.command
 @click.option("--input", "inputs", type=_cli.FILE, multiple=True, metavar="PATH", help="A file or folder that went in.")
 @click.option("--result", "results", type=_cli.FILE, multiple=True, metavar="FILE", help="A file that came out.")
-@click.option("--model", type=_cli.FOLDER, required=True, help="The trained model.")
+@click.option("--model", type=_cli.FOLDER, help="The trained model, if it is of one.")
 @click.option("--output", type=_cli.OUTPUT, required=True, metavar="JSON", help="Output: names, sizes and checksums.")
-def main(inputs: tuple[Path, ...], results: tuple[Path, ...], model: Path, output: Path) -> None:
+def main(inputs: tuple[Path, ...], results: tuple[Path, ...], model: Path | None, output: Path) -> None:
     """Name, size and SHA-256 of every file that went into a result and of every file of it, and the model's digest.
 
     A folder's files are listed one by one. They are what the links lead to.
     """
     from cellmemory.files import described, write_json
 
-    digest = json.loads((model / "config.json").read_text())["digest"]
+    digest = json.loads((model / "config.json").read_text())["digest"] if model else None
     write_json(output, {"inputs": described(inputs), "results": described(results), "model": digest})
     _cli.say(f"Wrote {output}: checksums of {len(inputs)} inputs and {len(results)} results.")
 

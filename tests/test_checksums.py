@@ -24,3 +24,9 @@ def test_files_and_folders_are_listed_with_size_and_checksum(tmp_path: Path):
         "results": [{"name": "labels.csv", "bytes": 11, "sha256": hashlib.sha256(b"cell,label\n").hexdigest()}],
         "model": "abc",
     }
+
+
+def test_what_is_of_no_model_names_none(tmp_path: Path):
+    (tmp_path / "consensus.csv").write_text("cell\n")
+    succeed("checksums", "--input", "consensus.csv", "--result", "consensus.csv", "--output", "q.json", folder=tmp_path)
+    assert json.loads((tmp_path / "q.json").read_text())["model"] is None

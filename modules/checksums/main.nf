@@ -8,7 +8,7 @@ process CHECKSUMS {
 
     input:
     tuple val(name), path(inputs, stageAs: 'input_?/*', arity: '1..*'), path(results, stageAs: 'results/*', arity: '1..*')
-    path model, stageAs: 'model/*', arity: '1..*'
+    path model, stageAs: 'model/*', arity: '0..*'
 
     output:
     tuple val(name), path("${name}.checksums.json"), emit: checksums
@@ -20,7 +20,7 @@ process CHECKSUMS {
     checksums.py \\
         ${repeated('input', inputs)} \\
         ${repeated('result', results)} \\
-        --model model \\
+        ${model ? '--model model' : ''} \\
         --output ${name}.checksums.json
     versions.py "${task.process}" > versions.yml
     """

@@ -7,6 +7,7 @@ import anndata as ad
 import pandas as pd
 import pytest
 
+from cellmemory import files
 from tests import conftest
 from tests.pipeline.nextflow import DATA, STEPS, counted, refused, succeed
 
@@ -65,7 +66,15 @@ def test_every_query_is_mapped_onto_every_reference(sheet: Path, tmp_path: Path)
     write(tmp_path / "map.tsv", "reference\tlabel\tcommon_label", "blood\tB\tb")
     stub = ("-stub-run", *INPUT, "--references", sheet, "--label_key", "cell_type", "--contrast_with", "unseen_type")
     run = succeed(*stub, "--label_map", "map.tsv", folder=tmp_path)
-    once = {"CHECK_INPUTS": 1, "PREPROCESS_REFERENCE": 2, "TRAIN": 2, "CHECKSUMS_MODEL": 2, "REPORT_RUN": 3, "CONSENSUS": 2}
+    once = {
+        "CHECK_INPUTS": 1,
+        "PREPROCESS_REFERENCE": 2,
+        "TRAIN": 2,
+        "CHECKSUMS_MODEL": 2,
+        "REPORT_RUN": 3,
+        "CONSENSUS": 2,
+        "CHECKSUMS_CONSENSUS": 2,
+    }
     pairs = {step: 6 for step in STEPS if step not in once and step != "ENRICH"}
     assert counted(run.submitted) == once | pairs
     assert {"TRAIN (blood)", "TRAIN (other)", "MAP_QUERY (reduced_panel.old)", "CONSENSUS (unseen_type)"} <= set(run.submitted)
@@ -88,7 +97,14 @@ def test_every_query_is_mapped_onto_every_reference(sheet: Path, tmp_path: Path)
     lines = sheet.read_text().splitlines()
     write(sheet, lines[0], lines[3], lines[1])
     run = succeed(*stub, "-resume", folder=tmp_path)
-    assert set(counted(run.submitted)) <= {"CHECK_INPUTS", "CONSENSUS", "REPORT_SAMPLE", "REPORT_RUN", "CHECKSUMS_SAMPLE"}
+    assert set(counted(run.submitted)) <= {
+        "CHECK_INPUTS",
+        "CONSENSUS",
+        "REPORT_SAMPLE",
+        "REPORT_RUN",
+        "CHECKSUMS_SAMPLE",
+        "CHECKSUMS_CONSENSUS",
+    }
 
 
 def test_one_reference_of_a_sheet_needs_no_consensus(tmp_path: Path):
@@ -131,6 +147,10 @@ def test_two_references_and_their_consensus(model: Path, tmp_path: Path):
     record = json.loads((sample / "blood" / "q.1.blood.provenance.json").read_text())
     assert record["model"] == json.loads((model / "config.json").read_text())["digest"]
     assert [Path(file["path"]).name for file in record["inputs"]] == ["unseen_type.h5ad"]
+    agreed = json.loads((sample / "q.1.consensus.provenance.json").read_text())
+    assert [file["name"] for file in agreed["results"]] == ["q.1.consensus.csv", "q.1.consensus.json"]
+    assert {Path(file["path"].removeprefix("file://")) for file in agreed["inputs"]} == set(tables.values())
+    assert {file["sha256"] for file in agreed["inputs"]} == {files.sha256(path) for path in tables.values()}
     crate = json.loads((results / "ro-crate-metadata.json").read_text())
     parts = [entity["@id"] for entity in crate["@graph"] if entity["@type"] in ("File", "Dataset") and entity["@id"] != "./"]
     assert [part for part in parts if not (results / part).exists()] == []
