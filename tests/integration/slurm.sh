@@ -80,7 +80,7 @@ CONF
 
 # Waits for a line in the run's output.
 wait_for() {
-    until grep -q "$1" run.log; do
+    until grep -qs "$1" run.log; do
         if ! kill -0 "$nextflow" 2>/dev/null; then
             say "the run ended before '$1':"
             cat run.log >&2
