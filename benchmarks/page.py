@@ -249,7 +249,9 @@ def _draw_curves(curves: dict):
                 sd = np.array([p["sd"] for p in points])
                 axis.fill_between(x, y - sd, y + sd, color=colour, alpha=0.15, linewidth=0)
         axis.set_xscale("log")
-        ticks = [p["cells"] for p in next(iter(by_method.values()))]
+        sizes = [p["cells"] for p in next(iter(by_method.values()))]
+        # The whole reference may be hardly larger than the part before it: one number must not cover the other.
+        ticks = [size for size, larger in zip(sizes, [*sizes[1:], np.inf], strict=True) if larger > 1.35 * size]
         axis.set_xticks(ticks, [str(tick) for tick in ticks], rotation=45)
         axis.minorticks_off()
         axis.set_title(split)
