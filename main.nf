@@ -350,7 +350,7 @@ workflow {
 
         CELLMEMORY.out.consensus_checksums.subscribe { name, path ->
             def sample = name - ~/\.consensus$/
-            def folder = "samples/${sample}"
+            def folder = folderOf([id: sample])
             def own = references.collect { meta, _path -> pairOf([id: sample], meta.id) }
             def tables = own.collect { meta -> file("${settings.outdir}/${folderOf(meta)}/${meta.id}.labels.csv") }
             def mapped = [settings.label_map].findAll().collect { given -> file(given) }

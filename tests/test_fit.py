@@ -76,7 +76,7 @@ def batches(tokens: Tokens, labels: np.ndarray, device: tuple[int, int] = (0, 1)
     share = share_of(labels, None, 0, *device)
     tokens, labels = tokens.select(share.rows), labels[share.rows]
     start = learn_start(tokens, labels, share.start, N_BINS, 0)
-    return TrainingBatches(tokens, labels, start, share, Sampling(**sampling), N_BINS, 0, device)
+    return TrainingBatches(tokens, labels, start, share, Sampling(**sampling), N_BINS, 0)
 
 
 class TestBatches:

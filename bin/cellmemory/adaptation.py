@@ -71,8 +71,7 @@ def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
             break
         learned = np.concatenate([cells[sure], means]).astype(np.float64)
         offset = (learned @ start + path["bias"]) / scale
-        labels, weight = _weighted(label[sure], len(means))
-        moved = scale * _difference(learned, offset, labels, weight)
+        moved = scale * _difference(learned, offset, *_weighted(label[sure], len(means)))
     weight = path["weight"].copy()
     weight[:, genes] += moved.reshape(2, len(genes), -1)
     temperature *= _cooling(mapped.logits / temperature, (mapped.logits + cells @ moved) / temperature)

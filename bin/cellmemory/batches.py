@@ -40,9 +40,8 @@ class TrainingBatches(IterableDataset):
     """Batches (gene, bin, valid, target) as tensors; iterating gives the rest of an epoch, iterating again the next one.
 
     labels: (n,) codes of the cells of `tokens`; share: which of them this device trains on. target: (B, C), half the label,
-    half what a linear classifier that never saw the cell makes of it. device: (rank, of how many) of those that train
-    together, each of which draws an equal part of a batch, from its own cells. A batch depends on seed, step, share and
-    device alone, so training can go on at any step.
+    half what a linear classifier that never saw the cell makes of it. Of several devices each draws an equal part of a
+    batch, from its own cells. A batch depends on seed, step and share alone, so training can go on at any step.
     """
 
     def __init__(
@@ -54,11 +53,10 @@ class TrainingBatches(IterableDataset):
         sampling: Sampling,
         n_bins: int,
         seed: int,
-        device: tuple[int, int] = (0, 1),
     ):
         cells = share.training
         self.tokens, self.cells, self.sampling = tokens, cells, sampling
-        self.seed, self.device, self.next_step = seed, device, 0
+        self.seed, self.device, self.next_step = seed, share.device, 0
         self.steps_per_epoch = round(STEPS_PER_EPOCH * max(1.0, len(share.all_training) / STEPS_CELLS) ** 0.5)
         label = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels[cells]]
         self._target = (1 - OPINION) * label + OPINION * softmax(start.out_of_fold(tokens, cells, n_bins), 1)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from cellmemory.linear import CLIP, ROOT_SCALE
+from cellmemory.sampling import stratified
 from cellmemory.tokens import Tokens, views
 
 COMPONENTS = 50
@@ -93,22 +94,21 @@ class Start:
 def learn_start(tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: int, seed: int) -> Start:
     """Loadings of a PCA and of linear classifiers side by side, and the classifiers themselves.
 
-    labels: (n,) codes of all cells of `tokens`; cells: those that are learned from, at most 5,000 of them. Memory: these
-    cells x twice the genes, dense.
+    labels: (n,) codes of all cells of `tokens`; cells: those that are learned from. Memory: these cells x twice the
+    genes, dense.
     """
     rng = np.random.default_rng(seed)
-    seen = stratified(labels, cells, MAX_CELLS, rng)
-    values = views(tokens, seen, n_bins)
+    values = views(tokens, cells, n_bins)
     mean, spread = values.mean(0), values.std(0) + np.float32(SMALLEST_SPREAD)
     share = ((values[:, 1] / ROOT_SCALE) ** 2).mean(0)
-    part = rng.permutation(len(seen)) % FOLDS
+    part = rng.permutation(len(cells)) % FOLDS
     # Cells that no classifier saw are out of fold for all of them; they are shared out.
     fold = np.arange(len(tokens)) % FOLDS
-    fold[seen] = part
+    fold[cells] = part
     start = Start(np.empty((0, 0)), mean, spread, share / max(share.sum(), 1e-12), np.empty(0), 0.0, [], fold)
     centred, n_labels = start.scale(values), int(labels.max()) + 1
-    telling = telling_genes(centred, labels[seen], n_labels)
-    penalty, folds = _choose_penalty(np.ascontiguousarray(centred[:, :, telling]), labels[seen], part, n_labels)
+    telling = telling_genes(centred, labels[cells], n_labels)
+    penalty, folds = _choose_penalty(np.ascontiguousarray(centred[:, :, telling]), labels[cells], part, n_labels)
     supervised = np.zeros((len(mean[0]), n_labels), np.float32)
     supervised[telling] = np.mean([f.weight[0] for f in folds], 0) / spread[0][telling, None]
     unsupervised = _unit_variance(_principal_loadings(centred[:, 0], seed))
@@ -149,18 +149,6 @@ def _by_who_left_out(folds: list[Linear], fold: np.ndarray, cells: np.ndarray) -
         rows = fold == number
         logits[rows] = classifier(cells[rows])
     return logits
-
-
-def stratified(labels: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """At most n of the rows (sorted), as evenly over labels as their cells allow, sorted. labels: (all rows,) codes."""
-    if len(rows) <= n:
-        return rows
-    rows = rng.permutation(rows)
-    order = np.argsort(labels[rows], kind="stable")
-    ordered = labels[rows][order]
-    turn = np.empty(len(rows), np.int64)
-    turn[order] = np.arange(len(rows)) - np.searchsorted(ordered, ordered)
-    return np.sort(rows[np.argsort(turn, kind="stable")[:n]])
 
 
 def _classifier(cells: np.ndarray, labels: np.ndarray, n_labels: int, penalty: float) -> Linear:

@@ -23,6 +23,7 @@ from cellmemory.novelty import Profiles, calibrate_novelty, learn_profiles
 from cellmemory.panel import read_panel
 from cellmemory.preprocess import check_labels
 from cellmemory.reading import CellFile
+from cellmemory.sampling import stratified
 from cellmemory.shares import Share, share_of
 from cellmemory.tokens import Tokens, label_means, tokenize
 from cellmemory.training import Devices, Schedule, Trained, fit
@@ -109,7 +110,7 @@ def train_reference(
     trained = fit(tokens, codes, share, network, schedule, sampling, seed, runtime, devices, checkpoint)
     if trained is None:
         return []
-    kept = _kept(share.training, codes, seed)
+    kept = stratified(codes, share.training, KEPT_CELLS, np.random.default_rng(seed))
     known = tokens.select(kept)
     means = label_means(known, codes[kept], len(labels), config.n_bins)
     profiles = learn_profiles(known, codes[kept], means[1], trained.start.share, seed)
@@ -204,15 +205,6 @@ def predict(network: CellMemory, tokens: Tokens) -> tuple[np.ndarray, np.ndarray
             linear[cells], cls[cells] = output.logits - output.cls_logits, output.cls_logits
             embedding[cells] = output.embedding
     return linear, cls, embedding
-
-
-def _kept(training: np.ndarray, codes: np.ndarray, seed: int) -> np.ndarray:
-    """Training cells that travel with the model: all, or an equal number a label as far as there are any."""
-    if len(training) <= KEPT_CELLS:
-        return training
-    rows = np.random.default_rng(seed).permutation(training)
-    order = pd.Series(codes[rows]).groupby(codes[rows]).cumcount().to_numpy()
-    return np.sort(rows[np.argsort(order, kind="stable")[:KEPT_CELLS]])
 
 
 def _label_table(labels: np.ndarray, codes: np.ndarray, share: Share, hierarchy: Hierarchy | None) -> pd.DataFrame:

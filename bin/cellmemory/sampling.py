@@ -19,6 +19,22 @@ def evenly_spaced(n: int, at_most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, at_most)).astype(int))
 
 
+def turns(codes: np.ndarray) -> np.ndarray:
+    """The number of each cell among those of its group before it (n,)."""
+    order = np.argsort(codes, kind="stable")
+    ordered, turn = codes[order], np.empty(len(codes), np.int64)
+    turn[order] = np.arange(len(codes)) - np.searchsorted(ordered, ordered)
+    return turn
+
+
+def stratified(codes: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """At most n of the rows (sorted), as evenly over groups as their cells allow, sorted. codes: of all rows."""
+    if len(rows) <= n:
+        return rows
+    rows = rng.permutation(rows)
+    return np.sort(rows[np.argsort(turns(codes[rows]), kind="stable")[:n]])
+
+
 def sample_cells(codes: np.ndarray, budget: int, seed: int) -> np.ndarray:
     """Sorted row numbers of at most `budget` cells with a group (codes of -1 have none), in fair quotas, at random."""
     rows = [np.flatnonzero(codes == code) for code in np.unique(codes[codes >= 0])]

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellmemory.initialise import MAX_CELLS, stratified
+from cellmemory.initialise import MAX_CELLS
+from cellmemory.sampling import stratified, turns
 
 VALIDATION_SHARE = 0.15
 #: Validation decides when to stop; more cells than these would not change its mind.
@@ -16,7 +17,8 @@ class Share:
     """What one device reads of a reference. rows: (m,) of the reference, sorted; all others are numbers among these.
 
     training: the cells that it trains on, of several devices a part; start: those that training starts from, and
-    validation, the same for all devices. all_training, all_validation: rows of the reference, whoever reads them.
+    validation, the same for all devices. all_training, all_validation: rows of the reference, whoever reads them. device:
+    whose share it is, (rank, of how many).
     """
 
     rows: np.ndarray
@@ -25,6 +27,7 @@ class Share:
     validation: np.ndarray
     all_training: np.ndarray
     all_validation: np.ndarray
+    device: tuple[int, int]
 
 
 def share_of(labels: np.ndarray, batch: np.ndarray | None, seed: int, rank: int = 0, devices: int = 1) -> Share:
@@ -37,7 +40,8 @@ def share_of(labels: np.ndarray, batch: np.ndarray | None, seed: int, rank: int 
     start = stratified(labels, training, MAX_CELLS, np.random.default_rng(seed))
     own = _dealt(labels, training, rank, devices)
     rows = np.unique(np.concatenate([own, start, validation]))
-    return Share(rows, *(np.searchsorted(rows, cells) for cells in (own, start, validation)), training, validation)
+    numbers = (np.searchsorted(rows, cells) for cells in (own, start, validation))
+    return Share(rows, *numbers, training, validation, (rank, devices))
 
 
 def split_validation(labels: np.ndarray, batch: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -61,9 +65,5 @@ def split_validation(labels: np.ndarray, batch: np.ndarray | None, share: float,
 
 def _dealt(labels: np.ndarray, cells: np.ndarray, rank: int, devices: int) -> np.ndarray:
     """A device's part of the cells, sorted: of each label in turn, and all of one that has fewer cells than there are devices."""
-    order = np.argsort(labels[cells], kind="stable")
-    ordered = labels[cells][order]
-    turn = np.empty(len(cells), np.int64)
-    turn[order] = np.arange(len(cells)) - np.searchsorted(ordered, ordered)
     few = np.bincount(labels[cells])[labels[cells]] < devices
-    return cells[few | (turn % devices == rank)]
+    return cells[few | (turns(labels[cells]) % devices == rank)]

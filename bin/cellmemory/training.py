@@ -260,11 +260,11 @@ def validation_scores(logits: torch.Tensor, label: torch.Tensor) -> dict[str, fl
 class ValidationBatches(IterableDataset):
     """All tokens of the validation cells, in batches of cells alike in length: (gene, bin, valid, number of the cell).
 
-    device: (rank, of how many) of those that validate together, each some of the batches.
+    Of several devices that validate together each has some of the batches.
     """
 
-    def __init__(self, tokens: Tokens, cells: np.ndarray, device: tuple[int, int] = (0, 1)):
-        self.tokens, self.device = tokens.select(cells), device
+    def __init__(self, tokens: Tokens, share: Share):
+        self.tokens, self.device = tokens.select(share.validation), share.device
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         rank, devices = self.device
@@ -301,11 +301,11 @@ def fit(
     more for each, with its own share: all but the first end here with None.
     """
     devices.check(runtime, sampling)
-    config, device = network.config, (devices.rank, devices.count)
-    start = learn_start(tokens, labels, share.start, config.n_bins, seed)
+    n_bins = network.config.n_bins
+    start = learn_start(tokens, labels, share.start, n_bins, seed)
     network.start_from(start)
     network.number_format = runtime.number_format
-    batches = TrainingBatches(tokens, labels, start, share, sampling, config.n_bins, seed, device)
+    batches = TrainingBatches(tokens, labels, start, share, sampling, n_bins, seed)
     plan = Plan(network, schedule, batches.steps_per_epoch * schedule.max_epochs, seed, labels[share.validation])
     history, stopping = History(), _stopping(schedule)
     callbacks: list[Callback] = [history, stopping]
@@ -315,7 +315,7 @@ def fit(
         batches.next_step = plan.steps
         callbacks += [checkpoints]
     if not (checkpoint and checkpoints.finished):
-        _run(plan, batches, ValidationBatches(tokens, share.validation, device), callbacks, runtime, devices)
+        _run(plan, batches, ValidationBatches(tokens, share), callbacks, runtime, devices)
     if devices.rank > 0:
         return None
     if history.best_weights is None:

@@ -17,7 +17,7 @@ from cellmemory.bundle import Bundle
 from cellmemory.errors import InputError
 from cellmemory.hierarchy import column as level_column
 from cellmemory.mapped import MappedFile, group_codes
-from cellmemory.sampling import fair_quotas
+from cellmemory.sampling import fair_quotas, turns
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 MAX_COLUMNS, MAX_LEVELS = 24, 50
@@ -94,7 +94,7 @@ def draw(codes: np.ndarray, quota: int, seed: int = 0) -> np.ndarray:
         return np.arange(len(codes))
     order = np.random.default_rng(seed).permutation(len(codes))
     # Place of each cell within its group: the first cells of every group come before all others.
-    place = pd.Series(codes[order]).groupby(codes[order]).cumcount().to_numpy()
+    place = turns(codes[order])
     floor = max(1, quota // (4 * max(1, len(np.unique(codes)))))
     return np.sort(order[np.argsort(place >= min(floor, 25), kind="stable")[:quota]])
 
