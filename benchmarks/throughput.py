@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Speed of the engine against a plain implementation of the same equations, side by side in one run, as ratios.
 
-Ours runs in the number formats that this processor multiplies well: fp32, and bf16 where it has matrix units for it.
+Ours runs in the number formats that this processor multiplies well: fp32, and bf16 where it multiplies that itself.
 Also the share of the machine's own matrix-product peak that a training step reaches, measured in the same rounds. Cells
 are synthetic: random genes at 15 % non-zero; speed does not depend on what they are.
 """
@@ -219,11 +219,15 @@ def measure(n_genes: int, rounds: int, threads: int) -> dict:
 @click.option("--threads", default=2, help="CPU threads.")
 @click.option("--output", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/throughput.json")
 def main(genes: tuple[int, ...], rounds: int, threads: int, output: Path) -> None:
+    import torch
+
     from cellmemory.files import write_json
 
     found = [measure(n, rounds, threads) for n in genes]
     central = next((f for f in found if f["genes"] == 2000), found[0])
-    write_json(output, {"ratios": central["ratios"], "non_zero": NON_ZERO, "threads": threads, "by_genes": found})
+    processor = torch.cpu.get_capabilities()["cpu_name"]
+    setting = {"non_zero": NON_ZERO, "threads": threads, "processor": processor}
+    write_json(output, {"ratios": central["ratios"], **setting, "by_genes": found})
     click.echo(f"wrote {output}")
 
 

@@ -8,10 +8,10 @@ from cellmemory.errors import InputError
 
 
 @pytest.mark.parametrize(
-    ("variant", "amx", "found"), [("standard", True, "bf16"), ("standard", False, "fp32"), ("light", True, "fp32")]
+    ("variant", "native", "found"), [("standard", True, "bf16"), ("standard", False, "fp32"), ("light", True, "fp32")]
 )
-def test_auto_is_bf16_where_matrix_units_make_it_faster(monkeypatch, variant, amx, found):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+def test_auto_is_bf16_where_the_processor_multiplies_it_itself(monkeypatch, variant, native, found):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
     runtime = device.start("cpu", "auto", 1, 0, variant)
     assert runtime.precision == found
     assert runtime.number_format == (torch.bfloat16 if found == "bf16" else torch.float32)

@@ -63,13 +63,14 @@ def start(device: str, precision: str, threads: int, seed: int, variant: str = "
 
 
 def _precision(device: str, precision: str, variant: str) -> str:
-    """bf16 where it is faster: on GPUs, and on processors with matrix units for it where the products are large, which they
-    are not in the light variant. Elsewhere a processor's bf16 products are slower than those of fp32."""
+    """bf16 where it is faster: on GPUs, and on processors that multiply it themselves (AVX512-BF16, which all with AMX have
+    too) where the products are large, which they are not in the light variant. Other processors have to bring each bf16
+    number to fp32 first."""
     if precision != "auto":
         return precision
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if variant == "standard" and torch.cpu.get_capabilities().get("amx_bf16", False) else "fp32"
+    return "bf16" if variant == "standard" and torch.cpu.get_capabilities().get("avx512_bf16", False) else "fp32"
 
 
 def _keep_freed_memory() -> None:
