@@ -67,7 +67,8 @@ cd "$folder"
 echo "podman.runOptions = '--userns=keep-id -u \$(id -u):\$(id -g) --read-only'" >read-only.config
 "$project/.venv/bin/nextflow" run "$project" -profile test,podman -c read-only.config -ansi-log false
 
-"$project/.venv/bin/python" - <<'PYTHON'
+# By the image's Python: the user may not be allowed to read the one of the set-up.
+podman run --rm --interactive --userns=keep-id -u "$(id -u):$(id -g)" -v "$folder:$folder" -w "$folder" "$image" python3 - <<'PYTHON'
 import csv
 import json
 from pathlib import Path
