@@ -1,5 +1,6 @@
 """docs/accuracy.md and its figures, from the summaries: nothing on the page is typed by hand but its text."""
 
+import json
 from collections.abc import Callable, Iterable
 from itertools import cycle
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 
 from scoring import RESAMPLES
 
+#: The summaries, by the names of their files, and what they are of.
+KINDS = {"accuracy": "the splits", "crossval": "folds", "curves": "parts of references", "novelty": "types left out"}
 #: As methods are called on the page. Variants of ours that are not named here go by their own names.
 NAMES = {
     "cellmemory": "CellMemory",
@@ -32,11 +35,16 @@ INK, OURS, BLIND, SEEING = "#333333", "#d55e00", "#4c78a8", "#8a8a8a"
 
 
 def write_page(found: dict[str, dict], results: Path, docs: Path) -> None:
-    """Writes the summaries as JSON, the figures, and accuracy.md. found: as `summary.summaries` gives it."""
+    """Writes the summaries as JSON, the figures, and accuracy.md. found: as `summary.summaries` gives it.
+
+    What was run elsewhere and is not found here stays as it is in `results`, and on the page.
+    """
     from cellmemory.files import replacing, write_json
 
     for name, value in found.items():
         write_json(results / f"{name}.json", value)
+    kept = (results / f"{name}.json" for name in KINDS)
+    found = {path.stem: json.loads(path.read_text()) for path in kept if path.exists()}
     images = docs / "images"
     images.mkdir(parents=True, exist_ok=True)
     for name, draw in (("accuracy", _draw_splits), ("curves", _draw_curves), ("novelty", _draw_novelty)):
@@ -49,9 +57,19 @@ def write_page(found: dict[str, dict], results: Path, docs: Path) -> None:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters |= {"methods": name_of, "figure": figure_text, "signed": signed_text}
-    text = environment.get_template("accuracy.md.j2").render(tables=_tables(found), resamples=RESAMPLES, **found)
+    text = environment.get_template("accuracy.md.j2").render(
+        tables=_tables(found), resamples=RESAMPLES, ours=_versions(found), **found
+    )
     with replacing(docs / "accuracy.md") as path:
         path.write_text(text)
+
+
+def _versions(found: dict[str, dict]) -> dict[str, list[str]]:
+    """What was run -> digests of our code that ran it, in all its variants."""
+    return {
+        KINDS[name]: sorted({version for about in one["methods"].values() if about["ours"] for version in about["versions"]})
+        for name, one in found.items()
+    }
 
 
 def name_of(method: str) -> str:

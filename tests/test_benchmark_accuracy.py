@@ -169,6 +169,9 @@ def test_summaries_of_parts(tmp_path):
     assert {file.name for file in (tmp_path / "docs" / "images").iterdir()} == {
         f"accuracy_{name}.svg" for name in ("splits", "curves", "novelty")
     }
+    # What was run elsewhere stays on the page.
+    write_page({"novelty": found["novelty"]}, tmp_path / "results", tmp_path / "docs")
+    assert (tmp_path / "docs" / "accuracy.md").read_text() == page
 
 
 def benchmark(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
