@@ -57,10 +57,11 @@ SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-# Without cgroups, memory is watched from outside: a job that takes more than it asked for is killed.
+# Without cgroups, memory is watched from outside: a job that takes more than it asked for is killed. Pages that processes
+# share count once: a process that has just forked would be counted twice, and killed for it.
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
-JobAcctGatherParams=OverMemoryKill
+JobAcctGatherParams=OverMemoryKill,UsePss
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 NodeName=$node NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(free --mebi | awk '/^Mem/ { print $2 }') State=UNKNOWN
