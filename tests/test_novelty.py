@@ -1,11 +1,11 @@
-"""Novelty: its distances against a plain transcription, cell by cell, and what it makes of unknown types and missing genes."""
+"""Novelty: its distance against a plain transcription, cell by cell, and what it makes of unknown types and missing genes."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.metrics import roc_auc_score
 
-from cellmemory.novelty import BLOCK, NEIGHBOURS, Measure, Novelty, calibrate_novelty, learn_profiles, neighbour_distance
+from cellmemory.novelty import Novelty, calibrate_novelty, learn_profiles
 from cellmemory.tokens import Tokens, label_means, tokenize
 
 GENES, LABELS = 60, 3
@@ -20,20 +20,9 @@ def cells(label: np.ndarray, seed: int) -> np.ndarray:
     return np.log1p(rng.poisson(rate)).astype(np.float32)
 
 
-def calibrated(measure: Measure, logits: np.ndarray, embedding: np.ndarray, tokens: Tokens) -> Novelty:
-    found = calibrate_novelty(measure, logits, embedding, tokens)
-    return Novelty(measure, np.array(found["novelty_scale"]), np.array(found["novelty_null"]))
-
-
 def tokens_of(values: np.ndarray, measured: np.ndarray | None = None) -> Tokens:
     measured = np.ones(GENES, bool) if measured is None else measured
     return tokenize(sp.csr_matrix(values * measured), measured, "fast", "quantile", 50)
-
-
-def embeddings(label: np.ndarray, seed: int) -> np.ndarray:
-    """(n, 8): each label, and an unknown one beyond LABELS, in a direction of its own."""
-    rng = np.random.default_rng(seed)
-    return (4 * np.eye(8)[label] + rng.normal(0, 0.5, (len(label), 8))).astype(np.float32)
 
 
 def root(values: np.ndarray) -> np.ndarray:
@@ -72,28 +61,14 @@ def test_the_distance_is_mahalanobis_to_the_mean_of_the_label(reference, profile
     assert profiles.distance(tokens_of(query), asked) == pytest.approx(expected, rel=0.1)
 
 
-def test_neighbours_are_the_nearest_cells_by_direction():
-    query, known = embeddings(np.arange(BLOCK + 7) % 5, 0), embeddings(np.arange(90) % LABELS, 1)
-    # A cell of the reference itself, and one of ten times the length: the length of an embedding says nothing.
-    query[0], query[1] = known[0], 10 * known[0]
-    found = neighbour_distance(query, known)
-    for row in (0, 1, 2, BLOCK - 1, BLOCK, BLOCK + 6):
-        cosine = [a @ query[row] / np.linalg.norm(a) / np.linalg.norm(query[row]) for a in known.astype(np.float64)]
-        distance = np.sqrt(np.maximum(0, 2 - 2 * np.sort(cosine)[::-1][:NEIGHBOURS]))
-        assert found[row] == pytest.approx(np.log(distance.mean()), abs=1e-4)
-    assert found[0] == pytest.approx(found[1], abs=1e-5)
-    assert neighbour_distance(known[:1], known[:3]).shape == (1,)
-
-
 def test_an_unknown_type_is_far_and_known_cells_are_as_held_out_ones(profiles):
     held_out = np.arange(90) % LABELS
     logits = 4 * np.eye(LABELS)[held_out].astype(np.float32)  # as sure of unknown cells as of known ones
-    # The embedding is no help here: it has the unknown cells among those of their label.
-    measure = Measure(profiles, embeddings(np.arange(300) % LABELS, 1))
-    novelty = calibrated(measure, logits, embeddings(held_out, 2), tokens_of(cells(held_out, 2)))
+    calibration = calibrate_novelty(profiles, logits, tokens_of(cells(held_out, 2)))
+    names = ("novelty_evidence", "novelty_distance")
+    novelty = Novelty(profiles, *(calibration[n] for n in names), np.array(calibration["novelty_null"]))
     query = np.arange(400) % 4
-    logits = 4 * np.eye(LABELS)[query % LABELS].astype(np.float32)
-    score, p = novelty(logits, embeddings(query % LABELS, 3), tokens_of(cells(query, 3)))
+    score, p = novelty(4 * np.eye(LABELS)[query % LABELS].astype(np.float32), tokens_of(cells(query, 3)))
     assert roc_auc_score(query == 3, score) > 0.99
     assert (p[query == 3] < 0.05).mean() > 0.95
     assert (p[query < 3] < 0.05).mean() < 0.12
@@ -102,20 +77,10 @@ def test_an_unknown_type_is_far_and_known_cells_are_as_held_out_ones(profiles):
 def test_little_evidence_alone_makes_a_cell_novel(profiles):
     label = np.zeros(20, int)
     logits = np.linspace(1, 5, 20)[:, None] * np.eye(LABELS)[label]
-    embedding = np.repeat(embeddings(label[:1], 4), 20, 0)
-    measure = Measure(profiles, embeddings(np.arange(300) % LABELS, 1))
-    novelty = calibrated(measure, logits, embedding, tokens_of(np.repeat(cells(label[:1], 4), 20, 0)))
-    score, _ = novelty(logits, embedding, tokens_of(np.repeat(cells(label[:1], 5), 20, 0)))
+    calibration = calibrate_novelty(profiles, logits, tokens_of(np.repeat(cells(label[:1], 4), 20, 0)))
+    novelty = Novelty(profiles, calibration["novelty_evidence"], calibration["novelty_distance"], np.zeros(1))
+    score = novelty.score(logits, tokens_of(np.repeat(cells(label[:1], 5), 20, 0)))
     assert (np.diff(score) < 0).all()
-
-
-def test_an_embedding_unlike_any_other_makes_a_cell_novel(profiles):
-    label = np.arange(60) % LABELS
-    logits, tokens = 4 * np.eye(LABELS)[label].astype(np.float32), tokens_of(cells(label, 4))
-    novelty = calibrated(Measure(profiles, embeddings(np.arange(300) % LABELS, 1)), logits, embeddings(label, 2), tokens)
-    usual, _ = novelty(logits, embeddings(label, 3), tokens)
-    strange, _ = novelty(logits, embeddings(np.full(60, LABELS), 3), tokens)
-    assert (strange > usual).all()
 
 
 def test_genes_that_were_not_measured_say_nothing(profiles):

@@ -59,7 +59,7 @@ def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
         for values in (seen, mapper.bundle.label_means.transpose(1, 0, 2)[:, :, genes])
     )
     mapped = mapper.run(tokens, attention=False)
-    like_reference = mapper.novelty(mapped.logits, mapped.embedding, tokens)[1] >= LIKE_REFERENCE
+    like_reference = mapper.novelty(mapped.logits, tokens)[1] >= LIKE_REFERENCE
     scale, temperature = calibration["linear_weight"], calibration["temperature"]
     start = path["weight"][:, genes].reshape(cells.shape[1], -1)
     moved, label = np.zeros_like(start), np.full(len(cells), -1)

@@ -13,10 +13,10 @@ from cellmemory import __version__
 from cellmemory.errors import InputError
 from cellmemory.files import replacing, sha256, write_json
 from cellmemory.hierarchy import Hierarchy, from_label_table
-from cellmemory.novelty import Measure, Novelty, Profiles
+from cellmemory.novelty import Novelty, Profiles
 from cellmemory.panel import read_panel, write_panel
 
-FORMAT = 4
+FORMAT = 3
 #: Everything but config.json, which holds their checksums and its own digest.
 FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv", "history.png", "model_card.md")
 
@@ -58,8 +58,8 @@ class Bundle:
     def novelty(self) -> Novelty:
         """What tells how strange a cell is to the reference."""
         profiles = Profiles(self.weights["reference.components"], self.label_means[1], self.weights["linear.share"])
-        scale, null = (np.array(self.calibration[f"novelty_{name}"]) for name in ("scale", "null"))
-        return Novelty(Measure(profiles, self.reference[0]), scale, null)
+        found = (self.calibration[f"novelty_{name}"] for name in ("evidence", "distance"))
+        return Novelty(profiles, *found, np.array(self.calibration["novelty_null"]))
 
     @property
     def label_means(self) -> np.ndarray:

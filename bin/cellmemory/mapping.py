@@ -88,7 +88,7 @@ class Mapper:
         labels, calibration = self.bundle.labels, self.bundle.calibration
         probabilities = softmax(mapped.logits.astype(np.float64) / calibration["temperature"], 1)
         best = probabilities.argmax(1)
-        novelty, p = self.novelty(mapped.logits, mapped.embedding, tokens)
+        novelty, p = self.novelty(mapped.logits, tokens)
         assigned = (p >= thresholds.novelty_alpha) & ~empty
         threshold = conformal_threshold(np.array(calibration["conformal_scores"]), thresholds.alpha)
         columns = {

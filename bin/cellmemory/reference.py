@@ -19,7 +19,7 @@ from cellmemory.errors import InputError
 from cellmemory.files import sha256
 from cellmemory.hierarchy import Hierarchy, parse_levels, read_hierarchy, to_label_table
 from cellmemory.model import CellMemory, ModelConfig
-from cellmemory.novelty import Measure, Profiles, calibrate_novelty, learn_profiles
+from cellmemory.novelty import Profiles, calibrate_novelty, learn_profiles
 from cellmemory.panel import read_panel
 from cellmemory.preprocess import check_labels
 from cellmemory.reading import CellFile
@@ -184,8 +184,7 @@ def _finish(
     linear, cls, embedding = predict(network, tokens.select(np.r_[share.validation, kept]))
     weights = fit_weights(linear[:n], cls[:n], truth, len(share.all_training))
     logits = weights[0] * linear[:n] + weights[1] * cls[:n]
-    measure = Measure(profiles, embedding[n:])
-    calibration = calibrate(logits, truth) | calibrate_novelty(measure, logits, embedding[:n], held_out)
+    calibration = calibrate(logits, truth) | calibrate_novelty(profiles, logits, held_out)
 
     def with_fewer_genes(cells: sp.csr_matrix, measured: np.ndarray) -> np.ndarray:
         linear, cls, _ = predict(network, tokenize(cells, measured, settings["mode"], settings["binning"], n_bins))
