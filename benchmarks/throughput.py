@@ -225,9 +225,13 @@ def main(genes: tuple[int, ...], rounds: int, threads: int, output: Path) -> Non
 
     found = [measure(n, rounds, threads) for n in genes]
     central = next((f for f in found if f["genes"] == 2000), found[0])
-    processor = torch.cpu.get_capabilities()["cpu_name"]
-    setting = {"non_zero": NON_ZERO, "threads": threads, "processor": processor}
-    write_json(output, {"ratios": central["ratios"], **setting, "by_genes": found})
+    write_json(output, {
+        "ratios": central["ratios"],
+        "non_zero": NON_ZERO,
+        "threads": threads,
+        "processor": torch.cpu.get_capabilities().get("cpu_name", "of an unknown processor"),
+        "by_genes": found,
+    })  # fmt: skip
     click.echo(f"wrote {output}")
 
 
