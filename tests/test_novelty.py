@@ -1,8 +1,9 @@
-"""Novelty: its distance against a plain transcription, cell by cell, and what it makes of unknown types and missing genes."""
+"""Novelty: its parts against plain transcriptions, cell by cell, and what it makes of unknown types and missing genes."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from cellmemory.novelty import Novelty, calibrate_novelty, learn_profiles
@@ -58,15 +59,41 @@ def test_the_distance_is_mahalanobis_to_the_mean_of_the_label(reference, profile
         off = axes @ (cell - mean[one])
         expected.append(np.sqrt(off @ np.linalg.inv(covariance) @ off))
     # The axes of the largest variance are found by chance starts, the small ones roughly so.
-    assert profiles.distance(tokens_of(query), asked) == pytest.approx(expected, rel=0.1)
+    assert profiles.place(tokens_of(query), asked)[1] == pytest.approx(expected, rel=0.1)
+
+
+def test_the_odds_are_those_of_one_label_against_all_others(reference, profiles):
+    """Against a logistic regression of each label, by another solver, on the reference's own coordinates."""
+    values, label = reference
+    known = root(values) @ profiles.components
+    query, asked = cells(np.arange(20) % 4, 1), np.arange(20) % LABELS
+    spread = known.std(0)
+    expected = np.empty(20)
+    for one in range(LABELS):
+        fitted = LogisticRegression(solver="newton-cg", tol=1e-8, max_iter=1000).fit(known / spread, label == one)
+        rows = asked == one
+        expected[rows] = fitted.decision_function(root(query[rows]) @ profiles.components / spread)
+    odds = profiles.place(tokens_of(query), asked)[0]
+    assert odds == pytest.approx(expected, abs=0.1)
+    assert odds.std() > 1
+
+
+def test_a_label_without_a_cell_here_is_unlikely_and_no_error():
+    """Of several devices that train together, one may have no cell of a rare label."""
+    label = np.arange(60) % 2
+    tokens = tokens_of(cells(label, 0))
+    share = np.full(GENES, 1 / GENES, np.float32)
+    two = learn_profiles(tokens, label, label_means(tokens, label, LABELS, 50)[1], share, seed=0)
+    odds, distance = two.place(tokens, np.full(60, 2))
+    assert (odds < -3).all()
+    assert np.isfinite(distance).all()
 
 
 def test_an_unknown_type_is_far_and_known_cells_are_as_held_out_ones(profiles):
     held_out = np.arange(90) % LABELS
     logits = 4 * np.eye(LABELS)[held_out].astype(np.float32)  # as sure of unknown cells as of known ones
     calibration = calibrate_novelty(profiles, logits, tokens_of(cells(held_out, 2)))
-    names = ("novelty_evidence", "novelty_distance")
-    novelty = Novelty(profiles, *(calibration[n] for n in names), np.array(calibration["novelty_null"]))
+    novelty = Novelty(profiles, calibration["novelty_parts"], np.array(calibration["novelty_null"]))
     query = np.arange(400) % 4
     score, p = novelty(4 * np.eye(LABELS)[query % LABELS].astype(np.float32), tokens_of(cells(query, 3)))
     assert roc_auc_score(query == 3, score) > 0.99
@@ -78,7 +105,7 @@ def test_little_evidence_alone_makes_a_cell_novel(profiles):
     label = np.zeros(20, int)
     logits = np.linspace(1, 5, 20)[:, None] * np.eye(LABELS)[label]
     calibration = calibrate_novelty(profiles, logits, tokens_of(np.repeat(cells(label[:1], 4), 20, 0)))
-    novelty = Novelty(profiles, calibration["novelty_evidence"], calibration["novelty_distance"], np.zeros(1))
+    novelty = Novelty(profiles, calibration["novelty_parts"], np.zeros(1))
     score = novelty.score(logits, tokens_of(np.repeat(cells(label[:1], 5), 20, 0)))
     assert (np.diff(score) < 0).all()
 
@@ -88,15 +115,16 @@ def test_genes_that_were_not_measured_say_nothing(profiles):
     values = cells(np.arange(12) % LABELS, 6)
     other = np.where(measured, values, 9.0).astype(np.float32)
     label = np.arange(12) % LABELS
-    here = profiles.distance(tokens_of(values, measured), label)
-    assert here == pytest.approx(profiles.distance(tokens_of(other, measured), label), rel=1e-6)
+    odds, distance = profiles.place(tokens_of(values, measured), label)
+    others = profiles.place(tokens_of(other, measured), label)
+    assert (odds, distance) == (pytest.approx(others[0], rel=1e-6), pytest.approx(others[1], rel=1e-6))
     # Without the genes a cell of its own label is not suddenly far away, as zeros would make it.
-    zeros = profiles.distance(tokens_of(values * measured), label)
-    assert here.mean() < zeros.mean()
+    assert distance.mean() < profiles.place(tokens_of(values * measured), label)[1].mean()
+    assert (odds > 0).all()
 
 
-def test_a_cell_is_as_far_alone_as_among_others(profiles):
+def test_a_cell_is_as_strange_alone_as_among_others(profiles):
     values, label = cells(np.arange(7) % LABELS, 7), np.arange(7) % LABELS
-    together = profiles.distance(tokens_of(values), label)
-    alone = [profiles.distance(tokens_of(values[i : i + 1]), label[i : i + 1])[0] for i in range(7)]
-    assert together.tolist() == alone
+    together = np.array(profiles.place(tokens_of(values), label))
+    alone = [np.array(profiles.place(tokens_of(values[i : i + 1]), label[i : i + 1])) for i in range(7)]
+    assert (together == np.concatenate(alone, 1)).all()

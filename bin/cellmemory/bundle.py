@@ -16,7 +16,7 @@ from cellmemory.hierarchy import Hierarchy, from_label_table
 from cellmemory.novelty import Novelty, Profiles
 from cellmemory.panel import read_panel, write_panel
 
-FORMAT = 3
+FORMAT = 4
 #: Everything but config.json, which holds their checksums and its own digest.
 FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv", "history.png", "model_card.md")
 
@@ -57,9 +57,9 @@ class Bundle:
     @property
     def novelty(self) -> Novelty:
         """What tells how strange a cell is to the reference."""
-        profiles = Profiles(self.weights["reference.components"], self.label_means[1], self.weights["linear.share"])
-        found = (self.calibration[f"novelty_{name}"] for name in ("evidence", "distance"))
-        return Novelty(profiles, *found, np.array(self.calibration["novelty_null"]))
+        found = {name: self.weights[f"reference.{name}"] for name in ("components", "scale", "weight", "bias")}
+        profiles = Profiles(profile=self.label_means[1], share=self.weights["linear.share"], **found)
+        return Novelty(profiles, self.calibration["novelty_parts"], np.array(self.calibration["novelty_null"]))
 
     @property
     def label_means(self) -> np.ndarray:

@@ -120,7 +120,8 @@ def train_reference(
     settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
     tensors = {name: value.numpy() for name, value in trained.network.state_dict().items()}
     tensors |= {"reference.embedding": embedding, "reference.label": codes[kept].astype(np.int64)}
-    tensors |= {"reference.components": profiles.components, "reference.means": means}
+    tensors |= {f"reference.{name}": getattr(profiles, name) for name in ("components", "scale", "weight", "bias")}
+    tensors["reference.means"] = means
     card = model_card(settings, table, calibration)
     bundle.save(output, tensors, settings, panel, table, calibration, trained.history, card)
     checkpoint.remove()
