@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 import extract_tags
 import faithfulness as script
 from cellmemory import faithfulness
+from cellmemory.tags import CONTRIBUTION_RANKS, CONTRIBUTIONS
 from tests.planted import Planted, plant
 
 
@@ -48,11 +49,13 @@ def test_attention_and_contributions_find_the_planted_genes(planted: Planted):
     table = pd.read_csv(tags, sep="\t").set_index(["group", "gene"])
     for label, own in planted.genes.items():
         block = table.loc[label]
-        for score in ("score", "specificity", "effect", "cls_contribution", "linear_contribution"):
+        for score in ("score", "specificity", "effect", *CONTRIBUTIONS):
             assert roc_auc_score(block.index.isin(own), block[score]) > 0.95, (label, score)
         assert (block.loc[own, "adjusted_p_value"] < 0.05).mean() > 0.9
-        for kind in ("cls", "linear"):
-            assert block.sort_values(f"{kind}_rank")[f"{kind}_contribution"].is_monotonic_decreasing
+        for kind, rank in zip(CONTRIBUTIONS, CONTRIBUTION_RANKS, strict=True):
+            assert block.sort_values(rank)[kind].is_monotonic_decreasing
+        both = block["cls_contribution"] + block["linear_contribution"]
+        assert block["contribution"].to_numpy() == pytest.approx(both.to_numpy(), abs=1e-4)
 
 
 def test_removing_attended_genes_is_worse_than_removing_any(curves: pd.DataFrame, planted: Planted):

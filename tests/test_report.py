@@ -73,12 +73,6 @@ def test_the_page_is_one_file_that_loads_nothing(run_page: Path):
     assert {"composition", "tags", "faithfulness", "slots", "enrichment", "confusion"} <= set(embedded(run_page)["figures"])
 
 
-def test_it_takes_seconds(inputs: Inputs, tmp_path: Path):
-    start = time.monotonic()
-    succeed("report", *inputs.arguments(), "--output", tmp_path / "a.html", "--mqc_dir", tmp_path)
-    assert time.monotonic() - start < 15  # about two and a half where nothing else runs
-
-
 def test_the_same_inputs_give_the_same_page(inputs: Inputs, run_page: Path, tmp_path: Path):
     outputs = ("--output", tmp_path / "again.html", "--mqc_dir", tmp_path, "--figures_dir", tmp_path / "figures")
     succeed("report", *inputs.arguments(), *outputs)
@@ -228,7 +222,7 @@ def test_provenance_is_shown_as_it_is(inputs: Inputs, tmp_path: Path):
 def test_genes_are_told_by_attention_contributions_expression_and_faithfulness(run_page: Path):
     tables = embedded(run_page)["tables"]
     titles = [title for title, _ in tables["tag_table"]["columns"]]
-    assert {"Effect", "Adjusted p", "CLS contrib.", "Linear contrib.", "Differential"} <= set(titles)
+    assert {"Effect", "Adjusted p", "Contribution", "of CLS", "of linear path", "Differential"} <= set(titles)
     assert {row[titles.index("Differential")] for row in tables["tag_table"]["rows"]} >= {"yes", "no"}
     assert len(tables["deciding"]["rows"]) > 5
     gains = tables["gains"]

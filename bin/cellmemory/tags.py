@@ -35,7 +35,9 @@ if TYPE_CHECKING:  # its module imports torch, which few tables need
     from cellmemory.attribution import Contributions
 
 ATTENTION_COLUMNS = ["score", "specificity", "effect", "p_value", "adjusted_p_value"]
-CONTRIBUTION_COLUMNS = ["cls_contribution", "cls_rank", "linear_contribution", "linear_rank"]
+CONTRIBUTIONS = ("contribution", "cls_contribution", "linear_contribution")
+CONTRIBUTION_RANKS = ("contribution_rank", "cls_rank", "linear_rank")
+CONTRIBUTION_COLUMNS = [name for pair in zip(CONTRIBUTIONS, CONTRIBUTION_RANKS, strict=True) for name in pair]
 EXPRESSION_COLUMNS = ["mean_expression", "fraction_expressing", "expression_log2_change", "expression_adjusted_p_value"]
 EXPRESSION_COLUMNS += ["differential"]
 TAG_COLUMNS = ["group", "rank", "gene", *ATTENTION_COLUMNS, *CONTRIBUTION_COLUMNS]
@@ -84,13 +86,14 @@ def group_tags(
 ) -> pd.DataFrame:
     """Level 1: the `top` genes (0: all with attention) of each group with cells, columns TAG_COLUMNS, by falling score.
 
-    Equal scores keep the panel's order. With contributions, the `top` genes by either of them are listed, too, at the rank
-    that their score gives them. `specificity` is NaN where there is no other group to compare with; what comes from tests
-    and contributions is where there are none.
+    Equal scores keep the panel's order. With contributions, the `top` genes by their sum and by either of them are listed,
+    too, at the rank that their score gives them. `specificity` is NaN where there is no other group to compare with; what
+    comes from tests and contributions is where there are none.
     """
     tests = tests or GeneTests.none(*sums.attention.shape)
     score = sums.means(sums.attention)
-    cls, linear = (contributions.cls, contributions.linear) if contributions else np.full((2, *score.shape), np.nan)
+    parts = np.array((contributions.cls, contributions.linear)) if contributions else np.full((2, *score.shape), np.nan)
+    brought = (parts.sum(0), *parts)
     per_gene = {
         "rank": ranks(score),
         "score": score,
@@ -98,10 +101,8 @@ def group_tags(
         "effect": sums.effect(),
         "p_value": tests.p_value,
         "adjusted_p_value": tests.adjusted,
-        "cls_contribution": cls,
-        "cls_rank": ranks(cls),
-        "linear_contribution": linear,
-        "linear_rank": ranks(linear),
+        **dict(zip(CONTRIBUTIONS, brought, strict=True)),
+        **{name: ranks(values) for name, values in zip(CONTRIBUTION_RANKS, brought, strict=True)},
         "mean_expression": sums.means(sums.expression),
         "fraction_expressing": sums.means(sums.expressing),
         "expression_log2_change": tests.change,
@@ -112,13 +113,13 @@ def group_tags(
     for g in np.flatnonzero(sums.n_cells):
         chosen = top_genes(score[g], top)
         if contributions and top:
-            more = [top_genes(values[g], top) for values in (cls, linear)]
+            more = [top_genes(values[g], top) for values in brought]
             listed = np.unique(np.concatenate([chosen, *more]))
             chosen = listed[np.argsort(per_gene["rank"][g][listed], kind="stable")]
         same = {"group": sums.groups[g], "n_cells": sums.n_cells[g]}
         tables.append(ranked(genes, chosen, same, {name: values[g] for name, values in per_gene.items()}))
     table = concatenated(tables, TAG_COLUMNS)
-    return table.astype({"rank": int, "cls_rank": "Int64", "linear_rank": "Int64"})
+    return table.astype({"rank": int, **dict.fromkeys(CONTRIBUTION_RANKS, "Int64")})
 
 
 @dataclass(frozen=True)

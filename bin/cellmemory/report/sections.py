@@ -405,8 +405,9 @@ _TAG_COLUMNS = (
     ("specificity", "Specificity", "number"),
     ("effect", "Effect", "number"),
     ("adjusted_p_value", "Adjusted p", "p"),
-    ("cls_contribution", "CLS contrib.", "number"),
-    ("linear_contribution", "Linear contrib.", "number"),
+    ("contribution", "Contribution", "number"),
+    ("cls_contribution", "of CLS", "number"),
+    ("linear_contribution", "of linear path", "number"),
     ("mean_expression", "Mean expression", "number"),
     ("fraction_expressing", "Expressing", "share"),
     ("expression_log2_change", "Expression change", "number"),
@@ -415,15 +416,20 @@ _TAG_COLUMNS = (
 _TAG_CAPTION = (
     "Attention: the mean share of the label's cells' attention that the gene takes. Specificity: log2 of that share over "
     "the mean of all other cells; 1 is twice as much. Effect: the same difference in standard deviations. Adjusted p: of a "
-    "permutation test. Contributions: what the gene adds to the label's logit, by the network's summary (CLS) and by the "
-    "linear path. Expressing: the share of the label's cells in which the gene was found. Expression change: log2 against "
+    "permutation test. Contribution: what the gene adds to the label's logit, in all, by the network's summary (CLS) and "
+    "by the linear path. Expressing: the share of the label's cells in which the gene was found. Expression change: log2 against "
     "all other cells. Differential: whether expression alone would have found the gene (Wilcoxon)."
 )
 
 
 def _deciding(tables: list[tuple[Sample, pd.DataFrame]]) -> list[Table]:
-    """The first genes of each label by attention and by either contribution, side by side."""
-    kinds = {"rank": "By attention", "cls_rank": "By CLS contribution", "linear_rank": "By linear contribution"}
+    """The first genes of each label by attention, by contribution, and by either part of it, side by side."""
+    kinds = {
+        "rank": "By attention",
+        "contribution_rank": "By contribution",
+        "cls_rank": "By that of CLS",
+        "linear_rank": "By that of the linear path",
+    }
     rows = []
     for sample, table in tables:
         if not all(kind in table and table[kind].notna().any() for kind in kinds):
