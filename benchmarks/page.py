@@ -11,7 +11,13 @@ import numpy as np
 from scoring import RESAMPLES
 
 #: The summaries, by the names of their files, and what they are of.
-KINDS = {"accuracy": "the splits", "crossval": "folds", "curves": "parts of references", "novelty": "types left out"}
+KINDS = {
+    "accuracy": "the splits",
+    "crossval": "folds",
+    "curves": "parts of references",
+    "novelty": "types left out",
+    "integration": "embeddings",
+}
 #: As methods are called on the page. Variants of ours that are not named here go by their own names.
 NAMES = {
     "cellmemory": "CellMemory",
@@ -28,6 +34,9 @@ NAMES = {
     "celltypist": "CellTypist",
     "celltypist_fs": "CellTypist, selected genes",
     "scanvi": "scANVI, surgery",
+    "pca": "PCA",
+    "harmony": "Harmony",
+    "scvi": "scVI",
 }
 #: Lines of peers, where many cross.
 SHADES = ("#4c78a8", "#72b7b2", "#54a24b", "#b279a2", "#9d755d", "#8a8a8a", "#5b5b9d", "#c9a227", "#e377c2", "#17415f")
@@ -103,6 +112,7 @@ def _tables(found: dict[str, dict]) -> dict[str, str]:
             found["crossval"],
             {"macro F1": "macro_f1", "accuracy": "accuracy", "rare F1": "rare_f1", "ECE": "ece", "coverage": "set_coverage",
              "set size": "set_size", "unassigned": "unassigned_shared"},
+            found["crossval"]["mean_macro_f1"],
         )  # fmt: skip
         references = found["crossval"]["references"]
         made["crossval_references"] = _by_split(
@@ -121,6 +131,13 @@ def _tables(found: dict[str, dict]) -> dict[str, str]:
     if "novelty" in found:
         references = {split: {"methods": one} for split, one in found["novelty"]["references"].items()}
         made["novelty"] = _by_split(found["novelty"], references, lambda one: one["mean"], found["novelty"]["mean_novelty_auroc"])
+    if "integration" in found:
+        integration = found["integration"]
+        columns = {name: name for name in ("Total", "Bio conservation", "Batch correction")}
+        made["integration"] = _means_table(integration, columns, integration["mean_total"])
+        made["integration_splits"] = _by_split(
+            integration, integration["splits"], lambda one: one["scores"]["Total"], integration["mean_total"]
+        )
     return made
 
 
@@ -173,9 +190,10 @@ def _accuracy_tables(accuracy: dict) -> dict[str, str]:
     }
 
 
-def _means_table(summary: dict, columns: dict[str, str]) -> str:
+def _means_table(summary: dict, columns: dict[str, str], by: dict[str, float]) -> str:
+    """A row a method, the best first by the means `by`. columns: title -> metric."""
     means = summary["means"]
-    order = _ordered(summary["mean_macro_f1"])
+    order = _ordered(by)
     rows = [[_emphasised(m, summary), *(figure_text(means[m][metric]) for metric in columns.values())] for m in order]
     return table(["method", *columns], rows)
 

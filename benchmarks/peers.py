@@ -184,7 +184,7 @@ def scanvi(reference: ad.AnnData, seed: int, threads: int) -> Fitted:
     genes = variable_genes(log_normalised(reference))
     reference = reference[:, genes].copy()
     reference = reference[np.asarray(reference.X.sum(1)).ravel() > 0].copy()
-    pretraining, training = _epochs(reference.n_obs, 1200, (25, 150)), _epochs(reference.n_obs, 300, (10, 25))
+    pretraining, training = epochs(reference.n_obs, 1200, (25, 150)), epochs(reference.n_obs, 300, (10, 25))
     scvi.model.SCVI.setup_anndata(reference, batch_key="batch", labels_key="label")
     # The settings that scArches asks for: covariates are encoded, layers are normalised instead of batches.
     network = scvi.model.SCVI(
@@ -196,18 +196,18 @@ def scanvi(reference: ad.AnnData, seed: int, threads: int) -> Fitted:
         use_layer_norm="both",
         use_batch_norm="none",
     )
-    network.train(max_epochs=pretraining, batch_size=_batch_size(reference.n_obs), **quiet)
+    network.train(max_epochs=pretraining, batch_size=batch_size(reference.n_obs), **quiet)
     labelled = scvi.model.SCANVI.from_scvi_model(network, unlabeled_category=UNASSIGNED)
-    labelled.train(max_epochs=training, n_samples_per_label=100, batch_size=_batch_size(reference.n_obs), **quiet)
+    labelled.train(max_epochs=training, n_samples_per_label=100, batch_size=batch_size(reference.n_obs), **quiet)
 
     def ask(query: ad.AnnData) -> tuple[np.ndarray, np.ndarray]:
-        query = _countable(query[:, genes].copy())
+        query = countable(query[:, genes].copy())
         query.obs["label"] = UNASSIGNED
         query.obs["batch"] = "query_" + query.obs["batch"].astype(str)
         surgery = scvi.model.SCANVI.load_query_data(query, labelled)
         surgery.train(
-            max_epochs=_epochs(query.n_obs, 400, (10, 50)),
-            batch_size=_batch_size(query.n_obs),
+            max_epochs=epochs(query.n_obs, 400, (10, 50)),
+            batch_size=batch_size(query.n_obs),
             plan_kwargs={"weight_decay": 0.0},
             check_val_every_n_epoch=10,
             **quiet,
@@ -218,16 +218,16 @@ def scanvi(reference: ad.AnnData, seed: int, threads: int) -> Fitted:
     return ask
 
 
-def _epochs(cells: int, steps: int, limits: tuple[int, int]) -> int:
+def epochs(cells: int, steps: int, limits: tuple[int, int]) -> int:
     """Epochs that make about this many steps of 128 cells."""
     return int(np.clip(steps / np.ceil(cells / 128), *limits))
 
 
-def _batch_size(cells: int) -> int:
+def batch_size(cells: int) -> int:
     return 128 if cells % 128 not in (1, 2) else 120  # a last batch of one cell cannot be normalised
 
 
-def _countable(cells: ad.AnnData) -> ad.AnnData:
+def countable(cells: ad.AnnData) -> ad.AnnData:
     """Cells without a count over the variable genes get one: scVI divides by the sum."""
     empty = np.flatnonzero(np.asarray(cells.X.sum(1)).ravel() == 0)
     one = sp.csr_matrix((np.ones(len(empty), np.float32), (empty, np.zeros(len(empty), int))), shape=cells.shape)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from integration import summary as summary_of_embeddings
 from page import write_page
 from running import Store
 from scoring import resampled_macro_f1, score
@@ -172,6 +173,22 @@ def test_summaries_of_parts(tmp_path):
     # What was run elsewhere stays on the page.
     write_page({"novelty": found["novelty"]}, tmp_path / "results", tmp_path / "docs")
     assert (tmp_path / "docs" / "accuracy.md").read_text() == page
+
+
+def test_embeddings_are_on_the_page(tmp_path):
+    def of(bio: float, mixed: float) -> dict:
+        return {"scores": {"Total": 0.6 * bio + 0.4 * mixed, "Bio conservation": bio, "Batch correction": mixed}}
+
+    ours, pca = of(0.9, 0.5), of(0.5, 0.3) | {"version": "scanpy 1"}
+    splits = {"one": {"methods": {"cellmemory": ours, "pca": pca}}, "two": {"methods": {"cellmemory": ours, "pca": of(1, 1)}}}
+    found = summary_of_embeddings(splits, "abc")
+    assert found["mean_total"] == pytest.approx({"cellmemory": 0.74, "pca": (0.42 + 1) / 2})
+    write_page({"integration": found}, tmp_path / "results", tmp_path / "docs")
+    page = (tmp_path / "docs" / "accuracy.md").read_text()
+    assert "| **CellMemory** | 0.740 | 0.900 | 0.500 |\n| PCA | 0.710 | 0.750 | 0.650 |" in page
+    assert "| one | **0.740** | 0.420 |\n| two | 0.740 | **1.000** |" in page
+    assert "embeddings abc." in page
+    assert "scanpy 1" in page
 
 
 def benchmark(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
