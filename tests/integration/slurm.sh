@@ -147,5 +147,5 @@ headers = [path.read_text() for path in Path("work").glob("*/*/.command.run")]
 assert all("#SBATCH -p main" in text for text in headers)
 metrics = json.loads(Path("results/samples/reduced_panel/reduced_panel.metrics.json").read_text())
 assert metrics["accuracy"] > 0.75, metrics["accuracy"]
-print(f"test-slurm: passed, {len(trace)} jobs; one was killed for memory (status {killed[0]['exit']}) and run again with more")
+print(f"test-slurm: passed, {len(trace)} jobs; one was killed for memory and run again with more")
 PYTHON
