@@ -423,19 +423,14 @@ _TAG_CAPTION = (
 
 
 def _deciding(tables: list[tuple[Sample, pd.DataFrame]]) -> list[Table]:
-    """The first genes of each label by attention, by contribution, and by either part of it, side by side."""
-    kinds = {
-        "rank": "By attention",
-        "contribution_rank": "By contribution",
-        "cls_rank": "By that of CLS",
-        "linear_rank": "By that of the linear path",
-    }
+    """The first genes of each label by attention and by contribution, side by side."""
+    kinds = {"rank": "By attention", "contribution_rank": "By contribution"}
     rows = []
     for sample, table in tables:
         if not all(kind in table and table[kind].notna().any() for kind in kinds):
             continue
         for group, part in table.groupby("group", sort=False):
-            rows.append([sample.name, group, *(", ".join(part.sort_values(kind)["gene"].head(8)) for kind in kinds)])
+            rows.append([sample.name, group, *(", ".join(part.sort_values(kind)["gene"].head(6)) for kind in kinds)])
     if not rows:
         return []
     caption = (
