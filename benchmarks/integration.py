@@ -45,15 +45,16 @@ def main(data: Path, results: Path, peers_python: Path, only: str | None, thread
         return
     path, version = results / "integration.json", code_digest()
     kept = json.loads(path.read_text()) if path.exists() else {}
-    splits = kept["splits"] if version in kept.get("methods", {}).get(METHODS[0], {}).get("versions", []) else {}
-    for split in read_all(data):
-        if split.name in splits or (only and split.name not in only.split(",")):
+    found = kept["splits"] if version in kept.get("methods", {}).get(METHODS[0], {}).get("versions", []) else {}
+    splits = read_all(data)
+    for split in splits:
+        if split.name in found or (only and split.name not in only.split(",")):
             continue
         with tempfile.TemporaryDirectory(prefix="cellmemory-bench-") as folder:
-            splits[split.name] = _run(split, Path(folder), peers_python, threads)
-        totals = {method: one["scores"]["Total"] for method, one in splits[split.name]["methods"].items()}
+            found[split.name] = _run(split, Path(folder), peers_python, threads)
+        totals = {method: one["scores"]["Total"] for method, one in found[split.name]["methods"].items()}
         say(f"integration {split.name}: " + ", ".join(f"{method} {total:.3f}" for method, total in totals.items()))
-        write_json(path, summary(splits, version))
+        write_json(path, summary({one.name: found[one.name] for one in splits if one.name in found}, version))
 
 
 def _run(split: Split, folder: Path, peers_python: Path, threads: int) -> dict:
