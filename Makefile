@@ -41,7 +41,7 @@ bench:
 # docs/accuracy.md, measured anew: hours. A stopped run goes on where it was; work in progress is in benchmarks/work.
 bench-accuracy:
 	@scripts/setup.sh bench
-	@$(run) benchmarks/accuracy.py splits crossval curves novelty && benchmarks/integration.py && benchmarks/accuracy.py summarise
+	@$(run) benchmarks/accuracy.py splits crossval curves novelty integration summarise
 
 # Exact versions for pyproject.toml's requirements. The extras hold the same versions as the runtime; only the peers of
 # the benchmark need an older scikit-learn.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Accuracy side by side with peers on real data: `make bench-accuracy`, or the steps one by one.
 
-    benchmarks/accuracy.py splits crossval curves novelty summarise
+    benchmarks/accuracy.py splits crossval curves novelty integration summarise
 
 A run that was stopped goes on where it was. The results of single runs are kept in the work folder; `summarise` makes
 benchmarks/results/*.json and docs/accuracy.md of them. `ours.py` names our variants, `peers.py` the peers.
@@ -56,16 +56,13 @@ def kind(name: str, help: str) -> None:
     def command(folders: dict, only, chosen, seeds, threads, limit, redo, extra) -> None:
         import running
 
-        if not (folders["data"] / "splits.json").exists():
-            say(f"{name}: skipped, {folders['data']} has no splits.json (--data or CELLMEMORY_BENCH_DATA names the folder)")
+        if not _has_splits(name, folders):
             return
         slow = () if name == "splits" else SLOW
         wanted = _named(chosen, running.methods(), "method") or [m for m in running.methods() if m not in slow]
         settings = running.Settings(folders["peers_python"], threads, limit, extra)
-        if not folders["peers_python"].exists() and any(method in running.PEERS for method in wanted):
-            raise click.ClickException(
-                f"{folders['peers_python']} is missing: run scripts/setup.sh bench, or give --peers_python."
-            )
+        if any(method in running.PEERS for method in wanted):
+            _need_peers(folders)
         run_kind(name, folders, only, wanted, seeds, settings, redo)
 
 
@@ -73,6 +70,36 @@ kind("splits", "The splits themselves.")
 kind("crossval", "Five folds of every reference.")
 kind("curves", "References of 50 cells and more, up to all.")
 kind("novelty", "Every type in turn left out of the reference.")
+
+
+@main.command(help="Reference and query of the splits in one embedding.")
+@click.option("--only", help="Splits, with commas; all if not given.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, help="Threads of each method.")
+@click.pass_obj
+def integration(folders: dict, only: str | None, threads: int) -> None:
+    from integration import run_integration
+
+    if not _has_splits("integration", folders):
+        return
+    _need_peers(folders)
+    splits = read_all(folders["data"])
+    wanted = _named(only, [split.name for split in splits], "split")
+    path = folders["results"] / "integration.json"
+    for line in run_integration(splits, wanted, path, folders["peers_python"], threads):
+        say(line)
+
+
+def _has_splits(name: str, folders: dict) -> bool:
+    """Whether there are data; a line of the log where there are none."""
+    if (folders["data"] / "splits.json").exists():
+        return True
+    say(f"{name}: skipped, {folders['data']} has no splits.json (--data or CELLMEMORY_BENCH_DATA names the folder)")
+    return False
+
+
+def _need_peers(folders: dict) -> None:
+    if not folders["peers_python"].exists():
+        raise click.ClickException(f"{folders['peers_python']} is missing: run scripts/setup.sh bench, or give --peers_python.")
 
 
 def run_kind(name: str, folders: dict, only: str | None, methods: list[str], seeds: int, settings, redo: bool) -> None:

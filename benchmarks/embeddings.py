@@ -38,8 +38,7 @@ def harmony(cells: ad.AnnData, seed: int) -> np.ndarray:
     import harmonypy
 
     components = principal_components(cells, seed)
-    corrected = harmonypy.run_harmony(components, cells.obs, "batch", random_state=seed, verbose=False).Z_corr
-    return np.asarray(corrected if corrected.shape == components.shape else corrected.T)
+    return np.asarray(harmonypy.run_harmony(components, cells.obs, "batch", random_state=seed, verbose=False).Z_corr)
 
 
 def scvi(cells: ad.AnnData, seed: int) -> np.ndarray:

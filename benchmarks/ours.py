@@ -64,7 +64,7 @@ def map_cells(folder: Path, variant: Variant, batches: bool, seed: int, threads:
     """
     run = Scripts(folder)
     label = ("--label_key", "label", *(("--batch_key", "batch") if batches else ()))
-    common = ("--seed", str(seed), "--threads", str(threads), "--device", "cpu")
+    common = _common(seed, threads)
     train_s = run(
         "preprocess_reference", "--reference", "reference.h5ad", *label, "--output", "panelled.h5ad", "--panel", "panel.tsv"
     )
@@ -72,18 +72,30 @@ def map_cells(folder: Path, variant: Variant, batches: bool, seed: int, threads:
     train_s += run(
         "train", "--reference", "panelled.h5ad", "--panel", "panel.tsv", *label, "--output", "model", *options, *common
     )
-    predict_s = run(
-        "preprocess_query", "--query", "query.h5ad", "--panel", "model/panel.tsv",
-        "--output", "aligned.h5ad", "--alignment", "alignment.json",
-    )  # fmt: skip
+    predict_s = align(run, "query.h5ad", "aligned.h5ad")
     model = "model"
     if variant.sees_query:
         model = "adapted"
         predict_s += run("adapt", "--query", "aligned.h5ad", "--model", "model", "--output", model, *common)
-    predict_s += run(
-        "map_query", "--query", "aligned.h5ad", "--model", model, "--output", "mapped.h5ad", "--labels", "labels.csv", *common
-    )
+    predict_s += map_aligned(run, "aligned.h5ad", model, "mapped.h5ad", seed, threads)
     return {"train_s": train_s, "predict_s": predict_s, "cpu_s": run.cpu_s, "peak_mib": run.peak_mib}
+
+
+def align(run: Scripts, query: str, aligned: str) -> float:
+    """Aligns a file to the panel of the model; returns the seconds, as map_aligned does."""
+    return run(
+        "preprocess_query", "--query", query, "--panel", "model/panel.tsv", "--output", aligned, "--alignment", "alignment.json"
+    )
+
+
+def map_aligned(run: Scripts, aligned: str, model: str, mapped: str, seed: int, threads: int) -> float:
+    """Maps an aligned file with a model."""
+    common = _common(seed, threads)
+    return run("map_query", "--query", aligned, "--model", model, "--output", mapped, "--labels", "labels.csv", *common)
+
+
+def _common(seed: int, threads: int) -> tuple[str, ...]:
+    return ("--seed", str(seed), "--threads", str(threads), "--device", "cpu")
 
 
 def write_predictions(folder: Path) -> None:
