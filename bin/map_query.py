@@ -16,7 +16,7 @@ import _cli
 @click.option("--cells", metavar="START:STOP",
               help="Map these cells alone (from 0, without STOP; either may be left out), for gather.py to join.")  # fmt: skip
 @click.option("--novelty_alpha", type=click.FloatRange(0, 1), default=0.05, help="Unassigned below this novelty p-value.")
-@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.1,
+@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05,
               help="Label sets miss the true label of at most this share of cells.")  # fmt: skip
 @click.option("--min_confidence", type=click.FloatRange(0.5, 1), default=0.5,
               help="With labels at several levels, the answer is the deepest label of at least this probability.")  # fmt: skip

@@ -20,7 +20,7 @@ class Thresholds:
     min_confidence: the probability that the deepest level to be sure of must have, where labels have several."""
 
     novelty_alpha: float = 0.05
-    alpha: float = 0.1
+    alpha: float = 0.05
     min_confidence: float = 0.5
 
 
