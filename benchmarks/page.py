@@ -118,6 +118,7 @@ def _tables(found: dict[str, dict]) -> dict[str, str]:
         made["crossval_references"] = _by_split(
             found["crossval"], references, lambda one: one["macro_f1"]["mean"], found["crossval"]["mean_macro_f1"]
         )
+        made["crossval_doubt"] = _doubt_table(found["crossval"])
     if "curves" in found:
         curves = found["curves"]
         at = curves["mean_macro_f1_at"]
@@ -139,6 +140,14 @@ def _tables(found: dict[str, dict]) -> dict[str, str]:
             integration, integration["splits"], lambda one: one["scores"]["Total"], integration["mean_total"]
         )
     return made
+
+
+def _doubt_table(crossval: dict) -> str:
+    """Confidence and label sets of our default on every reference; nothing where it was not run."""
+    ours = next((method for method, about in crossval["methods"].items() if about["ours"]), None)
+    columns = {"accuracy": "accuracy", "coverage": "set_coverage", "set size": "set_size", "ECE": "ece"}
+    rows = [(name, one["methods"][ours]) for name, one in crossval["references"].items() if ours in one["methods"]]
+    return table(["", *columns], [[name, *(figure_text(one[key]["mean"]) for key in columns.values())] for name, one in rows])
 
 
 def _accuracy_tables(accuracy: dict) -> dict[str, str]:

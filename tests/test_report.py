@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellmemory import bundle, sampling
-from cellmemory.report import blocks, colours, data, figures, page, points, sections
+from cellmemory.report import blocks, colours, data, page, points
+from cellmemory.report.sections import summary, tags
 from tests.conftest import ROOT, refused, succeed
 from tests.report_inputs import NASTY, Inputs, make_inputs, write_page
 
@@ -255,7 +256,7 @@ def test_where_the_truth_is_known_of_one_sample_no_other_is_offered(inputs: Inpu
 
 @pytest.mark.parametrize(("confidence", "shown"), [(0.9, "0.90"), (0.9949, ">0.99"), (0.9999, ">0.99"), (1.0, "1.00")])
 def test_what_is_not_certain_is_not_rounded_to_it(confidence: float, shown: str):
-    assert sections.near_one(confidence) == shown
+    assert summary.near_one(confidence) == shown
 
 
 # Input that is refused
@@ -373,7 +374,7 @@ def test_plain_refuses_what_json_does_not_know():
 def test_label_means_are_means():
     rng = np.random.default_rng(0)
     matrix, codes = rng.random((50, 7)), rng.integers(-1, 4, 50)
-    means = figures.label_means(sp.csr_matrix(matrix), codes, 5)
+    means = tags.label_means(sp.csr_matrix(matrix), codes, 5)
     for code in range(4):
         np.testing.assert_allclose(means[code], matrix[codes == code].mean(axis=0))
     assert (means[4] == 0).all()

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 COLUMN_KINDS = ("text", "label", "score", "number", "count", "share", "p")
+#: Of a table in the page.
+MAX_ROWS = 5000
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,25 @@ class Section:
     title: str
     lead: str
     blocks: list = field(default_factory=list)
+
+
+def bounded(
+    id: str,
+    title: str,
+    columns: list[tuple[str, str]],
+    rows: list[list],
+    sort_column: int | None = None,
+    caption: str = "",
+) -> Table:
+    """A table of at most MAX_ROWS rows that says what it leaves out; the smallest p-values in `sort_column` stay."""
+    note = (
+        f"The first {MAX_ROWS:,} of {len(rows):,} rows; the pipeline's own tables hold all of them."
+        if len(rows) > MAX_ROWS
+        else ""
+    )
+    if note and sort_column is not None and columns[sort_column][1] == "p":
+        rows = sorted(rows, key=lambda row: row[sort_column])
+    return Table(id, title, columns, rows[:MAX_ROWS], caption, note)
 
 
 def text(value: object, length: int = 80) -> str:

@@ -230,3 +230,11 @@ def _coordinates(file: MappedFile, key: str) -> np.ndarray | None:
 def _slot_matrix(file: MappedFile, key: str) -> np.ndarray | None:
     values = file.per_gene(key)
     return None if values is None else values.reshape(len(values), len(file.run["slot_groups"]), int(file.run["n_slots"]))
+
+
+def alignment_of(sample: Sample) -> dict | None:
+    """What preprocessing said of the sample's genes: the file given, else the copy that the mapped file may hold."""
+    if "alignment" in sample.tables:
+        return sample.tables["alignment"]
+    stored = sample.info.get("alignment")
+    return json.loads(str(stored)) if stored else None

@@ -7,8 +7,7 @@ import numpy as np
 
 from cellmemory.files import write_json
 from cellmemory.report.blocks import plain
-from cellmemory.report.data import Sample
-from cellmemory.report.sections import alignment_of
+from cellmemory.report.data import Sample, alignment_of
 
 _COLUMNS = (
     ("cells", {"title": "Cells", "description": "Cells mapped", "format": "{:,.0f}", "scale": "Blues"}),

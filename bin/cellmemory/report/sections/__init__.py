@@ -1,0 +1,65 @@
+"""The report's sections in order, a module for each: its figures, tables and notes, and why one is not there."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cellmemory.bundle import Bundle
+from cellmemory.report.blocks import Section
+from cellmemory.report.data import Sample
+from cellmemory.report.sections import (
+    about,
+    checks,
+    confidence,
+    enrichment,
+    label_sets,
+    labels,
+    maps,
+    references,
+    slots,
+    spatial,
+    summary,
+    tags,
+    training,
+    truth,
+)
+
+
+def all_sections(
+    samples: Sequence[Sample],
+    model: Bundle,
+    inputs: dict | None,
+    provenance: dict | None,
+    consensus: Sequence[dict],
+    colours: dict[str, str],
+    palette: Sequence[str],
+) -> list[Section]:
+    """Every section of the page, those that have nothing to show with one sentence that says why.
+
+    consensus: the summaries of consensus.py; without them, as in a run with one reference, there is no such section.
+    """
+    parts = [
+        summary.section(samples, model, inputs),
+        checks.section(samples, inputs, model),
+        labels.section(samples, model, colours),
+        *([references.section(consensus)] if consensus else []),
+        maps.section(samples),
+        spatial.section(samples),
+        confidence.section(samples, colours),
+        label_sets.section(samples, palette),
+        tags.section(samples),
+        slots.section(samples),
+        enrichment.section(samples),
+        truth.section(samples, palette),
+        training.section(model),
+        about.section(samples, model, provenance),
+    ]
+    if len(samples) == 1:
+        parts = [replace(part, blocks=[_without_sample(block) for block in part.blocks]) for part in parts]
+    return parts
+
+
+def _without_sample(block: object) -> object:
+    """A table without the column that says the same in every row of a sample's own page."""
+    if block.kind != "table" or block.id == "samples" or block.columns[0] != ("Sample", "text"):
+        return block
+    return replace(block, columns=block.columns[1:], rows=[row[1:] for row in block.rows])

@@ -1,0 +1,47 @@
+"""Versions, parameters and checksums."""
+
+from collections.abc import Sequence
+
+from cellmemory.bundle import Bundle
+from cellmemory.report import wording
+from cellmemory.report.blocks import Facts, Section
+from cellmemory.report.data import Sample
+
+
+def section(samples: Sequence[Sample], model: Bundle, provenance: dict | None) -> Section:
+    """Versions, parameters and checksums: what is needed to make the same page again."""
+    lead = "What made these results. The same inputs, versions and seed give the same results again."
+    mapping = []
+    for key, title in (
+        ("version", "nf-cellmemory"),
+        ("mode", "Tokens"),
+        ("binning", "Binning"),
+        ("precision", "Precision"),
+        ("seed", "Seed"),
+        ("novelty_alpha", "Novelty alpha"),
+        ("alpha", "Label set alpha"),
+        ("adapted_to", "Adapted to"),
+    ):
+        values = dict.fromkeys(wording.shown(s.info[key]) for s in samples if s.info.get(key, "") != "")
+        if values:
+            mapping.append((title, ", ".join(values)))
+    blocks = [Facts("Mapping", mapping)]
+    for key, title in (("model", "Model"), ("training", "Training")):
+        if model.config.get(key):
+            blocks.append(Facts(title, _flat(model.config[key])))
+    if provenance:
+        blocks += [
+            Facts("Run" if not isinstance(v, dict) else str(k), _flat(v if isinstance(v, dict) else {k: v}))
+            for k, v in provenance.items()
+        ]
+    blocks.append(
+        Facts("Checksums (SHA-256)", [*model.config.get("files", {}).items(), ("model", model.config.get("digest", ""))])
+    )
+    return Section("about", "Provenance", lead, blocks)
+
+
+def _flat(value: dict, prefix: str = "") -> list[tuple[str, str]]:
+    items = []
+    for key, item in value.items():
+        items += _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else [(f"{prefix}{key}", wording.shown(item))]
+    return items

@@ -1,0 +1,152 @@
+"""Confidence and novelty, together and by label."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from cellmemory.report import drawing
+from cellmemory.report.blocks import Figure, Section, Selector, category_axis, short
+from cellmemory.report.data import Sample
+
+
+def section(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
+    """Confidence and novelty, together and by label."""
+    lead = (
+        "Two different questions. Confidence: among the labels that the reference has, how sure is this one? "
+        "Novelty: is there anything like this cell in the reference? A cell can be given a label with confidence "
+        "and still be unlike all that the model has seen."
+    )
+    blocks = [
+        confidence_histogram(samples),
+        novelty_histogram(samples),
+        confidence_by_label(samples, colours),
+    ]
+    return Section("confidence", "Confidence and novelty", lead, blocks)
+
+
+def confidence_histogram(samples: Sequence[Sample]) -> Figure:
+    """How confident the model is, for assigned and unassigned cells."""
+
+    def make(sample: Sample) -> dict:
+        return _two_histograms(sample.cells["confidence"], sample.cells["unassigned"], "Confidence", 40)
+
+    caption = (
+        "The calibrated probability of the label that was given. After calibration, of the cells with a confidence "
+        "near 0.8 about 80 % should be right, as far as the query resembles the reference. Much weight at the left "
+        "means many cells between labels."
+    )
+    variants, selectors = drawing.variants(samples, make)
+    return Figure("confidence", "Confidence", caption, variants, selectors)
+
+
+def novelty_histogram(samples: Sequence[Sample]) -> Figure:
+    """Novelty p-values: flat where the query is like the reference, a peak at zero where it is not."""
+
+    def make(sample: Sample) -> dict:
+        alpha = float(sample.info.get("novelty_alpha", 0.05))
+        figure = _two_histograms(sample.cells["novelty_p"], sample.cells["unassigned"], "Novelty p", 40)
+        figure["layout"]["shapes"] = [
+            {
+                "type": "line",
+                "x0": alpha,
+                "x1": alpha,
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "line": {"color": "@warn", "width": 1.5, "dash": "dot"},
+            }
+        ]
+        figure["layout"]["annotations"] = [
+            {
+                "x": alpha,
+                "y": 1,
+                "yref": "paper",
+                "text": f"unassigned below {alpha:g}",
+                "showarrow": False,
+                "xanchor": "left",
+                "xshift": 6,
+                "yanchor": "top",
+                "font": {"color": "@warn", "size": 12},
+            }
+        ]
+        return figure
+
+    caption = (
+        "How unusual a cell is: the share of held-out reference cells that lie at least as far from the reference "
+        "as this cell does. Cells like the reference give a flat picture; a peak at the left is cells of a kind, "
+        "state or quality that the reference does not hold."
+    )
+    variants, selectors = drawing.variants(samples, make)
+    return Figure("novelty", "Novelty p", caption, variants, selectors)
+
+
+def _two_histograms(values: pd.Series, unassigned: pd.Series, title: str, bins: int) -> dict:
+    edges = np.linspace(0, 1, bins + 1)
+    data = []
+    for name, chosen, colour in (("assigned", ~unassigned, "@accent"), ("unassigned", unassigned, "@warn")):
+        counts, _ = np.histogram(values[chosen.to_numpy()].dropna(), edges)
+        hover = [
+            f"{title} {low:.3g} to {high:.3g}<br>{n:,} {name} cells"
+            for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
+        ]
+        data.append(
+            {
+                "type": "bar",
+                "name": name,
+                "x": (edges[:-1] + edges[1:]) / 2,
+                "y": counts,
+                "width": 1 / bins,
+                "marker": {"color": colour},
+                "hovertext": hover,
+                "hoverinfo": "text",
+            }
+        )
+    axis = {"title": {"text": title}, "range": [0, 1]}
+    return drawing.figure(
+        data,
+        {
+            "barmode": "stack",
+            "bargap": 0.04,
+            "xaxis": axis,
+            "yaxis": {"title": {"text": "Cells"}},
+            "legend": drawing.LEGEND_ABOVE,
+        },
+        320,
+    )
+
+
+def confidence_by_label(samples: Sequence[Sample], colours: dict[str, str]) -> Figure:
+    """Box of the confidence, or of the distance to the reference, per label."""
+    measures = {
+        "Confidence": "confidence",
+        "Distance to the reference": "novelty",
+        "Novelty p": "novelty_p",
+        "Linear share of the decision": "linear_share",
+    }
+    variants = {}
+    for i, sample in enumerate(samples):
+        for j, (title, key) in enumerate(measures.items()):
+            variants[drawing.key(samples, i, j)] = _boxes(sample, key, title, colours)
+    selectors = drawing.sample_selector(samples)
+    caption = (
+        "Boxes span the middle half of a label's cells, the line is their median, whiskers reach the 5th and 95th "
+        "percentile. A label whose cells are far from the reference, or hardly ever confident, deserves a look at "
+        "its markers. The linear share is how much of a decision the linear path made; attention explains the rest."
+    )
+    return Figure("by_label", "By label", caption, variants, [*selectors, Selector("Show", list(measures))])
+
+
+def _boxes(sample: Sample, key: str, title: str, colours: dict[str, str]) -> dict:
+    groups = sample.cells.groupby("label", observed=True)[key]
+    labels = [label for label in colours if label in groups.groups]
+    quantiles = [np.nanquantile(groups.get_group(label), [0.05, 0.25, 0.5, 0.75, 0.95]) for label in labels]
+    low, first, median, third, high = np.reshape(quantiles, (-1, 5)).T[..., None]
+    each = {"lowerfence": low, "q1": first, "median": median, "q3": third, "upperfence": high}
+    each |= {"y": [[place] for place in range(len(labels))], "name": [short(label) for label in labels]}
+    each["marker"] = [{"color": colours[label]} for label in labels]
+    data = [{"type": "box", "orientation": "h", "line": {"width": 1.5}, "width": 0.6, "showlegend": False}]
+    data[0]["meta"] = {"each": each}  # page.js makes a trace of each, with its own colour
+    axis = category_axis(labels, down=True)
+    layout = {"xaxis": {"title": {"text": title}, "rangemode": "tozero"}, "yaxis": axis, "hovermode": "closest"}
+    return drawing.figure(data, layout, 110 + 26 * max(3, len(labels)))

@@ -1,0 +1,24 @@
+"""Cells where they lie in the tissue."""
+
+from collections.abc import Sequence
+
+from cellmemory.report.blocks import Explorer, Notes, Section
+from cellmemory.report.data import Sample
+
+
+def section(samples: Sequence[Sample]) -> Section:
+    """Cells where they lie in the tissue."""
+    lead = "The cells at their place in the tissue. The vertical axis points down, as in images."
+    if all(sample.spatial is None for sample in samples):
+        return Section(
+            "spatial",
+            "Tissue",
+            lead,
+            [Notes(["No sample has spatial coordinates (obsm['spatial']), so that there is no picture of the tissue."])],
+        )
+    return Section(
+        "spatial",
+        "Tissue",
+        lead,
+        [Explorer("tissue", "Cells in space", "Colours and genes are chosen as on the map.", "spatial")],
+    )

@@ -1,0 +1,85 @@
+"""The numbers to look at first."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cellmemory.bundle import Bundle
+from cellmemory.report import wording
+from cellmemory.report.blocks import Facts, Notes, Section, Table, Tiles
+from cellmemory.report.data import Sample, alignment_of
+
+
+def section(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Section:
+    """The numbers to look at first, and a row for every sample."""
+    cells = pd.concat([s.cells for s in samples], ignore_index=True)
+    reference = (inputs or {}).get("reference") or {}
+    trained = int(model.label_table["n_cells"].sum())
+    tiles = [
+        ("Cells", f"{len(cells):,}", f"in {wording.count(len(samples), 'sample')}"),
+        ("Assigned", f"{1 - cells['unassigned'].mean():.1%}", "the others are unlike the reference"),
+        ("Median confidence", near_one(cells["confidence"].median()), "calibrated probability"),
+        ("Labels found", f"{cells['label'].nunique()} of {len(model.labels)}", "that the reference knows"),
+    ]
+    coverages = [a["coverage"] for s in samples if (a := alignment_of(s)) and "coverage" in a]
+    if coverages:
+        low, high = min(coverages), max(coverages)
+        span = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{100 * low:.0f}–{high:.0%}"
+        tiles.append(("Panel measured", span, f"of {len(model.panel):,} genes"))
+    scored = [s.tables["metrics"] for s in samples if s.tables.get("metrics", {}).get("accuracy") is not None]
+    if scored:
+        weight = [m["known_cells"] for m in scored]
+        right = np.average([m["accuracy"] for m in scored], weights=weight) if sum(weight) else np.nan
+        tiles.append(("Accuracy", f"{right:.1%}", "over types that the reference knows"))
+    rows = []
+    for sample in samples:
+        metrics = sample.tables.get("metrics", {})
+        rows.append(
+            [
+                sample.name,
+                len(sample.cells),
+                1 - sample.cells["unassigned"].mean(),
+                sample.cells["confidence"].median(),
+                sample.cells["label"].nunique(),
+                (alignment_of(sample) or {}).get("coverage"),
+                metrics.get("accuracy"),
+                metrics.get("macro_f1"),
+                metrics.get("novelty_auroc"),
+            ]
+        )
+    columns = [
+        ("Sample", "text"),
+        ("Cells", "count"),
+        ("Assigned", "share"),
+        ("Median confidence", "number"),
+        ("Labels", "count"),
+    ]
+    columns += [("Panel measured", "share"), ("Accuracy", "share"), ("Macro F1", "number"), ("Novelty AUROC", "number")]
+    keep = [i for i in range(len(columns)) if i < 5 or any(row[i] is not None for row in rows)]
+    table = Table("samples", "Samples", [columns[i] for i in keep], [[row[i] for i in keep] for row in rows])
+    made = [
+        ("Label column", model.config.get("label_key", "")),
+        ("Labels", f"{len(model.labels)}"),
+        ("Cells", f"{trained:,}"),
+    ]
+    made += [("Genes in the panel", f"{len(model.panel):,}"), ("Model", _digest(model.config.get("digest", "")))]
+    if reference.get("path"):
+        made.insert(0, ("File", Path(reference["path"]).name))
+    lead = (
+        "Every cell was given the label of the reference that fits best, a calibrated confidence, and a test of "
+        "whether the reference knows cells like it at all."
+    )
+    unusual = [f"{sample.name}: {alarm}" for sample in samples for alarm in sample.info.get("alarms", ())]
+    notes = [Notes(unusual, "Unlike the reference as a whole", warning=True)] if unusual else []
+    return Section("summary", "Summary", lead, [Tiles(tiles), *notes, table, Facts("Reference", made)])
+
+
+def near_one(confidence: float) -> str:
+    """Two digits; what is not certain is not rounded to it."""
+    return ">0.99" if 0.99 < confidence < 1 else f"{confidence:.2f}"
+
+
+def _digest(digest: str) -> str:
+    return digest[:12] or "unknown"

@@ -1,0 +1,22 @@
+"""Values and numbers of things as the page writes them."""
+
+from cellmemory.report.blocks import plain
+
+
+def shown(value: object) -> str:
+    value = plain(value)
+    if isinstance(value, bool):
+        return yes(value)
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, list):
+        return ", ".join(shown(item) for item in value)
+    return f"{value:.4g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def yes(value: object) -> str:
+    return "yes" if str(value).lower() in ("true", "1", "yes") else "no"
+
+
+def count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
