@@ -19,7 +19,7 @@ from cellmemory.errors import InputError
 from cellmemory.files import sha256
 from cellmemory.hierarchy import Hierarchy, parse_levels, read_hierarchy, to_label_table
 from cellmemory.model import CellMemory, ModelConfig
-from cellmemory.novelty import Profiles, calibrate_novelty, learn_profiles
+from cellmemory.novelty import calibrate_novelty, learn_profiles
 from cellmemory.panel import read_panel
 from cellmemory.preprocess import check_labels
 from cellmemory.reading import CellFile
@@ -62,6 +62,25 @@ class ModelSize:
         )
 
 
+@dataclass(frozen=True)
+class _Reference:
+    """What this device reads of a reference over its panel of G genes.
+
+    labels: names of the C labels, sorted; all_codes: (N,) of all its cells; cells: (n, G) CSR, tokens and codes (n,) of the
+    rows that are the device's share. kept: cells of the share, evenly over labels, that novelty is learned from and whose
+    embeddings travel with the model.
+    """
+
+    labels: np.ndarray
+    all_codes: np.ndarray
+    hierarchy: Hierarchy | None
+    share: Share
+    cells: sp.csr_matrix
+    tokens: Tokens
+    codes: np.ndarray
+    kept: np.ndarray
+
+
 def train_reference(
     reference: Path,
     panel_path: Path,
@@ -88,11 +107,8 @@ def train_reference(
     """
     panel = read_panel(panel_path)
     names, batch, hierarchy = _annotation(reference, panel, label_key, batch_key, parse_levels(label_levels, label_key))
-    labels, all_codes = np.unique(names, return_inverse=True)
-    config = size.config(len(panel), len(labels))
-    share = share_of(all_codes, batch, seed, devices.rank, devices.count)
-    cells, codes = _cells(reference, share.rows), all_codes[share.rows]
-    tokens = tokenize(cells, np.ones(len(panel), bool), mode, binning, config.n_bins)
+    config = size.config(len(panel), len(np.unique(names)))
+    read = _read(reference, names, batch, hierarchy, (mode, binning, config.n_bins), seed, devices)
     torch.manual_seed(seed)
     network = CellMemory(config)
     settings = {
@@ -104,31 +120,23 @@ def train_reference(
         "seed": seed,
         "model": asdict(config),
         "training": asdict(schedule) | asdict(sampling),
-        "cells": len(all_codes),
+        "cells": len(names),
     }
     checkpoint = CheckpointFile(checkpoints, _about(settings, reference, panel_path), checkpoint_every)
-    trained = fit(tokens, codes, share, network, schedule, sampling, seed, runtime, devices, checkpoint)
+    trained = fit(read.tokens, read.codes, read.share, network, schedule, sampling, seed, runtime, devices, checkpoint)
     if trained is None:
         return []
-    kept = stratified(codes, share.training, KEPT_CELLS, np.random.default_rng(seed))
-    known = tokens.select(kept)
-    means = label_means(known, codes[kept], len(labels), config.n_bins)
-    profiles = learn_profiles(known, codes[kept], means[1], trained.start.share, seed)
-    calibration, embedding = _finish(trained, share, cells, tokens, codes, kept, profiles, settings)
-    table = _label_table(labels, all_codes, share, hierarchy)
-    settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
+    calibration, tensors = _finish(trained, read, settings)
+    table = _label_table(read)
+    settings["usual_share"] = usual_share(np.diff(read.cells.indptr), len(panel))
     settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
-    tensors = {name: value.numpy() for name, value in trained.network.state_dict().items()}
-    tensors |= {"reference.embedding": embedding, "reference.label": codes[kept].astype(np.int64)}
-    tensors |= {f"reference.{name}": getattr(profiles, name) for name in ("components", "scale", "weight", "bias")}
-    tensors["reference.means"] = means
     card = model_card(settings, table, calibration)
     bundle.save(output, tensors, settings, panel, table, calibration, trained.history, card)
     checkpoint.remove()
     return [
-        f"read {len(all_codes):,} cells x {len(panel):,} genes, {len(labels)} labels of '{label_key}'",
-        f"trained on {len(share.all_training):,} cells ({runtime}) to epoch {trained.best_epoch} of {len(trained.history)}",
-        f"on {len(share.validation):,} held-out cells: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
+        f"read {len(names):,} cells x {len(panel):,} genes, {len(read.labels)} labels of '{label_key}'",
+        f"trained on {len(read.share.all_training):,} cells ({runtime}) to epoch {trained.best_epoch} of {len(trained.history)}",
+        f"on {len(read.share.validation):,} held-out cells: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
         f"{calibration['ece_after']:.3f} (temperature {calibration['temperature']:.2f})",
         f"wrote {output}",
     ]
@@ -157,31 +165,40 @@ def _annotation(
         return labels.to_numpy(str), codes, hierarchy
 
 
-def _cells(reference: Path, rows: np.ndarray) -> sp.csr_matrix:
-    """Some rows of the reference (sorted), or all of them without a copy."""
-    with CellFile(reference) as file:
-        return file.rows("X", 0, file.n_cells) if len(rows) == file.n_cells else file.picked("X", rows)
+def _read(
+    path: Path,
+    names: np.ndarray,
+    batch: np.ndarray | None,
+    hierarchy: Hierarchy | None,
+    tokens: tuple[str, str, int],
+    seed: int,
+    devices: Devices,
+) -> _Reference:
+    """The share of a device. names, batch: (N,) of all cells, by _annotation; tokens: mode, binning and number of bins."""
+    labels, all_codes = np.unique(names, return_inverse=True)
+    share = share_of(all_codes, batch, seed, devices.rank, devices.count)
+    with CellFile(path) as file:
+        # All cells are read without a copy.
+        cells = file.rows("X", 0, file.n_cells) if len(share.rows) == file.n_cells else file.picked("X", share.rows)
+    codes = all_codes[share.rows]
+    kept = stratified(codes, share.training, KEPT_CELLS, np.random.default_rng(seed))
+    tokenized = tokenize(cells, np.ones(cells.shape[1], bool), *tokens)
+    return _Reference(labels, all_codes, hierarchy, share, cells, tokenized, codes, kept)
 
 
-def _finish(
-    trained: Trained,
-    share: Share,
-    cells: sp.csr_matrix,
-    tokens: Tokens,
-    codes: np.ndarray,
-    kept: np.ndarray,
-    profiles: Profiles,
-    settings: dict,
-) -> tuple[dict, np.ndarray]:
+def _finish(trained: Trained, read: _Reference, settings: dict) -> tuple[dict, dict[str, np.ndarray]]:
     """Adds the linear path, weighs the two parts and calibrates their sum on the validation cells.
 
     What decides weights and calibration has seen no validation cell; then the linear path learns from these too. Returns
-    the calibration and the embeddings of the `kept` cells.
+    the calibration, and the tensors of the model folder: weights, what novelty knows, embeddings of the kept cells.
     """
-    network, start, n, seed = trained.network, trained.start, len(share.validation), settings["seed"]
-    n_bins, truth = network.config.n_bins, codes[share.validation]
+    network, start, seed = trained.network, trained.start, settings["seed"]
+    share, tokens, codes, kept = read.share, read.tokens, read.codes, read.kept
+    n, n_bins, truth = len(share.validation), network.config.n_bins, codes[share.validation]
+    known, held_out = tokens.select(kept), tokens.select(share.validation)
+    means = label_means(known, codes[kept], len(read.labels), n_bins)
+    profiles = learn_profiles(known, codes[kept], means[1], start.share, seed)
     network.decide_by(start.classifier(tokens, codes, share.training, n_bins, seed))
-    held_out = tokens.select(share.validation)
     linear, cls, embedding = predict(network, tokens.select(np.r_[share.validation, kept]))
     weights = fit_weights(linear[:n], cls[:n], truth, len(share.all_training))
     logits = weights[0] * linear[:n] + weights[1] * cls[:n]
@@ -191,9 +208,13 @@ def _finish(
         linear, cls, _ = predict(network, tokenize(cells, measured, settings["mode"], settings["binning"], n_bins))
         return weights[0] * linear + weights[1] * cls
 
-    calibration["panel_accuracy"] = accuracy_by_coverage(with_fewer_genes, cells[share.validation], truth, seed)
+    calibration["panel_accuracy"] = accuracy_by_coverage(with_fewer_genes, read.cells[share.validation], truth, seed)
     network.decide_by(start.classifier(tokens, codes, np.arange(len(codes)), n_bins, seed), *weights)
-    return calibration | {"linear_weight": weights[0], "cls_weight": weights[1]}, embedding[n:]
+    calibration |= {"linear_weight": weights[0], "cls_weight": weights[1]}
+    tensors = {name: value.numpy() for name, value in network.state_dict().items()}
+    tensors |= {f"reference.{name}": getattr(profiles, name) for name in ("components", "scale", "weight", "bias")}
+    tensors |= {"reference.means": means, "reference.embedding": embedding[n:], "reference.label": codes[kept].astype(np.int64)}
+    return calibration, tensors
 
 
 def predict(network: CellMemory, tokens: Tokens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -208,19 +229,16 @@ def predict(network: CellMemory, tokens: Tokens) -> tuple[np.ndarray, np.ndarray
     return linear, cls, embedding
 
 
-def _label_table(labels: np.ndarray, codes: np.ndarray, share: Share, hierarchy: Hierarchy | None) -> pd.DataFrame:
-    count = lambda rows: np.bincount(codes[rows], minlength=len(labels))  # noqa: E731
-    cells = count(slice(None))
-    table = pd.DataFrame(
-        {
-            "label": labels,
-            "n_cells": cells,
-            "n_train": count(share.all_training),
-            "n_validation": count(share.all_validation),
-            "rare": (cells < RARE_CELLS) | (cells < RARE_SHARE * len(codes)),
-        }
-    ).replace({"rare": {True: "true", False: "false"}})
-    return pd.concat([table, to_label_table(hierarchy)], axis=1) if hierarchy else table
+def _label_table(read: _Reference) -> pd.DataFrame:
+    """labels.tsv: how many cells of each label there are, train and validate; its coarser labels, where it has some."""
+    codes, share = read.all_codes, read.share
+    cells, training, validation = (
+        np.bincount(codes[rows], minlength=len(read.labels)) for rows in (slice(None), share.all_training, share.all_validation)
+    )
+    rare = np.where((cells < RARE_CELLS) | (cells < RARE_SHARE * len(codes)), "true", "false")
+    columns = {"label": read.labels, "n_cells": cells, "n_train": training, "n_validation": validation, "rare": rare}
+    table = pd.DataFrame(columns)
+    return pd.concat([table, to_label_table(read.hierarchy)], axis=1) if read.hierarchy else table
 
 
 def model_card(settings: dict, table: pd.DataFrame, calibration: dict) -> str:
