@@ -159,8 +159,9 @@ def _brief(run: dict) -> str:
 
 
 @main.command
+@click.option("--unseen", is_flag=True, help="The splits are of data that no choice was made on: a section of their own.")
 @click.pass_obj
-def summarise(folders: dict) -> None:
+def summarise(folders: dict, unseen: bool) -> None:
     """Tables and figures of all that was run; refused where a run is missing."""
     from cellmemory.errors import InputError
     from page import write_page
@@ -176,6 +177,8 @@ def summarise(folders: dict) -> None:
     mixed = {m for one in found.values() for m, about in one["methods"].items() if len(about["versions"]) > 1}
     if mixed:
         say(f"runs of different versions are mixed, repeat the older ones with --redo: {', '.join(sorted(mixed))}")
+    if unseen:
+        found = {"unseen": found["accuracy"]} if "accuracy" in found else {}
     write_page(found, folders["results"], folders["docs"])
     say(f"wrote {folders['results']} and {folders['docs'] / 'accuracy.md'}")
 

@@ -13,6 +13,7 @@ from scoring import RESAMPLES
 #: The summaries, by the names of their files, and what they are of.
 KINDS = {
     "accuracy": "the splits",
+    "unseen": "splits of other data",
     "crossval": "folds",
     "curves": "parts of references",
     "novelty": "types left out",
@@ -107,6 +108,8 @@ def _tables(found: dict[str, dict]) -> dict[str, str]:
     made = {}
     if "accuracy" in found:
         made |= _accuracy_tables(found["accuracy"])
+    if "unseen" in found:
+        made |= {f"unseen_{name}": one for name, one in _accuracy_tables(found["unseen"]).items()}
     if "crossval" in found:
         made["crossval"] = _means_table(
             found["crossval"],

@@ -173,6 +173,11 @@ def test_summaries_of_parts(tmp_path):
     # What was run elsewhere stays on the page.
     write_page({"novelty": found["novelty"]}, tmp_path / "results", tmp_path / "docs")
     assert (tmp_path / "docs" / "accuracy.md").read_text() == page
+    # Data that no choice was made on stand beside the splits, not among them.
+    write_page({"unseen": found["accuracy"]}, tmp_path / "results", tmp_path / "docs")
+    above, _, below = (tmp_path / "docs" / "accuracy.md").read_text().partition("## On data that no choice was made on\n")
+    assert "| one | **1.000** |" in above
+    assert "| one | **1.000** |" in below.partition("\n## ")[0]
 
 
 def test_embeddings_are_on_the_page(tmp_path):
