@@ -14,8 +14,9 @@ ALL_LABELS = "(all labels)"
 #: What genes are ranked by: key in the table of faithfulness, name, colour, dash.
 RANKINGS = (
     ("attention", "attention", "@warn", "solid"),
-    ("cls_contribution", "CLS contribution", "@accent", "solid"),
-    ("linear_contribution", "linear contribution", "#8a6bbf", "solid"),
+    ("both_contributions", "contribution", "@accent", "solid"),
+    ("cls_contribution", "CLS", "@accent", "dot"),
+    ("linear_contribution", "linear path", "#8a6bbf", "dot"),
     ("expression", "expression", "@muted", "dash"),
     ("random", "random", "@muted", "dot"),
 )
@@ -39,7 +40,7 @@ def faithfulness_blocks(samples: Sequence[Sample]) -> list:
             words = ("whole" if part == "whole" else "CLS alone", "removed" if curve == "deletion" else "kept")
             rows.append([sample.name, group, int(block["n_cells"].iloc[0]), *words, *(gain.get(key) for key in titles)])
     columns = [("Sample", "text"), ("Label", "label"), ("Cells", "count"), ("Decision", "text"), ("First genes", "text")]
-    columns += [(name.capitalize() if name.islower() else name, "number") for name in titles.values()]
+    columns += [(name[0].upper() + name[1:], "number") for name in titles.values()]
     caption = (
         "How much better the area under the curve is than with random genes: above 0 is more faithful than chance. "
         "Decision: the whole one, or that of the network's summary (CLS) alone."
@@ -64,7 +65,8 @@ def _figure_of_curves(samples: Sequence[Sample]) -> Figure:
     caption = (
         "Left: the first genes of each cell are taken from it, as if they had not been measured; the sooner its label's "
         "probability falls, the more faithful the ranking. Right: the first genes alone are kept; the sooner it rises, the "
-        "better. Genes go by attention, by what they contribute to the label, by expression, or at random."
+        "better. Genes go by attention, by what they contribute to the label (in all, by the CLS token, by the linear path), by "
+        "expression, or at random."
     )
     selectors = [*drawing.sample_selector(samples), Selector("Label", groups), Selector("Probability", list(parts))]
     empty = "No cell of this sample has this label, or faithfulness was not tested."
