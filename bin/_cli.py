@@ -12,7 +12,8 @@ from cellmemory import __version__
 from cellmemory.errors import InputError
 from cellmemory.files import final_name
 
-FILE = click.Path(exists=True, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
 

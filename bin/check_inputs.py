@@ -10,7 +10,7 @@ import _cli
 
 @_cli.command
 @click.option("--samplesheet", type=_cli.FILE, required=True, help="CSV of queries: sample, h5ad and where things are.")
-@click.option("--staged", type=_cli.FILE, multiple=True, help="Where the files of the rows really are, in their order.")
+@click.option("--staged", type=_cli.FILE_OR_FOLDER, multiple=True, help="Where the files of the rows really are, in their order.")
 @click.option("--reference", type=_cli.FILE, help="Labelled reference to train on.")
 @click.option("--label_key", help="Column of the reference's obs with the labels.")
 @click.option("--label_levels", help="Columns of the reference's obs with labels at several levels, coarse to fine, with commas.")

@@ -9,7 +9,7 @@ import _cli
 
 
 @_cli.command
-@click.option("--query", type=_cli.FILE, required=True, help="Query: .h5ad, 10x .h5 or 10x mtx folder.")
+@click.option("--query", type=_cli.FILE_OR_FOLDER, required=True, help="Query: .h5ad, 10x .h5 or 10x mtx folder.")
 @click.option("--sample", help="Name of the query; the file's name if not given.")
 @click.option("--panel", type=_cli.FILE, required=True, help="panel.tsv of the reference, or of a trained model.")
 @click.option("--counts_layer", help="Layer with the values; found by itself if not given.")

@@ -9,7 +9,7 @@ import _cli
 
 
 @_cli.command
-@click.option("--reference", type=_cli.FILE, required=True, help="Labelled reference: .h5ad, 10x .h5 or 10x mtx folder.")
+@click.option("--reference", type=_cli.FILE, required=True, help="Labelled reference, .h5ad.")
 @click.option("--label_key", required=True, help="Column of obs with the labels.")
 @click.option("--batch_key", help="Column of obs with the batch (donor, run); genes are selected within batches.")
 @click.option("--counts_layer", help="Layer with the values; found by itself if not given.")

@@ -101,8 +101,16 @@ def valueProblems(name, definition, given, value) {
     if (definition.type in ['integer', 'number'] && !isWithin(value, definition)) {
         return ["--${name} is ${value}, but must be ${limits(definition)}."]
     }
-    if (definition.format && !(name in ['outdir', 'checkpoint_dir']) && isMissing(value)) {
-        return ["--${name}: there is no ${definition.format == 'file-path' ? 'file' : 'folder'} ${value}."]
+    return definition.format && !(name in ['outdir', 'checkpoint_dir']) ? pathProblems(name, value, definition.format == 'file-path') : []
+}
+
+/** What is wrong with a path that must exist, as a file or as a folder. */
+def pathProblems(name, path, isFile) {
+    if (isMissing(path)) {
+        return ["--${name}: there is no ${isFile ? 'file' : 'folder'} ${path}."]
+    }
+    if (isFile == file(path, glob: false).isDirectory()) {
+        return ["--${name}: ${path} is a ${isFile ? 'folder' : 'file'}, but must be a ${isFile ? 'file' : 'folder'}."]
     }
     return []
 }
@@ -143,7 +151,7 @@ def combinationProblems(values) {
         problems += ["--checkpoint_dir: ${values.checkpoint_dir} is a relative path, which means nothing in a container; give an absolute one."]
     }
     def sets = geneSetPaths(values.gmt)
-    problems += sets.findAll { path -> isMissing(path) }.collect { path -> "--gmt: there is no file ${path}." }
+    problems += sets.collectMany { path -> pathProblems('gmt', path, true) }
     problems += sets.countBy { path -> file(path, glob: false).name }.findAll { _name, count -> count > 1 }.collect { name, _count ->
         "--gmt: two files have the name ${name}; their sets could not be told apart in the results, so rename one."
     }

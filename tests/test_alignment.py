@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from cellmemory.align import make_aligner
 from cellmemory.genes import match_genes, normalise, read_gene_map
+from cellmemory.values import value_scale
 from tests.conftest import refused, succeed
 
 GENES = ["CD3E", "CD19", "LYZ", "NKG7", "MS4A1", "GNLY", "PPBP", "CST3", "IL7R", "CD14"]
@@ -115,23 +117,65 @@ def test_antibodies_are_left_out_and_do_not_count_towards_the_total(panel, tmp_p
     assert summary["dropped_feature_types"] == 1
 
 
-@pytest.mark.parametrize("kind", ["dense", "csc", "layer", "raw", "log"])
+@pytest.mark.parametrize("kind", ["dense", "csc", "layer", "raw", "log1p", "log2", "linear"])
 def test_values_are_found_wherever_they_are(kind, panel, tmp_path):
     values, names = counts(), [*GENES, *OTHERS]
     dense = values.toarray()
     scaled = (dense - dense.mean(0)).astype(np.float32)
-    logged = np.log1p(dense / dense.sum(1, keepdims=True) * 1e4).astype(np.float32)
+    shares = (dense / dense.sum(1, keepdims=True)).astype(np.float32)
     path = tmp_path / "query.h5ad"
     if kind == "raw":
         write(path, scaled[:, :5], names[:5], raw=ad.AnnData(values, var=pd.DataFrame(index=names)))
     elif kind == "layer":
         write(path, scaled, names, layers={"counts": values})
     else:
-        write(path, {"dense": dense, "csc": values.tocsc(), "log": sp.csr_matrix(logged)}[kind], names)
+        # No linear value is large: what they are is told by one count, two and three.
+        of_kind = {"dense": dense, "csc": values.tocsc(), "log1p": np.log1p(1e4 * shares), "log2": np.log2(1 + 1e4 * shares)}
+        write(path, (of_kind | {"linear": 10 * shares})[kind], names)
     found, summary = align(path, panel)
     np.testing.assert_allclose(found, expected(values), rtol=1e-4)
-    assert summary["value_scale"] == ("log1p" if kind == "log" else "counts")
+    assert summary["value_scale"] == (kind if kind in ("log1p", "log2", "linear") else "counts")
     assert summary["values_from"] == {"layer": "layers/counts", "raw": "raw"}.get(kind, "X")
+
+
+def test_large_logarithms_are_of_base_2(panel, tmp_path):
+    """Reads of genes of different lengths do not tell by their ratios; but no natural logarithm is that large."""
+    lengths = np.random.default_rng(0).uniform(0.5, 5, 12)
+    reads = counts().toarray() / lengths
+    per_million = 1e6 * reads / reads.sum(1, keepdims=True)
+    found, summary = align(write(tmp_path / "query.h5ad", np.log2(1 + per_million).astype(np.float32), [*GENES, *OTHERS]), panel)
+    assert summary["value_scale"] == "log2"
+    np.testing.assert_allclose(found, np.log1p(per_million)[:, : len(GENES)], rtol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.2, 5), st.sampled_from(["log1p", "log2"]))
+def test_a_logarithm_s_base_is_told(seed, scale, kind):
+    """Of counts divided by any size factors, as log-normalisation does it, whatever genes a file keeps of them."""
+    rng = np.random.default_rng(seed)
+    values = rng.poisson(rng.gamma(0.5, 2, 60), (30, 60)) * scale / rng.lognormal(0, 0.3, (30, 1))
+    logged = sp.csr_matrix((np.log1p if kind == "log1p" else lambda x: np.log2(1 + x))(values).astype(np.float32))
+    file = SimpleNamespace(n_cells=30, rows=lambda matrix, start, stop: logged[start:stop])
+    assert value_scale(file, "X") == kind
+
+
+def test_a_log2_reference_has_the_panel_of_a_natural_one(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.poisson(rng.gamma(1, 2, (1, 40)) * rng.choice([0.3, 3], (60, 40)))
+    shares = 1e4 * values / values.sum(1, keepdims=True)
+    obs = pd.DataFrame({"type": np.repeat(["a", "b"], 30)}, index=[f"cell{i}" for i in range(60)])
+    panels, matrices = [], []
+    for name, logged in (("natural", np.log1p(shares)), ("two", np.log2(1 + shares))):
+        path = write(tmp_path / f"{name}.h5ad", logged.astype(np.float32), [f"G{i}" for i in range(40)], obs=obs)
+        succeed("preprocess_reference", "--reference", path, "--label_key", "type", "--n_genes", "20",
+                "--output", tmp_path / f"{name}.panelled.h5ad", "--panel", tmp_path / f"{name}.tsv")  # fmt: skip
+        panels.append(pd.read_csv(tmp_path / f"{name}.tsv", sep="\t", index_col="gene"))
+        matrices.append(ad.read_h5ad(tmp_path / f"{name}.panelled.h5ad").to_df())
+    # The variable genes are found in bins of the mean, whose edges rounding may move past a gene.
+    genes = panels[0].index.intersection(panels[1].index)
+    assert len(genes) >= 18
+    np.testing.assert_allclose(panels[0]["mean"][genes], panels[1]["mean"][genes], rtol=1e-4)
+    np.testing.assert_allclose(matrices[0][genes], matrices[1][genes], rtol=1e-4)
 
 
 def test_scaled_values_are_refused(panel, tmp_path):

@@ -232,7 +232,7 @@ def test_genes_are_told_by_attention_contributions_expression_and_faithfulness(r
     tests = {row[1] for row in tables["term_table"]["rows"]}
     assert tests == {"ORA", "GSEA"}
     curves = embedded(run_page)["figures"]["faithfulness"]["variants"]["0,0,0"]["data"]
-    assert len(curves) == 10
+    assert len(curves) == 12
     assert curves[0]["y"][0] == 1
     assert all(a >= b for a, b in zip(curves[0]["y"], curves[0]["y"][1:], strict=False))
 

@@ -10,20 +10,20 @@ from cellmemory import __version__
 from cellmemory.errors import InputError, first_ids
 from cellmemory.genes import Match, expression_rows, match_genes, no_overlap
 from cellmemory.reading import CellFile
-from cellmemory.values import TARGET_SUM, find_values
+from cellmemory.values import LOG_BASES, TARGET_SUM, find_values
 
 
 @dataclass(frozen=True)
 class Aligner:
     """How the rows of one matrix become rows over the panel.
 
-    selector: (file genes, panel genes) 0/1; expression: file genes that count towards a cell's total; logged: the
-    values are log1p already and stay as they are.
+    selector: (file genes, panel genes) 0/1; expression: file genes that count towards a cell's total; log_base: of values that
+    are log(1 + x) already, and keep their x; None of others.
     """
 
     selector: sp.csr_matrix
     expression: np.ndarray
-    logged: bool
+    log_base: float | None
 
     def __call__(self, rows: sp.csr_matrix) -> tuple[sp.csr_matrix, np.ndarray]:
         """log1p(counts per 10,000) over the panel (cells x panel genes, CSR float32), and which cells are empty.
@@ -32,11 +32,11 @@ class Aligner:
         logarithm, log-normalised ones after it was undone.
         """
         rows = rows.astype(np.float64)
-        if self.logged:
-            rows.data = np.expm1(rows.data)
+        if self.log_base:
+            rows.data = np.expm1(rows.data * np.log(self.log_base))
         totals = np.asarray(rows[:, self.expression].sum(1)).ravel()
         aligned = sp.csr_matrix(rows @ self.selector)
-        if not self.logged:
+        if not self.log_base:
             aligned = sp.csr_matrix(sp.diags(TARGET_SUM / np.maximum(totals, 1e-12)) @ aligned)
         aligned.sum_duplicates()
         aligned.eliminate_zeros()
@@ -49,7 +49,7 @@ def make_aligner(match: Match, var: pd.DataFrame, n_panel: int, scale: str) -> A
     rows = np.flatnonzero(match.target >= 0)
     ones = np.ones(len(rows))
     selector = sp.csr_matrix((ones, (rows, match.target[rows])), shape=(len(var), n_panel))
-    return Aligner(selector, np.flatnonzero(expression_rows(var)), scale == "log1p")
+    return Aligner(selector, np.flatnonzero(expression_rows(var)), LOG_BASES.get(scale))
 
 
 def match_query(
@@ -73,6 +73,13 @@ def match_query(
     return match, matrix, scale
 
 
+_SCALE_MESSAGES = {
+    "log1p": "Values are log-normalised already and were used as they are.",
+    "log2": "Values are log-normalised already, to the base 2; they were taken to the natural logarithm.",
+    "linear": "Values are no whole numbers; they were normalised as counts are.",
+}
+
+
 def alignment_summary(
     sample: str, file: CellFile, match: Match, matrix: str, scale: str, panel: pd.DataFrame, empty: int
 ) -> dict:
@@ -83,12 +90,8 @@ def alignment_summary(
     messages = list(match.messages)
     if matrix != "X":
         messages.append(f"Values were taken from {matrix}.")
-    if scale != "counts":
-        messages.append(
-            "Values are log-normalised already and were used as they are."
-            if scale == "log1p"
-            else "Values are no whole numbers; they were normalised as counts are."
-        )
+    if scale in _SCALE_MESSAGES:
+        messages.append(_SCALE_MESSAGES[scale])
     if empty:
         messages.append(f"{empty} cells have no counts; they are kept, and can only be unassigned.")
     return {

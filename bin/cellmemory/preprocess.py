@@ -13,7 +13,7 @@ from cellmemory.files import replacing, write_json
 from cellmemory.genes import Match, read_gene_map
 from cellmemory.panel import queried, read_panel, reference_genes, select_panel, write_panel
 from cellmemory.reading import CellFile
-from cellmemory.values import find_values
+from cellmemory.values import LOG_BASES, find_values
 from cellmemory.writing import H5adWriter
 
 #: One cell trains, one validates.
@@ -75,8 +75,10 @@ def preprocess_reference(
         shared = queried(genes, query_genes)
         candidates = genes[shared].drop_duplicates("gene").reset_index(drop=True)
         match = match_genes_by_name(genes["gene"], candidates)
-        counts, kept = _candidate_values(file, matrix, match, var, len(candidates), labels.notna().to_numpy())
-        panel = select_panel(counts, candidates, None if batch is None else batch[kept], n_genes, scale == "log1p")
+        values, kept = _candidate_values(file, matrix, match, var, len(candidates), labels.notna().to_numpy())
+        if scale in LOG_BASES:
+            values *= np.float32(np.log(LOG_BASES[scale]))
+        panel = select_panel(values, candidates, None if batch is None else batch[kept], n_genes, scale in LOG_BASES)
         onto_panel = match_genes_by_name(genes["gene"], panel)
         write_panel(panel, panel_path)
         aligner = make_aligner(onto_panel, var, len(panel), scale)

@@ -1,25 +1,31 @@
 """What the numbers of a matrix are (counts, log-normalised, scaled), and which matrix of a file to read."""
 
+from collections import Counter
+
 import numpy as np
+import scipy.sparse as sp
 
 from cellmemory.errors import InputError
 from cellmemory.reading import CellFile
 
 SAMPLE_BLOCKS, SAMPLE_CELLS = 5, 200
-#: log1p of a million: no log-normalised value of a sensible target sum lies above it.
-LARGEST_LOG = 13.9
 TARGET_SUM = 1e4
+#: Scales of log(1 + value), and the base of each.
+LOG_BASES = {"log1p": np.e, "log2": 2.0}
+#: log(1 + a million): no such value of a sensible target sum lies above it.
+LARGEST_LOG = {"log1p": 13.9, "log2": 20.0}
 
 
 def value_scale(file: CellFile, matrix: str) -> str:
-    """`counts`, `linear` (normalised, not logged), `log1p`, `scaled` (negative), `invalid` (NaN, inf) or `empty`.
+    """`counts`, `log1p`, `log2` (of 1 + value), `linear` (normalised, not logged), `scaled` (negative), `invalid` (NaN, inf)
+    or `empty`.
 
     Judged from up to 1,000 cells spread over the file.
     """
     last = max(file.n_cells - SAMPLE_CELLS, 0)
     starts = np.unique(np.linspace(0, last, SAMPLE_BLOCKS).astype(int))
-    values = np.concatenate([file.rows(matrix, s, min(s + SAMPLE_CELLS, file.n_cells)).data for s in starts])
-    values = values[values != 0]
+    cells = sp.vstack([file.rows(matrix, s, min(s + SAMPLE_CELLS, file.n_cells)) for s in starts], format="csr")
+    values = cells.data[cells.data != 0]
     if not len(values):
         return "empty"
     if not np.isfinite(values).all():
@@ -28,7 +34,27 @@ def value_scale(file: CellFile, matrix: str) -> str:
         return "scaled"
     if np.array_equal(values, np.round(values)):
         return "counts"
-    return "log1p" if values.max() <= LARGEST_LOG else "linear"
+    by_size = next((scale for scale, largest in LARGEST_LOG.items() if values.max() <= largest), "linear")
+    return _told_by_counts(cells) or by_size
+
+
+def _told_by_counts(cells: sp.csr_matrix) -> str | None:
+    """The scale on which the values of a cell are whole multiples of its smallest, as those of one, two and three counts are;
+    None where most cells do not tell: reads by a gene's length, corrected counts, values so small that no scale bends them.
+    """
+    undo = {"linear": lambda values: values, "log1p": np.expm1, "log2": lambda values: np.exp2(values) - 1}
+    votes: Counter[str] = Counter()
+    for cell in range(cells.shape[0]):
+        values = cells.data[cells.indptr[cell] : cells.indptr[cell + 1]].astype(np.float64)
+        smallest = values.min(initial=np.inf, where=values > 0)
+        second = values.min(initial=np.inf, where=values > 1.01 * smallest)
+        if not np.isfinite(second):
+            continue
+        times = {scale: back(second) / back(smallest) for scale, back in undo.items()}
+        (best, error), (_, next_error), _ = sorted(((s, abs(t - round(t))) for s, t in times.items()), key=lambda found: found[1])
+        votes[best] += error < 0.01 and next_error > max(0.012, 3 * error)
+    scale, found = votes.most_common(1)[0] if votes else ("", 0)
+    return scale if 2 * found > cells.shape[0] else None
 
 
 def find_values(file: CellFile, counts_layer: str | None) -> tuple[str, str]:
@@ -40,10 +66,10 @@ def find_values(file: CellFile, counts_layer: str | None) -> tuple[str, str]:
         return _asked_for(file, counts_layer)
     candidates = [name for name in ("X", "layers/counts", "raw") if name in file.matrices]
     scales = {name: value_scale(file, name) for name in candidates}
-    for wanted in ("counts", "log1p", "linear"):
+    for wanted in (("counts",), tuple(LOG_BASES), ("linear",)):
         for name in candidates:
-            if scales[name] == wanted:
-                return name, wanted
+            if scales[name] in wanted:
+                return name, scales[name]
     raise InputError(_refusal(file, scales))
 
 

@@ -61,10 +61,12 @@ def test_scripts_have_the_defaults_of_the_schema(script: str):
 
 def test_all_problems_are_said_at_once(tmp_path: Path):
     (tmp_path / "queries.csv").write_text("sample,h5ad,colour\na,a.h5ad,red\n")
+    (tmp_path / "sets").mkdir()
     output = refused(
         "--input", "queries.csv", "--reference", "none.h5ad", "--lable_key", "x", "--n_genes", "1", "--mode", "quick",
-        "--alpha", "1", "--seed", "x", "--gmt", "none.gmt", "--label_map", "none.tsv",
-        "--checkpoint_dir", "s3://bucket/checkpoints", "--batch_key", folder=tmp_path,
+        "--alpha", "1", "--seed", "x", "--gmt", "none.gmt,sets", "--gene_map", "sets", "--model", "queries.csv",
+        "--label_map", "none.tsv", "--checkpoint_dir", "s3://bucket/checkpoints", "--batch_key",
+        folder=tmp_path,
     )  # fmt: skip
     for sentence in (
         "There is no parameter --lable_key: did you mean --label_key?",
@@ -76,6 +78,9 @@ def test_all_problems_are_said_at_once(tmp_path: Path):
         "--batch_key needs a value, but is 'true'.",
         "--label_key is missing",
         "--gmt: there is no file none.gmt.",
+        "--gmt: sets is a folder, but must be a file.",
+        "--gene_map: sets is a folder, but must be a file.",
+        "--model: queries.csv is a file, but must be a folder.",
         "--label_map: there is no file none.tsv.",
         "--label_map is about labels of several references, but there is no --references.",
         "--checkpoint_dir: s3://bucket/checkpoints is no folder of a file system",

@@ -493,7 +493,7 @@
           bar.append(part);
           cell.append(bar);
         }
-        cell.append(isNumber(kind) ? text : element("span", { class: text.length > 60 ? "text wide" : "text" }, text));
+        cell.append(isNumber(kind) ? text : element("span", { class: text.length > 60 ? "text wide" : text.length > 24 ? "text middle" : "text" }, text));
         line.append(cell);
       });
       return line;
