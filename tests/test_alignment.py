@@ -101,12 +101,13 @@ def test_no_spelling_of_the_genes_changes_the_values(form, panel, tmp_path):
     assert summary["unknown"] == len(OTHERS)
 
 
-def test_names_are_found_in_another_column(panel, tmp_path):
-    var = pd.DataFrame({"feature_name": [*GENES, *OTHERS]})
+@pytest.mark.parametrize("column", ["feature_name", "Symbol", "Gene Symbol", "ID"])
+def test_names_are_found_in_another_column(column, panel, tmp_path):
+    var = pd.DataFrame({column: [*GENES, *OTHERS]})
     names = [f"row{i}" for i in range(len(var))]
     found, summary = align(write(tmp_path / "query.h5ad", counts(), names, var=var), panel)
     np.testing.assert_allclose(found, expected(counts()), rtol=1e-5)
-    assert summary["gene_names_from"] == "feature_name"
+    assert summary["gene_names_from"] == column
 
 
 def test_antibodies_are_left_out_and_do_not_count_towards_the_total(panel, tmp_path):

@@ -112,7 +112,16 @@ def test_a_label_with_a_single_cell_is_named(tmp_path):
     data.obs["cell_type"] = labels
     data.write_h5ad(tmp_path / "reference.h5ad")
     (sentence,) = refused(*check(tmp_path, GOOD, reference=tmp_path / "reference.h5ad"))
-    assert "label 'Odd one' of 'cell_type' has a single cell" in sentence
+    assert "labels of 'cell_type' with a single cell: 'Odd one' (1 in all)" in sentence
+
+
+def test_a_column_of_names_is_no_column_of_labels(tmp_path):
+    """One sentence, not one for each of them."""
+    data = ad.read_h5ad(DATA / "reference.h5ad")
+    data.obs["cell_type"] = data.obs_names.to_numpy()
+    data.write_h5ad(tmp_path / "reference.h5ad")
+    (sentence,) = refused(*check(tmp_path, GOOD, reference=tmp_path / "reference.h5ad"))
+    assert f"', ... ({data.n_obs:,} in all)" in sentence
 
 
 def test_a_narrow_query_beside_a_wide_one_is_refused_early(tmp_path):

@@ -11,8 +11,8 @@ import pandas as pd
 from cellmemory.errors import InputError, first_ids
 
 ENSEMBL = re.compile(r"(ENS[A-Z]{0,6}G\d{11})(\.\d+)?")
-#: Columns of var in which files of this field keep a second name of each gene.
-ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "feature_id", "feature_name", "gene_name", "gene_names",
+#: Columns of var in which files of this field keep a second name of each gene, however they write them (Gene.Symbol, ID).
+ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "feature_id", "id", "feature_name", "gene_name", "gene_names",
               "gene_symbol", "gene_symbols", "symbol", "hgnc_symbol")  # fmt: skip
 #: Below this share of matched names, names that differ in case alone are taken for another species' (Gfap, GFAP).
 CASE_FOLD_BELOW = 0.1
@@ -91,7 +91,9 @@ def name_columns(var: pd.DataFrame, gene_column: str | None, where: str) -> dict
     if gene_column and gene_column not in ("index", *var.columns):
         columns = ", ".join(["index", *map(str, var.columns)])
         raise InputError(f"{where}: there is no gene column '{gene_column}' (--gene_column) in var; there are: {columns}.")
-    wanted = [gene_column] if gene_column else ["index", *(c for c in ID_COLUMNS if c in var)]
+    usual = {column: re.sub(r"[ .-]", "_", str(column).lower()) for column in var}
+    known = sorted((c for c in usual if usual[c] in ID_COLUMNS), key=lambda column: ID_COLUMNS.index(usual[column]))
+    wanted = [gene_column] if gene_column else ["index", *known]
     return {c: [normalise(n) for n in (var.index if c == "index" else var[c]).astype(str)] for c in wanted}
 
 

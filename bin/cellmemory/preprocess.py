@@ -8,7 +8,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory.align import Aligner, alignment_summary, describe, make_aligner, match_query, provenance
-from cellmemory.errors import InputError
+from cellmemory.errors import InputError, first_ids
 from cellmemory.files import replacing, write_json
 from cellmemory.genes import Match, read_gene_map
 from cellmemory.panel import queried, read_panel, reference_genes, select_panel, write_panel
@@ -39,11 +39,13 @@ def check_labels(file: CellFile, label_key: str) -> pd.Series:
     labels = file.column(label_key, "label", "label_key")
     labels = labels.astype(object).where(labels.notna(), None).map(lambda v: None if v is None else str(v)).astype(object)
     counts = labels.value_counts()
-    problems = [
-        f"{file.path}: label '{label}' of '{label_key}' has a single cell; at least {MIN_CELLS_PER_LABEL} are needed, "
-        "one to train and one to validate. Remove the cell or merge the label into another."
-        for label in counts.index[counts < MIN_CELLS_PER_LABEL]
-    ]
+    problems = []
+    if len(single := counts.index[counts < MIN_CELLS_PER_LABEL]):
+        problems.append(
+            f"{file.path}: labels of '{label_key}' with a single cell: {first_ids(single, 20)} ({len(single):,} in all). "
+            f"Each needs at least {MIN_CELLS_PER_LABEL}, one to train and one to validate. Remove such cells, or merge their "
+            "labels into others."
+        )
     if len(counts) < 2:
         found = f"only '{counts.index[0]}'" if len(counts) else "no label"
         problems.append(f"{file.path}: the label column '{label_key}' holds {found}; a reference needs at least two labels.")
