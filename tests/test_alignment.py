@@ -110,6 +110,15 @@ def test_names_are_found_in_another_column(column, panel, tmp_path):
     assert summary["gene_names_from"] == column
 
 
+def test_row_numbers_do_not_name_a_reference_s_genes(tmp_path):
+    names = [*GENES, *OTHERS]
+    obs = pd.DataFrame({"type": ["a", "b"] * 3 + ["a"]}, index=[f"cell{i}" for i in range(7)])
+    path = write(tmp_path / "r.h5ad", counts(), [str(i) for i in range(12)], var=pd.DataFrame({"Symbol": names}), obs=obs)
+    succeed("preprocess_reference", "--reference", path, "--label_key", "type", "--output", tmp_path / "panelled.h5ad",
+            "--panel", tmp_path / "panel.tsv")  # fmt: skip
+    assert set(pd.read_csv(tmp_path / "panel.tsv", sep="\t")["gene"]) == set(names)
+
+
 def test_antibodies_are_left_out_and_do_not_count_towards_the_total(panel, tmp_path):
     values = sp.csr_matrix(np.hstack([counts().toarray(), np.full((7, 1), 5000.0)]))
     var = pd.DataFrame({"feature_types": ["Gene Expression"] * 12 + ["Antibody Capture"]})

@@ -86,14 +86,15 @@ def expression_rows(var: pd.DataFrame) -> np.ndarray:
 def name_columns(var: pd.DataFrame, gene_column: str | None, where: str) -> dict[str, list[str]]:
     """The candidates for gene names, normalised: the column asked for alone, else the index and the usual columns.
 
-    Raises InputError, with the columns that exist, where the one asked for is missing.
+    An index of mere numbers gives way to the usual columns, where there are some. Raises InputError, with the columns that exist, where the one asked for is missing.
     """
     if gene_column and gene_column not in ("index", *var.columns):
         columns = ", ".join(["index", *map(str, var.columns)])
         raise InputError(f"{where}: there is no gene column '{gene_column}' (--gene_column) in var; there are: {columns}.")
     usual = {column: re.sub(r"[ .-]", "_", str(column).lower()) for column in var}
     known = sorted((c for c in usual if usual[c] in ID_COLUMNS), key=lambda column: ID_COLUMNS.index(usual[column]))
-    wanted = [gene_column] if gene_column else ["index", *known]
+    numbered = bool(known) and var.index.astype(str).str.isdigit().all()
+    wanted = [gene_column] if gene_column else known if numbered else ["index", *known]
     return {c: [normalise(n) for n in (var.index if c == "index" else var[c]).astype(str)] for c in wanted}
 
 

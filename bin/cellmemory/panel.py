@@ -36,11 +36,11 @@ def write_panel(panel: pd.DataFrame, path: str | Path) -> None:
 def reference_genes(var: pd.DataFrame, gene_column: str | None, where: str) -> pd.DataFrame:
     """Names of a reference's genes, one row a gene of var: `gene` (symbols where there are some) and `source_id`.
 
-    Where the index holds Ensembl ids and a usual column holds symbols, symbols name the genes, as gene sets do; a
-    symbol that several ids share gives way to the ids.
+    They are in the index, or in a usual column where the index is but numbers. Where they are Ensembl ids and another
+    column holds symbols, symbols name the genes, as gene sets do; a symbol that several ids share gives way to the ids.
     """
     candidates = name_columns(var, gene_column, where)
-    names = candidates.pop(gene_column or "index")
+    names = candidates.pop(next(iter(candidates)))
     other = next((v for v in candidates.values() if id_type(v) != id_type(names)), [""] * len(names))
     if id_type(names) == "ensembl" and any(other):
         names, other = _prefer_symbols(names, other)
