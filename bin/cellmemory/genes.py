@@ -86,7 +86,8 @@ def expression_rows(var: pd.DataFrame) -> np.ndarray:
 def name_columns(var: pd.DataFrame, gene_column: str | None, where: str) -> dict[str, list[str]]:
     """The candidates for gene names, normalised: the column asked for alone, else the index and the usual columns.
 
-    An index of mere numbers gives way to the usual columns, where there are some. Raises InputError, with the columns that exist, where the one asked for is missing.
+    An index of mere numbers gives way to the usual columns, where there are some. Raises InputError, with the columns that
+    exist, where the one asked for is missing.
     """
     if gene_column and gene_column not in ("index", *var.columns):
         columns = ", ".join(["index", *map(str, var.columns)])
