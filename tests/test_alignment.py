@@ -127,7 +127,7 @@ def test_antibodies_are_left_out_and_do_not_count_towards_the_total(panel, tmp_p
     assert summary["dropped_feature_types"] == 1
 
 
-@pytest.mark.parametrize("kind", ["dense", "csc", "layer", "raw", "log1p", "log2", "linear"])
+@pytest.mark.parametrize("kind", ["dense", "csc", "layer", "raw", "log1p", "log2", "linear", "per million"])
 def test_values_are_found_wherever_they_are(kind, panel, tmp_path):
     values, names = counts(), [*GENES, *OTHERS]
     dense = values.toarray()
@@ -141,10 +141,11 @@ def test_values_are_found_wherever_they_are(kind, panel, tmp_path):
     else:
         # No linear value is large: what they are is told by one count, two and three.
         of_kind = {"dense": dense, "csc": values.tocsc(), "log1p": np.log1p(1e4 * shares), "log2": np.log2(1 + 1e4 * shares)}
-        write(path, (of_kind | {"linear": 10 * shares})[kind], names)
+        write(path, (of_kind | {"linear": 10 * shares, "per million": 1e6 * shares})[kind], names)
     found, summary = align(path, panel)
     np.testing.assert_allclose(found, expected(values), rtol=1e-4)
-    assert summary["value_scale"] == (kind if kind in ("log1p", "log2", "linear") else "counts")
+    scales = {"log1p": "log1p", "log2": "log2", "linear": "linear", "per million": "linear"}
+    assert summary["value_scale"] == scales.get(kind, "counts")
     assert summary["values_from"] == {"layer": "layers/counts", "raw": "raw"}.get(kind, "X")
 
 
@@ -159,13 +160,14 @@ def test_large_logarithms_are_of_base_2(panel, tmp_path):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.floats(0.2, 5), st.sampled_from(["log1p", "log2"]))
-def test_a_logarithm_s_base_is_told(seed, scale, kind):
-    """Of counts divided by any size factors, as log-normalisation does it, whatever genes a file keeps of them."""
+@given(st.integers(0, 10**6), st.floats(0.2, 5), st.sampled_from(["log1p", "log2", "linear"]))
+def test_scales_are_told(seed, scale, kind):
+    """Of counts divided by any size factors, whatever genes a file keeps of them."""
     rng = np.random.default_rng(seed)
     values = rng.poisson(rng.gamma(0.5, 2, 60), (30, 60)) * scale / rng.lognormal(0, 0.3, (30, 1))
-    logged = sp.csr_matrix((np.log1p if kind == "log1p" else lambda x: np.log2(1 + x))(values).astype(np.float32))
-    file = SimpleNamespace(n_cells=30, rows=lambda matrix, start, stop: logged[start:stop])
+    written = {"log1p": np.log1p(values), "log2": np.log2(1 + values), "linear": values}[kind]
+    cells = sp.csr_matrix(written.astype(np.float32))
+    file = SimpleNamespace(n_cells=30, rows=lambda matrix, start, stop: cells[start:stop])
     assert value_scale(file, "X") == kind
 
 

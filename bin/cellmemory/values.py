@@ -34,24 +34,25 @@ def value_scale(file: CellFile, matrix: str) -> str:
         return "scaled"
     if np.array_equal(values, np.round(values)):
         return "counts"
-    by_size = next((scale for scale, largest in LARGEST_LOG.items() if values.max() <= largest), "linear")
-    return _told_by_counts(cells) or by_size
+    possible = [*(scale for scale, largest in LARGEST_LOG.items() if values.max() <= largest), "linear"]
+    return _told_by_counts(cells, possible) or possible[0]
 
 
-def _told_by_counts(cells: sp.csr_matrix) -> str | None:
+def _told_by_counts(cells: sp.csr_matrix, possible: list[str]) -> str | None:
     """The scale on which the values of a cell are whole multiples of its smallest, as those of one, two and three counts are;
     None where most cells do not tell: reads by a gene's length, corrected counts, values so small that no scale bends them.
     """
     undo = {"linear": lambda values: values, "log1p": np.expm1, "log2": lambda values: np.exp2(values) - 1}
     votes: Counter[str] = Counter()
-    for cell in range(cells.shape[0]):
+    for cell in range(cells.shape[0] if len(possible) > 1 else 0):
         values = cells.data[cells.indptr[cell] : cells.indptr[cell + 1]].astype(np.float64)
         smallest = values.min(initial=np.inf, where=values > 0)
         second = values.min(initial=np.inf, where=values > 1.01 * smallest)
         if not np.isfinite(second):
             continue
-        times = {scale: back(second) / back(smallest) for scale, back in undo.items()}
-        (best, error), (_, next_error), _ = sorted(((s, abs(t - round(t))) for s, t in times.items()), key=lambda found: found[1])
+        times = {scale: undo[scale](second) / undo[scale](smallest) for scale in possible}
+        errors = sorted((abs(value - round(value)), scale) for scale, value in times.items())
+        (error, best), (next_error, _) = errors[:2]
         votes[best] += error < 0.01 and next_error > max(0.012, 3 * error)
     scale, found = votes.most_common(1)[0] if votes else ("", 0)
     return scale if 2 * found > cells.shape[0] else None
