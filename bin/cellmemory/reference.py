@@ -66,9 +66,8 @@ class ModelSize:
 class _Reference:
     """What this device reads of a reference over its panel of G genes.
 
-    labels: names of the C labels, sorted; all_codes: (N,) of all its cells; cells: (n, G) CSR, tokens and codes (n,) of the
-    rows that are the device's share. kept: cells of the share, evenly over labels, that novelty is learned from and whose
-    embeddings travel with the model.
+    labels: names of the C labels, sorted; all_codes: (N,) of all its cells; cells: (n, G) CSR, and tokens, of the rows that
+    are the device's share.
     """
 
     labels: np.ndarray
@@ -77,8 +76,11 @@ class _Reference:
     share: Share
     cells: sp.csr_matrix
     tokens: Tokens
-    codes: np.ndarray
-    kept: np.ndarray
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Labels (n,) of the rows."""
+        return self.all_codes[self.share.rows]
 
 
 def train_reference(
@@ -106,9 +108,13 @@ def train_reference(
     device's share of the reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
     """
     panel = read_panel(panel_path)
-    names, batch, hierarchy = _annotation(reference, panel, label_key, batch_key, parse_levels(label_levels, label_key))
-    config = size.config(len(panel), len(np.unique(names)))
-    read = _read(reference, names, batch, hierarchy, (mode, binning, config.n_bins), seed, devices)
+    levels = parse_levels(label_levels, label_key)
+    labels, all_codes, batch, hierarchy = _annotation(reference, panel, label_key, batch_key, levels)
+    config = size.config(len(panel), len(labels))
+    share = share_of(all_codes, batch, seed, devices.rank, devices.count)
+    cells = _cells(reference, share.rows)
+    tokens = tokenize(cells, np.ones(len(panel), bool), mode, binning, config.n_bins)
+    read = _Reference(labels, all_codes, hierarchy, share, cells, tokens)
     torch.manual_seed(seed)
     network = CellMemory(config)
     settings = {
@@ -120,23 +126,23 @@ def train_reference(
         "seed": seed,
         "model": asdict(config),
         "training": asdict(schedule) | asdict(sampling),
-        "cells": len(names),
+        "cells": len(all_codes),
     }
     checkpoint = CheckpointFile(checkpoints, _about(settings, reference, panel_path), checkpoint_every)
-    trained = fit(read.tokens, read.codes, read.share, network, schedule, sampling, seed, runtime, devices, checkpoint)
+    trained = fit(tokens, read.codes, share, network, schedule, sampling, seed, runtime, devices, checkpoint)
     if trained is None:
         return []
     calibration, tensors = _finish(trained, read, settings)
     table = _label_table(read)
-    settings["usual_share"] = usual_share(np.diff(read.cells.indptr), len(panel))
+    settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
     settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
     card = model_card(settings, table, calibration)
     bundle.save(output, tensors, settings, panel, table, calibration, trained.history, card)
     checkpoint.remove()
     return [
-        f"read {len(names):,} cells x {len(panel):,} genes, {len(read.labels)} labels of '{label_key}'",
-        f"trained on {len(read.share.all_training):,} cells ({runtime}) to epoch {trained.best_epoch} of {len(trained.history)}",
-        f"on {len(read.share.validation):,} held-out cells: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
+        f"read {len(all_codes):,} cells x {len(panel):,} genes, {len(labels)} labels of '{label_key}'",
+        f"trained on {len(share.all_training):,} cells ({runtime}) to epoch {trained.best_epoch} of {len(trained.history)}",
+        f"on {len(share.validation):,} held-out cells: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
         f"{calibration['ece_after']:.3f} (temperature {calibration['temperature']:.2f})",
         f"wrote {output}",
     ]
@@ -151,8 +157,8 @@ def _about(settings: dict, reference: Path, panel: Path) -> dict:
 
 def _annotation(
     reference: Path, panel: pd.DataFrame, label_key: str, batch_key: str | None, levels: list[str]
-) -> tuple[np.ndarray, np.ndarray | None, Hierarchy | None]:
-    """The labels (n,) of the reference's cells, batch codes (n,) or None, and the hierarchy of the labels, if it has one."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, Hierarchy | None]:
+    """Names of the labels, sorted, their codes (N,) of all cells, batch codes (N,) or None, and the labels' hierarchy, if any."""
     with CellFile(reference) as file:
         labels = check_labels(file, label_key)
         if labels.isna().any():
@@ -162,28 +168,13 @@ def _annotation(
         batch = file.column(batch_key, "batch", "batch_key") if batch_key else None
         codes = None if batch is None else np.unique(batch.astype(str), return_inverse=True)[1]
         hierarchy = read_hierarchy(file, levels, labels) if levels else None
-        return labels.to_numpy(str), codes, hierarchy
+        return *np.unique(labels.to_numpy(str), return_inverse=True), codes, hierarchy
 
 
-def _read(
-    path: Path,
-    names: np.ndarray,
-    batch: np.ndarray | None,
-    hierarchy: Hierarchy | None,
-    tokens: tuple[str, str, int],
-    seed: int,
-    devices: Devices,
-) -> _Reference:
-    """The share of a device. names, batch: (N,) of all cells, by _annotation; tokens: mode, binning and number of bins."""
-    labels, all_codes = np.unique(names, return_inverse=True)
-    share = share_of(all_codes, batch, seed, devices.rank, devices.count)
-    with CellFile(path) as file:
-        # All cells are read without a copy.
-        cells = file.rows("X", 0, file.n_cells) if len(share.rows) == file.n_cells else file.picked("X", share.rows)
-    codes = all_codes[share.rows]
-    kept = stratified(codes, share.training, KEPT_CELLS, np.random.default_rng(seed))
-    tokenized = tokenize(cells, np.ones(cells.shape[1], bool), *tokens)
-    return _Reference(labels, all_codes, hierarchy, share, cells, tokenized, codes, kept)
+def _cells(reference: Path, rows: np.ndarray) -> sp.csr_matrix:
+    """Some rows of the reference (sorted), or all of them without a copy."""
+    with CellFile(reference) as file:
+        return file.rows("X", 0, file.n_cells) if len(rows) == file.n_cells else file.picked("X", rows)
 
 
 def _finish(trained: Trained, read: _Reference, settings: dict) -> tuple[dict, dict[str, np.ndarray]]:
@@ -193,7 +184,8 @@ def _finish(trained: Trained, read: _Reference, settings: dict) -> tuple[dict, d
     the calibration, and the tensors of the model folder: weights, what novelty knows, embeddings of the kept cells.
     """
     network, start, seed = trained.network, trained.start, settings["seed"]
-    share, tokens, codes, kept = read.share, read.tokens, read.codes, read.kept
+    share, tokens, codes = read.share, read.tokens, read.codes
+    kept = stratified(codes, share.training, KEPT_CELLS, np.random.default_rng(seed))
     n, n_bins, truth = len(share.validation), network.config.n_bins, codes[share.validation]
     known, held_out = tokens.select(kept), tokens.select(share.validation)
     means = label_means(known, codes[kept], len(read.labels), n_bins)
