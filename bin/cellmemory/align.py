@@ -10,20 +10,20 @@ from cellmemory import __version__
 from cellmemory.errors import InputError, first_ids
 from cellmemory.genes import Match, expression_rows, match_genes, no_overlap
 from cellmemory.reading import CellFile
-from cellmemory.values import LOG_BASES, TARGET_SUM, find_values
+from cellmemory.values import LOG_BASES, TARGET_SUM, find_values, undo_log
 
 
 @dataclass(frozen=True)
 class Aligner:
     """How the rows of one matrix become rows over the panel.
 
-    selector: (file genes, panel genes) 0/1; expression: file genes that count towards a cell's total; log_base: of values that
-    are log(1 + x) already, and keep their x; None of others.
+    selector: (file genes, panel genes) 0/1; expression: file genes that count towards a cell's total; scale: what the values
+    are, by `value_scale`; those that are log-normalised keep their normalisation.
     """
 
     selector: sp.csr_matrix
     expression: np.ndarray
-    log_base: float | None
+    scale: str
 
     def __call__(self, rows: sp.csr_matrix) -> tuple[sp.csr_matrix, np.ndarray]:
         """log1p(counts per 10,000) over the panel (cells x panel genes, CSR float32), and which cells are empty.
@@ -32,11 +32,10 @@ class Aligner:
         logarithm, log-normalised ones after it was undone.
         """
         rows = rows.astype(np.float64)
-        if self.log_base:
-            rows.data = np.expm1(rows.data * np.log(self.log_base))
+        rows.data = undo_log(rows.data, self.scale)
         totals = np.asarray(rows[:, self.expression].sum(1)).ravel()
         aligned = sp.csr_matrix(rows @ self.selector)
-        if not self.log_base:
+        if self.scale not in LOG_BASES:
             aligned = sp.csr_matrix(sp.diags(TARGET_SUM / np.maximum(totals, 1e-12)) @ aligned)
         aligned.sum_duplicates()
         aligned.eliminate_zeros()
@@ -49,7 +48,7 @@ def make_aligner(match: Match, var: pd.DataFrame, n_panel: int, scale: str) -> A
     rows = np.flatnonzero(match.target >= 0)
     ones = np.ones(len(rows))
     selector = sp.csr_matrix((ones, (rows, match.target[rows])), shape=(len(var), n_panel))
-    return Aligner(selector, np.flatnonzero(expression_rows(var)), LOG_BASES.get(scale))
+    return Aligner(selector, np.flatnonzero(expression_rows(var)), scale)
 
 
 def match_query(

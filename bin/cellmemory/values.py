@@ -35,22 +35,26 @@ def value_scale(file: CellFile, matrix: str) -> str:
     if np.array_equal(values, np.round(values)):
         return "counts"
     possible = [*(scale for scale, largest in LARGEST_LOG.items() if values.max() <= largest), "linear"]
-    return _told_by_counts(cells, possible) or possible[0]
+    return possible[0] if len(possible) == 1 else _told_by_counts(cells, possible) or possible[0]
+
+
+def undo_log(values: np.ndarray | float, scale: str) -> np.ndarray | float:
+    """The x of values log(1 + x), to the scale's base; values of other scales as they are."""
+    return np.expm1(values * np.log(LOG_BASES[scale])) if scale in LOG_BASES else values
 
 
 def _told_by_counts(cells: sp.csr_matrix, possible: list[str]) -> str | None:
     """The scale on which the values of a cell are whole multiples of its smallest, as those of one, two and three counts are;
     None where most cells do not tell: reads by a gene's length, corrected counts, values so small that no scale bends them.
     """
-    undo = {"linear": lambda values: values, "log1p": np.expm1, "log2": lambda values: np.exp2(values) - 1}
     votes: Counter[str] = Counter()
-    for cell in range(cells.shape[0] if len(possible) > 1 else 0):
+    for cell in range(cells.shape[0]):
         values = cells.data[cells.indptr[cell] : cells.indptr[cell + 1]].astype(np.float64)
         smallest = values.min(initial=np.inf, where=values > 0)
         second = values.min(initial=np.inf, where=values > 1.01 * smallest)
         if not np.isfinite(second):
             continue
-        times = {scale: undo[scale](second) / undo[scale](smallest) for scale in possible}
+        times = {scale: undo_log(second, scale) / undo_log(smallest, scale) for scale in possible}
         errors = sorted((abs(value - round(value)), scale) for scale, value in times.items())
         (error, best), (next_error, _) = errors[:2]
         votes[best] += error < 0.01 and next_error > max(0.012, 3 * error)
