@@ -28,6 +28,7 @@ def key(samples: Sequence[Sample], sample: int, *choices: int) -> str:
 
 
 def sample_selector(samples: Sequence[Sample]) -> list[Selector]:
+    """The choice of a sample; none on a page of one."""
     return [Selector("Sample", [sample.name for sample in samples])] if len(samples) > 1 else []
 
 
@@ -46,6 +47,7 @@ def shown_groups(samples: Sequence[Sample]) -> list[str]:
 
 
 def groups_note(samples: Sequence[Sample]) -> str:
+    """What a caption adds where `shown_groups` are not all."""
     shown, groups = len(shown_groups(samples)), len(samples[0].groups)
     return "" if shown == groups else f" Here for the {shown} labels with the most cells; the samples' own pages have all."
 
@@ -74,6 +76,7 @@ def _digits(values: np.ndarray, n: int) -> np.ndarray:
 
 
 def stacked_bars(counts: pd.DataFrame, colours: dict[str, str], share: bool) -> dict:
+    """A bar for each row of counts, a part for each column, as shares of the row or as cells."""
     total = counts.sum(axis=1)
     data = []
     for label in [label for label in counts if counts[label].sum()]:

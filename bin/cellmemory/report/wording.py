@@ -4,6 +4,7 @@ from cellmemory.report.blocks import plain
 
 
 def shown(value: object) -> str:
+    """A parameter or a figure: four digits at most, lists with commas, None as `none`."""
     value = plain(value)
     if isinstance(value, bool):
         return yes(value)
@@ -15,8 +16,10 @@ def shown(value: object) -> str:
 
 
 def yes(value: object) -> str:
+    """`yes` or `no`, also of a flag that was read as text."""
     return "yes" if str(value).lower() in ("true", "1", "yes") else "no"
 
 
 def count(n: int, noun: str) -> str:
+    """`1 sample`, `2 samples`."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")

@@ -32,7 +32,7 @@ def set_sizes(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
     """How many labels the conformal sets hold."""
     data = []
     for sample, colour in zip(samples, ["@accent"] if len(samples) == 1 else cycle(palette), strict=False):
-        size = sample.cells["label_set"].astype(str).map(_set_size)
+        size = sample.cells["label_set"].map(_set_size).astype(int)
         counts = size.value_counts().sort_index()
         share = counts / len(size)
         hover = [f"{text(sample.name)}<br>{k} labels: {n:,} cells ({n / len(size):.1%})" for k, n in counts.items()]
