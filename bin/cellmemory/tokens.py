@@ -54,20 +54,20 @@ def quantile_bins(values: np.ndarray, start: np.ndarray, n_bins: int) -> np.ndar
     """The within-cell quantile bin of each non-zero value: ceil(n_bins x the share of the cell's values that are <= it).
 
     Depends on ranks alone, so that counts and any monotone transform of them give the same bins; equal values of a
-    cell share the upper bin. values: (nnz,) positive; start: (n + 1,) as in CSR. Returns uint8 (nnz,) in 1..n_bins.
+    cell share the upper bin. values: (nnz,) positive float32; start: (n + 1,) as in CSR. Returns uint8 (nnz,) in
+    1..n_bins.
     """
     lengths = np.diff(start)
-    cell = np.repeat(np.arange(len(lengths)), lengths)
-    order = np.lexsort((values, cell))
-    ordered_cell, ordered = cell[order], values[order]
-    last_of_tie = np.ones(len(ordered), bool)
-    last_of_tie[:-1] = (ordered[1:] != ordered[:-1]) | (ordered_cell[1:] != ordered_cell[:-1])
-    ties = np.flatnonzero(last_of_tie)
-    upper = ties[np.searchsorted(ties, np.arange(len(ordered)))]
-    rank = upper + 1 - start[ordered_cell]
-    length = lengths[ordered_cell]
+    cell = np.repeat(np.arange(len(lengths), dtype=np.uint64), lengths)
+    # The bits of positive floats are ordered as they are: one key for cell and value is sorted several times as fast as two.
+    key = cell << np.uint64(32) | values.astype(np.float32, copy=False).view(np.uint32)
+    order = np.argsort(key)
+    ordered = key[order]
+    ties = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) if len(key) else np.empty(0, np.int64)
+    upper = np.repeat(ties, np.diff(ties, prepend=-1))
+    rank = upper + 1 - np.repeat(start[:-1], lengths)
     bins = np.empty(len(values), np.uint8)
-    bins[order] = -(-rank * n_bins // length)  # integer ceiling: no rounding at bin edges
+    bins[order] = -(-rank * n_bins // np.repeat(lengths, lengths))  # integer ceiling: no rounding at bin edges
     return bins
 
 
