@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import torch
 from safetensors import SafetensorError, safe_open
 
-from cellmemory import device, training
+from cellmemory import device
 from cellmemory.batches import Sampling, TrainingBatches
 from cellmemory.checkpoints import CheckpointFile
 from cellmemory.curves import draw
@@ -54,8 +54,14 @@ def small_network(dropout: float = 0.3) -> CellMemory:
     return CellMemory(config)
 
 
-def train(tokens: Tokens, labels: np.ndarray, checkpoint: CheckpointFile | None = None, schedule: Schedule = SCHEDULE) -> Trained:
-    runtime = device.start("cpu", "fp32", 1, 0)
+def train(
+    tokens: Tokens,
+    labels: np.ndarray,
+    checkpoint: CheckpointFile | None = None,
+    schedule: Schedule = SCHEDULE,
+    where: str = "cpu",
+) -> Trained:
+    runtime = device.start(where, "fp32", 1, 0)
     share = share_of(labels, None, 0)
     return fit(tokens, labels, share, small_network(), schedule, Sampling(), 0, runtime, checkpoint=checkpoint)
 
@@ -162,6 +168,21 @@ class TestResuming:
         assert there.read()[1] == {"steps": 5}
         there.remove()
         assert not tmp_path.exists()
+
+    def test_a_kill_while_it_is_written_leaves_nothing_that_is_not_removed(self, tmp_path):
+        checkpoint = CheckpointFile(tmp_path / "checkpoints", {"of": "this"})
+        program = (
+            "import sys, torch; from pathlib import Path; from cellmemory.checkpoints import CheckpointFile\n"
+            "while True: CheckpointFile(Path(sys.argv[1]), {'of': 'this'}).write({'weight': torch.zeros(10_000_000)}, {})"
+        )
+        for _ in range(3):
+            process = subprocess.Popen([sys.executable, "-c", program, checkpoint.folder], cwd=ROOT / "bin")
+            while not (checkpoint.path.exists() and len(os.listdir(checkpoint.folder)) > 1):  # the next one is being written
+                assert process.poll() is None
+            process.kill()
+            process.wait()
+            checkpoint.remove()
+            assert not checkpoint.folder.exists()
 
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,5 +378,5 @@ def test_the_figure_has_the_same_bytes_and_its_marks(uninterrupted, tmp_path):
 
 
 def test_running_out_of_memory_is_told_from_other_errors():
-    assert training.is_out_of_memory(torch.OutOfMemoryError())
-    assert not training.is_out_of_memory(RuntimeError("shapes differ"))
+    assert device.is_out_of_memory(torch.OutOfMemoryError())
+    assert not device.is_out_of_memory(RuntimeError("shapes differ"))

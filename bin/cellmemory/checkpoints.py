@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from cellmemory.files import replacing
 from cellmemory.log import say
@@ -50,10 +50,12 @@ class CheckpointFile:
     def write(self, tensors: dict[str, torch.Tensor], state: dict) -> None:
         """Replaces the checkpoint in one move: a kill leaves the old one or the new one."""
         metadata = {"about": _json(self.about), "state": json.dumps(state)}
-        with replacing(self.path) as partial:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
-            with open(partial, "rb") as file:
-                os.fsync(file.fileno())
+        # Not by save_file: that writes to a file with a name of its own choice first, which a kill would leave behind.
+        content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+        with replacing(self.path) as partial, open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
     def read(self) -> tuple[dict[str, torch.Tensor], dict] | None:
         """Tensors and state of this training's last checkpoint; None where there is none, or none that can be read."""
@@ -184,7 +186,7 @@ class Checkpoints(Callback):
         }
         try:
             self.file.write(tensors, state)
-        except (OSError, SafetensorError) as error:  # of the latter kind where the disk is full
+        except OSError as error:
             self._writable = False
             say(f"No checkpoint could be written to {self.file.folder} ({error}); training goes on without.")
         self._written = time.monotonic()
