@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from cellmemory import __version__
 from cellmemory.errors import InputError
@@ -19,6 +20,9 @@ OUTPUT = click.Path(path_type=Path)
 
 #: A full disk, a full quota, a file larger than the system lets one be.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+#: Read by the libraries under numpy, scipy, scikit-learn and umap when they are loaded: how many threads each may start.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 threads = click.option(
     "--threads",
@@ -52,6 +56,7 @@ class _Command(click.Command):
             sys.exit(1)
 
     def invoke(self, context: click.Context):
+        _limit_threads(context)
         if context.params.pop("debug"):
             return super().invoke(context)
         try:
@@ -66,6 +71,18 @@ class _Command(click.Command):
         for problem in problems:
             click.echo(f"Error: {problem}", err=True)
         sys.exit(1)
+
+
+def _limit_threads(context: click.Context) -> None:
+    """Has every library that is loaded later take the threads of `--threads`, 1 in a script without: by themselves they take
+    all that the machine has, whatever part of it a task was given, and the last digits of a result depend on their number.
+
+    What the environment says is overruled by an option that was given, and by nothing else.
+    """
+    given = context.get_parameter_source("threads") is ParameterSource.COMMANDLINE
+    for name in THREAD_VARIABLES:
+        number = str(context.params.get("threads", 1))
+        os.environ[name] = number if given else os.environ.get(name, number)
 
 
 def command(function: Callable) -> click.Command:

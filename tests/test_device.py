@@ -1,10 +1,15 @@
-"""Which number format `--precision auto` is, and what cannot be had."""
+"""Which number format `--precision auto` is, what cannot be had, and how many threads there are."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from cellmemory import device
 from cellmemory.errors import InputError
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -23,3 +28,36 @@ def test_a_gpu_that_is_not_there_is_an_error_only_where_it_was_asked_for():
     assert device.start("auto", "auto", 1, 0).device == "cpu"
     with pytest.raises(InputError, match="no usable GPU"):
         device.start("cuda", "auto", 1, 0)
+
+
+#: A script that prints the threads of each library that counts its own.
+COUNTING = """
+import click, _cli
+
+@_cli.command
+{option}
+def main(**_):
+    import numpy, scipy.linalg, sklearn.cluster, numba
+    from threadpoolctl import threadpool_info
+    print(sorted({{library["num_threads"] for library in threadpool_info()}} | {{numba.config.NUMBA_NUM_THREADS}}))
+
+main()
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: there is nothing to leave alone")
+@pytest.mark.parametrize(
+    ("option", "arguments", "environment", "threads"),
+    [
+        ("@_cli.threads", ["--threads", "1"], {}, 1),
+        ("@_cli.threads", ["--threads", "1"], {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}, 1),
+        ("@_cli.threads", [], dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"), 1),
+        ("@_cli.threads", ["--threads", "2"], {}, 2),
+        ("", [], {}, 1),
+    ],
+)
+def test_libraries_start_no_more_threads_than_they_were_given(option, arguments, environment, threads):
+    bare = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    command = [sys.executable, "-c", COUNTING.format(option=option), *arguments]
+    done = subprocess.run(command, cwd=ROOT / "bin", env=bare | environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"[{threads}]"
