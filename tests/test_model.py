@@ -53,14 +53,28 @@ def cells(lengths: list[int], seed: int) -> Tokens:
 
 
 def run(network: CellMemory, tokens: Tokens, which: np.ndarray, attention: bool = True):
+    """On the network's device; the results are on the CPU."""
     with torch.inference_mode():
-        return network.decide(*as_tensors(tokens, which), attention)
+        output = network.decide(*(t.to(network.cls.device) for t in as_tensors(tokens, which)), attention)
+        return to_cpu(output)
+
+
+def to_cpu(output):
+    """A tuple of tensors, of such tuples and of None."""
+    if output is None or isinstance(output, torch.Tensor):
+        return None if output is None else output.cpu()
+    return type(output)(*map(to_cpu, output))
 
 
 @settings(max_examples=25, deadline=None)
 @given(lengths=st.lists(st.integers(0, GENES), min_size=1, max_size=6), seed=st.integers(0, 99))
 def test_equals_the_oracle_whatever_the_lengths(network, oracle, lengths, seed):
     """Batched, padded and folded equals one cell at a time; cells of one gene and of none included."""
+    check(network, oracle, lengths, seed)
+
+
+def check(network: CellMemory, oracle: Oracle, lengths: list[int], seed: int) -> None:
+    """Holds the network, on its device, to the oracle."""
     tokens = cells(lengths, seed)
     output = run(network, tokens, np.arange(len(lengths)))
     for i, n in enumerate(lengths):

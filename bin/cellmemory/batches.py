@@ -8,6 +8,7 @@ import torch
 from scipy.special import softmax
 from torch.utils.data import IterableDataset
 
+from cellmemory.device import TOKEN_BUDGETS
 from cellmemory.initialise import Start
 from cellmemory.shares import Share
 from cellmemory.tokens import Tokens, pad
@@ -17,8 +18,6 @@ from cellmemory.tokens import Tokens, pad
 STEPS_PER_EPOCH, STEPS_CELLS = 30, 500
 #: Weight of the linear classifiers' opinion in a cell's target.
 OPINION = 0.5
-#: Tokens of a batch where nothing is learned: large enough for the matrix products, small enough for the cache.
-TOKEN_BUDGET = 8192
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,12 @@ class TrainingBatches(IterableDataset):
         counts = np.bincount(labels[cells])[labels[cells]]
         self._odds = np.cumsum(1 / counts if sampling.sampling == "balanced" else np.ones(len(cells)))
 
+    @property
+    def longest(self) -> int:
+        """Tokens of a cell in a batch, at most."""
+        most = max(1, self.tokens.lengths[self.cells].max())
+        return int(min(most, self.sampling.tokens_per_cell or most))
+
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         end = (self.next_step // self.steps_per_epoch + 1) * self.steps_per_epoch
         for step in range(self.next_step, end):
@@ -93,10 +98,11 @@ def subsample(
     return tuple(np.take_along_axis(a, chosen, 1) for a in (gene, bins, valid))
 
 
-def token_batches(tokens: Tokens, budget: int = TOKEN_BUDGET) -> Iterator[np.ndarray]:
+def token_batches(tokens: Tokens, budget: int = TOKEN_BUDGETS["cpu"]) -> Iterator[np.ndarray]:
     """Cells in batches of about `budget` tokens, alike in length so that hardly any padding is computed.
 
-    Covers every cell once. The batches depend on the lengths alone.
+    Covers every cell once. The batches depend on the lengths alone. The default budget suits a CPU, and gradients on any
+    device.
     """
     order = np.argsort(tokens.lengths, kind="stable")[::-1]
     start = 0

@@ -76,7 +76,7 @@ class Bundle:
         """The digest of the model as it was trained, adapted since or not."""
         return self.config.get("adapted_from", self.config["digest"])
 
-    def model(self, device: str = "cpu"):
+    def model(self):
         """The network in evaluation mode."""
         import torch
 
@@ -86,7 +86,7 @@ class Bundle:
         network.load_state_dict(
             {name: torch.from_numpy(value) for name, value in self.weights.items() if not name.startswith("reference.")}
         )
-        return network.eval().to(device)
+        return network.eval()
 
 
 def check(folder: str | Path) -> list[str]:

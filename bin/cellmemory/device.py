@@ -11,11 +11,14 @@ import torch
 
 from cellmemory.errors import InputError
 
-PRECISIONS = ("auto", "fp32", "bf16")
 #: Numbers that glibc's malloc.h gives to its options; blocks up to KEPT_BLOCK bytes (the most that it allows) come from
 #: its own heap, of which up to KEPT_MEMORY bytes stay with the process when they are free.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BLOCK, KEPT_MEMORY = 32 << 20, 1 << 30
+#: Tokens of a batch where nothing is learned. On a CPU: large enough for the matrix products, small enough for the cache. On
+#: a GPU: as many as keep all of it busy; a batch of the standard variant then takes about 2 GB.
+TOKEN_BUDGETS = {"cpu": 8192, "cuda": 1 << 18}
+OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class Runtime:
     def number_format(self) -> torch.dtype:
         """What CellMemory.number_format has to be."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens that go through the network at once where nothing is learned."""
+        return TOKEN_BUDGETS[self.device]
 
     def progress(self, parts: Iterable[Sized], total: int, doing: str) -> Iterator:
         """The parts, with a line of progress on standard error after each where there are several."""
@@ -62,15 +70,24 @@ def start(device: str, precision: str, threads: int, seed: int, variant: str = "
     return Runtime(device, _precision(device, precision, variant), threads)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on a GPU (torch.OutOfMemoryError) or for the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
 def _precision(device: str, precision: str, variant: str) -> str:
-    """bf16 where it is faster: on GPUs, and on processors that multiply it themselves (AVX512-BF16, which all with AMX have
-    too) where the products are large, which they are not in the light variant. Other processors have to bring each bf16
-    number to fp32 first."""
+    """bf16 where it is faster: where the products are large, which they are not in the light variant, on GPUs and processors
+    that multiply it themselves (AVX512-BF16, which all with AMX have too). Others have to bring each bf16 number to fp32
+    first."""
     if precision != "auto":
         return precision
+    if variant == "light":
+        return "fp32"
     if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if variant == "standard" and torch.cpu.get_capabilities().get("avx512_bf16", False) else "fp32"
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return "bf16" if native else "fp32"
 
 
 def _keep_freed_memory() -> None:

@@ -2,20 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-import torch
 from scipy.special import softmax
 
-from cellmemory.batches import as_tensors, token_batches
 from cellmemory.bundle import Bundle
 from cellmemory.calibration import Thresholds, conformal_threshold, label_sets
 from cellmemory.device import Runtime
 from cellmemory.files import replacing
+from cellmemory.inference import Inference, Mapped
 from cellmemory.parts import PREFIX, STATUSES, Part, describe_run, finish, finish_slice, open_aligned, write_parts
 from cellmemory.reading import CellFile
 from cellmemory.slots import SlotSums
@@ -24,27 +22,13 @@ from cellmemory.tokens import Tokens, tokenize
 from cellmemory.writing import H5adWriter
 
 
-@dataclass(frozen=True)
-class Mapped:
-    """The model's results on the cells of one chunk, in their order; attention parts token by token, or None."""
-
-    logits: np.ndarray
-    cls_logits: np.ndarray
-    embedding: np.ndarray
-    slots: np.ndarray | None
-    cls: np.ndarray | None
-    write: np.ndarray | None
-    read: np.ndarray | None
-
-
-class Mapper:
+class Mapper(Inference):
     """A trained reference that is ready to map: network, calibration and novelty."""
 
     def __init__(self, bundle: Bundle, runtime: Runtime):
-        self.bundle, self.runtime = bundle, runtime
-        self.network = bundle.model(runtime.device)
+        super().__init__(bundle.model(), runtime)
         self.network.number_format = runtime.number_format
-        self.config = bundle.config
+        self.bundle, self.config = bundle, bundle.config
         self.novelty = bundle.novelty
 
     def tokenize(self, rows: sp.csr_matrix, measured: np.ndarray) -> Tokens:
@@ -55,33 +39,6 @@ class Mapper:
         """What the slots got of no cells."""
         config = self.network.config
         return SlotSums.zeros(config.n_labels, config.n_slots, config.n_genes, config.variant == "standard")
-
-    def run(self, tokens: Tokens, attention: bool) -> Mapped:
-        """The network on all cells of `tokens`, in batches of cells alike in length; results in the cells' order."""
-        n, config = len(tokens), self.network.config
-        logits = np.empty((n, config.n_labels), np.float32)
-        cls_logits = np.empty_like(logits)
-        embedding = np.empty((n, config.d_model), np.float32)
-        slots = np.empty((n, config.n_slots), np.float32) if attention else None
-        cls = np.empty(len(tokens.gene), np.float32) if attention else None
-        shape = (len(tokens.gene), config.n_slots)
-        write = np.empty(shape, np.float32) if attention else None
-        read = np.empty(shape, np.float32) if attention and config.variant == "standard" else None
-        with torch.inference_mode():
-            for cells in token_batches(tokens):
-                inputs = [t.to(self.runtime.device) for t in as_tensors(tokens, cells)]
-                output = self.network.decide(*inputs, attention)
-                logits[cells], embedding[cells] = output.logits.float().cpu(), output.embedding.float().cpu()
-                cls_logits[cells] = output.cls_logits.float().cpu()
-                if attention:
-                    found, valid = output.attention, inputs[3]
-                    slots[cells] = found.slots.float().cpu()
-                    source = tokens.positions(cells)
-                    cls[source] = found.cls[valid].float().cpu()
-                    write[source] = found.write.mT[valid].float().cpu()
-                    if read is not None:
-                        read[source] = found.read[valid].float().cpu()
-        return Mapped(logits, cls_logits, embedding, slots, cls, write, read)
 
     def table(self, mapped: Mapped, tokens: Tokens, empty: np.ndarray, thresholds: Thresholds) -> pd.DataFrame:
         """The `cellmemory_` columns of obs for the cells of a chunk. empty: cells without counts, never assigned."""

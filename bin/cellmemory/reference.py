@@ -10,7 +10,7 @@ import torch
 
 from cellmemory import bundle
 from cellmemory.alarms import usual_share
-from cellmemory.batches import Sampling, as_tensors, token_batches
+from cellmemory.batches import Sampling
 from cellmemory.calibration import calibrate, fit_weights
 from cellmemory.checkpoints import CheckpointFile, code_digest
 from cellmemory.coverage import accuracy_by_coverage
@@ -18,6 +18,7 @@ from cellmemory.device import Runtime
 from cellmemory.errors import InputError
 from cellmemory.files import sha256
 from cellmemory.hierarchy import Hierarchy, parse_levels, read_hierarchy, to_label_table
+from cellmemory.inference import Inference
 from cellmemory.model import CellMemory, ModelConfig
 from cellmemory.novelty import calibrate_novelty, learn_profiles
 from cellmemory.panel import read_panel
@@ -132,7 +133,7 @@ def train_reference(
     trained = fit(tokens, read.codes, share, network, schedule, sampling, seed, runtime, devices, checkpoint)
     if trained is None:
         return []
-    calibration, tensors = _finish(trained, read, settings)
+    calibration, tensors = _finish(trained, read, settings, runtime)
     table = _label_table(read)
     settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
     settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
@@ -177,7 +178,7 @@ def _cells(reference: Path, rows: np.ndarray) -> sp.csr_matrix:
         return file.rows("X", 0, file.n_cells) if len(rows) == file.n_cells else file.picked("X", rows)
 
 
-def _finish(trained: Trained, read: _Reference, settings: dict) -> tuple[dict, dict[str, np.ndarray]]:
+def _finish(trained: Trained, read: _Reference, settings: dict, runtime: Runtime) -> tuple[dict, dict[str, np.ndarray]]:
     """Adds the linear path, weighs the two parts and calibrates their sum on the validation cells.
 
     What decides weights and calibration has seen no validation cell; then the linear path learns from these too. Returns
@@ -191,34 +192,28 @@ def _finish(trained: Trained, read: _Reference, settings: dict) -> tuple[dict, d
     means = label_means(known, codes[kept], len(read.labels), n_bins)
     profiles = learn_profiles(known, codes[kept], means[1], start.share, seed)
     network.decide_by(start.classifier(tokens, codes, share.training, n_bins, seed))
-    linear, cls, embedding = predict(network, tokens.select(np.r_[share.validation, kept]))
-    weights = fit_weights(linear[:n], cls[:n], truth, len(share.all_training))
-    logits = weights[0] * linear[:n] + weights[1] * cls[:n]
+    inference = Inference(network, runtime)
+    found = inference.run(tokens.select(np.r_[share.validation, kept]), attention=False)
+    linear, cls = found.linear_logits[:n], found.cls_logits[:n]
+    weights = fit_weights(linear, cls, truth, len(share.all_training))
+    logits = weights[0] * linear + weights[1] * cls
     calibration = calibrate(logits, truth) | calibrate_novelty(profiles, logits, held_out)
 
     def with_fewer_genes(cells: sp.csr_matrix, measured: np.ndarray) -> np.ndarray:
-        linear, cls, _ = predict(network, tokenize(cells, measured, settings["mode"], settings["binning"], n_bins))
-        return weights[0] * linear + weights[1] * cls
+        fewer = inference.run(tokenize(cells, measured, settings["mode"], settings["binning"], n_bins), attention=False)
+        return weights[0] * fewer.linear_logits + weights[1] * fewer.cls_logits
 
     calibration["panel_accuracy"] = accuracy_by_coverage(with_fewer_genes, read.cells[share.validation], truth, seed)
     network.decide_by(start.classifier(tokens, codes, np.arange(len(codes)), n_bins, seed), *weights)
     calibration |= {"linear_weight": weights[0], "cls_weight": weights[1]}
-    tensors = {name: value.numpy() for name, value in network.state_dict().items()}
+    tensors = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     tensors |= {f"reference.{name}": getattr(profiles, name) for name in ("components", "scale", "weight", "bias")}
-    tensors |= {"reference.means": means, "reference.embedding": embedding[n:], "reference.label": codes[kept].astype(np.int64)}
+    tensors |= {
+        "reference.means": means,
+        "reference.embedding": found.embedding[n:],
+        "reference.label": codes[kept].astype(np.int64),
+    }
     return calibration, tensors
-
-
-def predict(network: CellMemory, tokens: Tokens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits of the linear path and of the CLS token (n, C), and CLS embeddings (n, d) of all cells, in fp32 on the CPU."""
-    linear, cls = (np.empty((len(tokens), network.config.n_labels), np.float32) for _ in range(2))
-    embedding = np.empty((len(tokens), network.config.d_model), np.float32)
-    with torch.inference_mode():
-        for cells in token_batches(tokens):
-            output = network.decide(*as_tensors(tokens, cells))
-            linear[cells], cls[cells] = output.logits - output.cls_logits, output.cls_logits
-            embedding[cells] = output.embedding
-    return linear, cls, embedding
 
 
 def _label_table(read: _Reference) -> pd.DataFrame:

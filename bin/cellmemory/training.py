@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,8 +24,9 @@ from torch.utils.data import IterableDataset
 
 from cellmemory.batches import Sampling, TrainingBatches, as_tensors, token_batches
 from cellmemory.checkpoints import CheckpointFile, Checkpoints
-from cellmemory.device import Runtime
+from cellmemory.device import Runtime, is_out_of_memory
 from cellmemory.errors import InputError
+from cellmemory.graphs import StepGraph
 from cellmemory.history import History
 from cellmemory.initialise import Start, learn_start
 from cellmemory.log import say
@@ -40,7 +41,6 @@ NO_MEMORY = (
     "Training ran out of memory with one cell at a time; take a machine or GPU with more memory, or a smaller model "
     "(--variant light, --d_model, --n_layers)."
 )
-OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,26 @@ class Plan(L.LightningModule):
     """Steps and validation of the CLS token's part. Batches are this device's share, (gene, bin, valid, target).
 
     What is validated and kept is the running average of the weights: its score moves less from epoch to epoch. truth:
-    (n,) labels of the validation cells. A step depends on the weights, the optimiser's state, the seed and its number
-    alone, so that a training can go on at any step.
+    (n,) labels of the validation cells. longest: tokens of a cell in a batch, at most; where it is known, a GPU replays
+    what it has recorded of a step. A step depends on the weights, the optimiser's state, the seed and its number alone, so
+    that a training can go on at any step.
 
     Optimisation is lightning's manual one, since running out of memory is mended within a step.
     """
 
-    def __init__(self, network: CellMemory, schedule: Schedule, total_steps: int, seed: int = 0, truth: np.ndarray | None = None):
+    def __init__(
+        self,
+        network: CellMemory,
+        schedule: Schedule,
+        total_steps: int,
+        seed: int = 0,
+        truth: np.ndarray | None = None,
+        longest: int | None = None,
+    ):
         super().__init__()
         self.automatic_optimization = False
         self.network, self.schedule, self.total_steps, self.seed, self.truth = network, schedule, total_steps, seed, truth
+        self.longest, self._graph = longest, None
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average_decay))
         self.average.requires_grad_(False)
         self.steps = 0
@@ -137,7 +147,6 @@ class Plan(L.LightningModule):
         """
         while True:
             optimiser.zero_grad()
-            torch.manual_seed(_mixed(self.seed, self.steps, self.global_rank))
             loss = self._backward(batch)
             if not _any(loss is None, self.device):
                 break
@@ -155,25 +164,39 @@ class Plan(L.LightningModule):
     def _backward(self, batch: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
         """Leaves the gradients of the mean loss over this device's cells; returns that loss, or None if memory ran out."""
         n = len(batch[0])
-        size, loss = self.at_once or n, torch.zeros((), device=self.device)
+        size = self.at_once or n
         try:
-            for first in range(0, n, size):
-                *cells, target = (part[first : first + size] for part in batch)
-                logits = self.network(*cells)[0]
-                smoothing = self.schedule.label_smoothing
-                part = F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum") / n
-                part.backward()
-                loss += part.detach()
+            graph = self._recorded(batch) if size == n else None
+            torch.manual_seed(_mixed(self.seed, self.steps, self.global_rank))
+            if graph:
+                return graph.replay(batch)
+            return sum(self._add_gradients([part[i : i + size] for part in batch], n) for i in range(0, n, size))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             return None
-        return loss
+
+    def _add_gradients(self, cells: Sequence[torch.Tensor], n: int) -> torch.Tensor:
+        """Adds the gradients of some of n cells' mean loss; returns their part of it."""
+        *cells, target = cells
+        logits = self.network(*cells)[0]
+        loss = F.cross_entropy(logits, target, label_smoothing=self.schedule.label_smoothing, reduction="sum") / n
+        loss.backward()
+        return loss.detach()
+
+    def _recorded(self, batch: tuple[torch.Tensor, ...]) -> StepGraph | None:
+        """The recorded step for whole batches; None where steps are not recorded: on a CPU, and where devices share a batch."""
+        if self.device.type != "cuda" or self.longest is None or _world_size() > 1:
+            return None
+        if self._graph is None:
+            parameters, n = list(self.network.parameters()), len(batch[0])
+            self._graph = StepGraph(lambda cells: self._add_gradients(cells, n), parameters, batch, self.longest)
+        return self._graph
 
     def _halve(self, n: int) -> None:
         if self.at_once == 1 or n == 1:
             raise InputError(NO_MEMORY)
-        self.at_once = -(-(self.at_once or n) // 2)
+        self.at_once, self._graph = -(-(self.at_once or n) // 2), None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         say(
@@ -241,11 +264,6 @@ def _any(here: bool, device: torch.device) -> bool:
     return bool(flag)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on a GPU (torch.OutOfMemoryError) or for the CPU."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in OUT_OF_MEMORY)
-
-
 def validation_scores(logits: torch.Tensor, label: torch.Tensor) -> dict[str, float]:
     """Cross-entropy, accuracy and macro F1 (over the labels that occur) of logits (n, C)."""
     predicted = logits.argmax(1)
@@ -263,12 +281,12 @@ class ValidationBatches(IterableDataset):
     Of several devices that validate together each has some of the batches.
     """
 
-    def __init__(self, tokens: Tokens, share: Share):
-        self.tokens, self.device = tokens.select(share.validation), share.device
+    def __init__(self, tokens: Tokens, share: Share, token_budget: int):
+        self.tokens, self.device, self.token_budget = tokens.select(share.validation), share.device, token_budget
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         rank, devices = self.device
-        for cells in list(token_batches(self.tokens))[rank::devices]:
+        for cells in list(token_batches(self.tokens, self.token_budget))[rank::devices]:
             gene, bins, _, valid, _ = as_tensors(self.tokens, cells)
             yield gene, bins, valid, torch.from_numpy(cells.copy())
 
@@ -306,7 +324,8 @@ def fit(
     network.start_from(start)
     network.number_format = runtime.number_format
     batches = TrainingBatches(tokens, labels, start, share, sampling, n_bins, seed)
-    plan = Plan(network, schedule, batches.steps_per_epoch * schedule.max_epochs, seed, labels[share.validation])
+    steps = batches.steps_per_epoch * schedule.max_epochs
+    plan = Plan(network, schedule, steps, seed, labels[share.validation], batches.longest)
     history, stopping = History(), _stopping(schedule)
     callbacks: list[Callback] = [history, stopping]
     if checkpoint:
@@ -315,7 +334,7 @@ def fit(
         batches.next_step = plan.steps
         callbacks += [checkpoints]
     if not (checkpoint and checkpoints.finished):
-        _run(plan, batches, ValidationBatches(tokens, share), callbacks, runtime, devices)
+        _run(plan, batches, ValidationBatches(tokens, share, runtime.token_budget), callbacks, runtime, devices)
     if devices.rank > 0:
         return None
     if history.best_weights is None:
