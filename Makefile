@@ -1,5 +1,5 @@
 # `make demo`: a run on real cells, to a finished report. `make test`: all tests. Both set up what they need first.
-.PHONY: setup demo test test-containers test-slurm images lint lock bench bench-accuracy clean
+.PHONY: setup demo test test-cuda test-containers test-slurm images lint lock bench bench-accuracy clean
 
 # For `make demo ARGS=-resume` and the like.
 ARGS ?=
@@ -16,6 +16,11 @@ demo: setup
 test:
 	@scripts/setup.sh test lint
 	@$(run) scripts/test.sh $(PYTEST_ARGS)
+
+# What runs on a GPU; each test is skipped where torch finds none.
+test-cuda:
+	@scripts/setup.sh test
+	@$(run) pytest -m cuda -ra $(PYTEST_ARGS) tests/test_cuda.py
 
 # The test profile in our own image by podman, and on a Slurm of one node: each is left out, with a word, where it cannot be.
 test-containers: setup

@@ -33,7 +33,7 @@ class Plain:
         network, batch = self.network, len(gene)
         tokens = torch.cat([network.cls.expand(batch, 1, -1), network.embed(gene, bins)], 1)
         memory = network.slots.expand(batch, -1, -1)
-        bias = torch.zeros(batch, 1, 1, tokens.shape[1])
+        bias = torch.zeros(batch, 1, 1, tokens.shape[1], device=tokens.device)
         bias[..., 1:].masked_fill_(~valid[:, None, None], -math.inf)
         found = []
         for layer in network.layers:

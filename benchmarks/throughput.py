@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Speed of the engine against a plain implementation of the same equations, side by side in one run, as ratios.
 
-Ours runs in the number formats that this processor multiplies well: fp32, and bf16 where it multiplies that itself.
-Also the share of the machine's own matrix-product peak that a training step reaches, measured in the same rounds. Cells
+Ours runs in the number formats that this processor, or GPU, multiplies well: fp32, and bf16 where it multiplies that
+itself. Also the share of the machine's own matrix-product peak that a training step reaches, measured in the same rounds. Cells
 are synthetic: random genes at 15 % non-zero; speed does not depend on what they are.
 """
 
@@ -20,12 +20,15 @@ sys.path[:0] = [str(ROOT / "bin"), str(ROOT / "benchmarks")]
 
 NON_ZERO = 0.15
 LABELS = 15
-CELLS = 128
-#: Cells of a training step, as train.py has them.
-STEP = 32
-#: In full mode the plain implementation keeps some 40 numbers a token and layer for the gradient: few cells at a time, or
-#: memory ends.
-PLAIN_CELLS = 4
+#: Cells that are mapped in a round: a batch's worth on a CPU, several on a GPU.
+CELLS = {"cpu": 128, "cuda": 4096}
+#: Cells that are trained on, and those of a step, as train.py has them.
+TRAINING_CELLS, STEP = 128, 32
+#: In full mode the plain implementation keeps some 40 numbers a token and layer for the gradient: on a CPU few cells at a
+#: time, or memory ends; on a GPU as many as keep it busy.
+PLAIN_CELLS = {"cpu": 4, "cuda": 32}
+#: Rows and columns of the square matrices whose product is the peak.
+PEAK_SIZE = {"cpu": 2048, "cuda": 8192}
 
 
 def synthetic(n_cells: int, n_genes: int, seed: int):
@@ -42,31 +45,31 @@ def synthetic(n_cells: int, n_genes: int, seed: int):
 class Contest:
     """The contestants at one number of genes: what each does, with how many cells."""
 
-    def __init__(self, n_genes: int, threads: int):
+    def __init__(self, n_genes: int, threads: int, device: str):
         import numpy as np
 
-        from cellmemory import device
+        from cellmemory.device import start
         from cellmemory.tokens import tokenize
 
-        automatic = {v: device.start("cpu", "auto", threads, seed=0, variant=v).precision for v in ("standard", "light")}
-        self.n_genes, self.automatic = n_genes, automatic
-        cells = synthetic(CELLS, n_genes, 0)
-        self.labels = np.random.default_rng(0).integers(0, LABELS, CELLS)
+        automatic = {v: start(device, "auto", threads, seed=0, variant=v).precision for v in ("standard", "light")}
+        self.n_genes, self.automatic, self.device = n_genes, automatic, device
+        cells = synthetic(CELLS[device], n_genes, 0)
+        self.labels = np.random.default_rng(0).integers(0, LABELS, cells.shape[0])
         self.expressed = tokenize(cells, np.ones(n_genes, bool), "fast", "quantile", 50)
-        self.every = tokenize(cells[:PLAIN_CELLS], np.ones(n_genes, bool), "full", "quantile", 50)
+        self.every = tokenize(cells[: PLAIN_CELLS[device]], np.ones(n_genes, bool), "full", "quantile", 50)
 
     def runs(self) -> dict[str, tuple[Callable[[], object], int]]:
         """Name -> (one round of work, its cells)."""
-        full, same = self._plain(self.every, PLAIN_CELLS), self._plain(self.expressed, STEP)
+        full, same = self._plain(self.every, len(self.every)), self._plain(self.expressed, STEP)
         found = {
-            "plain_full_train": (full[0], PLAIN_CELLS),
-            "plain_full_map": (full[1], PLAIN_CELLS),
+            "plain_full_train": (full[0], len(self.every)),
+            "plain_full_map": (full[1], len(self.every)),
             "plain_expressed_train": (same[0], STEP),
         }
         for variant, precision in self.contestants():
             name = f"{variant}_{precision}"
             found[f"{name}_train"] = (self._train(variant, precision, None), STEP)
-            found[f"{name}_map"] = (self._map(variant, precision), CELLS)
+            found[f"{name}_map"] = (self._map(variant, precision), len(self.expressed))
             if variant == "standard":
                 found[f"{name}_expressed_train"] = (self._train(variant, precision, 0), STEP)
         return found
@@ -82,8 +85,8 @@ class Contest:
         from cellmemory.reference import ModelSize
 
         network = CellMemory(ModelSize(variant).config(self.n_genes, LABELS))
-        network.number_format = Runtime("cpu", precision, 0).number_format
-        return network
+        network.number_format = Runtime(self.device, precision, 0).number_format
+        return network.to(self.device)
 
     def _plain(self, tokens, n: int) -> tuple[Callable, Callable]:
         import numpy as np
@@ -96,8 +99,8 @@ class Contest:
         network = self.network("standard")
         optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
         plain = Plain(network)
-        gene, bins, _, valid, _ = as_tensors(tokens, np.arange(n))
-        label = torch.from_numpy(self.labels[:n])
+        gene, bins, _, valid, _ = (t.to(self.device) for t in as_tensors(tokens, np.arange(n)))
+        label = torch.from_numpy(self.labels[:n]).to(self.device)
 
         def train() -> None:
             loss = F.cross_entropy(plain(gene, bins, valid, False)[0], label)
@@ -116,44 +119,41 @@ class Contest:
 
         tokens_per_cell: None for what training takes, 0 for all of a cell's tokens.
         """
+        import numpy as np
+
         from cellmemory.batches import Sampling, TrainingBatches
         from cellmemory.initialise import learn_start
         from cellmemory.shares import share_of
         from cellmemory.training import Plan, Schedule
 
         sampling = Sampling(STEP) if tokens_per_cell is None else Sampling(STEP, tokens_per_cell, panel_dropout=0.0)
-        share = share_of(self.labels, None, 0)
-        start = learn_start(self.expressed, self.labels, share.start, 50, 0)
-        batches = TrainingBatches(self.expressed, self.labels, start, share, sampling, 50, 0)
-        plan = Plan(self.network(variant, precision), Schedule(), 1000)
+        cells, labels = self.expressed.select(np.arange(TRAINING_CELLS)), self.labels[:TRAINING_CELLS]
+        share = share_of(labels, None, 0)
+        start = learn_start(cells, labels, share.start, 50, 0)
+        batches = TrainingBatches(cells, labels, start, share, sampling, 50, 0)
+        plan = Plan(self.network(variant, precision), Schedule(), 1000, longest=batches.longest).to(self.device)
         optimiser = plan.configure_optimizers()
         steps = itertools.count()
-        return lambda: plan.take_step(batches.batch(next(steps)), optimiser)
+        return lambda: plan.take_step(tuple(part.to(self.device) for part in batches.batch(next(steps))), optimiser)
 
     def _map(self, variant: str, precision: str) -> Callable:
         """Mapping as map_query.py does it, with attention, without the files."""
-        import torch
+        from cellmemory.device import Runtime
+        from cellmemory.inference import Inference
 
-        from cellmemory.batches import as_tensors, token_batches
-
-        network = self.network(variant, precision).eval()
-
-        @torch.inference_mode()
-        def run() -> None:
-            for cells in token_batches(self.expressed):
-                network.decide(*as_tensors(self.expressed, cells), attention=True)
-
-        return run
+        inference = Inference(self.network(variant, precision).eval(), Runtime(self.device, precision, 0))
+        return lambda: inference.run(self.expressed, attention=True)
 
 
-def peak(precision: str, size: int = 2048) -> Callable[[], float]:
+def peak(precision: str, device: str) -> Callable[[], float]:
     """Measures GFLOP/s of a square matrix product in a number format."""
     import torch
 
     from cellmemory.device import Runtime
 
-    a, b = (torch.randn(size, size).to(Runtime("cpu", precision, 0).number_format) for _ in range(2))
-    return lambda: 2 * size**3 / seconds(lambda: a @ b) / 1e9
+    size = PEAK_SIZE[device]
+    a, b = (torch.randn(size, size, device=device).to(Runtime(device, precision, 0).number_format) for _ in range(2))
+    return lambda: 2 * size**3 / seconds(lambda: a @ b, device) / 1e9
 
 
 def training_flops(config, tokens: float) -> float:
@@ -166,27 +166,32 @@ def training_flops(config, tokens: float) -> float:
     return 3.0 * tokens * (narrow + rewritten)
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object], device: str) -> float:
     """Mean seconds of a call, over half a second of them, after one to forget what ran before."""
+    import torch
+
+    finish = torch.cuda.synchronize if device == "cuda" else lambda: None
     work()
+    finish()
     calls, start = 0, time.perf_counter()
     while time.perf_counter() - start < 0.5:
         work()
         calls += 1
+    finish()
     return (time.perf_counter() - start) / calls
 
 
-def measure(n_genes: int, rounds: int, threads: int) -> dict:
+def measure(n_genes: int, rounds: int, threads: int, device: str) -> dict:
     """Cells a second of every contestant and the ratios, medians over interleaved rounds."""
-    contest = Contest(n_genes, threads)
+    contest = Contest(n_genes, threads, device)
     runs = contest.runs()
     formats = [precision for variant, precision in contest.contestants() if variant == "standard"]
-    gauges = {precision: peak(precision) for precision in formats}
+    gauges = {precision: peak(precision, device) for precision in formats}
     speed: dict[str, list[float]] = {name: [] for name in runs}
     peaks: dict[str, list[float]] = {precision: [] for precision in formats}
     for number in range(rounds):
         for name, (work, cells) in runs.items():
-            speed[name].append(cells / seconds(work))
+            speed[name].append(cells / seconds(work, device))
         for precision, gauge in gauges.items():
             peaks[precision].append(gauge())
         print(f"{n_genes} genes: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
@@ -217,19 +222,24 @@ def measure(n_genes: int, rounds: int, threads: int) -> dict:
 @click.option("--genes", multiple=True, type=int, default=(500, 1000, 2000, 4000), help="Genes of the panel.")
 @click.option("--rounds", default=5, help="Interleaved rounds; the median counts.")
 @click.option("--threads", default=2, help="CPU threads.")
-@click.option("--output", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/throughput.json")
-def main(genes: tuple[int, ...], rounds: int, threads: int, output: Path) -> None:
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where all of them run.")
+@click.option("--output", type=click.Path(path_type=Path), help="[default: benchmarks/results/throughput.json, or "
+              "throughput_cuda.json]")  # fmt: skip
+def main(genes: tuple[int, ...], rounds: int, threads: int, device: str, output: Path | None) -> None:
     import torch
 
     from cellmemory.files import write_json
 
-    found = [measure(n, rounds, threads) for n in genes]
+    name = "throughput" if device == "cpu" else f"throughput_{device}"
+    output = output or ROOT / "benchmarks/results" / f"{name}.json"
+    processor = torch.cpu.get_capabilities().get("cpu_name", "of an unknown processor")
+    found = [measure(n, rounds, threads, device) for n in genes]
     central = next((f for f in found if f["genes"] == 2000), found[0])
     write_json(output, {
         "ratios": central["ratios"],
         "non_zero": NON_ZERO,
         "threads": threads,
-        "processor": torch.cpu.get_capabilities().get("cpu_name", "of an unknown processor"),
+        "processor": processor if device == "cpu" else torch.cuda.get_device_name(),
         "by_genes": found,
     })  # fmt: skip
     click.echo(f"wrote {output}")
