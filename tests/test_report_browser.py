@@ -15,6 +15,7 @@ CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"),
 FLAGS = ("--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 FLAGS += ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage")
 DESKTOP, PHONE = (1400, 900), (390, 844)
+PATIENCE = 300  # seconds; a test must not fail because other work shares the cores
 both_widths = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 
 
@@ -31,6 +32,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(PATIENCE)
     driver.downloads = tmp_path_factory.mktemp("downloads")
     driver.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(driver.downloads)})
     yield driver
@@ -55,9 +57,9 @@ def opened(driver, path: Path, size: tuple[int, int] = DESKTOP):
     return driver
 
 
-def wait(condition, seconds: float = 90) -> object:
+def wait(condition) -> object:
     """Waits until something is true; returns it."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while not (value := condition()):
         assert time.monotonic() < end, condition
         time.sleep(0.1)
