@@ -2,7 +2,7 @@ include { commandLine } from '../../functions/command_line.nf'
 
 // Chooses the gene panel, and writes the reference over it.
 process PREPROCESS_REFERENCE {
-    label 'process_medium'
+    label 'process_single'
     conda "${moduleDir}/../environment.yml"
     ext reference: { meta.id } // for a configuration to name the tasks by
     memory { (6.GB + 8.B * reference.size()) * task.attempt }
