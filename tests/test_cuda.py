@@ -18,14 +18,13 @@ from cellmemory.attribution import cls_contributions
 from cellmemory.batches import Sampling, as_tensors
 from cellmemory.checkpoints import CheckpointFile
 from cellmemory.inference import Inference
-from cellmemory.initialise import learn_start
 from cellmemory.model import CellMemory, ModelConfig
 from cellmemory.reference import ModelSize
 from cellmemory.shares import share_of
-from cellmemory.training import Plan, Schedule, TrainingBatches, fit
+from cellmemory.training import Plan, Schedule, fit
 from tests.conftest import succeed
-from tests.test_fit import STEPS, labels, same, stop_at, tokens, train, uninterrupted  # noqa: F401
-from tests.test_model import cells, check, network, oracle, run  # noqa: F401
+from tests.test_fit import STEPS, batches, labels, same, stop_at, tokens, train, uninterrupted  # noqa: F401
+from tests.test_model import cells, check, check_bf16, network, oracle  # noqa: F401
 
 pytestmark = [
     pytest.mark.cuda,
@@ -47,16 +46,7 @@ def test_equals_the_oracle(on_gpu, oracle, lengths):  # noqa: F811
 
 
 def test_bf16_changes_rounding_alone(on_gpu):
-    some = cells([3, 17, 40], 4)
-    exact = run(on_gpu, some, np.arange(3))
-    on_gpu.number_format = torch.bfloat16
-    try:
-        rough = run(on_gpu, some, np.arange(3))
-    finally:
-        on_gpu.number_format = torch.float32
-    for name in ("embedding", "cls_logits", "memory"):
-        one, other = getattr(exact, name), getattr(rough, name)
-        assert 0 < (one - other).norm() < 0.03 * one.norm(), name
+    check_bf16(on_gpu)
 
 
 def test_contributions_are_those_of_the_cpu(network):  # noqa: F811
@@ -193,21 +183,20 @@ def test_explanations_are_those_of_the_cpu(trained, aligned, tmp_path):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_recorded_step_is_the_step_of_the_cpu(tokens, labels, variant):  # noqa: F811
     """Without dropout: the same loss and gradients, batch after batch of other widths, recorded on a GPU or not."""
-    share = share_of(labels, None, 0)
-    batches = TrainingBatches(tokens, labels, learn_start(tokens, labels, share.start, 50, 0), share, Sampling(), 50, 0)
+    drawn = batches(tokens, labels)
     found = {}
-    for name, where, longest in (("cpu", "cpu", None), ("cuda", "cuda", None), ("recorded", "cuda", batches.longest)):
+    for name, where, longest in (("cpu", "cpu", None), ("cuda", "cuda", None), ("recorded", "cuda", drawn.longest)):
         device.start(where, "fp32", 1, 0)
         torch.manual_seed(0)
         config = replace(ModelSize(variant, 32, 2).config(40, 3), dropout=0.0)
         plan = Plan(CellMemory(config), Schedule(), 120, longest=longest).to(where)
         for step in range(4):
             plan.network.zero_grad()
-            loss = plan._backward(tuple(part.to(where) for part in batches.batch(step)))
+            loss = plan._backward(tuple(part.to(where) for part in drawn.batch(step)))
             gradients = torch.cat([p.grad.flatten().cpu() for p in plan.network.parameters() if p.grad is not None])
             found.setdefault(step, []).append((loss.item(), gradients))
         assert (plan._graph is not None) == (name == "recorded")
-    assert len({batches.batch(step)[0].shape[1] for step in found}) > 1
+    assert len({drawn.batch(step)[0].shape[1] for step in found}) > 1
     for results in found.values():
         for loss, gradients in results[1:]:
             assert loss == pytest.approx(results[0][0], rel=1e-5)
@@ -216,10 +205,9 @@ def test_a_recorded_step_is_the_step_of_the_cpu(tokens, labels, variant):  # noq
 
 def test_dropout_is_drawn_anew_in_each_recorded_step(tokens, labels):  # noqa: F811
     """By the seed and the number of the step: the same again from the same, another from another."""
-    share = share_of(labels, None, 0)
-    batches = TrainingBatches(tokens, labels, learn_start(tokens, labels, share.start, 50, 0), share, Sampling(), 50, 0)
-    batch = tuple(part.to("cuda") for part in batches.batch(0))
-    plan = Plan(CellMemory(ModelSize("light", 32, 2).config(40, 3)), Schedule(), 120, longest=batches.longest).to("cuda")
+    drawn = batches(tokens, labels)
+    batch = tuple(part.to("cuda") for part in drawn.batch(0))
+    plan = Plan(CellMemory(ModelSize("light", 32, 2).config(40, 3)), Schedule(), 120, longest=drawn.longest).to("cuda")
     losses = []
     for plan.steps in (0, 1, 2, 0):
         plan.network.zero_grad()

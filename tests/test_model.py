@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cellmemory import device
 from cellmemory.batches import Sampling, as_tensors, token_batches
-from cellmemory.model import CellMemory, ModelConfig
+from cellmemory.model import CellMemory, ModelConfig, Output
 from cellmemory.shares import share_of
 from cellmemory.tokens import Tokens, pad, tokenize
 from cellmemory.training import Schedule, fit
@@ -135,6 +135,14 @@ def test_no_result_depends_on_the_neighbours(network, lengths, budget):
 
 def test_bf16_changes_rounding_alone(network):
     """Tokens and their products in bf16 (8 bits of mantissa), all else in fp32: results move by rounding, sums stay."""
+    exact, rough = check_bf16(network)
+    assert rough.embedding.dtype == rough.logits.dtype == rough.attention.cls.dtype == torch.float32
+    assert torch.allclose(rough.attention.cls, exact.attention.cls, atol=0.01)
+    assert torch.allclose(rough.attention.slots.sum(-1), torch.ones(3), atol=1e-5)
+
+
+def check_bf16(network: CellMemory) -> tuple[Output, Output]:
+    """Holds the network's results in bf16, on its device, to those in fp32; returns those in fp32 and in bf16."""
     tokens = cells([3, 17, 40], 4)
     exact = run(network, tokens, np.arange(3))
     network.number_format = torch.bfloat16
@@ -142,12 +150,10 @@ def test_bf16_changes_rounding_alone(network):
         rough = run(network, tokens, np.arange(3))
     finally:
         network.number_format = torch.float32
-    assert rough.embedding.dtype == rough.logits.dtype == rough.attention.cls.dtype == torch.float32
     for name in ("embedding", "cls_logits", "memory"):
         one, other = getattr(exact, name), getattr(rough, name)
         assert 0 < (one - other).norm() < 0.03 * one.norm(), name
-    assert torch.allclose(rough.attention.cls, exact.attention.cls, atol=0.01)
-    assert torch.allclose(rough.attention.slots.sum(-1), torch.ones(3), atol=1e-5)
+    return exact, rough
 
 
 def test_order_of_genes_changes_nothing(network):
