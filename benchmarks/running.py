@@ -18,6 +18,7 @@ from pathlib import Path
 import anndata as ad
 import pandas as pd
 
+from _cli import THREAD_VARIABLES
 from ours import BIN, VARIANTS
 from peers import PEERS
 from scoring import score
@@ -133,8 +134,9 @@ def _command(method: str, folder: Path, about: dict, seed: int, settings: Settin
 
 def _execute(command: list[str], folder: Path, settings: Settings) -> str | None:
     """Runs a command with its threads and time limited; returns why it failed, or None."""
-    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    environment = os.environ | dict.fromkeys(threads, str(settings.threads)) | {"CUDA_VISIBLE_DEVICES": "", "TQDM_DISABLE": "1"}
+    environment = (
+        os.environ | dict.fromkeys(THREAD_VARIABLES, str(settings.threads)) | {"CUDA_VISIBLE_DEVICES": "", "TQDM_DISABLE": "1"}
+    )
     log = folder / "log"
     with open(log, "w") as output:
         # A group of its own, so that the time limit ends the scripts that it started, too.

@@ -57,6 +57,7 @@ class Contest:
         self.labels = np.random.default_rng(0).integers(0, LABELS, cells.shape[0])
         self.expressed = tokenize(cells, np.ones(n_genes, bool), "fast", "quantile", 50)
         self.every = tokenize(cells[: PLAIN_CELLS[device]], np.ones(n_genes, bool), "full", "quantile", 50)
+        self.reference = self._reference()
 
     def runs(self) -> dict[str, tuple[Callable[[], object], int]]:
         """Name -> (one round of work, its cells)."""
@@ -114,23 +115,27 @@ class Contest:
 
         return train, run
 
+    def _reference(self) -> tuple:
+        """Tokens, labels, start and share of the cells that are trained on."""
+        import numpy as np
+
+        from cellmemory.initialise import learn_start
+        from cellmemory.shares import share_of
+
+        cells, labels = self.expressed.select(np.arange(TRAINING_CELLS)), self.labels[:TRAINING_CELLS]
+        share = share_of(labels, None, 0)
+        return cells, labels, learn_start(cells, labels, share.start, 50, 0), share
+
     def _train(self, variant: str, precision: str, tokens_per_cell: int | None) -> Callable:
         """A step as training.py makes it: the batch drawn and padded, forward, backward, clipping, optimiser, average.
 
         tokens_per_cell: None for what training takes, 0 for all of a cell's tokens.
         """
-        import numpy as np
-
         from cellmemory.batches import Sampling, TrainingBatches
-        from cellmemory.initialise import learn_start
-        from cellmemory.shares import share_of
         from cellmemory.training import Plan, Schedule
 
         sampling = Sampling(STEP) if tokens_per_cell is None else Sampling(STEP, tokens_per_cell, panel_dropout=0.0)
-        cells, labels = self.expressed.select(np.arange(TRAINING_CELLS)), self.labels[:TRAINING_CELLS]
-        share = share_of(labels, None, 0)
-        start = learn_start(cells, labels, share.start, 50, 0)
-        batches = TrainingBatches(cells, labels, start, share, sampling, 50, 0)
+        batches = TrainingBatches(*self.reference, sampling, 50, 0)
         plan = Plan(self.network(variant, precision), Schedule(), 1000, longest=batches.longest).to(self.device)
         optimiser = plan.configure_optimizers()
         steps = itertools.count()

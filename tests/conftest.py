@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from _cli import THREAD_VARIABLES
+
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+for name in THREAD_VARIABLES:
     os.environ.setdefault(name, "1")
 
 

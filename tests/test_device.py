@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from _cli import THREAD_VARIABLES
 from cellmemory import device
 from cellmemory.errors import InputError
 from tests.conftest import ROOT
@@ -51,7 +52,7 @@ main()
     [
         ("@_cli.threads", ["--threads", "1"], {}, 1),
         ("@_cli.threads", ["--threads", "1"], {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}, 1),
-        ("@_cli.threads", [], dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"), 1),
+        ("@_cli.threads", [], dict.fromkeys(THREAD_VARIABLES, "1"), 1),
         ("@_cli.threads", ["--threads", "2"], {}, 2),
         ("", [], {}, 1),
     ],
