@@ -8,8 +8,9 @@ Two identities make it cheap without changing the result. A score q_h k_hT betwe
 the same way the values of a write are (A R) W_v, and what a token reads is A_read (D W_v W_o). A token then meets
 narrow products (d x A.H) and, in the standard variant, the feed-forward network only.
 
-Tokens carry the number format: what is multiplied with them is brought to theirs, fp32 or bf16. The few slots, the
-softmaxes and the statistics of the normalisations are in fp32 always.
+Tokens carry the number format, fp32 or bf16: what is multiplied with them is brought to theirs, and so are the slots
+where weights take them to the tokens' side. The slots themselves, the softmaxes and the statistics of the
+normalisations are in fp32 always.
 """
 
 import math
@@ -49,7 +50,8 @@ class Maps(NamedTuple):
 
 
 class CrossAttention(nn.Module):
-    """The projections of one direction between memory and tokens, folded to the side of the slots."""
+    """The projections of one direction between memory and tokens, folded to the side of the slots, in the number format of
+    what they are given."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -61,38 +63,48 @@ class CrossAttention(nn.Module):
 
     def fold_scores(self, memory: Tensor, memory_weight: Tensor, token_weight: Tensor) -> Tensor:
         """(B, H, d) slots -> (B, H.A, d) rows g such that a token r scores g.r = q.k / sqrt(d_key)."""
-        projected = (memory @ memory_weight).unflatten(-1, (self.n_heads, self.d_key)) / math.sqrt(self.d_key)
+        projected = (memory @ memory_weight.to(memory.dtype)).unflatten(-1, (self.n_heads, self.d_key)) / math.sqrt(self.d_key)
         return self._by_head(projected, token_weight.unflatten(1, (self.n_heads, self.d_key)).permute(1, 2, 0)).flatten(1, 2)
 
     def gather(self, averages: Tensor) -> Tensor:
-        """(B, H.A, d) averages A_write R of the tokens -> (B, H, d), what is written: values, heads joined, projected."""
-        by_head = averages.float().unflatten(1, (self.n_slots, self.n_heads))
+        """(B, H.A, d) averages A_write R of the tokens -> (B, H, d) fp32, what is written: values, heads joined, projected."""
+        by_head = averages.unflatten(1, (self.n_slots, self.n_heads))
         value = self.value.unflatten(1, (self.n_heads, self.d_value)).transpose(0, 1)
-        return self._by_head(by_head, value).flatten(2) @ self.output
+        return (self._by_head(by_head, value).flatten(2) @ self.output.to(averages.dtype)).float()
 
     def fold_values(self, memory: Tensor) -> Tensor:
         """(B, H, d) slots -> (B, H.A, d) rows v such that weights w (B, n, H.A) read w v."""
-        value = (memory @ self.value).unflatten(-1, (self.n_heads, self.d_value))
+        value = (memory @ self.value.to(memory.dtype)).unflatten(-1, (self.n_heads, self.d_value))
         return self._by_head(value, self.output.unflatten(0, (self.n_heads, self.d_value))).flatten(1, 2)
 
     def read(self, memory: Tensor, tokens: Tensor, readers: int) -> tuple[Tensor, Tensor]:
         """(softmax over slots of q k^T) V, eqs. 4-6: the update (B, readers, d) of the first of the tokens (B, n, d), and
         A_read (B, H, A, n)."""
-        scores = torch.bmm(self.fold_scores(memory, self.key, self.query).to(tokens.dtype), tokens.mT).float()
+        memory = memory.to(tokens.dtype)
+        scores = _scores(self.fold_scores(memory, self.key, self.query), tokens)
         # Softmax over a dimension that is not the last one, so that the processor goes along the tokens.
         weights = scores.unflatten(1, (self.n_slots, self.n_heads)).softmax(1)
         used = weights[..., :readers].flatten(1, 2).to(tokens.dtype)
-        return torch.bmm(used.mT, self.fold_values(memory).to(tokens.dtype)), weights
+        return torch.bmm(used.mT, self.fold_values(memory)), weights
 
     @staticmethod
     def _by_head(rows: Tensor, weight: Tensor) -> Tensor:
         """(B, H, A, n) rows times (A, n, m), each head with its own matrix: (B, H, A, m)."""
-        product = torch.bmm(rows.flatten(0, 1).transpose(0, 1), weight)
+        product = torch.bmm(rows.flatten(0, 1).transpose(0, 1), weight.to(rows.dtype))
         return product.transpose(0, 1).unflatten(0, rows.shape[:2])
 
 
 def _init(rows: int, columns: int) -> Tensor:
     return torch.randn(rows, columns) / math.sqrt(rows)
+
+
+def _scores(folded: Tensor, tokens: Tensor) -> Tensor:
+    """Scores (B, n, T), fp32, of the rows of `folded` (B, n, d) with tokens (B, T, d).
+
+    Multiplied the other way round, so that the tokens' gradient comes out laid out as they are: transposed, it takes
+    several times as long to add to the others.
+    """
+    return torch.bmm(tokens, folded.mT).mT.contiguous().float()
 
 
 def _unit(rows: Tensor) -> Tensor:
@@ -136,8 +148,8 @@ class StandardLayer(nn.Module):
         Maps where asked for.
         """
         write, unit = self.write, _unit(tokens)
-        folded = write.fold_scores(self.norm_slots(memory), write.query, write.key).to(unit.dtype)
-        weights = (torch.bmm(folded, unit.mT).float() + bias).softmax(-1)
+        folded = write.fold_scores(self.norm_slots(memory).to(unit.dtype), write.query, write.key)
+        weights = (_scores(folded, unit) + bias).softmax(-1)
         memory = memory + self.dropout(write.gather(torch.bmm(weights.to(unit.dtype), unit)))
         readers = 1 if last else tokens.shape[1]
         update, read = self.read.read(self.norm_written(memory), unit if attention else unit[:, :readers], readers)
@@ -180,7 +192,7 @@ class LightLayer(nn.Module):
         """One pass over memory (B, H, d), CLS (B, 1, d) and the normalised genes (B, T, d); bias: (B, 1, S)."""
         write, normed = self.write, self.norm_cls(cls)
         folded = write.fold_scores(self.norm_slots(memory), write.query, write.key)
-        scores = torch.cat([torch.bmm(folded, normed.mT), torch.bmm(folded.to(genes.dtype), genes.mT).float()], 2)
+        scores = torch.cat([_scores(folded, normed), _scores(folded.to(genes.dtype), genes)], 2)
         weights = (scores + bias).softmax(-1)
         averages = torch.bmm(weights[:, :, 1:].to(genes.dtype), genes).float() + weights[:, :, :1] * normed
         memory = memory + self.dropout(write.gather(averages))
