@@ -303,3 +303,19 @@ def test_a_wrong_option_leaves_with_status_1():
     assert done.returncode == 1
     assert "nowhere.h5ad" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("step", "unused"), [
+    ("checks", "torch"), ("preprocess", "torch"), ("mapped", "torch"), ("gathering", "torch"), ("report.data", "torch"),
+    ("contrasts", "torch"), ("mapping", "lightning"), ("attribution", "lightning"), ("faithfulness", "lightning"),
+    ("adaptation", "lightning"),
+])  # fmt: skip
+def test_a_step_loads_no_framework_that_it_does_not_use(step, unused):
+    """Each is a process of its own, and torch costs it a second, lightning two more."""
+    import subprocess
+    import sys
+
+    from tests.conftest import ROOT
+
+    code = f"import sys, cellmemory.{step}; sys.exit({unused!r} in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "bin", check=True)

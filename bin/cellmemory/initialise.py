@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import log_softmax
 
-from cellmemory.linear import CLIP, ROOT_SCALE
+from cellmemory.linear import CLIP
 from cellmemory.sampling import stratified
-from cellmemory.tokens import Tokens, views
+from cellmemory.tokens import ROOT_SCALE, Tokens, views
 
 COMPONENTS = 50
 #: Keeps genes that hardly vary from being blown up to the variance of the others.

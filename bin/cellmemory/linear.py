@@ -1,14 +1,11 @@
 """The linear path: logits that are linear in the expression of each gene, beside those of the CLS token."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 #: Genes count by at most so many standard deviations of the reference: one odd gene must not decide.
 CLIP = 10.0
-#: The root of a gene's share of a cell's counts, times this, is of the order of 1.
-ROOT_SCALE = 10.0
 
 
 class LinearPath(nn.Module):
@@ -44,14 +41,3 @@ class LinearPath(nn.Module):
     @staticmethod
     def _scaled(value: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
         return ((value - mean) / spread).clamp(-CLIP, CLIP)
-
-
-def root_of_share(values: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """The root of each gene's share of its cell's counts, times ROOT_SCALE: float32 (nnz,).
-
-    values: (nnz,) log1p of counts on any scale; start: (n + 1,) as in CSR.
-    """
-    counts = np.expm1(values.astype(np.float64))
-    cell = np.repeat(np.arange(len(start) - 1), np.diff(start))
-    total = np.bincount(cell, counts, len(start) - 1)
-    return (ROOT_SCALE * np.sqrt(counts / total[cell])).astype(np.float32)

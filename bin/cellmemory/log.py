@@ -1,11 +1,10 @@
-"""What a training says while it runs."""
+"""What a training or a mapping says while it runs."""
 
+import os
 import sys
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-
-@rank_zero_only
 def say(message: str) -> None:
-    """A line on standard error, once however many processes train together."""
-    print(message, file=sys.stderr, flush=True)
+    """A line on standard error, once however many processes train together, which lightning numbers in LOCAL_RANK."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(message, file=sys.stderr, flush=True)

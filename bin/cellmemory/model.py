@@ -106,7 +106,7 @@ class CellMemory(nn.Module):
     def decide(
         self, gene: Tensor, bins: Tensor, root: Tensor, valid: Tensor, measured: Tensor, attention: bool = False
     ) -> Output:
-        """Both parts. root: (B, T) roots of shares (linear.root_of_share); measured: (genes,) bool, what the file measured."""
+        """Both parts. root: (B, T) roots of shares (tokens.root_of_share); measured: (genes,) bool, what the file measured."""
         cls_logits, embedding, memory, maps = self(gene, bins, valid, attention)
         logits = cls_logits + self.linear(gene, bins / self.config.n_bins, root, valid, measured)
         return Output(logits, cls_logits, embedding, memory, maps)

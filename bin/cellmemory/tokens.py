@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from cellmemory.linear import root_of_share
-
 BINNINGS = ("quantile", "log")
+#: The root of a gene's share of a cell's counts, times this, is of the order of 1.
+ROOT_SCALE = 10.0
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Tokens:
     """The tokens of n cells, cell after cell: cell i owns `gene[start[i]:start[i + 1]]` and the like of `bin`.
 
     gene: int32, columns of the panel. bin: uint8, 0 for a gene that is measured but not expressed, else 1 to n_bins.
-    root: float32, the root of the gene's share of the cell's counts (see linear.root_of_share), for the linear path.
+    root: float32, the root of the gene's share of the cell's counts (see root_of_share), for the linear path.
     measured: (panel genes,) bool, the genes that the file measured at all.
     """
 
@@ -74,6 +74,17 @@ def quantile_bins(values: np.ndarray, start: np.ndarray, n_bins: int) -> np.ndar
 def log_bins(values: np.ndarray, n_bins: int) -> np.ndarray:
     """The log-normalised value rounded up, at most n_bins. Returns uint8 (nnz,) in 1..n_bins."""
     return np.clip(np.ceil(values), 1, n_bins).astype(np.uint8)
+
+
+def root_of_share(values: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """The root of each gene's share of its cell's counts, times ROOT_SCALE: float32 (nnz,).
+
+    values: (nnz,) log1p of counts on any scale; start: (n + 1,) as in CSR.
+    """
+    counts = np.expm1(values.astype(np.float64))
+    cell = np.repeat(np.arange(len(start) - 1), np.diff(start))
+    total = np.bincount(cell, counts, len(start) - 1)
+    return (ROOT_SCALE * np.sqrt(counts / total[cell])).astype(np.float32)
 
 
 def tokenize(matrix: sp.csr_matrix, measured: np.ndarray, mode: str, binning: str, n_bins: int) -> Tokens:
