@@ -162,13 +162,14 @@ def peak(precision: str, device: str) -> Callable[[], float]:
 
 
 def training_flops(config, tokens: float) -> float:
-    """Multiplications and additions of the matrix products of one cell's training step (three times the forward ones)."""
+    """Multiplications and additions of the matrix products of one cell's training step in the standard variant: three times
+    the forward ones. Those of single rows (CLS token, labels) are left out."""
     width, side = config.d_model, config.n_heads * config.n_slots
-    narrow = 2 * 2 * width * side * config.n_layers  # write: scores and averages
-    if config.variant == "light":
-        return 3.0 * tokens * narrow
-    rewritten = (2 * 2 * width * side + 2 * 2 * width * config.d_feedforward) * (config.n_layers - 1)
-    return 3.0 * tokens * (narrow + rewritten)
+    attended = 2 * 2 * width * side  # of a token: scores and averages, of a write or of a broadcast
+    rewritten = attended + 2 * 2 * width * config.d_feedforward
+    of_tokens = tokens * (attended * config.n_layers + rewritten * (config.n_layers - 1))
+    folded = 2 * 2 * 2 * width * side * (config.d_key + config.d_value)  # of the slots, at a write and at a broadcast
+    return 3.0 * (of_tokens + folded * config.n_layers)
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
