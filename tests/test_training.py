@@ -319,3 +319,17 @@ def test_a_step_loads_no_framework_that_it_does_not_use(step, unused):
 
     code = f"import sys, cellmemory.{step}; sys.exit({unused!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT / "bin", check=True)
+
+
+def test_a_mapping_starts_without_the_compiler():
+    """torch.use_deterministic_algorithms, for one, loads it; it takes a second of every process."""
+    import subprocess
+    import sys
+
+    from tests.conftest import ROOT
+
+    code = (
+        "import sys, torch, cellmemory.mapping; from cellmemory.device import start; start('cpu', 'auto', 1, 0); "
+        "sys.exit('torch._dynamo' in sys.modules or not torch.are_deterministic_algorithms_enabled())"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "bin", check=True)
