@@ -1,6 +1,8 @@
 """Training and mapping through the scripts: what they write, that seeds decide everything and neighbours nothing."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata as ad
@@ -10,7 +12,7 @@ import pytest
 
 from cellmemory.initialise import learn_start
 from cellmemory.tokens import Tokens
-from tests.conftest import refused, script, succeed
+from tests.conftest import ROOT, refused, script, succeed
 
 COLUMNS = ["label", "confidence", "status", "novelty", "novelty_p", "label_set", "linear_share"]
 
@@ -286,11 +288,6 @@ def test_a_small_reference_is_decided_by_the_linear_path():
 @pytest.mark.parametrize("name", ["check_inputs", "preprocess_reference", "preprocess_query", "train", "map_query",
                                   "gather", "extract_tags", "enrich", "evaluate", "report"])  # fmt: skip
 def test_help_answers_without_loading_the_heavy_libraries(name):
-    import subprocess
-    import sys
-
-    from tests.conftest import ROOT
-
     done = subprocess.run([sys.executable, "-X", "importtime", ROOT / "bin" / f"{name}.py", "--help"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
@@ -312,24 +309,16 @@ def test_a_wrong_option_leaves_with_status_1():
 ])  # fmt: skip
 def test_a_step_loads_no_framework_that_it_does_not_use(step, unused):
     """Each is a process of its own, and torch costs it a second, lightning two more."""
-    import subprocess
-    import sys
-
-    from tests.conftest import ROOT
-
-    code = f"import sys, cellmemory.{step}; sys.exit({unused!r} in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "bin", check=True)
+    assert unused not in loaded_by(f"import cellmemory.{step}")
 
 
 def test_a_mapping_starts_without_the_compiler():
     """torch.use_deterministic_algorithms, for one, loads it; it takes a second of every process."""
-    import subprocess
-    import sys
+    starting = "import torch, cellmemory.mapping; from cellmemory.device import start; start('cpu', 'auto', 1, 0); "
+    assert "torch._dynamo" not in loaded_by(starting + "assert torch.are_deterministic_algorithms_enabled()")
 
-    from tests.conftest import ROOT
 
-    code = (
-        "import sys, torch, cellmemory.mapping; from cellmemory.device import start; start('cpu', 'auto', 1, 0); "
-        "sys.exit('torch._dynamo' in sys.modules or not torch.are_deterministic_algorithms_enabled())"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "bin", check=True)
+def loaded_by(code: str) -> set[str]:
+    """The modules that a process has loaded after some code."""
+    command = [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"]
+    return set(subprocess.run(command, cwd=ROOT / "bin", capture_output=True, text=True, check=True).stdout.split())
