@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from cellmemory import __version__
-from cellmemory.errors import InputError
+from cellmemory.errors import InputError, shortened
 from cellmemory.files import final_name
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -57,6 +58,7 @@ class _Command(click.Command):
 
     def invoke(self, context: click.Context):
         _limit_threads(context)
+        called = dict(context.params.pop("called"))
         if context.params.pop("debug"):
             return super().invoke(context)
         try:
@@ -68,9 +70,16 @@ class _Command(click.Command):
                 raise
             path = final_name(error.filename) if error.filename else "the output"
             problems = [f"{path} could not be written ({os.strerror(error.errno)}). Make room, and run the same again."]
-        for problem in problems:
-            click.echo(f"Error: {problem}", err=True)
+        for problem in shortened(problems):
+            click.echo(f"Error: {_by_own_names(problem, called)}", err=True)
         sys.exit(1)
+
+
+def _by_own_names(sentence: str, called: dict[str, str]) -> str:
+    """The sentence with the user's own paths in place of those where a workflow manager put the files."""
+    for staged, name in called.items():
+        sentence = re.sub(rf"(?<![\w./-]){re.escape(staged)}(?![\w-])", lambda _, name=name: name, sentence)
+    return sentence
 
 
 def _limit_threads(context: click.Context) -> None:
@@ -86,7 +95,12 @@ def _limit_threads(context: click.Context) -> None:
 
 
 def command(function: Callable) -> click.Command:
-    """Makes a function with click options into a script: adds `--debug`, `--version` and `-h`, and handles user errors."""
+    """Makes a function with click options into a script: adds `--debug`, `--version` and `-h`, and handles user errors.
+
+    `--called` is for workflow managers, which put a user's files elsewhere: it is left out of the help.
+    """
+    function = click.option("--called", type=(str, str), multiple=True, hidden=True, metavar="PATH NAME",
+                            help="In errors, PATH is called NAME.")(function)  # fmt: skip
     function = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(function)
     function = click.version_option(__version__, prog_name="nf-cellmemory")(function)
     return click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})(function)

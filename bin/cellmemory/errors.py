@@ -11,6 +11,17 @@ class InputError(Exception):
         super().__init__("\n".join(self.problems))
 
 
+#: Sentences that are shown of a list of problems: more of them are of one kind, and fill no screen.
+SHOWN = 20
+
+
+def shortened(problems: list[str]) -> list[str]:
+    """The problems as they are shown: the first of a long list, and how many there are in all."""
+    if len(problems) <= SHOWN:
+        return problems
+    return [*problems[:SHOWN], f"... and {len(problems) - SHOWN:,} more problems ({len(problems):,} in all)."]
+
+
 def first_ids(ids: Iterable[str], n: int = 5) -> str:
     """The first `n` ids as they are quoted in messages: `'A1BG', 'A2M', ...`."""
     ids = list(ids)
