@@ -17,10 +17,11 @@ from cellmemory.files import final_name
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-OUTPUT = click.Path(path_type=Path)
 
 #: A full disk, a full quota, a file larger than the system lets one be.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: The status of a process that was killed for memory: schedulers, and our pipeline, give the next try more.
+OUT_OF_MEMORY = 137
 
 #: Read by the libraries under numpy, scipy, scikit-learn and umap when they are loaded: how many threads each may start.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -42,6 +43,14 @@ device = click.option(
 )
 
 
+class Output(click.Path):
+    """A path that is written. kind: what is written there (see outputs.output_problems), and so what may be replaced."""
+
+    def __init__(self, kind: str):
+        super().__init__(path_type=Path)
+        self.kind = kind
+
+
 class _Command(click.Command):
     """A command whose user errors are a sentence each and status 1; `--debug` shows the traceback instead."""
 
@@ -60,19 +69,57 @@ class _Command(click.Command):
         _limit_threads(context)
         called = dict(context.params.pop("called"))
         if context.params.pop("debug"):
+            _check_outputs(context)
             return super().invoke(context)
         try:
+            _check_outputs(context)
             return super().invoke(context)
         except InputError as error:
             problems = error.problems
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if error.errno is None:
                 raise
-            path = final_name(error.filename) if error.filename else "the output"
-            problems = [f"{path} could not be written ({os.strerror(error.errno)}). Make room, and run the same again."]
+            problems = [_io_sentence(error)]
+        except MemoryError:
+            click.echo("Error: there is not enough memory here for this input; run it where there is more.", err=True)
+            sys.exit(OUT_OF_MEMORY)
         for problem in shortened(problems):
             click.echo(f"Error: {_by_own_names(problem, called)}", err=True)
         sys.exit(1)
+
+
+def _check_outputs(context: click.Context) -> None:
+    """Raises InputError where an output would replace an input, another output, or what this script did not write."""
+    from cellmemory.outputs import output_problems
+
+    outputs, inputs = {}, {}
+    for option in context.command.params:
+        given = context.params.get(option.name)
+        if not isinstance(option, click.Option) or not given:
+            continue
+        name = option.opts[0].removeprefix("--")
+        if isinstance(option.type, Output):
+            outputs[name] = (given, option.type.kind)
+        else:
+            inputs[name] = _paths(given)
+    problems = output_problems(outputs, inputs)
+    if problems:
+        raise InputError(problems)
+
+
+def _paths(value: object) -> list[Path]:
+    """The paths in an option's value, which may be a tuple of values, and these tuples."""
+    if isinstance(value, tuple):
+        return [path for part in value for path in _paths(part)]
+    return [value] if isinstance(value, Path) else []
+
+
+def _io_sentence(error: OSError) -> str:
+    """What to say of a file that cannot be read or written."""
+    path = final_name(error.filename) if error.filename else "the output"
+    if error.errno in NO_ROOM:
+        return f"{path} could not be written ({os.strerror(error.errno)}). Make room, and run the same again."
+    return f"{path} cannot be read or written ({os.strerror(error.errno)}); check the path and its permissions."
 
 
 def _by_own_names(sentence: str, called: dict[str, str]) -> str:

@@ -23,8 +23,10 @@ import _cli
 @click.option("--contrast", multiple=True, metavar="COLUMN:A:B", help="Contrast that each query must be able to answer.")
 @click.option("--min_coverage", type=click.FloatRange(0, 1), default=0.2, help="Share of the panel that must be measured.")
 @click.option("--n_genes", type=click.IntRange(min=2), default=2000, help="Genes of the panel, at most.")
-@click.option("--output", type=_cli.OUTPUT, required=True, help="What was found, .json.")
-@click.option("--query_genes", type=_cli.OUTPUT, required=True, help="Genes of the reference that each query measured, .tsv.")
+@click.option("--output", type=_cli.Output("inputs"), required=True, help="What was found, .json.")
+@click.option(
+    "--query_genes", type=_cli.Output("query_genes"), required=True, help="Genes of the reference that each query measured, .tsv."
+)
 def main(samplesheet: Path, staged, reference, label_key, label_levels, batch_key, counts_layer, gene_column, model,
          gene_map, gmt, contrast, min_coverage, n_genes, output, query_genes):  # fmt: skip
     """Checks samplesheet, queries, reference or model, and gene sets; names every problem of all of them at once."""

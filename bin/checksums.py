@@ -13,7 +13,9 @@ import _cli
 @click.option("--input", "inputs", type=_cli.FILE_OR_FOLDER, multiple=True, metavar="PATH", help="A file or folder that went in.")
 @click.option("--result", "results", type=_cli.FILE, multiple=True, metavar="FILE", help="A file that came out.")
 @click.option("--model", type=_cli.FOLDER, help="The trained model, if it is of one.")
-@click.option("--output", type=_cli.OUTPUT, required=True, metavar="JSON", help="Output: names, sizes and checksums.")
+@click.option(
+    "--output", type=_cli.Output("checksums"), required=True, metavar="JSON", help="Output: names, sizes and checksums."
+)
 def main(inputs: tuple[Path, ...], results: tuple[Path, ...], model: Path | None, output: Path) -> None:
     """Name, size and SHA-256 of every file that went into a result and of every file of it, and the model's digest.
 

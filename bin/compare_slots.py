@@ -12,7 +12,9 @@ import _cli
 @click.option("--profiles", "paths", type=_cli.FILE, required=True, multiple=True, metavar="H5AD",
               help="Two or more .tag_profiles.h5ad of one query, each mapped with another model.")  # fmt: skip
 @click.option("--top", type=click.IntRange(min=1), default=20, help="Genes of a slot that are looked for in its partner.")
-@click.option("--output", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: a row for each slot and pair.")
+@click.option(
+    "--output", type=_cli.Output("stability"), required=True, metavar="TSV", help="Output: a row for each slot and pair."
+)
 def main(paths: tuple[Path, ...], top: int, output: Path) -> None:
     """How stable memory slots are: matches the slots of every two models and says how alike the matched ones are.
 

@@ -14,9 +14,18 @@ import _cli
               help="A reference's name and the labels.csv of the query on it; two references or more.")  # fmt: skip
 @click.option("--label_map", type=_cli.FILE, metavar="TSV",
               help="Columns reference, label and common_label: labels that the references write differently.")  # fmt: skip
-@click.option("--output", type=_cli.OUTPUT, required=True, metavar="CSV", help="Output: label, share and status of each cell.")
-@click.option("--summary", "summary_path", type=_cli.OUTPUT, required=True, metavar="JSON", help="Output: how often they agree.")
-@click.option("--mqc", type=_cli.OUTPUT, metavar="JSON", help="Output: the summary for MultiQC, named *_mqc.json.")
+@click.option(
+    "--output", type=_cli.Output("consensus"), required=True, metavar="CSV", help="Output: label, share and status of each cell."
+)
+@click.option(
+    "--summary",
+    "summary_path",
+    type=_cli.Output("agreement"),
+    required=True,
+    metavar="JSON",
+    help="Output: how often they agree.",
+)
+@click.option("--mqc", type=_cli.Output("multiqc"), metavar="JSON", help="Output: the summary for MultiQC, named *_mqc.json.")
 def main(sample: str, tables: tuple[tuple[str, Path], ...], label_map: Path | None, output: Path, summary_path: Path,
          mqc: Path | None) -> None:  # fmt: skip
     """A vote of the references on each cell of a query, and how often every two of them agree.

@@ -21,7 +21,7 @@ import _cli
 @click.option("--top", type=click.IntRange(min=1), default=50, help="How many genes of each ranking are tested.")
 @click.option("--gsea_permutations", type=click.IntRange(min=1), default=10_000,
               help="Random sets behind a small p-value of a pre-ranked test, at most.")  # fmt: skip
-@click.option("--output", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: one row per set.")
+@click.option("--output", type=_cli.Output("enrichment"), required=True, metavar="TSV", help="Output: one row per set.")
 @_cli.seed
 def main(
     tags_path: Path,

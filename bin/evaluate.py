@@ -13,7 +13,7 @@ import _cli
 @click.option("--truth_key", required=True, help="Obs column with the true labels.")
 @click.option("--model", "model_path", type=_cli.FOLDER, required=True, help="The model that mapped the query.")
 @click.option("--batch_key", help="Obs column with batches: adds integration scores where scib-metrics is installed.")
-@click.option("--output", type=_cli.OUTPUT, required=True, metavar="JSON", help="Output: the metrics.")
+@click.option("--output", type=_cli.Output("metrics"), required=True, metavar="JSON", help="Output: the metrics.")
 def main(mapped_path: Path, truth_key: str, model_path: Path, batch_key: str | None, output: Path) -> None:
     """Accuracy, F1, calibration, label sets and novelty of a mapped query whose true labels are known.
 

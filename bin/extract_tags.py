@@ -27,11 +27,13 @@ CONTRIBUTION_CELLS = 100
               help="Shuffles of the groups behind every p-value; 0: no tests, and none of expression.")  # fmt: skip
 @click.option("--test_cells", type=click.IntRange(min=10), default=10_000,
               help="Cells that are tested, at most, small groups whole; means and effects are of all cells.")  # fmt: skip
-@click.option("--tags", "tags_path", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: genes per group.")
-@click.option("--slot_tags", "slots_path", type=_cli.OUTPUT, required=True, metavar="TSV", help="Output: genes per slot.")
-@click.option("--contrasts", "contrasts_path", type=_cli.OUTPUT, metavar="TSV",
+@click.option("--tags", "tags_path", type=_cli.Output("tags"), required=True, metavar="TSV", help="Output: genes per group.")
+@click.option(
+    "--slot_tags", "slots_path", type=_cli.Output("slot_tags"), required=True, metavar="TSV", help="Output: genes per slot."
+)
+@click.option("--contrasts", "contrasts_path", type=_cli.Output("contrasts"), metavar="TSV",
               help="Output: genes per contrast and group. Needed with --contrast and --against.")  # fmt: skip
-@click.option("--profiles", "profiles_path", type=_cli.OUTPUT, metavar="H5AD",
+@click.option("--profiles", "profiles_path", type=_cli.Output("profiles"), metavar="H5AD",
               help="Output: every gene of every ranking, for enrich.py and compare_slots.py.")  # fmt: skip
 @_cli.device
 @_cli.threads

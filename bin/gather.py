@@ -13,8 +13,8 @@ import _cli
 @click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model that mapped them.")
 @click.option("--slice", "slices", type=_cli.FILE, required=True, multiple=True, metavar="H5AD",
               help="A slice; give all of them, in any order.")  # fmt: skip
-@click.option("--output", type=_cli.OUTPUT, required=True, help="Mapped query, .h5ad.")
-@click.option("--labels", type=_cli.OUTPUT, required=True, help="The new columns as .csv.")
+@click.option("--output", type=_cli.Output("mapped"), required=True, help="Mapped query, .h5ad.")
+@click.option("--labels", type=_cli.Output("labels"), required=True, help="The new columns as .csv.")
 @_cli.threads
 def main(query: Path, model: Path, slices: tuple[Path, ...], output: Path, labels: Path, threads: int) -> None:
     """Joins the slices of a query into one mapped query: the same files that map_query.py writes without --cells."""

@@ -11,8 +11,8 @@ import _cli
 @_cli.command
 @click.option("--query", type=_cli.FILE, required=True, help="Query over the model's panel (by preprocess_query.py).")
 @click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model.")
-@click.option("--output", type=_cli.OUTPUT, required=True, help="Mapped query, .h5ad.")
-@click.option("--labels", type=_cli.OUTPUT, help="The new columns as .csv. Needed without --cells.")
+@click.option("--output", type=_cli.Output("mapped"), required=True, help="Mapped query, .h5ad.")
+@click.option("--labels", type=_cli.Output("labels"), help="The new columns as .csv. Needed without --cells.")
 @click.option("--cells", metavar="START:STOP",
               help="Map these cells alone (from 0, without STOP; either may be left out), for gather.py to join.")  # fmt: skip
 @click.option("--novelty_alpha", type=click.FloatRange(0, 1), default=0.05, help="Unassigned below this novelty p-value.")

@@ -19,8 +19,8 @@ import _cli
 @click.option("--spatial_key", help="Key of obsm with the coordinates; 'spatial' is found by itself.")
 @click.option("--truth_key", help="Column of obs with the true labels, for evaluate.py.")
 @click.option("--min_coverage", type=click.FloatRange(0, 1), default=0.2, help="Share of the panel that must be measured.")
-@click.option("--output", type=_cli.OUTPUT, required=True, help="Query over the panel, .h5ad.")
-@click.option("--alignment", type=_cli.OUTPUT, required=True, help="What was matched, summed and missing, .json.")
+@click.option("--output", type=_cli.Output("aligned"), required=True, help="Query over the panel, .h5ad.")
+@click.option("--alignment", type=_cli.Output("alignment"), required=True, help="What was matched, summed and missing, .json.")
 def main(query: Path, sample, panel, counts_layer, gene_column, gene_map, batch_key, spatial_key, truth_key,
          min_coverage, output, alignment):  # fmt: skip
     """Brings a query's cells onto a gene panel: genes matched, duplicates summed, values normalised."""

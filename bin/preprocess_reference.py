@@ -16,8 +16,8 @@ import _cli
 @click.option("--gene_column", help="Column of var with the gene names; the index if not given.")
 @click.option("--query_genes", type=_cli.FILE, help="TSV of the genes that the queries measured (by check_inputs.py).")
 @click.option("--n_genes", type=click.IntRange(min=2), default=2000, help="Genes of the panel, at most.")
-@click.option("--output", type=_cli.OUTPUT, required=True, help="Reference over the panel, .h5ad.")
-@click.option("--panel", type=_cli.OUTPUT, required=True, help="The panel, .tsv.")
+@click.option("--output", type=_cli.Output("reference"), required=True, help="Reference over the panel, .h5ad.")
+@click.option("--panel", type=_cli.Output("panel"), required=True, help="The panel, .tsv.")
 def main(reference: Path, label_key, batch_key, counts_layer, gene_column, query_genes, n_genes, output, panel):
     """Selects a reference's gene panel (its highly variable genes) and brings its cells onto it."""
     from cellmemory.preprocess import Origin, preprocess_reference

@@ -21,9 +21,9 @@ import _cli
 @click.option("--metrics", type=_cli.FILE, multiple=True, help="<sample>.metrics.json of evaluate.py.")
 @click.option("--consensus", type=_cli.FILE, multiple=True, help="<sample>.consensus.json of consensus.py.")
 @click.option("--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run, shown as it is.")
-@click.option("--output", type=_cli.OUTPUT, required=True, help="The HTML page.")
-@click.option("--mqc_dir", type=_cli.OUTPUT, required=True, help="Folder for MultiQC's *_mqc.json.")
-@click.option("--figures_dir", type=_cli.OUTPUT, help="Folder for the page's figures as SVG and PNG.")
+@click.option("--output", type=_cli.Output("page"), required=True, help="The HTML page.")
+@click.option("--mqc_dir", type=_cli.Output("multiqc_folder"), required=True, help="Folder for MultiQC's *_mqc.json.")
+@click.option("--figures_dir", type=_cli.Output("figures"), help="Folder for the page's figures as SVG and PNG.")
 def main(
     model: Path,
     mapped: tuple[Path, ...],

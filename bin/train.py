@@ -15,7 +15,7 @@ import _cli
 @click.option("--batch_key", help="Column of obs with the batch; validation cells are drawn from every batch.")
 @click.option("--label_levels", help="Columns of obs with the labels at several levels, coarse to fine, with commas; the last "
               "is --label_key.")  # fmt: skip
-@click.option("--output", type=_cli.OUTPUT, required=True, help="Folder of the trained model.")
+@click.option("--output", type=_cli.Output("model"), required=True, help="Folder of the trained model.")
 @click.option("--mode", type=click.Choice(["fast", "full"]), default="fast", help="Tokens: expressed genes, or all measured.")
 @click.option("--binning", type=click.Choice(["quantile", "log"]), default="quantile", help="Expression bins.")
 @click.option("--max_epochs", type=click.IntRange(min=1), default=20, help="Epochs, at most; the learning rate ends there.")
@@ -29,8 +29,8 @@ import _cli
 @click.option("--d_model", type=click.IntRange(min=8), help="Width, a multiple of 4.  [default: light 128, standard 256]")
 @click.option("--n_layers", type=click.IntRange(min=1), default=4, help="Layers: rounds of writing and broadcasting.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
-@click.option("--checkpoint", type=_cli.OUTPUT, help="Folder of the checkpoint from which a killed training goes on; removed "
-              "at its end.  [default: beside --output]")  # fmt: skip
+@click.option("--checkpoint", type=_cli.Output("checkpoints"), help="Folder of the checkpoint from which a killed "
+              "training goes on; removed at its end.  [default: beside --output]")  # fmt: skip
 @click.option("--checkpoint_every", type=click.FloatRange(min=0), default=30, help="Seconds between checkpoints.")
 @click.option("--devices", type=click.IntRange(min=1), default=1, help="GPUs, or processes on a CPU, that share each batch.")
 @click.option("--strategy", type=click.Choice(["auto", "ddp"]), default="auto", help="Lightning's strategy for them; auto is "

@@ -9,12 +9,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cellmemory.errors import InputError
+from cellmemory.outputs import is_own_folder
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a temporary name beside `path`; renames it to `path` when the block ends well, removes it otherwise.
 
-    Works for a file and for a folder that the block makes. An existing folder at `path` is replaced.
+    Works for a file and for a folder that the block makes. An existing folder at `path` is replaced if it is one that we
+    wrote (see outputs.is_own_folder). Raises InputError where it is another, or a folder would become a file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,6 +28,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         if path.is_dir():
+            if not (partial.is_dir() and is_own_folder(path)):
+                raise InputError(f"{path} is a folder with other things in it; give another path, or remove it first.")
             _remove(path)
         partial.replace(path)
     finally:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cellmemory.errors import InputError
 from cellmemory.files import write_json
+from cellmemory.outputs import replaceable
 from cellmemory.report.blocks import plain
 from cellmemory.report.data import Sample, alignment_of
 
@@ -66,6 +68,12 @@ def write(samples: Sequence[Sample], colours: dict[str, str], folder: Path) -> l
     for sample in samples:
         contents[f"{sample.name}_labels_mqc.json"] = _labels(sample, colours)
         contents[f"{sample.name}_confidence_mqc.json"] = _confidence(sample)
+    if strange := [
+        str(folder / name) for name in contents if (folder / name).exists() and not replaceable(folder / name, "multiqc")
+    ]:
+        raise InputError(
+            f"{', '.join(strange)} exists, and this step did not write it; give another --mqc_dir, or remove it first."
+        )
     for name, content in contents.items():
         write_json(folder / name, plain(content))
     return [folder / name for name in contents]

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.files import replacing
+from cellmemory.outputs import DRAWN_BY
 from cellmemory.report.blocks import Figure, Section
 from cellmemory.report.colours import OTHER, THEMES
 from cellmemory.report.data import Sample
 
 LIGHT = THEMES["light"]
 PIXELS = 100  # of the page to an inch
-FORMATS = {"svg": {"Date": None}, "png": {"Software": None}}
+FORMATS = {"svg": {"Date": None, "Creator": DRAWN_BY}, "png": {"Software": DRAWN_BY}}
 MARKERS = {"triangle-down": "v", "triangle-left-open": "<", "triangle-right-open": ">"}
 DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 

@@ -1,0 +1,159 @@
+"""Outputs never destroy: not an input, not each other, not what another wrote; each is refused before any work."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cellmemory.errors import InputError
+from cellmemory.files import replacing
+from cellmemory.outputs import output_problems, replaceable
+from tests.conftest import DATA, refused, script, succeed
+
+
+def alignment(folder: Path, output: object, *more: object, query: Path = DATA / "unseen_type.h5ad") -> list[object]:
+    """A preprocessing of a query whose aligned cells go to `output`."""
+    return ["preprocess_query", "--query", query, "--panel", folder / "panel.tsv", "--output", output,
+            *(more or ("--alignment", folder / "alignment.json"))]  # fmt: skip
+
+
+@pytest.fixture
+def own(aligned: Path, tmp_path: Path) -> Path:
+    """A folder with the panel and a copy of a query."""
+    shutil.copy(aligned / "panel.tsv", tmp_path)
+    shutil.copy(DATA / "unseen_type.h5ad", tmp_path / "query.h5ad")
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, by their names."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_an_output_that_is_an_input_is_refused(own):
+    before = contents(own)
+    (sentence,) = refused(*alignment(own, own / "query.h5ad", query=own / "query.h5ad"))
+    assert sentence.startswith(f"--output {own / 'query.h5ad'} is also the input --query")
+    (own / "link.tsv").symlink_to(own / "panel.tsv")
+    (sentence,) = refused(*alignment(own, own / "a.h5ad", "--alignment", own / "link.tsv"))
+    assert "is also the input --panel" in sentence
+    (own / "link.tsv").unlink()
+    assert contents(own) == before
+
+
+def test_what_another_wrote_is_not_replaced(own):
+    shutil.copy(own / "query.h5ad", own / "precious.h5ad")
+    (own / "notes.json").write_text('{"mine": true}')
+    before = contents(own)
+    found = refused(*alignment(own, own / "precious.h5ad", "--alignment", own / "notes.json"))
+    assert [sentence.split(" exists, and this step did not write it")[0] for sentence in found] == [
+        f"--output {own / 'precious.h5ad'}",
+        f"--alignment {own / 'notes.json'}",
+    ]
+    assert contents(own) == before
+
+
+def test_a_folder_with_other_things_in_it_is_not_replaced(aligned, own):
+    """As `train.py --output out` did, where all other results were."""
+    before = contents(own)
+    arguments = ("--reference", aligned / "reference.h5ad", "--panel", aligned / "panel.tsv", "--label_key", "cell_type")
+    (sentence,) = refused("train", *arguments, "--output", own)
+    assert f"--output {own} exists, and this step did not write it" in sentence
+    assert contents(own) == before
+    (sentence,) = refused("train", *arguments, "--output", own / "query.h5ad")
+    assert "is a file, but a folder is written" in sentence
+    assert contents(own) == before
+
+
+def test_folders_of_a_report_do_not_replace_its_page(model, aligned, tmp_path):
+    query = aligned / "unseen_type.aligned.h5ad"
+    mapped = tmp_path / "m.h5ad"
+    succeed("map_query", "--query", query, "--model", model, "--output", mapped, "--labels", tmp_path / "l.csv")
+    command = ("report", "--model", model, "--mapped", mapped)
+    pages = tmp_path / "pages"
+    in_it, both = refused(*command, "--output", pages / "p.html", "--mqc_dir", pages, "--figures_dir", pages)
+    assert "one lies in the other" in in_it
+    assert both == f"--mqc_dir and --figures_dir are both {pages}; give each a name of its own."
+    (sentence,) = refused(*command, "--output", pages / "p.html", "--mqc_dir", tmp_path / "mqc", "--figures_dir", pages)
+    assert "one lies in the other" in sentence
+    assert not pages.exists()
+    for _ in range(2):  # its own page, figures and content for MultiQC are replaced
+        succeed(*command, "--output", pages / "p.html", "--mqc_dir", pages, "--figures_dir", pages / "figures")
+    (pages / "figures" / "photo.png").write_bytes(b"\x89PNG of mine")
+    (sentence,) = refused(*command, "--output", pages / "p.html", "--mqc_dir", pages, "--figures_dir", pages / "figures")
+    assert "exists, and this step did not write it" in sentence
+    assert (pages / "figures" / "photo.png").exists()
+    # A mapped query is replaced by a mapping alone.
+    succeed("map_query", "--query", query, "--model", model, "--output", mapped, "--labels", tmp_path / "l.csv")
+    (sentence,) = refused(*alignment(aligned, mapped, "--alignment", tmp_path / "a.json"))
+    assert "exists, and this step did not write it" in sentence
+
+
+def test_links_devices_and_places_that_cannot_be_written(own):
+    (own / "target.h5ad").write_bytes(b"mine")
+    (own / "link.h5ad").symlink_to(own / "target.h5ad")
+    found = output_problems(
+        {
+            "link": (own / "link.h5ad", "aligned"),
+            "device": (Path("/dev/null"), "alignment"),
+            "folder": (own, "tags"),
+            "below": (own / "panel.tsv" / "x.json", "metrics"),
+            "name": (own / ("n" * 250), "metrics"),
+        },
+        {},
+    )
+    ends = ["is a link to", "is a device or a pipe", "is a folder, but a file is written", "is a file, but the output is to lie"]
+    assert len(found) == 5
+    for sentence, end in zip(found, [*ends, "is longer than"], strict=True):
+        assert end in sentence
+    done = script(*alignment(own, "/dev/null"))
+    assert done.returncode == 1
+    assert "is a device or a pipe" in done.stderr
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    (sentence,) = output_problems({"output": (tmp_path / "x.json", "metrics")}, {})
+    assert "cannot be written to" in sentence
+
+
+def test_empty_files_and_folders_may_be_replaced(tmp_path):
+    """Galaxy makes the files of its outputs beforehand."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "folder").mkdir()
+    assert output_problems({"a": (tmp_path / "empty", "tags"), "b": (tmp_path / "folder", "model")}, {}) == []
+
+
+def test_outputs_in_input_folders_and_inputs_in_outputs(model, tmp_path):
+    sheet = tmp_path / "out" / "sheet.csv"
+    sheet.parent.mkdir()
+    sheet.write_text("sample,h5ad\n")
+    (lies,) = output_problems({"labels": (model / "labels.csv", "labels")}, {"model": [model]})
+    assert "lies in the input folder" in lies
+    (holds,) = output_problems({"output": (sheet.parent, "model")}, {"samplesheet": [sheet]})
+    assert "holds the input --samplesheet" in holds
+
+
+def test_models_are_told_from_adapted_ones(model, tmp_path):
+    assert replaceable(model, "model")
+    assert not replaceable(model, "adapted")
+    copy = Path(shutil.copytree(model, tmp_path / "model"))
+    (copy / "thesis.docx").write_text("two years")
+    assert not replaceable(copy, "model")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config["files"]))
+    assert not replaceable(copy, "model")
+
+
+@pytest.mark.parametrize("content", ["", "a file"])
+def test_the_library_itself_replaces_no_foreign_folder(content, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "kept.txt").write_text("kept")
+    with pytest.raises(InputError, match="with other things in it"), replacing(folder) as partial:
+        partial.write_text(content) if content else partial.mkdir()
+    assert contents(tmp_path) == {"folder/kept.txt": b"kept"}
