@@ -57,6 +57,8 @@ def main(samplesheet: Path, staged, reference, label_key, label_levels, batch_ke
             f"{query['sample']}: {query['cells']:,} cells, {query['shared_genes']:,} of {query['genes']:,} genes shared "
             f"({query['value_scale']} in {query['values_from']}, {query['id_type']} ids)"
         )
+    for warning in (inputs["reference"] or {}).get("warnings", ()):
+        _cli.say(f"Warning: {warning}")
     _cli.say(f"wrote {output} and {query_genes}")
 
 

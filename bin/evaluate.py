@@ -21,6 +21,7 @@ def main(mapped_path: Path, truth_key: str, model_path: Path, batch_key: str | N
     left out.
     """
     from cellmemory import bundle, metrics
+    from cellmemory.alarms import own_cells_sentence
     from cellmemory.errors import InputError, first_ids
     from cellmemory.files import write_json
     from cellmemory.mapped import MappedFile
@@ -46,6 +47,8 @@ def main(mapped_path: Path, truth_key: str, model_path: Path, batch_key: str | N
                 f"Warning: no true label is one of the model's: {truth_key} has {first_ids(types)}; "
                 f"the model has {first_ids(model.labels)}. Accuracy cannot be computed."
             )
+        if own := int(file.run.get("reference_cells", 0)):
+            _cli.say(f"Warning: {own_cells_sentence(own, file.n_cells)}")
         hierarchy = metrics.by_level(file.obs, truth, model.hierarchy) if model.hierarchy else None
         for row in hierarchy["levels"] if hierarchy else ():
             if row["accuracy"] is not None:
@@ -57,6 +60,7 @@ def main(mapped_path: Path, truth_key: str, model_path: Path, batch_key: str | N
         result = {
             "sample": str(file.run["sample"]),
             "truth_key": truth_key,
+            "reference_cells": own,
             **found,
             "hierarchy": hierarchy,
             "integration": scores,

@@ -143,7 +143,14 @@ def _write_model(
     history["validation_accuracy"] = 0.86 - 0.6 * np.exp(-epochs / 4)
     history["validation_macro_f1"] = 0.8 - 0.65 * np.exp(-epochs / 5)
     history["seconds"] = 1.3
-    calibration = {"temperature": 1.32, "ece_before": 0.081, "ece_after": 0.034, "validation_cells": 60}
+    calibration = {
+        "temperature": 1.32,
+        "ece_before": 0.081,
+        "ece_after": 0.034,
+        "validation_cells": 60,
+        "commonest_share": 0.3,
+        "validation_accuracy": 0.9,
+    }
     calibration |= {
         "conformal_scores": sorted(rng.random(60).tolist()),
         "novelty_null": sorted(rng.random(60).tolist()),

@@ -259,7 +259,7 @@ def test_sums_over_equal_names_whatever_the_order(names, seed):
     """Each panel column is log1p of the normalised sum of all rows of that name."""
     values = np.random.default_rng(seed).poisson(3, (4, len(names))).astype(np.float32)
     match = match_genes(pd.DataFrame(index=names), panel_table(), None, {}, "query")
-    aligner = make_aligner(match, pd.DataFrame(index=names), len(GENES), "counts")
+    aligner = make_aligner(match, len(GENES), "counts")
     found, empty = aligner(sp.csr_matrix(values))
     totals = values.sum(1)
     for column, gene in enumerate(GENES):

@@ -207,13 +207,13 @@ def test_all_bad_files_are_told_at_once(tmp_path):
     files = [tmp_path / "x.gmt", tmp_path / "more" / "x.gmt", tmp_path / "bytes.gmt"]
     files[0].write_text("A\n\nB\n")
     files[1].write_text("A\tx\tGENE1\n")
-    files[2].write_bytes(b"\xff\xfe\x00\x01")
+    files[2].write_bytes(b"A\tx\tG\xe9n\n")
     options = write_inputs(tmp_path, {"a": GENES[:5]})
     result, _ = run(tmp_path, [*options, *(part for file in files for part in ("--gmt", str(file)))])
     assert [line for line in result.output.splitlines() if line.startswith("Error")] == [
         f"Error: {files[0]}, line 1: 'A' has no genes; {EXPECTED}.",
         f"Error: {files[0]}, line 3: 'B' has no genes; {EXPECTED}.",
-        f"Error: {files[2]} is not a text file: {EXPECTED}.",
+        f"Error: {files[2]}: this is not a text file in UTF-8 (line 1); save it as UTF-8.",
     ]
     files[0].write_text("A\tx\tGENE1\tGENE2\tGENE3\n")
     result, _ = run(tmp_path, [*options, "--gmt", str(files[0]), "--gmt", str(files[1])])

@@ -22,6 +22,7 @@ from cellmemory.mapping import Mapper
 from cellmemory.parts import open_aligned, sample_name
 from cellmemory.sampling import evenly_spaced
 from cellmemory.tokens import Tokens, views
+from cellmemory.values import checked
 
 #: A query's cells that are looked at, evenly spaced over its file: a linear path learns no more from more.
 MAX_CELLS = 5_000
@@ -117,7 +118,8 @@ def adapt(query: Path, trained: Bundle, output: Path, runtime: Runtime) -> list[
         raise InputError(f"{trained.path}: this model is adapted to '{trained.adapted_to}' already; take the trained one.")
     mapper = Mapper(trained, runtime)
     with open_aligned(query, trained) as file:
-        cells = file.picked("X", evenly_spaced(file.n_cells, MAX_CELLS))
+        rows = evenly_spaced(file.n_cells, MAX_CELLS)
+        cells = checked(file.picked("X", rows), file, "X", 0, "log1p")
         cells = cells[np.diff(cells.indptr) > 0]
         if not cells.shape[0]:
             raise InputError(f"{query}: no cell expresses a gene of the panel, so there is nothing to adapt to.")

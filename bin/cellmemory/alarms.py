@@ -48,6 +48,25 @@ def _depth(share: float, usual: tuple[float, float]) -> str:
     )
 
 
+def own_cells_sentence(own: int, cells: int) -> str:
+    """What to say of a query that holds cells that the model was trained on."""
+    return (
+        f"{own:,} of the {cells:,} cells are the reference's own (same name, same values): the model learned their labels, so "
+        "that accuracy and confidence on them are worth nothing. Take them out of the query, or out of the reference."
+    )
+
+
+def unlearned(calibration: dict, label_key: str) -> list[str]:
+    """A sentence where held-out cells show that the reference could not be learned."""
+    accuracy, commonest = calibration["validation_accuracy"], calibration["commonest_share"]
+    if accuracy > commonest:
+        return []
+    return [
+        f"This reference cannot be learned: on held-out cells accuracy is {accuracy:.3f}, and always giving the commonest label "
+        f"would reach {commonest:.3f}. Do not use the labels; check '{label_key}' and the values of the reference."
+    ]
+
+
 def usual_share(expressed: np.ndarray, n_genes: int) -> tuple[float, float]:
     """The shares of the panel's genes between which 90 % of the reference's cells express. expressed: (n,) genes a cell."""
     low, high = np.quantile(expressed / n_genes, [0.05, 0.95])

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from cellmemory import __version__
 from cellmemory.errors import InputError, first_ids
-from cellmemory.genes import Match, expression_rows, match_genes, no_overlap
+from cellmemory.genes import Match, match_genes, no_overlap
 from cellmemory.reading import CellFile
 from cellmemory.values import LOG_BASES, TARGET_SUM, find_values, undo_log
 
@@ -43,12 +43,12 @@ class Aligner:
         return aligned.astype(np.float32), totals == 0
 
 
-def make_aligner(match: Match, var: pd.DataFrame, n_panel: int, scale: str) -> Aligner:
-    """The aligner of a matrix with genes `var`, matched to a panel of n_panel genes, with values of that scale."""
+def make_aligner(match: Match, n_panel: int, scale: str) -> Aligner:
+    """The aligner of a matrix whose genes are matched to a panel of n_panel genes, with values of that scale."""
     rows = np.flatnonzero(match.target >= 0)
     ones = np.ones(len(rows))
-    selector = sp.csr_matrix((ones, (rows, match.target[rows])), shape=(len(var), n_panel))
-    return Aligner(selector, np.flatnonzero(expression_rows(var)), scale)
+    selector = sp.csr_matrix((ones, (rows, match.target[rows])), shape=(len(match.target), n_panel))
+    return Aligner(selector, np.flatnonzero(match.expression), scale)
 
 
 def match_query(
@@ -75,7 +75,7 @@ def match_query(
 _SCALE_MESSAGES = {
     "log1p": "Values are log-normalised already and were used as they are.",
     "log2": "Values are log-normalised already, to the base 2; they were taken to the natural logarithm.",
-    "linear": "Values are no whole numbers; they were normalised as counts are.",
+    "linear": "Values are not whole numbers; they were normalised as counts are.",
 }
 
 
@@ -108,8 +108,8 @@ def alignment_summary(
         "renamed": match.renamed,
         "summed": int(np.sum(target >= 0) - len(measured)),
         "summed_genes": genes[match.summed].tolist(),
-        "unknown": int(np.sum(target < 0) - match.dropped_feature_types),
-        "dropped_feature_types": match.dropped_feature_types,
+        "unknown": int(np.sum(target < 0) - match.n_left_out),
+        "dropped_feature_types": match.n_left_out,
         "missing_genes": genes[missing].tolist(),
         "messages": messages,
     }

@@ -16,7 +16,7 @@ from cellmemory.hierarchy import Hierarchy, from_label_table
 from cellmemory.novelty import Novelty, Profiles
 from cellmemory.panel import read_panel, write_panel
 
-FORMAT = 4
+FORMAT = 5
 #: Everything but config.json, which holds their checksums and its own digest.
 FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv", "history.png", "model_card.md")
 

@@ -12,12 +12,16 @@ from cellmemory.errors import InputError
 from cellmemory.genes import id_type, read_gene_map
 from cellmemory.gmt import read_gmt
 from cellmemory.hierarchy import parse_levels, read_hierarchy
+from cellmemory.labels import label_notes
 from cellmemory.panel import reference_genes
-from cellmemory.preprocess import Origin, check_labels, missing_columns
+from cellmemory.preprocess import Origin, check_labels, column_problems
 from cellmemory.reading import CellFile
+from cellmemory.text import read_sheet
 from cellmemory.values import find_values
 
 REQUIRED = ("sample", "h5ad")
+#: Genes that a panel needs: a cell's quantile bins are of several.
+MIN_PANEL = 2
 OPTIONAL = ("counts_layer", "gene_column", "batch_key", "spatial_key", "truth_key")
 
 
@@ -35,36 +39,37 @@ def read_samplesheet(path: Path, staged: list[Path]) -> list[Query]:
 
     Raises InputError with all problems: columns, empty cells, duplicate samples.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this samplesheet cannot be read as CSV: {error}") from error
-    table.columns = table.columns.str.strip()
-    missing = [c for c in REQUIRED if c not in table]
-    unknown = [c for c in table if c not in REQUIRED + OPTIONAL]
-    problems = [f"{path}: the samplesheet has no column '{c}'." for c in missing]
+    sheet = read_sheet(path, REQUIRED)
+    columns, rows = (sheet[0][1], sheet[1:]) if sheet else ([], [])
+    known = REQUIRED + OPTIONAL
+    problems = [f"{path}: the samplesheet has no column '{c}'." for c in REQUIRED if c not in columns]
     problems += [
-        f"{path}: the samplesheet's column '{c}' is not known; known are: {', '.join(REQUIRED + OPTIONAL)}." for c in unknown
+        f"{path}: the samplesheet's column '{c}' is not known; known are: {', '.join(known)}." for c in columns if c not in known
     ]
-    if not missing and not len(table):
+    problems += [f"{path}: the samplesheet has the column '{c}' {n} times." for c, n in Counter(columns).items() if n > 1]
+    if not problems and not rows:
         problems.append(f"{path}: the samplesheet has no row.")
-    if staged and len(staged) != len(table):
-        problems.append(f"{path}: {len(table)} rows, but {len(staged)} --staged files.")
-    if missing or problems:
+    if not problems and staged and len(staged) != len(rows):
+        problems.append(f"{path}: {len(rows)} rows, but {len(staged)} --staged files.")
+    if problems:
         raise InputError(problems)
-    table = table.apply(lambda column: column.str.strip())
-    for number, row in enumerate(table.itertuples(), 2):
-        problems += [f"{path}: line {number} has no {c}." for c in REQUIRED if not getattr(row, c)]
+    problems = [
+        f"{path}: line {line} has {len(cells)} cells, but there are {len(columns)} columns."
+        for line, cells in rows
+        if len(cells) != len(columns)
+    ]
+    table = [(line, dict(zip(columns, cells, strict=False))) for line, cells in rows]
+    problems += [f"{path}: line {line} has no {c}." for line, row in table for c in REQUIRED if not row.get(c)]
     problems += [
         f"{path}: the sample name '{name}' is on {n} lines; every query needs a name of its own."
-        for name, n in Counter(table["sample"]).items()
+        for name, n in Counter(row.get("sample") for _, row in table).items()
         if n > 1 and name
     ]
     if problems:
         raise InputError(problems)
-    origins = [Origin(**{c: row.get(c) or None for c in OPTIONAL}) for row in table.to_dict("records")]
-    paths = staged or [path.parent / name for name in table["h5ad"]]
-    return [Query(*row) for row in zip(table["sample"], paths, origins, strict=True)]
+    origins = [Origin(**{c: row.get(c) or None for c in OPTIONAL}) for _, row in table]
+    paths = staged or [path.parent / row["h5ad"] for _, row in table]
+    return [Query(row["sample"], *found) for (_, row), *found in zip(table, paths, origins, strict=True)]
 
 
 class Checker:
@@ -158,10 +163,10 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
         levels = checker.attempt(parse_levels, label_levels, label_key)
         if levels and labels is not None:
             checker.attempt(read_hierarchy, file, levels, labels)
-        checker.problems += missing_columns(file, Origin(batch_key=origin.batch_key))
+        checker.problems += column_problems(file, Origin(batch_key=origin.batch_key))
         values = checker.attempt(find_values, file, origin.counts_layer)
-        var = file.var(values[0] if values else "X")
-        genes = checker.attempt(reference_genes, var, origin.gene_column, str(path))
+        var = file.var(values[0]) if values else None
+        genes = checker.attempt(_genes_of, var, origin.gene_column, str(path)) if values else None
         if checker.problems:
             raise InputError(checker.problems)
         summary = {
@@ -176,8 +181,18 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
             "id_type": id_type(genes["gene"].tolist()),
             "values_from": values[0],
             "value_scale": values[1],
+            "warnings": label_notes(file.obs[label_key], f"{path}, '{label_key}'"),
         }
-    return summary, genes.drop_duplicates("gene").reset_index(drop=True)
+    return summary, genes
+
+
+def _genes_of(var: pd.DataFrame, gene_column: str | None, where: str) -> pd.DataFrame:
+    """The genes of a reference, each once, as a panel would name them."""
+    genes, expression = reference_genes(var, gene_column, where)
+    genes = genes[expression].drop_duplicates("gene").reset_index(drop=True)
+    if len(genes) < MIN_PANEL:
+        raise InputError(f"{where}: a reference needs {MIN_PANEL} genes or more, but has {len(genes)}.")
+    return genes
 
 
 def _check_query(
@@ -190,7 +205,7 @@ def _check_query(
     """
     with CellFile(query.path) as file:
         checker = Checker()
-        checker.problems += missing_columns(file, query.origin)
+        checker.problems += column_problems(file, query.origin)
         if asked and file.n_cells:
             checker.problems += _contrast_problems(file, asked)
         found = None

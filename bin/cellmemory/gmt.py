@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from cellmemory.errors import InputError
+from cellmemory.text import read_text
 
 EXPECTED = "a line of a GMT file is a name, a description and genes, separated by tabs"
 
@@ -13,10 +14,7 @@ def read_gmt(path: str | Path) -> dict[str, list[str]]:
     Empty lines are skipped; a weight behind a gene (`CD3E,1.0`, as Enrichr writes it) is left out.
     Raises InputError with the file and the number of every malformed line, or for a file without any set.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file: {EXPECTED}.") from None
+    lines = read_text(path).split("\n")
     sets: dict[str, list[str]] = {}
     first_line: dict[str, int] = {}
     problems = []

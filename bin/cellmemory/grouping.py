@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from cellmemory.errors import InputError, first_ids
 from cellmemory.mapped import MappedFile, group_codes
 from cellmemory.sampling import sample_cells
+from cellmemory.text import read_text
 
 MAX_GROUPS = 1000
 OTHERS = "(all other cells)"
@@ -105,7 +106,7 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
     list without cells, for cells that are not in the file and for cells in two groups, all at once.
     """
     groups, chosen, problems = [], {}, []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         cell, _, group = line.partition("\t")
         if not line.strip():
             continue

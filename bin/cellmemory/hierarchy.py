@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.errors import InputError
+from cellmemory.labels import clean_labels
 from cellmemory.reading import CellFile
 
 #: What the columns of labels.tsv begin with that hold each label's ancestors.
@@ -99,7 +100,7 @@ def read_hierarchy(file: CellFile, levels: list[str], labels: pd.Series) -> Hier
         except InputError as error:
             problems += error.problems
             continue
-        table[level] = values.astype(object).where(values.notna(), None).map(lambda v: None if v is None else str(v)).to_numpy()
+        table[level] = clean_labels(values).to_numpy()
     if problems:
         raise InputError(problems)
     cells = pd.DataFrame(table, columns=levels)

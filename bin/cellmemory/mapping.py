@@ -19,6 +19,7 @@ from cellmemory.reading import CellFile
 from cellmemory.slots import SlotSums
 from cellmemory.spans import Span
 from cellmemory.tokens import Tokens, tokenize
+from cellmemory.values import checked
 from cellmemory.writing import H5adWriter
 
 
@@ -117,7 +118,7 @@ def map_parts(file: CellFile, mapper: Mapper, thresholds: Thresholds, span: Span
     """Maps the cells of a span, block by block. Adds to `sums` what the slots get; without it no attention is made."""
     measured = file.var()["measured"].to_numpy(bool)
     for start, stop, kept in span.blocks():
-        rows = file.rows("X", start, stop)
+        rows = checked(file.rows("X", start, stop), file, "X", start, "log1p")
         tokens = mapper.tokenize(rows, measured)
         mapped = mapper.run(tokens, sums is not None)
         table = mapper.table(mapped, tokens, np.diff(rows.indptr) == 0, thresholds)[kept]

@@ -15,17 +15,17 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_sc
 
 from cellmemory.calibration import ECE_BINS, expected_calibration_error
 from cellmemory.hierarchy import Hierarchy, column
+from cellmemory.labels import clean_labels
 
 MIN_INTEGRATION_CELLS = 100  # scib-metrics asks for 90 neighbours of every cell
 
 
 def true_labels(column: pd.Series, known: list[str]) -> pd.Series:
-    """The true labels as text, missing where the column has no value (or an empty one).
+    """The true labels by the rule of all labels (labels.clean_labels), missing where the column has no value.
 
     Whole numbers that became floating because some are missing (`3.0`) read as whole ones where the model knows those.
     """
-    values = column.astype(object)
-    texts = values.map(str).where(values.notna() & (values.map(str) != ""))
+    texts = clean_labels(column)
     if pd.api.types.is_float_dtype(column.dtype) and not set(texts.dropna()).intersection(known):
         texts = texts.str.removesuffix(".0")
     return texts

@@ -14,18 +14,19 @@ import pandas as pd
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
-from cellmemory.alarms import alarms
+from cellmemory.alarms import alarms, own_cells_sentence
 from cellmemory.align import provenance
 from cellmemory.bundle import Bundle
 from cellmemory.calibration import Thresholds
+from cellmemory.columns import PREFIX, taken_columns
 from cellmemory.errors import InputError, first_ids
+from cellmemory.fingerprints import count_known, fingerprints
 from cellmemory.reading import CellFile
 from cellmemory.slots import SlotSums
 from cellmemory.spans import Span
 from cellmemory.umap import Picture
 from cellmemory.writing import GrowingTable, H5adWriter, is_plain
 
-PREFIX = "cellmemory_"
 STATUSES = ["unassigned", "assigned"]
 ADAPTED = (
     "The model was adapted to this query, without its labels (--adapt): a cell's label, confidence and novelty depend on the "
@@ -60,9 +61,8 @@ def open_aligned(path: Path, bundle: Bundle) -> CellFile:
         )
     if not file.n_cells:
         raise InputError(f"{path}: this query has no cells.")
-    taken = [c for c in file.columns if c.startswith(PREFIX)]
-    if taken:
-        raise InputError(f"{path}: obs has columns that this step writes ({', '.join(taken)}); rename or remove them first.")
+    if taken := taken_columns(file):
+        raise InputError(taken)
     return file
 
 
@@ -123,8 +123,11 @@ def finish(
     Returns what is unusual about the query as a whole, a sentence each (see alarms.alarms).
     Everything goes from disk to disk: memory holds a chunk of cells, and the cells that the UMAP is fitted on.
     """
-    for _, rows in file.chunks("X"):
+    own_cells = 0
+    for start, rows in file.chunks("X"):
         writer.append("X", rows)
+        found = fingerprints(file.names(start, start + rows.shape[0]), rows)
+        own_cells += count_known(found, bundle.weights["reference.fingerprint"])
     for name in file.columns:
         _take(writer, file, f"obs/{name}", lambda name=name: file.obs[name])
     obs.finish(file.columns)
@@ -148,7 +151,9 @@ def finish(
     )
     if bundle.adapted_to:
         found.insert(0, ADAPTED)
-    writer.write("uns/cellmemory", run | {"alarms": np.array(found, object)})
+    if own_cells:
+        found.insert(0, own_cells_sentence(own_cells, file.n_cells))
+    writer.write("uns/cellmemory", run | {"alarms": np.array(found, object), "reference_cells": own_cells})
     writer.write("uns/cellmemory_reference", {"X_umap": picture.reference, "label": np.array(bundle.labels, object)[label]})
     return found
 

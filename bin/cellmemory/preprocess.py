@@ -8,12 +8,14 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory.align import Aligner, alignment_summary, describe, make_aligner, match_query, provenance
+from cellmemory.columns import taken_columns
 from cellmemory.errors import InputError, first_ids
 from cellmemory.files import replacing, write_json
-from cellmemory.genes import Match, read_gene_map
+from cellmemory.genes import Match, left_out, read_gene_map
+from cellmemory.labels import clean_labels, label_notes
 from cellmemory.panel import queried, read_panel, reference_genes, select_panel, write_panel
 from cellmemory.reading import CellFile
-from cellmemory.values import LOG_BASES, find_values
+from cellmemory.values import LOG_BASES, checked, find_values
 from cellmemory.writing import H5adWriter
 
 #: One cell trains, one validates.
@@ -32,26 +34,31 @@ class Origin:
 
 
 def check_labels(file: CellFile, label_key: str) -> pd.Series:
-    """The labels of a reference as strings, missing ones as NaN.
+    """The labels of a reference as strings, missing ones as None (see labels.clean_labels).
 
     Raises InputError, one sentence a problem, for a missing column, fewer than two labels, and labels of a single cell.
     """
-    labels = file.column(label_key, "label", "label_key")
-    labels = labels.astype(object).where(labels.notna(), None).map(lambda v: None if v is None else str(v)).astype(object)
+    labels = clean_labels(file.column(label_key, "label", "label_key"))
+    problems = label_problems(labels, str(file.path), label_key)
+    if problems:
+        raise InputError(problems)
+    return labels
+
+
+def label_problems(labels: pd.Series, where: str, label_key: str) -> list[str]:
+    """A sentence for what keeps labels from being learned: fewer than two of them, or labels of a single cell."""
     counts = labels.value_counts()
     problems = []
     if len(single := counts.index[counts < MIN_CELLS_PER_LABEL]):
         problems.append(
-            f"{file.path}: labels of '{label_key}' with a single cell: {first_ids(single, 20)} ({len(single):,} in all). "
+            f"{where}: labels of '{label_key}' with a single cell: {first_ids(single, 20)} ({len(single):,} in all). "
             f"Each needs at least {MIN_CELLS_PER_LABEL}, one to train and one to validate. Remove such cells, or merge their "
             "labels into others."
         )
     if len(counts) < 2:
         found = f"only '{counts.index[0]}'" if len(counts) else "no label"
-        problems.append(f"{file.path}: the label column '{label_key}' holds {found}; a reference needs at least two labels.")
-    if problems:
-        raise InputError(problems)
-    return labels
+        problems.append(f"{where}: the label column '{label_key}' holds {found}; a reference needs at least two labels.")
+    return problems
 
 
 def preprocess_reference(
@@ -70,20 +77,20 @@ def preprocess_reference(
     """
     with CellFile(reference) as file:
         labels = check_labels(file, label_key)
+        notes = label_notes(file.obs[label_key], f"{reference}, '{label_key}'")
         batch = file.column(origin.batch_key, "batch", "batch_key") if origin.batch_key else None
         matrix, scale = find_values(file, origin.counts_layer)
-        var = file.var(matrix)
-        genes = reference_genes(var, origin.gene_column, str(reference))
-        shared = queried(genes, query_genes)
+        genes, expression = reference_genes(file.var(matrix), origin.gene_column, str(reference))
+        shared = queried(genes, query_genes) & expression
         candidates = genes[shared].drop_duplicates("gene").reset_index(drop=True)
-        match = match_genes_by_name(genes["gene"], candidates)
-        values, kept = _candidate_values(file, matrix, match, var, len(candidates), labels.notna().to_numpy())
+        match = match_genes_by_name(genes["gene"], expression, candidates)
+        values, kept = _candidate_values(file, matrix, scale, match, len(candidates), labels.notna().to_numpy())
+        notes += _gone(labels, kept, str(reference), label_key)
         if scale in LOG_BASES:
             values *= np.float32(np.log(LOG_BASES[scale]))
-        panel = select_panel(values, candidates, None if batch is None else batch[kept], n_genes, scale in LOG_BASES)
-        onto_panel = match_genes_by_name(genes["gene"], panel)
-        write_panel(panel, panel_path)
-        aligner = make_aligner(onto_panel, var, len(panel), scale)
+        of_kept = None if batch is None else batch[kept]
+        panel, batch_notes = select_panel(values, candidates, of_kept, n_genes, scale in LOG_BASES)
+        onto_panel = match_genes_by_name(genes["gene"], expression, panel)
         made = provenance(
             step="preprocess_reference",
             source=reference.name,
@@ -93,34 +100,51 @@ def preprocess_reference(
             value_scale=scale,
         )
         var_out = pd.DataFrame({"measured": True, "source_id": panel["source_id"].to_numpy()}, index=panel["gene"])
-        _write_aligned(file, matrix, aligner, var_out, made, output, kept, {})
+        _write_aligned(file, matrix, make_aligner(onto_panel, len(panel), scale), var_out, made, output, kept, {})
+        write_panel(panel, panel_path)
     dropped = len(labels) - int(kept.sum())
     return [
         f"read {len(labels):,} cells x {len(genes):,} genes of {reference.name} ({scale} in {matrix}); "
         f"{labels.nunique()} labels in '{label_key}'",
+        *([left_out(match.n_left_out)] if match.n_left_out else []),
         *([f"dropped {dropped:,} cells without a label or without counts"] if dropped else []),
+        *(f"Warning: {note}" for note in notes),
         f"matched {int(shared.sum()):,} of {len(genes):,} genes with the queries'" if query_genes else "no queries given",
+        *batch_notes,
         f"kept the {len(panel):,} most variable genes as the panel",
         f"wrote {output} and {panel_path}",
     ]
 
 
-def match_genes_by_name(names: pd.Series, panel: pd.DataFrame) -> Match:
+def _gone(labels: pd.Series, kept: np.ndarray, where: str, label_key: str) -> list[str]:
+    """A sentence where labels have no cell with counts. Raises InputError where what is left cannot be learned."""
+    left = labels[kept]
+    gone = sorted(set(labels.dropna()) - set(left))
+    notes = [f"{where}: no cell of {first_ids(gone)} has counts; the model cannot give these labels."] if gone else []
+    problems = label_problems(left, where, label_key)
+    if problems:
+        raise InputError([*notes, *(f"{problem} Cells without counts do not count." for problem in problems)])
+    return notes
+
+
+def match_genes_by_name(names: pd.Series, expression: np.ndarray, panel: pd.DataFrame) -> Match:
     """The match of a reference's own genes to a panel that was made of them: by equal name alone."""
     column = pd.Series(np.arange(len(panel)), index=panel["gene"])
     target = column.reindex(names).fillna(-1).astype(np.int64).to_numpy()
-    return Match(target, "index", "symbol", 0, 0)
+    return Match(np.where(expression, target, -1), expression, "index", "symbol", 0)
 
 
 def _candidate_values(
-    file: CellFile, matrix: str, match: Match, var: pd.DataFrame, n: int, labelled: np.ndarray
+    file: CellFile, matrix: str, scale: str, match: Match, n: int, labelled: np.ndarray
 ) -> tuple[sp.csr_matrix, np.ndarray]:
     """Values as stored over the n candidate genes (duplicates summed), and the cells that are kept (bool)."""
-    as_stored = make_aligner(match, var, n, "counts").selector
+    as_stored = make_aligner(match, n, "counts").selector
+    expression = np.flatnonzero(match.expression)
     blocks, kept = [], labelled.copy()
     for start, rows in file.chunks(matrix):
+        rows = checked(rows, file, matrix, start, scale)
         stop = start + rows.shape[0]
-        kept[start:stop] &= np.asarray(rows.sum(1)).ravel() > 0
+        kept[start:stop] &= np.asarray(rows[:, expression].sum(1)).ravel() > 0
         blocks.append(sp.csr_matrix(rows @ as_stored, dtype=np.float32)[kept[start:stop]])
     return sp.vstack(blocks, format="csr"), kept
 
@@ -150,10 +174,10 @@ def preprocess_query(
             read_gene_map(gene_map) if gene_map else {},
             min_coverage,
         )
-        problems = missing_columns(file, origin)
+        problems = column_problems(file, origin)
         if problems:
             raise InputError(problems)
-        aligner = make_aligner(match, file.var(matrix), len(panel), scale)
+        aligner = make_aligner(match, len(panel), scale)
         var = pd.DataFrame({"measured": False, "source_id": panel["source_id"].to_numpy()}, index=panel["gene"])
         var.iloc[match.measured, 0] = True
         made = provenance(
@@ -172,8 +196,8 @@ def preprocess_query(
     return [*describe(summary), f"wrote {output} and {alignment}"]
 
 
-def missing_columns(file: CellFile, origin: Origin) -> list[str]:
-    """A sentence for each column that the samplesheet names and the file lacks."""
+def column_problems(file: CellFile, origin: Origin) -> list[str]:
+    """A sentence for each column that a samplesheet names and the file lacks, and for those that mapping would write."""
     problems = []
     for key, role, option in (
         (origin.batch_key, "batch", "batch_key"),
@@ -189,7 +213,7 @@ def missing_columns(file: CellFile, origin: Origin) -> list[str]:
         problems.append(
             f"{file.path}: the coordinates '{origin.spatial_key}' (--spatial_key) are not in obsm; there are: {found}."
         )
-    return problems
+    return problems + taken_columns(file)
 
 
 def coordinates(file: CellFile, spatial_key: str | None) -> dict[str, np.ndarray]:
@@ -212,7 +236,7 @@ def _write_aligned(
     empty = 0
     with replacing(output) as partial, H5adWriter(partial, len(var)) as writer:
         for start, rows in file.chunks(matrix):
-            aligned, without = aligner(rows)
+            aligned, without = aligner(checked(rows, file, matrix, start, aligner.scale))
             here = slice(None) if kept is None else kept[start : start + rows.shape[0]]
             writer.append("X", aligned[here])
             empty += int(without[here].sum())

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 
 from cellmemory import bundle
-from cellmemory.alarms import usual_share
+from cellmemory.alarms import unlearned, usual_share
 from cellmemory.batches import Sampling
 from cellmemory.calibration import calibrate, fit_weights
 from cellmemory.checkpoints import CheckpointFile, code_digest
@@ -17,6 +17,7 @@ from cellmemory.coverage import accuracy_by_coverage
 from cellmemory.device import Runtime
 from cellmemory.errors import InputError
 from cellmemory.files import sha256
+from cellmemory.fingerprints import fingerprints_of
 from cellmemory.hierarchy import Hierarchy, parse_levels, read_hierarchy, to_label_table
 from cellmemory.inference import Inference
 from cellmemory.model import CellMemory, ModelConfig
@@ -28,6 +29,7 @@ from cellmemory.sampling import stratified
 from cellmemory.shares import Share, share_of
 from cellmemory.tokens import Tokens, label_means, tokenize
 from cellmemory.training import Devices, Schedule, Trained, fit
+from cellmemory.values import checked
 
 #: Labels with fewer cells, or with a smaller share, are reported apart.
 RARE_CELLS, RARE_SHARE = 20, 0.01
@@ -51,7 +53,7 @@ class ModelSize:
         """Raises InputError for a width that four heads cannot share."""
         width = self.d_model or WIDTHS[self.variant]
         if width % 4:
-            raise InputError(f"--d_model {width} is no multiple of 4, the number of heads; take a multiple.")
+            raise InputError(f"--d_model {width} is not a multiple of 4, the number of heads; give a multiple.")
         return ModelConfig(
             n_genes,
             n_labels,
@@ -134,6 +136,8 @@ def train_reference(
     if trained is None:
         return []
     calibration, tensors = _finish(trained, read, settings, runtime)
+    with CellFile(reference) as file:
+        tensors["reference.fingerprint"] = fingerprints_of(file)
     table = _label_table(read)
     settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
     settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
@@ -145,6 +149,7 @@ def train_reference(
         f"trained on {len(share.all_training):,} cells ({runtime}) to epoch {trained.best_epoch} of {len(trained.history)}",
         f"on {len(share.validation):,} held-out cells: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
         f"{calibration['ece_after']:.3f} (temperature {calibration['temperature']:.2f})",
+        *(f"Warning: {doubt}" for doubt in unlearned(calibration, label_key)),
         f"wrote {output}",
     ]
 
@@ -175,7 +180,8 @@ def _annotation(
 def _cells(reference: Path, rows: np.ndarray) -> sp.csr_matrix:
     """Some rows of the reference (sorted), or all of them without a copy."""
     with CellFile(reference) as file:
-        return file.rows("X", 0, file.n_cells) if len(rows) == file.n_cells else file.picked("X", rows)
+        cells = file.rows("X", 0, file.n_cells) if len(rows) == file.n_cells else file.picked("X", rows)
+        return checked(cells, file, "X", 0, "log1p")
 
 
 def _finish(trained: Trained, read: _Reference, settings: dict, runtime: Runtime) -> tuple[dict, dict[str, np.ndarray]]:
@@ -198,6 +204,7 @@ def _finish(trained: Trained, read: _Reference, settings: dict, runtime: Runtime
     weights = fit_weights(linear, cls, truth, len(share.all_training))
     logits = weights[0] * linear + weights[1] * cls
     calibration = calibrate(logits, truth) | calibrate_novelty(profiles, logits, held_out)
+    calibration["commonest_share"] = float(np.bincount(truth).max() / n)
 
     def with_fewer_genes(cells: sp.csr_matrix, measured: np.ndarray) -> np.ndarray:
         fewer = inference.run(tokenize(cells, measured, settings["mode"], settings["binning"], n_bins), attention=False)
@@ -234,9 +241,10 @@ def model_card(settings: dict, table: pd.DataFrame, calibration: dict) -> str:
         f"| {_cell(r.label)} | {r.n_cells} | {r.n_train} | {r.n_validation} | {'yes' if r.rare == 'true' else ''} |"
         for r in table.itertuples()
     )
+    warning = "".join(f"**{doubt}**\n\n" for doubt in unlearned(calibration, settings["label_key"]))
     return f"""# CellMemory model of '{settings["label_key"]}'
 
-Trained by nf-cellmemory on {settings["cells"]:,} cells, {settings["model"]["n_genes"]:,} genes and {len(table)} labels
+{warning}Trained by nf-cellmemory on {settings["cells"]:,} cells, {settings["model"]["n_genes"]:,} genes and {len(table)} labels
 (seed {settings["seed"]}, best epoch {settings["training"]["best_epoch"]}).
 
 On {calibration["validation_cells"]} held-out cells of the reference: accuracy {calibration["validation_accuracy"]:.3f}, expected

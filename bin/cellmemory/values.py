@@ -9,7 +9,15 @@ from cellmemory.errors import InputError
 from cellmemory.reading import CellFile
 
 SAMPLE_BLOCKS, SAMPLE_CELLS = 5, 200
+#: A sample with fewer cells that hold any value says little: most barcodes of a raw matrix are empty.
+FEWEST_CELLS = 100
 TARGET_SUM = 1e4
+#: Share of whole numbers from which values are counts: a few may have been tampered with.
+WHOLE = 0.999
+#: A largest value so many times as large as those of nearly all cells is one cell's fault, and decides nothing.
+WILD = 30.0
+#: No count, and no normalised value before its logarithm, lies above it.
+LARGEST = 1e13
 #: Scales of log(1 + value), and the base of each.
 LOG_BASES = {"log1p": np.e, "log2": 2.0}
 #: log(1 + a million): no such value of a sensible target sum lies above it.
@@ -20,11 +28,10 @@ def value_scale(file: CellFile, matrix: str) -> str:
     """`counts`, `log1p`, `log2` (of 1 + value), `linear` (normalised, not logged), `scaled` (negative), `invalid` (NaN, inf)
     or `empty`.
 
-    Judged from up to 1,000 cells spread over the file.
+    Judged from up to 1,000 cells with values, spread over the file. What lies outside of them is held against the scale when
+    it is read: see `checked`.
     """
-    last = max(file.n_cells - SAMPLE_CELLS, 0)
-    starts = np.unique(np.linspace(0, last, SAMPLE_BLOCKS).astype(int))
-    cells = sp.vstack([file.rows(matrix, s, min(s + SAMPLE_CELLS, file.n_cells)) for s in starts], format="csr")
+    cells = _sampled(file, matrix)
     values = cells.data[cells.data != 0]
     if not len(values):
         return "empty"
@@ -32,10 +39,69 @@ def value_scale(file: CellFile, matrix: str) -> str:
         return "invalid"
     if values.min() < 0:
         return "scaled"
-    if np.array_equal(values, np.round(values)):
+    if np.mean(values == np.round(values)) >= WHOLE:
         return "counts"
-    possible = [*(scale for scale, largest in LARGEST_LOG.items() if values.max() <= largest), "linear"]
+    largest = _largest(cells)
+    possible = [*(scale for scale, limit in LARGEST_LOG.items() if largest <= limit), "linear"]
     return possible[0] if len(possible) == 1 else _told_by_counts(cells, possible) or possible[0]
+
+
+def _sampled(file: CellFile, matrix: str) -> sp.csr_matrix:
+    """Cells with values, in blocks spread over the file; where these hold few, the first ones of the whole file."""
+    last = max(file.n_cells - SAMPLE_CELLS, 0)
+    starts = np.unique(np.linspace(0, last, SAMPLE_BLOCKS).astype(int))
+    blocks = [_with_values(file.rows(matrix, s, min(s + SAMPLE_CELLS, file.n_cells))) for s in starts]
+    if sum(block.shape[0] for block in blocks) < min(FEWEST_CELLS, file.n_cells):
+        blocks = []
+        for _, rows in file.chunks(matrix):
+            blocks.append(_with_values(rows))
+            if sum(block.shape[0] for block in blocks) >= SAMPLE_BLOCKS * SAMPLE_CELLS:
+                break
+    return sp.vstack(blocks, format="csr")
+
+
+def _with_values(rows: sp.csr_matrix) -> sp.csr_matrix:
+    """The rows that hold a value other than zero."""
+    rows.eliminate_zeros()
+    return rows[np.diff(rows.indptr) > 0]
+
+
+def _largest(cells: sp.csr_matrix) -> float:
+    """The largest value, or, where it is wild, what nearly all cells stay below."""
+    largest = cells.max(axis=1).toarray().ravel()
+    usual = float(np.quantile(largest, 0.99, method="lower"))
+    return usual if largest.max() > WILD * usual else float(largest.max())
+
+
+def checked(rows: sp.csr_matrix, file: CellFile, matrix: str, start: int, scale: str) -> sp.csr_matrix:
+    """The rows as they are, which begin at cell `start` of a matrix whose values are of that scale.
+
+    Raises InputError, with the first cell and gene, for values that are NaN, infinite, negative, or far too large.
+    """
+    wrong = ~((rows.data >= 0) & (rows.data <= _limit(scale)))  # NaN is neither
+    if not wrong.any():
+        return rows
+    place = int(np.argmax(wrong))
+    row = int(np.searchsorted(rows.indptr, place, side="right")) - 1
+    gene = file.var(matrix).index[rows.indices[place]]
+    (name,) = file.names(start + row, start + row + 1)
+    raise InputError(
+        f"{file.path}: {matrix} holds {rows.data[place]:g} in cell '{name}' (row {start + row + 1:,}), gene '{gene}'; "
+        f"{np.count_nonzero(wrong):,} values of {rows.shape[0]:,} cells there are NaN, infinite, negative, or too large for "
+        f"{_SCALE_NAMES[scale]}. Mend or remove them, or name another matrix with --counts_layer."
+    )
+
+
+def _limit(scale: str) -> float:
+    return float(np.log1p(LARGEST) / np.log(LOG_BASES[scale])) if scale in LOG_BASES else LARGEST
+
+
+_SCALE_NAMES = {
+    "counts": "counts",
+    "linear": "normalised values",
+    "log1p": "log-normalised values",
+    "log2": "log-normalised values",
+}
 
 
 def undo_log(values: np.ndarray | float, scale: str) -> np.ndarray | float:
@@ -95,7 +161,10 @@ def _refusal(file: CellFile, scales: dict[str, str]) -> str:
         "invalid": "holds NaN or infinite values",
         "empty": "holds no value but zero",
     }
-    found = "; ".join(f"{name} {means[scale]}" for name, scale in scales.items()) or "there is no matrix at all"
+    found = "; ".join(f"{name} {means[scale]}" for name, scale in scales.items()) or "there is no X, layers['counts'] or raw"
+    others = [name.removeprefix("layers/") for name in file.matrices if name not in scales]
+    if others:
+        found += f"; there are the layers {', '.join(others)}"
     return (
         f"{file.path}: {found}. Give raw counts, or log-normalised values, in X, layers['counts'] or raw (or name one with "
         "--counts_layer)."

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cellmemory.alarms import unlearned
 from cellmemory.bundle import Bundle
 from cellmemory.report import wording
 from cellmemory.report.blocks import Facts, Notes, Section, Table, Tiles
@@ -71,8 +72,9 @@ def section(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Se
         "Every cell was given the label of the reference that fits best, a calibrated confidence, and a test of "
         "whether the reference knows cells like it at all."
     )
-    unusual = [f"{sample.name}: {alarm}" for sample in samples for alarm in sample.info.get("alarms", ())]
-    notes = [Notes(unusual, "Unlike the reference as a whole", warning=True)] if unusual else []
+    unusual = [*unlearned(model.calibration, model.config["label_key"]), *reference.get("warnings", ())]
+    unusual += [f"{sample.name}: {alarm}" for sample in samples for alarm in sample.info.get("alarms", ())]
+    notes = [Notes(unusual, "Read this first", warning=True)] if unusual else []
     return Section("summary", "Summary", lead, [Tiles(tiles), *notes, table, Facts("Reference", made)])
 
 

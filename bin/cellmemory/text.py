@@ -1,0 +1,50 @@
+"""Text files as users have them: saved by an editor, a spreadsheet or another program."""
+
+import codecs
+import csv
+import io
+from pathlib import Path
+
+from cellmemory.errors import InputError
+
+#: What spreadsheets put between cells.
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16 with its mark; every line ends with one newline character.
+
+    Raises InputError, with the first line that is at fault, for a file in another encoding.
+    """
+    content = Path(path).read_bytes()
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}: this is not a text file in UTF-8 (line {line}); save it as UTF-8.") from None
+    if "\0" in text:
+        raise InputError(f"{path}: this is not a text file (it holds zero bytes); save it as text in UTF-8.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_sheet(path: str | Path, required: tuple[str, ...]) -> list[tuple[int, list[str]]]:
+    """The rows of a sheet of cells between commas, semicolons or tabs, as (line, cells), the column names first.
+
+    Cells are bare or in double quotes, without blanks around them. Rows and columns at the end in which nothing is are left
+    out. required: names of the first line that tell what is between cells. Raises InputError for a quote that is not closed.
+    """
+    text = read_text(path)
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    delimiter = max(DELIMITERS, key=lambda mark: len({cell.strip(' "') for cell in first.split(mark)} & set(required)))
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True)
+    rows, begun = [], 1
+    try:
+        for cells in reader:
+            rows.append((begun, [cell.strip() for cell in cells]))
+            begun = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f'{path}: line {begun} has a quote (") that is not closed or stands within a cell ({error}).') from None
+    rows = [(line, cells) for line, cells in rows if any(cells)]
+    width = max((max(place for place, cell in enumerate(cells, 1) if cell) for _, cells in rows), default=0)
+    return [(line, cells[:width]) for line, cells in rows]
