@@ -1,0 +1,526 @@
+"""Files of cells as they come: queries and references, each with what is expected of the scripts that read it.
+
+A builder gets a fresh copy of good cells and a folder, and returns the path of the file that it wrote there, or the changed
+cells. Good cells are 120 cells of three types with 60 genes in counts; type i expresses ten genes of its own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+TYPES, CELLS, GENES = ("B", "T", "NK"), 120, 60
+LABEL = "cell_type"
+
+
+def good(seed: int = 0) -> ad.AnnData:
+    """Good cells, of another seed other ones."""
+    rng = np.random.default_rng(seed)
+    types = np.arange(CELLS) % len(TYPES)
+    rates = np.full((len(TYPES), GENES), 0.6)
+    for i in range(len(TYPES)):
+        rates[i, 10 * i : 10 * i + 10] = 6
+    rates = rates * rng.gamma(4, 0.25, GENES)
+    counts = rng.poisson(rates[types]).astype(np.float32)
+    counts[:, -1] = 1
+    obs = pd.DataFrame({"cell_type": pd.Categorical(np.array(TYPES)[types])}, index=[f"s{seed}c{i}" for i in range(CELLS)])
+    obs["donor"] = pd.Categorical([f"d{i // 40}" for i in range(CELLS)])
+    return ad.AnnData(sp.csr_matrix(counts), obs=obs, var=pd.DataFrame(index=[f"GENE{i}" for i in range(GENES)]))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file and what is expected. says: parts of one sentence of the refusal, or of the log where it is read (`ok`)."""
+
+    name: str
+    build: Callable
+    says: tuple[str, ...]
+    ok: bool
+    options: tuple[str, ...] = ()
+    label_key: str = "cell_type"
+    at: str = "both"  # which script says so: `check` alone, `step` alone (what only a look at every value shows), or both
+
+
+QUERIES: list[Case] = []
+REFERENCES: list[Case] = []
+
+
+def query(*says: str, ok: bool = False, options: tuple[str, ...] = (), at: str = "both") -> Callable:
+    """Registers a builder of a query."""
+
+    def register(build: Callable) -> Callable:
+        QUERIES.append(Case(build.__name__, build, says, ok, options, at=at))
+        return build
+
+    return register
+
+
+def reference(
+    *says: str, ok: bool = False, options: tuple[str, ...] = (), label_key: str = "cell_type", at: str = "both"
+) -> Callable:
+    """Registers a builder of a reference."""
+
+    def register(build: Callable) -> Callable:
+        REFERENCES.append(Case(build.__name__, build, says, ok, options, label_key, at))
+        return build
+
+    return register
+
+
+def written(case: Case, folder: Path, seed: int) -> Path:
+    """The case's file."""
+    made = case.build(good(seed), folder)
+    if isinstance(made, ad.AnnData):
+        path = folder / "cells.h5ad"
+        made.write_h5ad(path)
+        return path
+    return made
+
+
+def dense(cells: ad.AnnData) -> np.ndarray:
+    return cells.X.toarray()
+
+
+def many(cells: ad.AnnData, times: int = 20) -> ad.AnnData:
+    """The cells again and again under other names: more of them than are looked at in a sample."""
+    more = ad.concat([cells] * times)
+    more.obs_names = [f"c{i}" for i in range(more.n_obs)]
+    return more
+
+
+def edited(cells: ad.AnnData, folder: Path, edit: Callable) -> Path:
+    """The cells as a file that `edit` changed on disk."""
+    path = folder / "cells.h5ad"
+    cells.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        edit(file)
+    return path
+
+
+# Values: within the sample that tells what they are, and beyond it.
+
+
+@query("NaN or infinite values", options=())
+def nan_in_the_sample(cells, _):
+    cells.X.data[3] = np.nan
+    return cells
+
+
+def _late(cells, value):
+    cells = many(cells)
+    cells.X = cells.X.tocsr()
+    cells.X.data[cells.X.indptr[300] + 1] = value  # between the blocks of the sample
+    return cells
+
+
+for _name, _value in (("nan", np.nan), ("inf", np.inf), ("minus_one", -1.0), ("minus_inf", -np.inf), ("huge", 1e30)):
+    for _register in (query, reference):
+
+        def _build(cells, _, value=_value):
+            return _late(cells, value)
+
+        _build.__name__ = f"{_name}_beyond_the_sample"
+        _register("X holds", "in cell 'c300' (row 301)", at="step")(_build)
+
+
+@query("read 120 cells", ok=True, at="step")
+def one_wild_value_in_log_values(cells, _):
+    """It does not make the file linear; the cell is refused in the next case."""
+    cells.X.data = np.log1p(cells.X.data)
+    return cells
+
+
+@query("X holds 1e+30", "log-normalised values", at="step")
+def a_wild_value_among_log_values(cells, _):
+    cells.X.data = np.log1p(cells.X.data * 1.1)
+    cells.X.data[7] = 1e30
+    return cells
+
+
+@query("counts in X", ok=True, at="step")
+def raw_barcodes_mostly_empty(cells, _):
+    """As raw_feature_bc_matrix: a sample of evenly spaced barcodes holds nothing."""
+    barcodes = pd.DataFrame(index=[f"e{i}" for i in range(6000)])
+    empty = ad.AnnData(sp.csr_matrix((6000, cells.n_vars), dtype=np.float32), obs=barcodes, var=cells.var)
+    few = cells[:20]
+    few.obs = few.obs[[]]
+    return ad.concat([empty[:700], few, empty[700:]])
+
+
+@query("holds no value but zero")
+def all_zero(cells, _):
+    cells.X = sp.csr_matrix(cells.shape, dtype=np.float32)
+    return cells
+
+
+@query("holds negative values (scaled data)")
+def scaled(cells, _):
+    cells.X = dense(cells) - dense(cells).mean(0)
+    return cells
+
+
+@query("counts in layers/counts", ok=True, at="step")
+def scaled_with_counts_in_a_layer(cells, _):
+    cells.layers["counts"] = cells.X.copy()
+    cells.X = dense(cells) - dense(cells).mean(0)
+    return cells
+
+
+@query("counts in raw", ok=True, at="step")
+def scaled_with_counts_in_raw(cells, _):
+    cells.raw = cells.copy()
+    cells.X = dense(cells) - dense(cells).mean(0)
+    return cells
+
+
+@query("log1p in X", ok=True, at="step")
+def log_values(cells, _):
+    total = np.asarray(cells.X.sum(1))
+    cells.X = sp.csr_matrix(np.log1p(dense(cells) / total * 1e4))
+    return cells
+
+
+@query("there are the layers spliced", "--counts_layer")
+def layers_alone(cells, folder):
+    cells.layers["spliced"] = cells.X.copy()
+    return edited(cells, folder, lambda file: file.__delitem__("X"))
+
+
+@query("counts in layers/spliced", ok=True, at="step", options=("--counts_layer", "spliced"))
+def layers_alone_and_named(cells, folder):
+    return layers_alone(cells, folder)
+
+
+@query("there is no layer 'spliced'", "--counts_layer", options=("--counts_layer", "spliced"))
+def a_layer_that_is_not_there(cells, _):
+    return cells
+
+
+@query("this query has no cells")
+def no_cells(cells, _):
+    return cells[:0].copy()
+
+
+@query("holds no value but zero")
+def no_genes(cells, _):
+    cells = cells[:, :0].copy()
+    cells.layers["counts"] = sp.csr_matrix(cells.shape, dtype=np.float32)
+    return cells
+
+
+@query("read 1 cells", ok=True, at="step")
+def one_cell(cells, _):
+    return cells[:1].copy()
+
+
+@query("cells have no counts", ok=True, at="step")
+def some_cells_without_counts(cells, _):
+    values = dense(cells)
+    values[::7] = 0
+    cells.X = sp.csr_matrix(values)
+    return cells
+
+
+for _type in ("float64", "int32", "int64", "uint8", "uint16", "bool"):
+
+    def _typed(cells, _, kind=_type):
+        cells.X = cells.X.astype(kind)
+        return cells
+
+    _typed.__name__ = f"values_of_type_{_type}"
+    query("counts in X", ok=True, at="step")(_typed)
+
+
+@query("counts in X", ok=True, at="step")
+def half_precision(cells, _):
+    cells.X = dense(cells).astype(np.float16)
+    return cells
+
+
+@query("counts in X", ok=True, at="step")
+def columns_compressed(cells, _):
+    cells.X = cells.X.tocsc()
+    return cells
+
+
+@query("counts in X", ok=True, at="step")
+def dense_values(cells, _):
+    cells.X = dense(cells)
+    return cells
+
+
+# Genes and their names.
+
+
+@query("only 0.0% of the reference's genes", "begin with 'FBgn00000'")
+def another_species(cells, _):
+    cells.var_names = [f"FBgn{i:07d}" for i in range(cells.n_vars)]
+    return cells
+
+
+@query("matched 60 of 60", "60 genes were recognised by a part or another spelling of their names", ok=True, at="step")
+def genome_before_the_name(cells, _):
+    cells.var_names = [f"GRCh38_{name}" for name in cells.var_names]
+    return cells
+
+
+@query("matched 60 of 60", "recognised by a part", ok=True, at="step")
+def two_genomes_before_the_names(cells, _):
+    mouse = cells.copy()
+    mouse.var_names = [f"mm10___{name.title()}" for name in mouse.var_names]
+    cells.var_names = [f"GRCh38_{name}" for name in cells.var_names]
+    both = ad.concat([cells, mouse], axis=1)
+    both.obs = cells.obs
+    return both
+
+
+@query("matched 60 of 60", "recognised by a part", ok=True, at="step")
+def symbol_and_id_in_one_name(cells, _):
+    cells.var_names = [f"{name}_ENSG{i:011d}" for i, name in enumerate(cells.var_names)]
+    return cells
+
+
+@query("matched 60 of 60", "recognised by a part", ok=True, at="step")
+def id_and_symbol_in_one_name(cells, _):
+    cells.var_names = [f"ENSG{i:011d}.3|{name}" for i, name in enumerate(cells.var_names)]
+    return cells
+
+
+@query("matched 60 of 60", ok=True, at="step")
+def blanks_around_names(cells, _):
+    cells.var_names = [f" {name} " for name in cells.var_names]
+    return cells
+
+
+@query("there is no gene column 'symbol' (--gene_column)", options=("--gene_column", "symbol"))
+def a_gene_column_that_is_not_there(cells, _):
+    return cells
+
+
+@query("matched 60 of 60", "60 summed", ok=True, at="step")
+def every_gene_twice(cells, _):
+    both = ad.concat([cells, cells], axis=1)
+    both.obs = cells.obs
+    return both
+
+
+@query("matched 60 of 60", ok=True, at="step")
+def numbers_for_names_and_symbols_in_a_column(cells, _):
+    cells.var["Gene.Symbol"] = cells.var_names
+    cells.var_names = [str(i) for i in range(cells.n_vars)]
+    return cells
+
+
+# Feature types: one rule for queries and references.
+
+
+def _with_antibodies(cells, gene, antibody):
+    tags = ad.AnnData(
+        np.full((cells.n_obs, 3), 500, np.float32), obs=cells.obs, var=pd.DataFrame(index=["GENE0", "GENE1", "Isotype"])
+    )
+    both = ad.concat([cells, tags], axis=1)
+    both.obs = cells.obs
+    both.var["feature_types"] = [gene] * cells.n_vars + [antibody] * 3
+    return both
+
+
+for _gene, _antibody in (("Gene Expression", "Antibody Capture"), ("GEX", "ADT"), ("RNA", "ADT"), ("Gene expression", "protein"),
+                         ("gene_expression", "CRISPR Guide Capture")):  # fmt: skip
+    for _register in (query, reference):
+
+        def _types(cells, _, gene=_gene, antibody=_antibody):
+            return _with_antibodies(cells, gene, antibody)
+
+        _types.__name__ = f"features_{_gene.replace(' ', '_')}_and_{_antibody.replace(' ', '_')}"
+        _register("3 features that are not gene expression were left out", ok=True, at="step")(_types)
+
+
+for _register in (query, reference):
+
+    @_register("no feature is gene expression", "var['feature_types'] holds 'ADT', 'HTO'")
+    def no_gene_expression_at_all(cells, _):
+        cells.var["feature_types"] = ["ADT", "HTO"] * (cells.n_vars // 2)
+        return cells
+
+
+# Columns.
+
+
+@query("the batch column 'lane' (--batch_key) is not in obs", options=("--batch_key", "lane"))
+def a_batch_column_that_is_not_there(cells, _):
+    return cells
+
+
+@query("the coordinates 'spatial' (--spatial_key) are not in obsm", options=("--spatial_key", "spatial"))
+def coordinates_that_are_not_there(cells, _):
+    return cells
+
+
+@query("obs has columns that mapping writes (cellmemory_label, cellmemory_status)")
+def mapped_before(cells, _):
+    cells.obs["cellmemory_label"], cells.obs["cellmemory_status"] = "B", "assigned"
+    return cells
+
+
+@query("read 120 cells", ok=True, at="step")
+def columns_of_every_kind(cells, _):
+    n = cells.n_obs
+    cells.obs["numbers"] = np.arange(n)
+    cells.obs["flags"] = np.arange(n) % 2 == 0
+    cells.obs["gaps"] = pd.Categorical([None if i % 3 else "x" for i in range(n)])
+    cells.obs["nullable"] = pd.array([None if i % 3 else i for i in range(n)], dtype="Int64")
+    cells.obs['a column\'s name, with "quotes" / and more'] = "x"
+    cells.obs["größe"] = "µm"
+    cells.obs = cells.obs.rename(columns={'a column\'s name, with "quotes" / and more': 'a column\'s name, with "quotes"'})
+    return cells
+
+
+@query("read 120 cells", ok=True, at="step")
+def one_name_for_all_cells(cells, _):
+    cells.obs_names = ["cell"] * cells.n_obs
+    return cells
+
+
+# References: labels.
+
+
+def _labels(values):
+    """A builder that sets the labels to what values(i, label) gives."""
+
+    def build(cells, _):
+        cells.obs["cell_type"] = [values(i, str(label)) for i, label in enumerate(cells.obs["cell_type"])]
+        return cells
+
+    return build
+
+
+def _named(name, build):
+    build.__name__ = name
+    return build
+
+
+reference("dropped 12 cells", ok=True, at="step")(_named("empty_labels", _labels(lambda i, label: label if i % 10 else "")))
+reference("dropped 12 cells", ok=True, at="step")(
+    _named("blank_labels", _labels(lambda i, label: "  " if i % 10 == 0 else label))
+)
+reference("3 labels in", "differ in blanks or control characters alone were merged: 'B', 'NK', 'T'", ok=True)(
+    _named("blanks_after_labels", _labels(lambda i, label: label + " " * (i % 4 // 3)))
+)
+reference("3 labels in", "were merged", ok=True)(
+    _named("line_ends_in_labels", _labels(lambda i, label: label + "\r" * (i % 4 // 3)))
+)
+reference("differ in case alone stay apart: 'NK' (30 cells), 'nk' (10 cells)", ok=True)(
+    _named("labels_of_other_case", _labels(lambda i, label: "nk" if label == "NK" and i % 4 == 2 else label))
+)
+reference("'nan' is taken for a label (12 cells)", ok=True)(
+    _named("nan_as_a_text", _labels(lambda i, label: "nan" if i % 10 == 0 else label))
+)
+reference("holds only 'B'; a reference needs at least two labels")(_named("one_label", _labels(lambda _i, _label: "B")))
+reference("holds no label; a reference needs at least two labels")(_named("no_label", _labels(lambda _i, _label: "")))
+reference("labels of 'cell_type' with a single cell: 'odd' (1 in all)")(
+    _named("a_label_of_one_cell", _labels(lambda i, label: "odd" if i == 5 else label))
+)
+reference("(120 in all)")(_named("a_column_of_names", _labels(lambda i, _label: f"cell {i}")))
+
+
+@reference("the label column 'type' (--label_key) is not in obs", label_key="type")
+def a_label_column_that_is_not_there(cells, _):
+    return cells
+
+
+@reference("3 labels in", ok=True, at="step")
+def labels_that_are_numbers(cells, _):
+    cells.obs["cell_type"] = cells.obs["cell_type"].cat.codes.to_numpy()
+    return cells
+
+
+@reference("no cell of 'NK' has counts; the model cannot give these labels", ok=True, at="step")
+def a_label_without_counts(cells, _):
+    values = dense(cells)
+    values[(cells.obs["cell_type"] == "NK").to_numpy()] = 0
+    cells.X = sp.csr_matrix(values)
+    return cells
+
+
+@reference("with a single cell: 'NK'", "Cells without counts do not count", at="step")
+def a_label_of_one_cell_with_counts(cells, _):
+    values = dense(cells)
+    values[np.flatnonzero(cells.obs["cell_type"] == "NK")[1:]] = 0
+    cells.X = sp.csr_matrix(values)
+    return cells
+
+
+@reference("this reference has no cells")
+def reference_without_cells(cells, _):
+    return cells[:0].copy()
+
+
+@reference("a reference needs 2 genes or more, but has 1")
+def reference_of_one_gene(cells, _):
+    return cells[:, :1].copy()
+
+
+@reference("ends with 'type', but the labels to train on (--label_key) are 'cell_type'",
+           options=("--label_levels", "donor,type"), at="check")  # fmt: skip
+def a_misspelt_last_level(cells, _):
+    return cells
+
+
+@reference("the label level column 'lineage' (--label_levels) is not in obs",
+           options=("--label_levels", "lineage,cell_type"), at="check")  # fmt: skip
+def a_level_that_is_not_there(cells, _):
+    return cells
+
+
+@reference("has two parents in 'lineage'", options=("--label_levels", "lineage,cell_type"), at="check")
+def a_label_with_two_parents(cells, _):
+    cells.obs["lineage"] = ["a" if i < 60 else "b" for i in range(cells.n_obs)]
+    return cells
+
+
+# References: batches.
+
+
+def _batches(values):
+    def build(cells, _):
+        cells.obs["donor"] = [values(i) for i in range(cells.n_obs)]
+        return cells
+
+    return build
+
+
+BATCH = ("--batch_key", "donor")
+for _name, _says, _donor in (
+    (
+        "a_batch_of_one_cell",
+        "1 of 3 batches has too few cells to choose genes in (lonely: 1)",
+        lambda i: f"d{i % 2}" if i else "lonely",
+    ),
+    ("a_batch_for_each_cell", "120 of 120 batches have too few cells to choose genes in", lambda i: f"d{i:03d}"),
+    ("batches_of_two_cells", "kept the", lambda i: f"d{i // 2:03d}"),
+    ("batches_with_gaps", "kept the", lambda i: f"d{i % 2}" if i % 5 else None),
+    ("one_batch", "kept the", lambda _i: "d"),
+):
+    reference(_says, ok=True, options=BATCH, at="step")(_named(_name, _batches(_donor)))
+
+
+@reference("too few cells to choose genes in (twins: 2)", ok=True, options=BATCH, at="step")
+def a_batch_of_equal_cells(cells, _):
+    values = dense(cells)
+    values[1] = values[0]
+    cells.X = sp.csr_matrix(values)
+    cells.obs["donor"] = ["twins"] * 2 + [f"d{i % 2}" for i in range(cells.n_obs - 2)]
+    return cells
+
+
+@reference("kept the", ok=True, at="step")
+def genes_that_do_not_vary(cells, _):
+    values = np.ones(cells.shape, np.float32)
+    values[:, :12] = dense(cells)[:, :12]
+    cells.X = sp.csr_matrix(values)
+    return cells
