@@ -1,5 +1,5 @@
 # `make demo`: a run on real cells, to a finished report. `make test`: all tests. Both set up what they need first.
-.PHONY: setup demo test test-cuda test-containers test-slurm images lint lock bench bench-accuracy clean
+.PHONY: setup demo test test-corpus fuzz kills test-cuda test-containers test-slurm images lint lock bench bench-accuracy clean
 
 # For `make demo ARGS=-resume` and the like.
 ARGS ?=
@@ -16,6 +16,19 @@ demo: setup
 test:
 	@scripts/setup.sh test lint
 	@$(run) scripts/test.sh $(PYTEST_ARGS)
+
+# What is promised of odd inputs (docs/reliability.md): files made by code, files damaged at random, kills at random moments.
+test-corpus:
+	@scripts/setup.sh test
+	@$(run) pytest tests/corpus $(PYTEST_ARGS)
+
+fuzz:
+	@scripts/setup.sh test
+	@$(run) PYTHONPATH=bin:. python -m tests.corpus.fuzz $(ARGS)
+
+kills:
+	@scripts/setup.sh test
+	@$(run) PYTHONPATH=bin:. python -m tests.corpus.kills $(ARGS)
 
 # What runs on a GPU; each test is skipped where torch finds none.
 test-cuda:

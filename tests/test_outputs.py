@@ -157,3 +157,17 @@ def test_the_library_itself_replaces_no_foreign_folder(content, tmp_path):
     with pytest.raises(InputError, match="with other things in it"), replacing(folder) as partial:
         partial.write_text(content) if content else partial.mkdir()
     assert contents(tmp_path) == {"folder/kept.txt": b"kept"}
+
+
+@pytest.mark.parametrize("system_swaps", [True, False])
+def test_a_folder_is_replaced_in_one_move(system_swaps, model, tmp_path, monkeypatch):
+    """The old one is whole until the new one is there, and gone after."""
+    if not system_swaps:
+        monkeypatch.setattr("cellmemory.files.ctypes.CDLL", lambda *_args, **_options: object())
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    with replacing(folder) as partial:
+        shutil.copytree(model, partial)
+        (partial / "model_card.md").write_text("new")
+        assert (folder / "model_card.md").read_text() != "new"
+    assert (folder / "model_card.md").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

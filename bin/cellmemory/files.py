@@ -1,5 +1,6 @@
 """Outputs that are whole or absent: everything is written beside its final name and renamed when it is complete."""
 
+import ctypes
 import hashlib
 import json
 import os
@@ -30,10 +31,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if path.is_dir():
             if not (partial.is_dir() and is_own_folder(path)):
                 raise InputError(f"{path} is a folder with other things in it; give another path, or remove it first.")
-            _remove(path)
-        partial.replace(path)
+            _exchange(partial, path)
+        else:
+            partial.replace(path)
     finally:
         _remove(partial)
+
+
+def _exchange(folder: Path, other: Path) -> None:
+    """Swaps two folders at once, so that a kill leaves one of them or the other under either name. Where the system cannot,
+    the other is put aside first."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    here, swap = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    if hasattr(libc, "renameat2") and libc.renameat2(here, os.fsencode(folder), here, os.fsencode(other), swap) == 0:
+        return
+    aside = other.with_name(f"{folder.name}.replaced")
+    other.rename(aside)
+    folder.rename(other)
+    aside.rename(folder)
 
 
 def final_name(partial: str | Path) -> Path:
