@@ -30,7 +30,7 @@ CAUSES = (
 )
 
 
-class Fault(Exception):
+class ReadingError(Exception):
     """One or more problems of a file, each a sentence without the file's name: `reading` adds it."""
 
     def __init__(self, problems: str | Iterable[str]):
@@ -48,7 +48,7 @@ def reading(path: Path, what: str = "this file") -> Iterator[None]:
         yield
     except (InputError, MemoryError):
         raise
-    except Fault as fault:
+    except ReadingError as fault:
         raise InputError([f"{path}: {problem}" for problem in fault.problems]) from fault
     except Exception as error:  # h5py, anndata and pandas raise anything, from KeyError to AssertionError
         raise InputError(f"{path}: {explained(error, what)}") from error

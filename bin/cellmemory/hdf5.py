@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from anndata.io import read_elem
 
 from cellmemory.errors import first_ids
-from cellmemory.faults import AGAIN, Fault
+from cellmemory.faults import AGAIN, ReadingError
 from cellmemory.matrices import CsrRows, as_text, open_matrix, unwritten
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -31,7 +31,7 @@ KINDS = {
 
 
 def open_hdf5(path: Path) -> "H5ad | TenX":
-    """The cells of an HDF5 file. Raises Fault, or whatever h5py raises, where it holds none that can be read."""
+    """The cells of an HDF5 file. Raises ReadingError, or whatever h5py raises, where it holds none that can be read."""
     _check_signature(path)
     file = h5py.File(path, "r")
     try:
@@ -46,7 +46,7 @@ def _check_signature(path: Path) -> None:
     with path.open("rb") as file:
         start, size = file.read(16), path.stat().st_size
         if not size:
-            raise Fault("this file is empty (0 bytes). Get it again.")
+            raise ReadingError("this file is empty (0 bytes). Get it again.")
         place = 0
         while place < size:
             file.seek(place)
@@ -54,7 +54,7 @@ def _check_signature(path: Path) -> None:
                 return
             place = 2 * place or 512
     found, remedy = next((found, remedy) for magic, found, remedy in OTHERS if start.startswith(magic))
-    raise Fault(f"this is not an h5ad file ({found}). {remedy}.")
+    raise ReadingError(f"this is not an h5ad file ({found}). {remedy}.")
 
 
 def _open(file: h5py.File) -> "H5ad | TenX":
@@ -65,24 +65,22 @@ def _open(file: h5py.File) -> "H5ad | TenX":
         return TenX(file, matrix)
     genomes = [name for name in file if isinstance(file[name], h5py.Group) and "barcodes" in file[name]]
     if len(genomes) > 1:
-        raise Fault(_genomes(genomes))
+        raise ReadingError(_genomes(genomes))
     if genomes:
         return TenX(file, file[genomes[0]])
     kind = next((f"it is {KINDS[name]}" for name in KINDS if name in file), "it has no obs and var")
     remedy = "Write the cells with anndata first"
     if isinstance(file.get("mod"), h5py.Group):
         remedy = f"Write the modality with the RNA as .h5ad; there are: {', '.join(file['mod']) or '(none)'}"
-    raise Fault(f"this HDF5 file is not an h5ad ({kind}). {remedy}.")
+    raise ReadingError(f"this HDF5 file is not an h5ad ({kind}). {remedy}.")
 
 
 def _genomes(genomes: list[str]) -> str:
-    return (
-        f"this 10x file holds {len(genomes)} genomes ({', '.join(genomes)}). Write the cells and genes of one of them as .h5ad."
-    )
+    return f"this 10x file holds {len(genomes)} genomes ({', '.join(genomes)}). Write the cells and genes of one as .h5ad."
 
 
 class H5ad:
-    """An h5ad file, as `reading.CellFile` asks for it. Raises Fault where obs or var is damaged."""
+    """An h5ad file, as `reading.CellFile` asks for it. Raises ReadingError where obs or var is damaged."""
 
     def __init__(self, file: h5py.File):
         self.file = file
@@ -93,10 +91,10 @@ class H5ad:
                 continue
             try:
                 lengths[name] = _check_table(file, name)
-            except Fault as fault:
+            except ReadingError as fault:
                 problems += fault.problems
         if problems:
-            raise Fault(problems)
+            raise ReadingError(problems)
         self.n_cells = lengths["obs"]
         self.columns = [as_text(name) for name in file["obs"].attrs["column-order"]]
         found = {"X": file.get("X"), "raw": file.get("raw/X")}
@@ -132,7 +130,7 @@ class H5ad:
         value = read_elem(self.obsm[key])
         array = value.toarray() if sp.issparse(value) else np.asarray(value)
         if array.ndim != 2 or len(array) != self.n_cells or array.dtype.kind not in "biuf":
-            raise Fault(
+            raise ReadingError(
                 f"obsm/{key} is not a table of numbers with a row for each of the {self.n_cells:,} cells (its shape is "
                 f"{array.shape}, its dtype {array.dtype}). Write it again as an array of numbers."
             )
@@ -153,41 +151,41 @@ def _is_there(stored: object) -> bool:
 
 
 def _check_table(file: h5py.File, name: str) -> int:
-    """The rows of obs or var. Raises Fault, a sentence for each column that is missing or of another length."""
+    """The rows of obs or var. Raises ReadingError, a sentence for each column that is missing or of another length."""
     table = file.get(name)
     if isinstance(table, h5py.Dataset):
-        raise Fault("this h5ad is of anndata before 0.7. Read it and write it again with a current anndata.")
+        raise ReadingError("this h5ad is of anndata before 0.7. Read it and write it again with a current anndata.")
     if not isinstance(table, h5py.Group) or as_text(table.attrs.get("encoding-type")) != "dataframe":
-        raise Fault(f"{name} is missing or not a table, so this h5ad is damaged. {AGAIN}")
+        raise ReadingError(f"{name} is missing or not a table, so this h5ad is damaged. {AGAIN}")
     index, order = table.attrs.get("_index"), table.attrs.get("column-order")
     if not isinstance(index, str | bytes) or as_text(index) not in table:
-        raise Fault(f"{name} has no index ('_index'), so its rows have no names. {AGAIN}")
+        raise ReadingError(f"{name} has no index ('_index'), so its rows have no names. {AGAIN}")
     if order is None:
-        raise Fault(f"{name} has no list of its columns ('column-order'). {AGAIN}")
+        raise ReadingError(f"{name} has no list of its columns ('column-order'). {AGAIN}")
     columns = [] if isinstance(order, h5py.Empty) else [as_text(column) for column in np.ravel(order)]
     "".join(columns).encode()  # HDF5 hands on what is not UTF-8; writing it would fail much later
     n = _length(table[index], f"{name}/{as_text(index)}")
     if n is None:
-        raise Fault(f"{name}/{as_text(index)} is not a list of names, so this h5ad is damaged. {AGAIN}")
+        raise ReadingError(f"{name}/{as_text(index)} is not a list of names, so this h5ad is damaged. {AGAIN}")
     missing = [column for column in columns if column not in table]
     problems = [f"{name} lacks columns that it lists ({first_ids(missing)}). {AGAIN}"] if missing else []
     for column in dict.fromkeys(columns):
         if column not in missing and (found := _length(table[column], f"{name}/{column}")) not in (n, None):
             problems.append(f"{name}/{column} has {found:,} values, but {name} has {n:,} rows. {AGAIN}")
     if problems:
-        raise Fault(problems)
+        raise ReadingError(problems)
     return n
 
 
 def _length(stored: object, name: str) -> int | None:
-    """How many values a column of any encoding has; None where that cannot be told. Raises Fault if they were not written."""
+    """How many values a column of any encoding has; None where nothing tells. Raises ReadingError if they were not written."""
     if isinstance(stored, h5py.Group):
         part = next((stored[part] for part in ("codes", "values") if part in stored), None)
         return _length(part, name)
     if not isinstance(stored, h5py.Dataset) or stored.shape is None or not stored.shape:
         return None
     if len(stored.shape) == 1 and unwritten(stored):
-        raise Fault(f"{name} was not written to its end. {AGAIN}")
+        raise ReadingError(f"{name} was not written to its end. {AGAIN}")
     return stored.shape[0]
 
 
@@ -206,7 +204,7 @@ class TenX:
         self.matrices = {"X": group}
         shape = np.ravel(group["shape"][()] if "shape" in group else ()).tolist()
         if shape != [len(self._var), self.n_cells]:
-            raise Fault(
+            raise ReadingError(
                 f"{group.name[1:]} has the shape ({', '.join(map(str, shape))}), but {len(self._var):,} features and "
                 f"{self.n_cells:,} barcodes are listed. Get the file again, or give the mtx folder."
             )
@@ -240,15 +238,15 @@ def _read_features(group: h5py.Group) -> pd.DataFrame:
     elif "gene_names" in group:
         names, var = _text_list(group, "gene_names"), {"gene_ids": _text_list(group, "genes")}
     else:
-        raise Fault("this 10x file lists no features (genes). Get the file again, or give the mtx folder.")
+        raise ReadingError("this 10x file lists no features (genes). Get the file again, or give the mtx folder.")
     lengths = {len(column) for column in (names, *var.values())}
     if len(lengths) > 1:
-        raise Fault("this 10x file lists features whose names, ids and types differ in number. Get the file again.")
+        raise ReadingError("this 10x file lists features whose names, ids and types differ in number. Get the file again.")
     # With several genomes Cell Ranger puts the genome before each name, so no name would match. A virus or a transgene beside
     # the genome may be a genome of its own, without that.
     genomes = sorted(set(var.get("genome", ())) - {""})
     if len(genomes) > 1 and any(name.startswith(f"{genome}_") for genome in genomes for name in names):
-        raise Fault(_genomes(genomes))
+        raise ReadingError(_genomes(genomes))
     return pd.DataFrame(var, index=names)
 
 
@@ -257,7 +255,9 @@ def _text_list(group: h5py.Group, part: str) -> np.ndarray:
     stored = group.get(part)
     name = f"{group.name}/{part}"[1:]
     if not isinstance(stored, h5py.Dataset) or stored.shape is None or len(stored.shape) != 1:
-        raise Fault(f"{name} is missing or not a list, so this 10x file is damaged. Get it again, or give the mtx folder.")
+        raise ReadingError(f"{name} is missing or not a list, so this 10x file is damaged. Get it again, or give the mtx folder.")
     if unwritten(stored):
-        raise Fault(f"{name} was not written to its end, so this 10x file is damaged. Get it again, or give the mtx folder.")
+        raise ReadingError(
+            f"{name} was not written to its end, so this 10x file is damaged. Get it again, or give the mtx folder."
+        )
     return stored.asstr()[:].astype(object)

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import scipy.sparse as sp
 
-from cellmemory.faults import AGAIN, Fault
+from cellmemory.faults import AGAIN, ReadingError
 
 NUMBERS = "biuf"
 #: Names of dtype kinds that are not numbers, in words.
@@ -14,14 +14,14 @@ KINDS = {"c": "complex numbers", "V": "records", "M": "dates", "m": "durations"}
 
 
 def open_matrix(stored: object, name: str, n_cells: int, n_genes: int) -> "Matrix":
-    """The matrix of that name in an h5ad (cells x genes). Raises Fault where it is not one, or of another shape."""
+    """The matrix of that name in an h5ad (cells x genes). Raises ReadingError where it is not one, or of another shape."""
     if isinstance(stored, h5py.Dataset):
         return DenseRows(stored, name, n_cells, n_genes)
     encoding = as_text(stored.attrs.get("encoding-type", "")) if isinstance(stored, h5py.Group) else ""
     kind = {"csr_matrix": CsrRows, "csc_matrix": CscRows}.get(encoding)
     if kind is None:
         found = f"'{encoding}'" if encoding else "none"
-        raise Fault(f"{name} has an encoding that is not of a matrix ({found}). {AGAIN}")
+        raise ReadingError(f"{name} has an encoding that is not of a matrix ({found}). {AGAIN}")
     _check_shape(name, stored.attrs.get("shape"), n_cells, n_genes)
     return kind(stored, name, n_cells, n_genes)
 
@@ -42,7 +42,7 @@ class Matrix:
         self._stored, self._name, self.shape = stored, name, (n_cells, n_genes)
 
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
-        """Rows start to stop as float32 CSR. Raises Fault where they are damaged."""
+        """Rows start to stop as float32 CSR. Raises ReadingError where they are damaged."""
         raise NotImplementedError
 
 
@@ -101,13 +101,13 @@ def _read_indptr(group: h5py.Group, name: str, n: int) -> np.ndarray:
     stored = parts["indptr"]
     _check_numbers(f"{name}/indptr", stored.dtype, "iu")
     if stored.shape[0] != n + 1:
-        raise Fault(f"{name}/indptr has {stored.shape[0]:,} numbers, but {n + 1:,} are needed. {AGAIN}")
+        raise ReadingError(f"{name}/indptr has {stored.shape[0]:,} numbers, but {n + 1:,} are needed. {AGAIN}")
     indptr = stored[:]
     if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any():
-        raise Fault(f"{name}/indptr does not rise from 0, so {name} is damaged. {AGAIN}")
+        raise ReadingError(f"{name}/indptr does not rise from 0, so {name} is damaged. {AGAIN}")
     for part in ("indices", "data"):
         if (found := parts[part].shape[0]) < indptr[-1]:
-            raise Fault(f"{name}/{part} has {found:,} values, but {int(indptr[-1]):,} are needed. {AGAIN}")
+            raise ReadingError(f"{name}/{part} has {found:,} values, but {int(indptr[-1]):,} are needed. {AGAIN}")
     _check_numbers(f"{name}/indices", parts["indices"].dtype, "iu")
     _check_numbers(f"{name}/data", parts["data"].dtype, NUMBERS)
     return indptr.astype(np.int64)
@@ -118,7 +118,9 @@ def _read_values(group: h5py.Group, name: str, first: int, last: int, n: int) ->
     indices = group["indices"][first:last]
     if len(indices) and (indices.min() < 0 or indices.max() >= n):
         wrong = int(indices.min()) if indices.min() < 0 else int(indices.max())
-        raise Fault(f"{name}/indices has a value that is not from 0 to {n - 1:,} ({wrong:,}), so {name} is damaged. {AGAIN}")
+        raise ReadingError(
+            f"{name}/indices has a value that is not from 0 to {n - 1:,} ({wrong:,}), so {name} is damaged. {AGAIN}"
+        )
     data = group["data"][first:last]
     return data.astype(np.float32, copy=False), indices.astype(np.int32 if n <= np.iinfo(np.int32).max else np.int64, copy=False)
 
@@ -126,25 +128,24 @@ def _read_values(group: h5py.Group, name: str, first: int, last: int, n: int) ->
 def _array(group: h5py.Group, part: str, name: str) -> h5py.Dataset:
     stored = group.get(part)
     if not isinstance(stored, h5py.Dataset) or stored.shape is None or len(stored.shape) != 1:
-        raise Fault(f"{name}/{part} is missing or not a list, so {name} is damaged. {AGAIN}")
+        raise ReadingError(f"{name}/{part} is missing or not a list, so {name} is damaged. {AGAIN}")
     if unwritten(stored):
-        raise Fault(f"{name}/{part} was not written to its end, so {name} is damaged. {AGAIN}")
+        raise ReadingError(f"{name}/{part} was not written to its end, so {name} is damaged. {AGAIN}")
     return stored
 
 
 def _check_shape(name: str, found: object, n_cells: int, n_genes: int) -> None:
     shape = np.ravel(() if found is None or isinstance(found, h5py.Empty) else found).tolist()
     if shape != [n_cells, n_genes]:
-        raise Fault(
-            f"{name} has the shape ({', '.join(map(str, shape))}), but {n_cells:,} cells and {n_genes:,} genes are listed. {AGAIN}"
-        )
+        text = ", ".join(map(str, shape))
+        raise ReadingError(f"{name} has the shape ({text}), but {n_cells:,} cells and {n_genes:,} genes are listed. {AGAIN}")
 
 
 def _check_numbers(name: str, dtype: np.dtype, kinds: str) -> None:
     if dtype.kind not in kinds:
         found = KINDS.get(dtype.kind, "numbers with a fraction" if dtype.kind == "f" else "text")
         whole = "" if "f" in kinds else "whole "
-        raise Fault(f"{name} holds {found} (dtype {dtype}). Write the file again with {whole}numbers there.")
+        raise ReadingError(f"{name} holds {found} (dtype {dtype}). Write the file again with {whole}numbers there.")
 
 
 def as_text(value: object) -> str:

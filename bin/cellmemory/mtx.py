@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellmemory.faults import Fault
+from cellmemory.faults import ReadingError
 from cellmemory.matrices import MemoryRows
 
 NEEDED = "An mtx folder needs matrix.mtx, barcodes.tsv and features.tsv (or genes.tsv)"
@@ -33,13 +33,12 @@ OTHERS = (
     (r"(DGE|count_matrix)\.mtx(\.gz)?", "a matrix of Parse Biosciences", "Write the cells as .h5ad, with scanpy's read_mtx"),
     (r"\.zgroup|\.zattrs|zarr\.json", "a zarr store", "Read it with anndata, and write it as .h5ad"),
 )
-HEADER = re.compile(
-    r'"?(x|v1|((cell|gene|feature)[ _.-]?)?(barcodes?|cells?|genes?|features?|ids?|names?|symbols?))"?', re.IGNORECASE
-)
+#: The first cell of a line that names the columns.
+HEADER = re.compile(r"x|v1|((cell|gene|feature)[ _.-]?)?(barcodes?|cells?|genes?|features?|ids?|names?|symbols?)", re.IGNORECASE)
 
 
 class MtxFolder:
-    """An mtx folder, read whole, as `reading.CellFile` asks for it. Raises Fault where it is not one or is damaged.
+    """An mtx folder, read whole, as `reading.CellFile` asks for it. Raises ReadingError where it is not one or is damaged.
 
     Memory, for a moment: 24 bytes for each value that is not zero, and 8 after that.
     """
@@ -88,17 +87,17 @@ def _find_matrix(folder: Path, files: list[str]) -> str:
     """The name of the one matrix of a folder. Beside matrix.mtx others are left alone (STARsolo's UniqueAndMult-EM.mtx)."""
     for pattern, what, remedy in OTHERS:
         if any(re.fullmatch(pattern, name, re.IGNORECASE) for name in files):
-            raise Fault(f"this folder holds {what}, which cannot be read. {remedy}.")
+            raise ReadingError(f"this folder holds {what}, which cannot be read. {remedy}.")
     matrices = [name for name in files if MATRIX.fullmatch(name)]
     standard = [name for name in matrices if name in ("matrix.mtx", "matrix.mtx.gz")]
     if len(standard or matrices) == 1:
         return (standard or matrices)[0]
     if matrices:
-        raise Fault(f"this folder holds {len(matrices)} matrices ({', '.join(matrices)}). Give a folder with one of them.")
+        raise ReadingError(f"this folder holds {len(matrices)} matrices ({', '.join(matrices)}). Give a folder with one of them.")
     below = sorted({str(path.parent.relative_to(folder)) for path in folder.glob("*/*") if MATRIX.fullmatch(path.name)})
     if below:
-        raise Fault(f"this folder holds no matrix, but folders of it do ({', '.join(below)}). Give one of these.")
-    raise Fault(f"this folder holds no matrix (.mtx or .mtx.gz). {NEEDED}.")
+        raise ReadingError(f"this folder holds no matrix, but folders of it do ({', '.join(below)}). Give one of these.")
+    raise ReadingError(f"this folder holds no matrix (.mtx or .mtx.gz). {NEEDED}.")
 
 
 def _find_list(matrix: str, files: list[str], pattern: re.Pattern, what: str) -> str:
@@ -111,9 +110,9 @@ def _find_list(matrix: str, files: list[str], pattern: re.Pattern, what: str) ->
     if len(found) == 1:
         return found[0]
     if found:
-        raise Fault(f"this folder holds {len(found)} lists of {what} for {matrix} ({', '.join(found)}). Keep one of them.")
+        raise ReadingError(f"this folder holds {len(found)} lists of {what} for {matrix} ({', '.join(found)}). Keep one of them.")
     usual = "features.tsv (or genes.tsv)" if what == "genes" else "barcodes.tsv"
-    raise Fault(f"this folder lists no {what} for {matrix}. Put the list beside it, and call it {usual}.")
+    raise ReadingError(f"this folder lists no {what} for {matrix}. Put the list beside it, and call it {usual}.")
 
 
 @contextmanager
@@ -123,13 +122,13 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         try:
-            yield gzip.open(raw) if packed else raw
+            yield gzip.GzipFile(fileobj=raw) if packed else raw
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise _incomplete(path.name, error) from error
 
 
-def _incomplete(name: str, found: object) -> Fault:
-    return Fault(f"{name} is incomplete or damaged ({str(found).splitlines()[0].rstrip('. ')}). Get it again.")
+def _incomplete(name: str, found: object) -> ReadingError:
+    return ReadingError(f"{name} is incomplete or damaged ({str(found).splitlines()[0].rstrip('. ')}). Get it again.")
 
 
 def _read_lines(path: Path) -> list[list[str]]:
@@ -139,13 +138,13 @@ def _read_lines(path: Path) -> list[list[str]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Fault(f"{path.name} holds text that is not UTF-8. Write the file again with its text in UTF-8.") from None
+        raise ReadingError(f"{path.name} holds text that is not UTF-8. Write the file again with its text in UTF-8.") from None
     lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip().split("\n")
     return [[cell.strip().strip('"') for cell in line.split("\t")] for line in lines] if lines != [""] else []
 
 
 def _read_shape(path: Path) -> tuple[int, int]:
-    """Rows and columns by the head of a matrix. Raises Fault for a matrix of a kind that holds no counts, or a wrong head."""
+    """Rows and columns by the head of a matrix. Raises ReadingError for other kinds of matrices."""
     with _opened(path) as file:
         packed = isinstance(file, gzip.GzipFile)
         head = file.readline(1000).decode(errors="replace").lower().split()
@@ -153,17 +152,19 @@ def _read_shape(path: Path) -> tuple[int, int]:
         while size.startswith(b"%") or size.isspace():
             size = file.readline(10_000)
     if head[:2] != ["%%matrixmarket", "matrix"] or len(head) != 5:
-        raise Fault(f"{path.name} is not a matrix (it does not begin with %%MatrixMarket). Get it again.")
+        raise ReadingError(f"{path.name} is not a matrix (it does not begin with %%MatrixMarket). Get it again.")
     if head[2] != "coordinate" or head[3] not in ("integer", "unsigned-integer", "real", "double") or head[4] != "general":
-        raise Fault(f"{path.name} is of a kind that is not read ({' '.join(head[2:])}). Write it as coordinate real general.")
+        raise ReadingError(
+            f"{path.name} is of a kind that is not read ({' '.join(head[2:])}). Write it as coordinate real general."
+        )
     numbers = size.split()
     if len(numbers) != 3 or not all(number.isdigit() for number in numbers):
-        raise Fault(f"{path.name} does not say how many rows, columns and values it has. Get it again.")
+        raise ReadingError(f"{path.name} does not say how many rows, columns and values it has. Get it again.")
     rows, columns, values = map(int, numbers)
     # Memory is set aside for as many values as the head claims. A line takes 4 bytes at least, and gzip makes a byte of 1,100.
     most = path.stat().st_size * (1100 if packed else 1) // 4
     if values > min(rows * columns, most):
-        raise Fault(f"{path.name} cannot hold as many values as its head says ({values:,}). Get it again.")
+        raise ReadingError(f"{path.name} cannot hold as many values as its head says ({values:,}). Get it again.")
     return rows, columns
 
 
@@ -177,7 +178,7 @@ def _fit(
         fitting = [_without_header(lines, n) for (_, lines), n in ((genes, n_genes), (cells, n_cells))]
         if None not in fitting:
             return turned, *fitting
-    raise Fault(
+    raise ReadingError(
         f"{matrix} has {shape[0]:,} rows and {shape[1]:,} columns, but {genes[0]} lists {len(genes[1]):,} genes and {cells[0]} "
         f"{len(cells[1]):,} cells. Give the three files of one run."
     )
@@ -185,7 +186,7 @@ def _fit(
 
 def _without_header(lines: list[list[str]], n: int) -> list[list[str]] | None:
     """The n lines of a list, without the one that names the columns; None where there are not as many."""
-    if len(lines) == n + 1 and all(HEADER.fullmatch(cell) for cell in lines[0][:1]):
+    if len(lines) == n + 1 and HEADER.fullmatch(lines[0][0]):
         return lines[1:]
     return lines if len(lines) == n else None
 
@@ -200,7 +201,7 @@ def _make_var(name: str, lines: list[list[str]], symbols: list[list[str]] | None
     elif symbols is not None and len(symbols) == len(lines):
         names = _column(symbols, 0)
     if empty := int(np.sum((ids == "") & (names == ""))):
-        raise Fault(f"{name} has lines without a gene ({empty:,}). Remove these lines, or get the file again.")
+        raise ReadingError(f"{name} has lines without a gene ({empty:,}). Remove these lines, or get the file again.")
     var = pd.DataFrame({"gene_ids": ids}, index=np.where(names == "", ids, names))
     if widths and min(widths) > 2:
         var["feature_types"] = _column(lines, 2)

@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory.errors import InputError
-from cellmemory.faults import Fault, reading
+from cellmemory.faults import ReadingError, reading
 from cellmemory.hdf5 import H5ad, TenX, open_hdf5
 from cellmemory.matrices import Matrix
 from cellmemory.mtx import MtxFolder
@@ -125,9 +125,9 @@ def _open(path: Path) -> H5ad | TenX | MtxFolder:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise Fault("there is no such file.") from None
+        raise ReadingError("there is no such file.") from None
     if stat.S_ISDIR(mode):
         return MtxFolder(path)
     if not stat.S_ISREG(mode):
-        raise Fault("this is not a file but a pipe, socket or device. Write its contents to a file, and give that.")
+        raise ReadingError("this is not a file but a pipe, socket or device. Write its contents to a file, and give that.")
     return open_hdf5(path)
