@@ -162,7 +162,7 @@ DAMAGES = {
     "data is a group": (changes(without("X/data"), lambda file: file.create_group("X/data")), "X/data is missing"),
     "data claims 10^12": (claims("X/data", 10**12), "X/data was not written to its end"),
     "indptr claims 10^12": (claims("X/indptr", 10**12), "X/indptr was not written to its end"),
-    "shape of 10^15": (attribute("X", "shape", [10**15, GENES]), "X has the shape (1000000000000000, 6), but 9 cells and 6 genes"),
+    "shape of 10^15": (attribute("X", "shape", [10**15, GENES]), "X has the shape (1000000000000000, 6), but 9 cells"),
     "shape of other genes": (attribute("X", "shape", [CELLS, 7]), "X has the shape (9, 7), but 9 cells and 6 genes"),
     "shape turned": (attribute("layers/columns", "shape", [GENES, CELLS]), "layers/columns has the shape (6, 9)"),
     "shape of one number": (attribute("X", "shape", [CELLS]), "X has the shape (9), but"),
@@ -170,7 +170,7 @@ DAMAGES = {
     "no shape": (attribute("X", "shape", None), "X has the shape (), but"),
     "raw of other genes": (attribute("raw/X", "shape", [CELLS, 99]), "raw/X has the shape (9, 99)"),
     "no encoding": (attribute("X", "encoding-type", None), "X has an encoding that is not of a matrix (none)"),
-    "unknown encoding": (attribute("X", "encoding-type", "coo_matrix"), "X has an encoding that is not of a matrix ('coo_matrix')"),
+    "unknown encoding": (attribute("X", "encoding-type", "coo_matrix"), "an encoding that is not of a matrix ('coo_matrix')"),
     "encoding is a number": (attribute("X", "encoding-type", 3), "X has an encoding that is not of a matrix ('3')"),
     "a table as a layer": (lambda file: file.copy("obs", "layers/table"), "layers/table has an encoding"),
     "a type as X": (changes(without("X"), lambda file: file.__setitem__("X", np.dtype("f4"))), "X has an encoding"),
@@ -198,7 +198,7 @@ DAMAGES = {
     "no raw/var": (without("raw/var"), "raw/var is missing or not a table"),
     "obs without its columns' names": (attribute("obs", "column-order", None), "obs has no list of its columns"),
     "obs without encoding": (attribute("obs", "encoding-type", None), "obs is missing or not a table"),
-    "obs of anndata 0.6": (changes(without("obs"), lambda file: file.__setitem__("obs", np.zeros(3))), "is of anndata before 0.7"),
+    "obs of anndata 0.6": (changes(without("obs"), lambda file: file.__setitem__("obs", np.zeros(3))), "anndata before 0.7"),
     "column that is gone": (without("obs/score"), "obs lacks columns that it lists ('score')"),
     "column too short": (edit("obs/score", lambda a: a[:-1]), "obs/score has 8 values, but obs has 9 rows"),
     "column too long": (edit("obs/score", lambda a: np.r_[a, a]), "obs/score has 18 values"),
@@ -426,10 +426,10 @@ def test_a_file_that_is_open_for_writing_elsewhere(plain, tmp_path):
         (PermissionError(13, "Permission denied"), "(permission denied). Change its permissions"),
         (OSError("Unable to synchronously open file (unable to lock file, errno = 37, error message = 'No locks available')"),
          "this file cannot be locked, since its file system lacks locks. Set HDF5_USE_FILE_LOCKING=FALSE"),
-        (OSError("Can't synchronously read data (can't open directory (/usr/local/hdf5/lib/plugin). Please verify its existence)"),
+        (OSError("Can't synchronously read data (can't open directory (/usr/local/hdf5/lib/plugin). Please)"),
          "compressed in a way that is not installed here. Write it again with compression='gzip'."),
         (OSError("Can't synchronously read data (required filter 'zstd' is not registered)"), "compressed in a way"),
-        (OSError("Can't synchronously read data (Input/output error)"), "this file cannot be read (Can't synchronously read data"),
+        (OSError("Can't synchronously read data (Input/output error)"), "this file cannot be read (Can't sync"),
     ],
 )  # fmt: skip
 def test_errors_of_the_system_are_named(error, cause, plain, monkeypatch):
@@ -526,7 +526,7 @@ def test_10x_of_any_age(tmp_path):
         ({"data": None}, "matrix/data is missing"),
         ({"features__genome": np.array(["GRCh38"] * 3 + ["mm10"] * 3, "S"),
           "features__name": np.array([f"GRCh38_{i}" for i in range(3)] + [f"mm10_{i}" for i in range(3)], "S")},
-         "this 10x file holds 2 genomes (GRCh38, mm10). Write the cells and genes of one of them as .h5ad."),
+         "this 10x file holds 2 genomes (GRCh38, mm10). Write the cells and genes of one as .h5ad."),
     ],
 )  # fmt: skip
 def test_10x_files_that_are_damaged(changes, cause, tmp_path):
