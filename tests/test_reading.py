@@ -19,6 +19,7 @@ from anndata.io import write_elem
 
 from cellmemory.errors import InputError
 from cellmemory.reading import CellFile
+from cellmemory.writing import H5adWriter
 from tests.conftest import DATA, ROOT, refused
 
 CELLS, GENES = 9, 6
@@ -319,18 +320,18 @@ def test_several_problems_come_at_once(plain, tmp_path):
     assert [re.search(r": (\S+)", problem)[1] for problem in error.value.problems] == ["obs", "obs/score", "var"]
 
 
-def test_an_index_that_is_named_like_a_column_is_written_again(plain, tmp_path):
-    from cellmemory.writing import H5adWriter
+@pytest.mark.parametrize(("index", "first"), [("note", "n0"), ("score", "0.0"), ("_index", "cell0")])
+def test_an_index_that_is_a_column_as_well_is_written_again(index, first, plain, tmp_path):
+    def both(file):
+        file["obs"].attrs["_index"] = index
+        if index == "_index":
+            file["obs"].attrs["column-order"] = [*file["obs"].attrs["column-order"], index]
 
-    def numbered(file):
-        put("obs/score", np.arange(CELLS))(file)
-        file["obs"].attrs["_index"] = "score"
-
-    with CellFile(changed(plain, tmp_path, numbered)) as file, H5adWriter(tmp_path / "out.h5ad", GENES) as writer:
+    with CellFile(changed(plain, tmp_path, both)) as file, H5adWriter(tmp_path / "out.h5ad", GENES) as writer:
         writer.write("obs", file.obs)
         writer.write("var", file.var())
     with CellFile(tmp_path / "out.h5ad") as file:
-        assert list(file.names(0, 2)) == ["0", "1"]
+        assert file.names(0, 1).tolist() == [first]
         assert set(file.columns) == {"batch", "score", "note"}
 
 

@@ -139,8 +139,10 @@ def _read_lines(path: Path) -> list[list[str]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ReadingError(f"{path.name} holds text that is not UTF-8. Write the file again with its text in UTF-8.") from None
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip().split("\n")
-    return [[cell.strip().strip('"') for cell in line.split("\t")] for line in lines] if lines != [""] else []
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return [[cell.strip().strip('"') for cell in line.split("\t")] for line in lines]
 
 
 def _read_shape(path: Path) -> tuple[int, int]:
