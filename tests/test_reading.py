@@ -236,6 +236,14 @@ DAMAGES = {
     "coordinates too short": (put("obsm/spatial", np.zeros((3, 2))), "obsm/spatial is not a table of numbers"),
     "coordinates of text": (put("obsm/spatial", np.full((CELLS, 2), b"x")), "obsm/spatial is not a table of numbers"),
     "coordinates of one dimension": (put("obsm/spatial", np.zeros(CELLS)), "obsm/spatial is not a table of numbers"),
+    "coordinates of 10^12 columns": (
+        changes(
+            without("obsm/spatial"),
+            lambda file: file.create_dataset("obsm/spatial", shape=(CELLS, 10**12), chunks=(CELLS, 1000), dtype="f4"),
+        ),
+        "obsm/spatial was not written to its end",
+    ),
+    "coordinates of nothing": (put("obsm/spatial", h5py.Empty("f4")), "obsm/spatial is not a table of numbers"),
     "MuData": (
         lambda file: [file.create_group(f"mod/{name}") for name in ("rna", "prot")],
         "it is a MuData file (.h5mu)). Write the modality with the RNA as .h5ad; there are: prot, rna.",
@@ -272,6 +280,11 @@ ODD = {
     "no layers": without("layers"),
     "layers are an array": changes(without("layers"), lambda file: file.__setitem__("layers", 3)),
     "no obsm": without("obsm"),
+    "a dead link as a layer": lambda file: file.__setitem__("layers/gone", h5py.SoftLink("/nowhere")),
+    "no columns": changes(
+        *(without(f"obs/{name}") for name in ("batch", "score", "note")),
+        attribute("obs", "column-order", np.zeros(0)),
+    ),
     "no uns": without("uns"),
     "uns is an array": changes(without("uns"), lambda file: file.__setitem__("uns", 3)),
     "no raw": without("raw"),

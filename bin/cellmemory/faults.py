@@ -20,7 +20,7 @@ CAUSES = (
         "this file cannot be locked, since its file system lacks locks. Set HDF5_USE_FILE_LOCKING=FALSE in the environment.",
     ),
     (
-        r"truncated file|addr overflow|incomplete: (?!.*line)",
+        r"truncated file|addr overflow",
         "this file is incomplete (a broken download or copy). Get it again.",
     ),
     (
@@ -63,5 +63,6 @@ def explained(error: Exception, what: str) -> str:
     for pattern, sentence in CAUSES:
         if isinstance(error, OSError) and re.search(pattern, str(error), re.IGNORECASE | re.DOTALL):
             return sentence
-    said = (str(error).strip("\"' \n").splitlines() or [type(error).__name__])[0].rstrip(". ")
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    said = (text.splitlines() or [type(error).__name__])[0].rstrip(". ")
     return f"{what} cannot be read ({said}). {AGAIN}"

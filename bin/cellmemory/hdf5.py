@@ -11,7 +11,7 @@ from anndata.io import read_elem
 
 from cellmemory.errors import first_ids
 from cellmemory.faults import AGAIN, ReadingError
-from cellmemory.matrices import CsrRows, as_text, open_matrix, unwritten
+from cellmemory.matrices import NUMBERS, CsrRows, Matrix, as_text, open_matrix, unwritten
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: What a file of another kind begins with, and what it then is.
@@ -96,7 +96,7 @@ class H5ad:
         if problems:
             raise ReadingError(problems)
         self.n_cells = lengths["obs"]
-        self.columns = [as_text(name) for name in file["obs"].attrs["column-order"]]
+        self.columns = _columns(file["obs"])
         found = {"X": file.get("X"), "raw": file.get("raw/X")}
         found |= {f"layers/{name}": value for name, value in _members(file, "layers").items()}
         genes = {name: lengths["raw/var" if name == "raw" else "var"] for name in found if _is_there(found[name])}
@@ -118,7 +118,7 @@ class H5ad:
     def var(self, matrix: str) -> pd.DataFrame:
         return read_elem(self.file["raw/var" if matrix == "raw" else "var"])
 
-    def open_matrix(self, name: str):
+    def open_matrix(self, name: str) -> Matrix:
         stored, place, n_genes = self.matrices[name]
         return open_matrix(stored, place, self.n_cells, n_genes)
 
@@ -127,22 +127,32 @@ class H5ad:
 
     def embedding(self, key: str) -> np.ndarray:
         """obsm[key] as an array (n_cells, columns)."""
-        value = read_elem(self.obsm[key])
+        stored = self.obsm[key]
+        if isinstance(stored, h5py.Dataset):
+            _check_embedding(stored, key, self.n_cells)
+            if unwritten(stored):
+                raise ReadingError(f"obsm/{key} was not written to its end. {AGAIN}")
+        value = read_elem(stored)
         array = value.toarray() if sp.issparse(value) else np.asarray(value)
-        if array.ndim != 2 or len(array) != self.n_cells or array.dtype.kind not in "biuf":
-            raise ReadingError(
-                f"obsm/{key} is not a table of numbers with a row for each of the {self.n_cells:,} cells (its shape is "
-                f"{array.shape}, its dtype {array.dtype}). Write it again as an array of numbers."
-            )
+        _check_embedding(array, key, self.n_cells)
         return array
 
     def close(self) -> None:
         self.file.close()
 
 
+def _check_embedding(array: h5py.Dataset | np.ndarray, key: str, n_cells: int) -> None:
+    if array.shape is None or len(array.shape) != 2 or array.shape[0] != n_cells or array.dtype.kind not in NUMBERS:
+        raise ReadingError(
+            f"obsm/{key} is not a table of numbers with a row for each of the {n_cells:,} cells (its shape is {array.shape}, "
+            f"its dtype {array.dtype}). Write it again as an array of numbers."
+        )
+
+
 def _members(file: h5py.File, name: str) -> dict:
     group = file.get(name)
-    return {key: group[key] for key in group} if isinstance(group, h5py.Group) else {}
+    members = {key: group.get(key) for key in group} if isinstance(group, h5py.Group) else {}
+    return {key: value for key, value in members.items() if value is not None}
 
 
 def _is_there(stored: object) -> bool:
@@ -157,12 +167,12 @@ def _check_table(file: h5py.File, name: str) -> int:
         raise ReadingError("this h5ad is of anndata before 0.7. Read it and write it again with a current anndata.")
     if not isinstance(table, h5py.Group) or as_text(table.attrs.get("encoding-type")) != "dataframe":
         raise ReadingError(f"{name} is missing or not a table, so this h5ad is damaged. {AGAIN}")
-    index, order = table.attrs.get("_index"), table.attrs.get("column-order")
+    index = table.attrs.get("_index")
     if not isinstance(index, str | bytes) or as_text(index) not in table:
         raise ReadingError(f"{name} has no index ('_index'), so its rows have no names. {AGAIN}")
-    if order is None:
+    if "column-order" not in table.attrs:
         raise ReadingError(f"{name} has no list of its columns ('column-order'). {AGAIN}")
-    columns = [] if isinstance(order, h5py.Empty) else [as_text(column) for column in np.ravel(order)]
+    columns = _columns(table)
     "".join(columns).encode()  # HDF5 hands on what is not UTF-8; writing it would fail much later
     n = _length(table[index], f"{name}/{as_text(index)}")
     if n is None:
@@ -175,6 +185,10 @@ def _check_table(file: h5py.File, name: str) -> int:
     if problems:
         raise ReadingError(problems)
     return n
+
+
+def _columns(table: h5py.Group) -> list[str]:
+    return [as_text(column) for column in np.ravel(table.attrs["column-order"])]
 
 
 def _length(stored: object, name: str) -> int | None:

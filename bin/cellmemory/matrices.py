@@ -1,5 +1,6 @@
 """Matrices on disk, read by rows: CSR, CSC and dense. Each is verified before compiled code sees it."""
 
+import math
 from functools import cached_property
 
 import h5py
@@ -27,12 +28,13 @@ def open_matrix(stored: object, name: str, n_cells: int, n_genes: int) -> "Matri
 
 
 def unwritten(stored: h5py.Dataset) -> bool:
-    """Whether parts of an array (n,) were never written: it may claim any length then, and cost no disk."""
+    """Whether parts of an array were never written: it may claim any length then, and cost no disk."""
     if not stored.size:
         return False
     if stored.chunks is None:
         return stored.id.get_storage_size() == 0 and stored.external is None and not stored.is_virtual
-    return stored.id.get_num_chunks() < -(-stored.shape[0] // stored.chunks[0])
+    chunks = (-(-length // chunk) for length, chunk in zip(stored.shape, stored.chunks, strict=True))
+    return stored.id.get_num_chunks() < math.prod(chunks)
 
 
 class Matrix:
