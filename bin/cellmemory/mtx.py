@@ -21,12 +21,12 @@ from cellmemory.matrices import MemoryRows
 
 NEEDED = "An mtx folder needs matrix.mtx, barcodes.tsv and features.tsv (or genes.tsv)"
 GENES = re.compile(r"(^|.*[._-])(features|genes)\.(tsv|txt)(\.gz)?|.*_cols\.txt(\.gz)?", re.IGNORECASE)
-CELLS = re.compile(r"(^|.*[._-])(barcodes)\.(tsv|txt)(\.gz)?|.*_rows\.txt(\.gz)?", re.IGNORECASE)
+CELLS = re.compile(r"(^|.*[._-])barcodes\.(tsv|txt)(\.gz)?|.*_rows\.txt(\.gz)?", re.IGNORECASE)
 #: The symbols that kb-python lists beside the ids.
 SYMBOLS = re.compile(r".*genes\.names\.txt(\.gz)?", re.IGNORECASE)
 MATRIX = re.compile(r".*\.mtx(\.gz)?", re.IGNORECASE)
 #: Matrices with cells in rows, by name: where there are as many genes as cells, nothing else can tell.
-CELLS_IN_ROWS = re.compile(r"(.*[._-])?(cells_x_(genes|tcc)|quants_mat)\b.*", re.IGNORECASE)
+CELLS_IN_ROWS = re.compile(r"(.*[._-])?(cells_x_genes|quants_mat)\b.*", re.IGNORECASE)
 #: What tells a folder of another kind, and what it is.
 OTHERS = (
     (r"quants_mat\.gz", "alevin's binary matrix (quants_mat.gz)", "Run alevin with --dumpMtx, or write the cells as .h5ad"),
@@ -40,7 +40,7 @@ HEADER = re.compile(r"x|v1|((cell|gene|feature)[ _.-]?)?(barcodes?|cells?|genes?
 class MtxFolder:
     """An mtx folder, read whole, as `reading.CellFile` asks for it. Raises ReadingError where it is not one or is damaged.
 
-    Memory, for a moment: 24 bytes for each value that is not zero, and 8 after that.
+    Memory, for a moment: about 35 bytes for each value that is not zero, and 8 after that.
     """
 
     columns: list[str] = []  # noqa: RUF012 - it never has any
