@@ -209,14 +209,29 @@ BROKEN = {
         "matrix.mtx.gz is",
     ),
     "list cut": (TEN_X | {"barcodes.tsv": gzip.compress(CELL_LIST.encode())[:-10]}, "barcodes.tsv is incomplete or damaged"),
-    "lines cut": (TEN_X | {"matrix.mtx": mtx(COUNTS.T)[:-12]}, "matrix.mtx is incomplete or damaged"),
+    "lines cut": (
+        TEN_X | {"matrix.mtx": mtx(COUNTS.T)[:-12]},
+        "matrix.mtx is incomplete or damaged (its head says 6 values, but there are 4). Get it again.",
+    ),
     "a line cut": (TEN_X | {"matrix.mtx": mtx(COUNTS.T)[:-3]}, "matrix.mtx is incomplete or damaged"),
     "more lines than said": (TEN_X | {"matrix.mtx": mtx(COUNTS.T) + "1 1 5\n"}, "matrix.mtx is incomplete or damaged"),
-    "row beyond": (TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "4 5 9")}, "matrix.mtx is incomplete or damaged"),
+    "row beyond": (
+        TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "4 5 9")},
+        "(the line '4 5 9' is not a row, a column and a value of 3 rows and 5 columns)",
+    ),
     "row of zero": (TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "0 5 9")}, "matrix.mtx is incomplete or damaged"),
     "text for a number": (TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "3 5 x")}, "matrix.mtx is incomplete or damaged"),
-    "integer too large": (
-        TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "3 5 " + "9" * 30)},
+    "a number more": (TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "3 5 9 4")}, "(the line '3 5 9 4' is not a row"),
+    "a number fewer": (
+        TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "3 5")},
+        "(the line '3 5' is not a row, a column and",
+    ),
+    "row of a fraction": (
+        TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "2.5 5 9")},
+        "matrix.mtx is incomplete or damaged",
+    ),
+    "what crashes scipy's mmread": (
+        TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("\n2 3 7", "\x132 3 7").replace("3 5 9\n", "3 5 9>")},
         "matrix.mtx is incomplete or damaged",
     ),
     "not a matrix": (
