@@ -6,12 +6,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from anndata.io import read_elem
 
 from cellmemory.errors import first_ids
 from cellmemory.faults import AGAIN, ReadingError
-from cellmemory.matrices import NUMBERS, CsrRows, Matrix, as_text, open_matrix, unwritten
+from cellmemory.matrices import NUMBERS, SPARSE, CsrRows, Matrix, as_text, open_matrix, unwritten
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: What a file of another kind begins with, and what it then is.
@@ -132,8 +131,10 @@ class H5ad:
             _check_embedding(stored, key, self.n_cells)
             if unwritten(stored):
                 raise ReadingError(f"obsm/{key} was not written to its end. {AGAIN}")
-        value = read_elem(stored)
-        array = value.toarray() if sp.issparse(value) else np.asarray(value)
+        if as_text(stored.attrs.get("encoding-type")) in SPARSE:
+            n_columns = int(np.ravel(stored.attrs["shape"])[-1])
+            return open_matrix(stored, f"obsm/{key}", self.n_cells, n_columns).rows(0, self.n_cells).toarray()
+        array = np.asarray(read_elem(stored))
         _check_embedding(array, key, self.n_cells)
         return array
 

@@ -10,6 +10,8 @@ import scipy.sparse as sp
 from cellmemory.faults import AGAIN, ReadingError
 
 NUMBERS = "biuf"
+#: Encodings of sparse matrices in an h5ad.
+SPARSE = ("csr_matrix", "csc_matrix")
 #: Names of dtype kinds that are not numbers, in words.
 KINDS = {"c": "complex numbers", "V": "records", "M": "dates", "m": "durations"}
 
@@ -19,11 +21,11 @@ def open_matrix(stored: object, name: str, n_cells: int, n_genes: int) -> "Matri
     if isinstance(stored, h5py.Dataset):
         return DenseRows(stored, name, n_cells, n_genes)
     encoding = as_text(stored.attrs.get("encoding-type", "")) if isinstance(stored, h5py.Group) else ""
-    kind = {"csr_matrix": CsrRows, "csc_matrix": CscRows}.get(encoding)
-    if kind is None:
+    if encoding not in SPARSE:
         found = f"'{encoding}'" if encoding else "none"
         raise ReadingError(f"{name} has an encoding that is not of a matrix ({found}). {AGAIN}")
     _check_shape(name, stored.attrs.get("shape"), n_cells, n_genes)
+    kind = CsrRows if encoding == "csr_matrix" else CscRows
     return kind(stored, name, n_cells, n_genes)
 
 
