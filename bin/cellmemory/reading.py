@@ -12,9 +12,10 @@ import scipy.sparse as sp
 
 from cellmemory.errors import InputError
 from cellmemory.faults import ReadingError, reading
-from cellmemory.hdf5 import H5ad, TenX, open_hdf5
+from cellmemory.hdf5 import H5ad, open_hdf5
 from cellmemory.matrices import Matrix
 from cellmemory.mtx import MtxFolder
+from cellmemory.tenx import TenX
 
 CHUNK_CELLS = 4096
 
