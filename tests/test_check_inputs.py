@@ -48,7 +48,7 @@ def test_all_problems_of_all_inputs_come_at_once(tmp_path):
     sheet = f"sample,h5ad,truth_key\na,nope.h5ad,\nb,text.h5ad,\nc,{DATA / 'unseen_type.h5ad'},truth\n"
     found = "\n".join(refused(*check(tmp_path, sheet, "--label_key", "celltype")))
     assert "nope.h5ad: there is no such file" in found
-    assert "text.h5ad: this is no h5ad file" in found
+    assert "text.h5ad: this is not an h5ad file" in found
     assert "the truth column 'truth' (--truth_key) is not in obs; its columns are: author_label" in found
     assert "the label column 'celltype' (--label_key) is not in obs; its columns are: cell_type" in found
     assert not (tmp_path / "inputs.json").exists()

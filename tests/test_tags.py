@@ -257,7 +257,7 @@ def test_a_measure_is_no_group(tmp_path, monkeypatch):
 def test_unmapped_and_foreign_files_are_refused(tmp_path):
     ad.AnnData(np.ones((2, 2))).write_h5ad(tmp_path / "plain.h5ad")
     (tmp_path / "text.h5ad").write_text("no HDF5")
-    for name, expected in [("plain.h5ad", "run map_query.py first"), ("text.h5ad", "no h5ad file")]:
+    for name, expected in [("plain.h5ad", "run map_query.py first"), ("text.h5ad", "not an h5ad file")]:
         arguments = ["--mapped", str(tmp_path / name), "--tags", "t.tsv", "--slot_tags", "s.tsv"]
         result = CliRunner().invoke(extract_tags.main, arguments)
         assert result.exit_code == 1

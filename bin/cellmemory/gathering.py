@@ -13,6 +13,7 @@ from anndata.io import read_elem
 from cellmemory.bundle import Bundle
 from cellmemory.calibration import Thresholds
 from cellmemory.errors import InputError
+from cellmemory.faults import reading
 from cellmemory.files import replacing
 from cellmemory.parts import Part, describe_run, finish, join_parts, open_aligned, write_parts
 from cellmemory.reading import CellFile
@@ -29,25 +30,28 @@ class Slice(CellFile):
         if "cellmemory_slice" not in self.uns:
             self.close()
             raise InputError(f"{path}: this is no slice of a mapped query; write slices with map_query.py --cells START:STOP.")
-        self.run: dict = read_elem(self.uns["cellmemory"])
-        self.span = Span(*(int(self.uns["cellmemory_slice"][key][()]) for key in ("start", "stop", "n_cells")))
+        with reading(path, "uns"):
+            self.run: dict = read_elem(self.uns["cellmemory"])
+            self.span = Span(*(int(self.uns["cellmemory_slice"][key][()]) for key in ("start", "stop", "n_cells")))
         self.attention = "layers/attention" in self.matrices
 
     def sums(self) -> SlotSums:
         """What the slots got of these cells. Read from disk each time: with many labels it is not small."""
         stored = self.uns["cellmemory_slice"]
-        return SlotSums(*(stored[field.name][:] if field.name in stored else None for field in fields(SlotSums)))
+        with reading(self.path, "uns/cellmemory_slice"):
+            return SlotSums(*(stored[field.name][:] if field.name in stored else None for field in fields(SlotSums)))
 
     def part(self, start: int, stop: int) -> Part:
         """Cells start to stop, numbered as in the query."""
         first, last = start - self.span.start, stop - self.span.start
-        return Part(
-            self.names(first, last),
-            pd.DataFrame({name: self._column(name, first, last) for name in self.columns}),
-            self.obsm["X_cellmemory"][first:last],
-            self.obsm["X_cellmemory_slots"][first:last] if self.attention else None,
-            self.rows("layers/attention", first, last) if self.attention else None,
-        )
+        with reading(self.path, f"the slice's cells {first} to {last}"):
+            return Part(
+                self.names(first, last),
+                pd.DataFrame({name: self._column(name, first, last) for name in self.columns}),
+                self.obsm["X_cellmemory"][first:last],
+                self.obsm["X_cellmemory_slots"][first:last] if self.attention else None,
+                self.rows("layers/attention", first, last) if self.attention else None,
+            )
 
     def _column(self, name: str, first: int, last: int) -> np.ndarray:
         stored = self.stored(f"obs/{name}")

@@ -8,6 +8,7 @@ from anndata.io import read_elem
 
 from cellmemory.bundle import Bundle
 from cellmemory.errors import InputError
+from cellmemory.faults import reading
 from cellmemory.reading import CellFile
 
 
@@ -22,7 +23,8 @@ class MappedFile(CellFile):
         if "cellmemory" not in self.uns or "cellmemory_label" not in self.columns:
             self.close()
             raise InputError(f"{path}: this file has not been mapped (no cellmemory_label in obs); run map_query.py first.")
-        self.run: dict = read_elem(self.uns["cellmemory"])
+        with reading(self.path, "uns/cellmemory"):
+            self.run: dict = read_elem(self.uns["cellmemory"])
 
     @property
     def genes(self) -> list[str]:
@@ -36,7 +38,9 @@ class MappedFile(CellFile):
 
     def per_gene(self, key: str) -> np.ndarray | None:
         """varm[key] in full as float64 (M, columns); None where it is not there."""
-        return np.asarray(read_elem(self._file[f"varm/{key}"]), np.float64) if f"varm/{key}" in self._file else None
+        stored = self.stored(f"varm/{key}")
+        with reading(self.path, f"varm/{key}"):
+            return None if stored is None else np.asarray(read_elem(stored), np.float64)
 
 
 def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:

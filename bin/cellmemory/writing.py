@@ -23,6 +23,10 @@ def plain(table: pd.DataFrame) -> pd.DataFrame:
     table = table.copy()
     table.index = table.index.astype(str).astype(object)
     table.columns = table.columns.astype(str)
+    # anndata refuses an index of a column's name, and a column of the name that it gives an index without one.
+    if table.index.name in table.columns:
+        table.index.name = None
+    table = table.drop(columns="_index", errors="ignore")
     for name in table.columns:
         table[name] = plain_column(table[name])
     return table

@@ -1,0 +1,68 @@
+"""What is wrong with a file that cannot be read: the true cause and what to do, whatever a library raised."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cellmemory.errors import InputError
+
+AGAIN = "Get the file again, or write it again with a current anndata."
+#: What HDF5 says where it fails, and what that means for a user.
+CAUSES = (
+    (
+        r"already open for write|unable to lock file.*errno = (11|13|35)\b|Resource temporarily unavailable",
+        "another program has this file open for writing. Close it there; if no program has it open, its file system lacks "
+        "locks: set HDF5_USE_FILE_LOCKING=FALSE.",
+    ),
+    (
+        r"unable to (un)?lock file",
+        "this file cannot be locked, since its file system lacks locks. Set HDF5_USE_FILE_LOCKING=FALSE in the environment.",
+    ),
+    (
+        r"truncated file|addr overflow",
+        "this file is incomplete (a broken download or copy). Get it again.",
+    ),
+    (
+        r"filter .*(not|un)\W?(available|registered)|required filter|can't open directory|plugin",
+        "this file is compressed in a way that is not installed here. Write it again with compression='gzip'.",
+    ),
+)
+
+
+class ReadingError(Exception):
+    """One or more problems of a file, each a sentence without the file's name: `reading` adds it."""
+
+    def __init__(self, problems: str | Iterable[str]):
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@contextmanager
+def reading(path: Path, what: str = "this file") -> Iterator[None]:
+    """Makes whatever goes wrong in the block an InputError about the file. what: what is read there, such as `obs`.
+
+    MemoryError passes: a file is not to blame for it.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except ReadingError as fault:
+        raise InputError([f"{path}: {problem}" for problem in fault.problems]) from fault
+    except Exception as error:  # h5py, anndata and pandas raise anything, from KeyError to AssertionError
+        raise InputError(f"{path}: {explained(error, what)}") from error
+
+
+def explained(error: Exception, what: str) -> str:
+    """The sentence, without the file's name, for what a library raised while it read `what`."""
+    if isinstance(error, PermissionError):
+        return "this file cannot be read (permission denied). Change its permissions, or copy it to a place of your own."
+    if isinstance(error, UnicodeError):
+        return f"{what} holds text that is not UTF-8. Write the file again with its text in UTF-8."
+    for pattern, sentence in CAUSES:
+        if isinstance(error, OSError) and re.search(pattern, str(error), re.IGNORECASE | re.DOTALL):
+            return sentence
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    said = (text.splitlines() or [type(error).__name__])[0].rstrip(". ")
+    return f"{what} cannot be read ({said}). {AGAIN}"
