@@ -156,11 +156,13 @@ def _classifier(cells: np.ndarray, labels: np.ndarray, n_labels: int, penalty: f
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    weight, bias = np.zeros((cells.shape[1] * cells.shape[2], n_labels), np.float32), np.zeros(n_labels, np.float32)
+    if len(np.unique(labels)) == 1:  # a fold of a tiny reference: it knows nothing to tell labels by
+        return Linear(weight.reshape(*cells.shape[1:], n_labels), bias)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a rough solution is all that is needed
         model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=200, tol=1e-3)
         model.fit(cells.reshape(len(cells), -1), labels)
-    weight, bias = np.zeros((cells.shape[1] * cells.shape[2], n_labels), np.float32), np.zeros(n_labels, np.float32)
     columns = model.classes_ if len(model.classes_) > 2 else model.classes_[1:]  # of two labels only the second has weights
     weight[:, columns], bias[columns] = model.coef_.T, model.intercept_
     return Linear(weight.reshape(*cells.shape[1:], n_labels), bias)

@@ -206,7 +206,7 @@ def no_cells(cells, _):
     return cells[:0].copy()
 
 
-@query("holds no value but zero")
+@query("this file has no genes (var is empty)")
 def no_genes(cells, _):
     cells = cells[:, :0].copy()
     cells.layers["counts"] = sp.csr_matrix(cells.shape, dtype=np.float32)
