@@ -103,7 +103,7 @@ def _same_run(slices: Sequence[Slice], file: CellFile, bundle: Bundle) -> dict:
     run = describe_run(file, bundle, thresholds, first.run["precision"])
     problems = []
     for one in slices:
-        if one.run["model_digest"] != run["model_digest"]:
+        if not bundle.mapped(one.run):
             problems.append(f"{one.path}: this slice was mapped with another model than {bundle.path}; map it again with that.")
             continue
         other = [f"{key} {one.run[key]}, not {run[key]}" for key in run if not np.array_equal(one.run[key], run[key])]

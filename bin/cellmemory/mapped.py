@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 
-from cellmemory.bundle import Bundle
+from cellmemory.bundle import Bundle, made_by
 from cellmemory.errors import InputError
 from cellmemory.reading import CellFile
 
@@ -29,14 +29,26 @@ class MappedFile(CellFile):
         """The panel's genes, in panel order."""
         return [str(gene) for gene in self.var().index]
 
-    def check_model(self, model: Bundle) -> None:
-        """Raises InputError where another model mapped these cells."""
-        if (self.run["model_digest"], self.run.get("adapted_to", "")) != (model.trained_digest, model.adapted_to):
-            raise InputError(f"{self.path} was mapped with another model than {model.path}; give the one it was mapped with.")
+    def check_model(self, model: Bundle, adapted: bool = False) -> None:
+        """Raises InputError where another model mapped these cells; adapted: see Bundle.mapped."""
+        if not model.mapped(self.run, adapted):
+            raise InputError(
+                f"{self.path} was mapped with another model than {model.path}{_adaptations(self.run, model)}. Give the one that it "
+                "was mapped with, or map it again."
+            )
 
     def per_gene(self, key: str) -> np.ndarray | None:
         """varm[key] in full as float64 (M, columns); None where it is not there."""
         return np.asarray(read_elem(self._file[f"varm/{key}"]), np.float64) if f"varm/{key}" in self._file else None
+
+
+def _adaptations(run: dict, model: Bundle) -> str:
+    """What the model that mapped a run and this one were adapted to, where it is not the same."""
+    _, adapted_to = made_by(run)
+    if adapted_to == model.adapted_to:
+        return ""
+    one, other = (f"one adapted to '{name}'" if name else "one that is not adapted" for name in (adapted_to, model.adapted_to))
+    return f" ({one}, not {other})"
 
 
 def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:

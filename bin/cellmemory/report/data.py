@@ -101,15 +101,15 @@ def draw(codes: np.ndarray, quota: int, seed: int = 0) -> np.ndarray:
 
 def _check(path: Path, file: MappedFile, model: Bundle, names: dict[str, Path]) -> list[str]:
     """Problems of one mapped file; adds its sample to `names`."""
-    name, digest = str(file.run["sample"]), model.config.get("digest", "")
+    name = str(file.run["sample"])
     problems = [f"{path} has no obs column {key!r}: map it again with map_query.py." for key in _NEEDED if key not in file.obs]
     if name in names:
         problems.append(f"{path} and {names[name]} are both of sample {name!r}; give each sample once.")
     names[name] = path
-    if (file.run.get("model_digest") or digest) != digest:
-        problems.append(
-            f"{path} was mapped with another model than the one in --model; give that model's folder, or map it again."
-        )
+    try:
+        file.check_model(model, adapted=True)
+    except InputError as error:
+        problems += error.problems
     return problems
 
 
