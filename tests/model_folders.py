@@ -39,7 +39,7 @@ def write_placeholder(
     whole_config |= {"usual_share": [0.1, 0.9]} | (config or {})
     found = {"validation_cells": 8, "temperature": 1.0, "ece_before": 0.1, "ece_after": 0.1, "validation_accuracy": 0.9}
     found |= {"conformal_scores": [0.5], "novelty_method": "none", "novelty_null": [0.0], "panel_accuracy": [[1.0, 0.9]]}
-    found |= {"novelty_parts": dict.fromkeys(novelty.PARTS, [0.0, 1.0]), "linear_weight": 1.0, "cls_weight": 1.0}
+    found |= {"novelty_parts": {part: [0.0, 1.0] for part in novelty.PARTS}, "linear_weight": 1.0, "cls_weight": 1.0}
     rare = np.where(label_table["rare"].astype(bool), "true", "false")
     table = label_table.assign(rare=rare)
     bundle.save(folder, tensors, whole_config, panel, table, found | (calibration or {}), history, "# Model card\n")

@@ -7,6 +7,7 @@ in words, so that the sentence about a wrong one says so too.
 import csv
 import json
 from collections.abc import Callable, Container, Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ def sequence(kind: Kind, shortest: int = 0, rising: bool = False) -> Kind:
         values = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
         if not isinstance(values, list | tuple) or len(values) < shortest or not all(map(kind.holds, values)):
             return False
-        return not rising or all(a <= b for a, b in zip(values, values[1:], strict=False))
+        return not rising or all(a <= b for a, b in pairwise(values))
 
     return Kind(f"a list of {shortest} or more, each {kind.words}{', rising' if rising else ''}", holds)
 
@@ -126,7 +127,7 @@ def parse_object(written: str) -> dict:
     except RecursionError:
         raise ValueError(f"values are nested more than {MAX_DEPTH} deep") from None
     if not isinstance(value, dict):
-        raise ValueError(f"found {shown(value)}, not an object")  # noqa: TRY004 - json's own errors are of this kind, too
+        raise ValueError(f"found {shown(value)}, not an object")
     level: list = [value]
     for _ in range(MAX_DEPTH):
         level = [item for v in level for item in (v.values() if isinstance(v, dict) else v) if isinstance(item, dict | list)]

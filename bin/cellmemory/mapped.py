@@ -33,8 +33,8 @@ class MappedFile(CellFile):
         """Raises InputError where another model mapped these cells; adapted: see Bundle.mapped."""
         if not model.mapped(self.run, adapted):
             raise InputError(
-                f"{self.path} was mapped with another model than {model.path}{_adaptations(self.run, model)}. Give the one that it "
-                "was mapped with, or map it again."
+                f"{self.path} was mapped with another model than {model.path}{_adaptations(self.run, model)}. Give the one that "
+                "it was mapped with, or map it again."
             )
 
     def per_gene(self, key: str) -> np.ndarray | None:

@@ -46,8 +46,8 @@ class Mapper(Inference):
         labels, calibration = self.bundle.labels, self.bundle.calibration
         if not np.isfinite(mapped.logits).all():
             raise InputError(
-                f"{self.bundle.path}: the model's numbers leave the range of float32 for these cells. Use an untouched copy of the "
-                "trained model; if it is one, check the query's values."
+                f"{self.bundle.path}: the model's numbers leave the range of float32 for these cells. Use an untouched copy of "
+                "the trained model; if it is one, check the query's values."
             )
         probabilities = softmax(mapped.logits.astype(np.float64) / calibration["temperature"], 1)
         best = probabilities.argmax(1)

@@ -5,13 +5,27 @@ believed: sizes are those of the tensors that are there, and every number is fin
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cellmemory.checked import as_numbers, choice, either, fixed, integer, mapping, number, read_json, read_tsv, sequence, shown
-from cellmemory.checked import text, wrong_fields
+from cellmemory.checked import (
+    as_numbers,
+    choice,
+    either,
+    fixed,
+    integer,
+    mapping,
+    number,
+    read_json,
+    read_tsv,
+    sequence,
+    shown,
+    text,
+    wrong_fields,
+)
 from cellmemory.config import LAYERS, ModelConfig, network_shapes, reference_shapes
 from cellmemory.errors import InputError
 from cellmemory.hierarchy import COLUMN
@@ -110,7 +124,7 @@ def _wrong_levels(table: pd.DataFrame, levels: list[str]) -> list[str]:
     problems = [] if (table[levels[-1]] == table["label"]).all() else [f"the last level, {levels[-1]}, is not the labels"]
     if len(levels) == 1:
         problems.append(f"there is one level alone, {levels[0]}")
-    for coarse, fine in zip(levels, levels[1:], strict=False):
+    for coarse, fine in pairwise(levels):
         parents = table.groupby(fine)[coarse].nunique()
         problems += [f"{shown(name)} of {fine} has several parents in {coarse}" for name in parents.index[parents > 1]]
     return problems
@@ -251,7 +265,9 @@ def collected(reads: list[Callable[[], object]]) -> list:
 
 
 def read_all(folder: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame, dict, pd.DataFrame]:
-    """Config, panel, labels, calibration and history of a folder, held to all of the above. Raises InputError with all problems."""
+    """Config, panel, labels, calibration and history of a folder, held to all of the above.
+
+    Raises InputError with all problems."""
     read = collected([
         lambda: read_config(folder / "config.json"),
         lambda: read_panel(folder / "panel.tsv"),
