@@ -22,6 +22,7 @@ from cellmemory.errors import InputError, first_ids
 from cellmemory.reading import CellFile
 from cellmemory.slots import SlotSums
 from cellmemory.spans import Span
+from cellmemory.spreadsheet import write_csv
 from cellmemory.umap import Picture
 from cellmemory.writing import GrowingTable, H5adWriter, is_plain
 
@@ -99,8 +100,7 @@ def write_parts(
                 writer.append("obsm/X_cellmemory_slots", part.slots)
                 writer.append("layers/attention", part.attention)
             if csv:
-                table = part.table.set_axis(pd.Index(part.names, name="cell"))
-                table.to_csv(csv, float_format="%.6g", header=header, lineterminator="\n")
+                write_csv(part.table.set_axis(pd.Index(part.names, name="cell")), csv, header)
                 header = False
             unassigned += int((part.table[f"{PREFIX}status"] == "unassigned").sum())
     return obs, unassigned
