@@ -77,12 +77,18 @@ def fixed(*kinds: Kind) -> Kind:
     return Kind(f"a list of {len(kinds)}: {'; '.join(kind.words for kind in kinds)}", holds)
 
 
-def mapping(fields: Mapping[str, Kind] | None = None) -> Kind:
-    """An object with these fields and no other; any object without."""
+def mapping(fields: Mapping[str, Kind] | None = None, others: bool = False) -> Kind:
+    """An object with these fields, and with others where they may be; any object without fields."""
     if fields is None:
         return Kind("an object", lambda v: isinstance(v, dict))
     words = "an object of " + ", ".join(f"{name} ({kind.words})" for name, kind in fields.items())
-    return Kind(words, lambda v: isinstance(v, dict) and set(v) == set(fields) and all(k.holds(v[n]) for n, k in fields.items()))
+
+    def holds(value: object) -> bool:
+        if not isinstance(value, dict) or (set(value) != set(fields) and not (others and set(fields) <= set(value))):
+            return False
+        return all(kind.holds(value[name]) for name, kind in fields.items())
+
+    return Kind(words, holds)
 
 
 def wrong_fields(value: Mapping[str, object], kinds: Mapping[str, Kind], optional: Mapping[str, Kind] | None = None) -> list[str]:

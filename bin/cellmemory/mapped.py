@@ -8,11 +8,13 @@ from anndata.io import read_elem
 
 from cellmemory.bundle import Bundle, made_by
 from cellmemory.errors import InputError
+from cellmemory.mapped_checks import problems_of_mapped, read_run
 from cellmemory.reading import CellFile
 
 
 class MappedFile(CellFile):
-    """A query that map_query.py has mapped. Raises InputError for a file that is no h5ad or that was not mapped."""
+    """A query that map_query.py has mapped. Raises InputError for a file that is not h5ad, that was not mapped,
+    or that holds something else than mapping writes."""
 
     def __init__(self, path: str | Path):
         super().__init__(path)
@@ -22,7 +24,11 @@ class MappedFile(CellFile):
         if "cellmemory" not in self.uns or "cellmemory_label" not in self.columns:
             self.close()
             raise InputError(f"{path}: this file has not been mapped (no cellmemory_label in obs); run map_query.py first.")
-        self.run: dict = read_elem(self.uns["cellmemory"])
+        self.run = read_run(self)
+        problems = problems_of_mapped(self, self.run)
+        if problems:
+            self.close()
+            raise InputError(problems)
 
     @property
     def genes(self) -> list[str]:

@@ -19,6 +19,7 @@ from cellmemory.align import provenance
 from cellmemory.bundle import Bundle
 from cellmemory.calibration import Thresholds
 from cellmemory.errors import InputError, first_ids
+from cellmemory.mapped_checks import PREFIX
 from cellmemory.reading import CellFile
 from cellmemory.slots import SlotSums
 from cellmemory.spans import Span
@@ -26,7 +27,6 @@ from cellmemory.spreadsheet import write_csv
 from cellmemory.umap import Picture
 from cellmemory.writing import GrowingTable, H5adWriter, is_plain
 
-PREFIX = "cellmemory_"
 STATUSES = ["unassigned", "assigned"]
 ADAPTED = (
     "The model was adapted to this query, without its labels (--adapt): a cell's label, confidence and novelty depend on the "
@@ -88,9 +88,7 @@ def write_parts(
 
     Returns obs, to be finished, and the number of unassigned cells.
     """
-    categories = {"label": bundle.labels, "status": STATUSES} | (bundle.hierarchy.categories() if bundle.hierarchy else {})
-    known = {PREFIX + name: values for name, values in categories.items()}
-    obs = GrowingTable(writer.group("obs"), _index_name(file), known)
+    obs = GrowingTable(writer.group("obs"), _index_name(file), column_categories(bundle))
     unassigned, header = 0, True
     with labels.open("w", newline="") if labels else nullcontext() as csv:
         for part in parts:
@@ -104,6 +102,12 @@ def write_parts(
                 header = False
             unassigned += int((part.table[f"{PREFIX}status"] == "unassigned").sum())
     return obs, unassigned
+
+
+def column_categories(bundle: Bundle) -> dict[str, list[str]]:
+    """The new columns of obs that hold categories which the model knows beforehand, and these."""
+    categories = {"label": bundle.labels, "status": STATUSES} | (bundle.hierarchy.categories() if bundle.hierarchy else {})
+    return {PREFIX + name: values for name, values in categories.items()}
 
 
 def finish_slice(writer: H5adWriter, obs: GrowingTable, file: CellFile, run: dict, span: Span, sums: SlotSums | None) -> None:

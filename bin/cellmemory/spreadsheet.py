@@ -46,7 +46,7 @@ def write_csv(table: pd.DataFrame, file: TextIO, header: bool) -> None:
 def _each(column: pd.Series, change: Callable[[str], str]) -> pd.Series:
     """The column with each text changed; the texts of categories once."""
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind not in "biuf":
-        return column.astype("category").map(change).astype(object)
+        return column.astype("category").map(change, na_action="ignore").astype(object)
     return column
 
 
@@ -56,4 +56,4 @@ def _holds_return(column: pd.Series) -> bool:
 
 def restored_column(column: pd.Series) -> pd.Series:
     """A column of text that was read from such a file, as categories."""
-    return column.astype("category").map(restored).astype("category")
+    return column.astype("category").map(restored, na_action="ignore").astype("category")
