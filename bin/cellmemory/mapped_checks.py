@@ -125,9 +125,8 @@ def _wrong_reference(file: CellFile) -> list[str]:
         return []
     umap, label = (stored.get(key) if isinstance(stored, h5py.Group) else None for key in ("X_umap", "label"))
     n = label.shape[0] if isinstance(label, h5py.Dataset) and label.ndim == 1 else None
-    return (
-        [] if n is not None and _is_array(umap, n, 2) else ["uns['cellmemory_reference'] has no coordinates and labels of cells"]
-    )
+    whole = n is not None and _is_array(umap, n, 2)
+    return [] if whole else ["uns['cellmemory_reference'] does not hold X_umap and label of the same cells"]
 
 
 def _wrong_sums(file: CellFile, stored: h5py.Group, groups: int, slots: int, names: Sequence[str]) -> list[str]:
