@@ -34,6 +34,13 @@ NASTY = {
     "Dendritic": "=cmd|'/C calc'!A0 & <b>bold</b>, $x$ {{ 7*7 }}",
     "CD14+ Monocyte": "007",
 }
+#: Names of cells that try the same.
+NASTY_CELLS = [
+    "</script><script>window.hacked = 1</script>",
+    "<img src=x onerror=window.hacked=1>\"'`${1}",
+    "=1+1\n",
+    "long" * 500,
+]
 
 
 @dataclass
@@ -81,6 +88,8 @@ def make_inputs(
         query.obs[TRUTH_KEY] = query.obs[TRUTH_KEY].astype(str).replace(rename).astype("category")
         mapped = _map(sample, query, reference, types, labels, rng, attention=attention, truth=truth, spatial=spatial)
         mapped.uns["cellmemory"]["model_digest"] = digest
+        if rename:
+            mapped.obs_names = [*NASTY_CELLS, *mapped.obs_names[len(NASTY_CELLS) :]]
         if levels:
             _add_levels(mapped)
         inputs.mapped.append(folder / f"{sample}.mapped.h5ad")
@@ -121,6 +130,7 @@ def _add_levels(mapped: ad.AnnData) -> None:
     lineage = label.map(lineage_of)
     mapped.obs[f"cellmemory_level_{LINEAGE}"], mapped.obs[f"cellmemory_level_{LABEL}"] = lineage, label
     mapped.obs["cellmemory_answer"] = np.select([confidence > 0.5, confidence > 0.3], [label, lineage], "")
+    mapped.obs["cellmemory_answer_level"] = np.select([confidence > 0.5, confidence > 0.3], [LABEL, LINEAGE], "")
     mapped.uns["cellmemory"]["label_levels"] = np.array([LINEAGE, LABEL], object)
 
 

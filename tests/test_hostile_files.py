@@ -46,6 +46,17 @@ def edited(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[h
     return edit
 
 
+def renamed_column(name: str, new: str) -> Callable[[h5py.File], None]:
+    """A column of obs by another name."""
+
+    def change(file: h5py.File) -> None:
+        obs = file["obs"]
+        obs.move(name, new)
+        obs.attrs["column-order"] = [new if column == name else column for column in obs.attrs["column-order"]]
+
+    return change
+
+
 RUN = "uns/cellmemory"
 MAPPED = {
     "no run": (replaced(RUN, 3), "sample is missing"),
@@ -61,6 +72,7 @@ MAPPED = {
     "confidence beyond 1": (edited("obs/cellmemory_confidence", lambda v: v * 3 + 1), "cellmemory_confidence' holds numbers out"),
     "infinite novelty": (edited("obs/cellmemory_novelty", lambda v: v + np.inf), "cellmemory_novelty' holds numbers out"),
     "negative p": (edited("obs/cellmemory_novelty_p", lambda v: -v - 1), "cellmemory_novelty_p' holds numbers out"),
+    "no status": (renamed_column("cellmemory_status", "status"), "obs has no column 'cellmemory_status'"),
     "flat write": (edited("varm/cellmemory_slot_write", lambda v: v[:, 0]), "slot_write'] is not numbers of 5 genes x 2 labels"),
     "other write": (edited("varm/cellmemory_slot_write", lambda v: v[:, :-1]), "slot_write'] is not numbers of 5 genes"),
     "read of text": (edited("varm/cellmemory_slot_read", lambda v: v.astype("S8")), "slot_read'] is not numbers of 5 genes"),

@@ -7,6 +7,7 @@ import numpy as np
 from anndata.io import read_elem
 
 from cellmemory.checked import choice, integer, number, sequence, text, wrong_fields
+from cellmemory.hierarchy import column as level_column
 from cellmemory.reading import CellFile
 
 REMEDY = "Map the query again with map_query.py."
@@ -46,7 +47,7 @@ def read_run(file: CellFile) -> dict:
 def problems_of_mapped(file: CellFile, run: Mapping) -> list[str]:
     """A sentence for each thing that is not as map_query.py writes it."""
     problems = [f"uns['cellmemory']: {clause}" for clause in wrong_fields(run, _RUN, _OPTIONAL)]
-    problems += _wrong_numbers(file)
+    problems += _missing_columns(file, run) + _wrong_numbers(file)
     if not problems:
         groups, slots = len(run["slot_groups"]), run["n_slots"]
         width = f"{groups} labels x {slots} slots"
@@ -82,6 +83,15 @@ def read_span(stored: object) -> tuple[int, int, int] | None:
     if not all(isinstance(v, h5py.Dataset) and v.shape == () and v.dtype.kind in "iu" for v in found):
         return None
     return tuple(int(v[()]) for v in found)
+
+
+def _missing_columns(file: CellFile, run: Mapping) -> list[str]:
+    names = ["label", "status", "label_set", *_NUMBERS]
+    levels = run.get("label_levels", ())
+    if len(levels) and _OPTIONAL["label_levels"].holds(levels):
+        names += [*map(level_column, levels), "answer", "answer_level"]
+    missing = [f"'{PREFIX}{name}'" for name in names if PREFIX + name not in file.columns]
+    return [f"obs has no column {', '.join(missing)}"] if missing else []
 
 
 def _wrong_numbers(file: CellFile) -> list[str]:

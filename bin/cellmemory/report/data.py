@@ -28,7 +28,6 @@ TABLES |= {"faithfulness": ".tsv", "enrichment": ".tsv"}
 TEXT_COLUMNS = ("level", "contrast", "group", "direction", "gene", "differential", "slot", "library", "term", "overlap", "method")
 TEXT_COLUMNS += ("genes", "part", "curve", "ranking")
 _NUMBERS = ("cellmemory_confidence", "cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_linear_share")
-_NEEDED = ("cellmemory_label", "cellmemory_status", "cellmemory_label_set", *_NUMBERS)
 
 
 _NAMES, _COUNT, _SHARE = sequence(text(empty=True)), integer(0, 10**12), number(0, 1)
@@ -152,7 +151,7 @@ def draw(codes: np.ndarray, quota: int, seed: int = 0) -> np.ndarray:
 def _check(path: Path, file: MappedFile, model: Bundle, names: dict[str, Path]) -> list[str]:
     """Problems of one mapped file; adds its sample to `names`."""
     name = str(file.run["sample"])
-    problems = [f"{path} has no obs column {key!r}: map it again with map_query.py." for key in _NEEDED if key not in file.obs]
+    problems = []
     if name in names:
         problems.append(f"{path} and {names[name]} are both of sample {name!r}; give each sample once.")
     names[name] = path
