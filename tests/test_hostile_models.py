@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from cellmemory.config import ModelConfig, network_shapes
 from cellmemory.errors import InputError
 from cellmemory.mapping import map_query
 from cellmemory.model import CellMemory
-from tests.conftest import refused
+from tests.conftest import ROOT, refused
 from tests.model_folders import edit_json, edit_tensors, sign
 
 NAN, INF = float("nan"), float("inf")
@@ -362,6 +364,14 @@ def test_shapes_are_those_of_the_network(variant: str):
     state = CellMemory(sizes).state_dict()
     assert {name: tuple(value.shape) for name, value in state.items()} == network_shapes(sizes)
     assert {value.dtype for value in state.values()} == {torch.float32}
+
+
+def test_a_model_is_checked_without_torch(model: Path):
+    """Checks of inputs, evaluation and reports read models; torch would cost each of them seconds."""
+    code = f"import sys; from cellmemory import bundle; bundle.load({str(model)!r}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "bin", capture_output=True, text=True, check=True)
+    assert "cellmemory.model_checks" in done.stdout.split()
+    assert "torch" not in done.stdout.split()
 
 
 @pytest.mark.parametrize("name", ["temperature of 0", "NaN in the genes", "a million layers"])
