@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Writes the SHA-256 of what a result was made from, and of the result, for its record of provenance."""
 
-import json
 from pathlib import Path
 
 import click
@@ -21,9 +20,10 @@ def main(inputs: tuple[Path, ...], results: tuple[Path, ...], model: Path | None
 
     A folder's files are listed one by one. They are what the links lead to.
     """
+    from cellmemory.checked import read_json
     from cellmemory.files import described, write_json
 
-    digest = json.loads((model / "config.json").read_text())["digest"] if model else None
+    digest = read_json(model / "config.json").get("digest") if model else None
     write_json(output, {"inputs": described(inputs), "results": described(results), "model": digest})
     _cli.say(f"Wrote {output}: checksums of {len(inputs)} inputs and {len(results)} results.")
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from tests.model_folders import write_placeholder
+
 DATA = Path(__file__).parent / "data"
 N_SLOTS = 4
 
@@ -98,11 +100,8 @@ def pbmc_query(name: str = "unseen_type", accuracy: float = 0.85, seed: int = 0)
 
 def write_model(folder: Path, labels: list[str], rare: list[str], genes: list[str]) -> str:
     """A model folder that is complete but for meaningful weights, at `folder`; returns its digest."""
-    from cellmemory import bundle
-
     table = pd.DataFrame({"label": labels, "n_cells": 40, "n_train": 32, "n_validation": 8})
-    table["rare"] = ["true" if label in rare else "false" for label in labels]
+    table["rare"] = [label in rare for label in labels]
     panel = pd.DataFrame({"gene": genes, "rank": range(1, len(genes) + 1), "mean": 1.0, "dispersion": 1.0, "source_id": ""})
     history = pd.DataFrame({"epoch": [1], "train_loss": [1.0], "validation_loss": [1.0], "validation_macro_f1": [0.5]})
-    bundle.save(folder, {"weight": np.zeros(1, np.float32)}, {"label_key": "cell_type"}, panel, table, {}, history, "-")
-    return bundle.load(folder).config["digest"]
+    return write_placeholder(folder, table, panel, history)

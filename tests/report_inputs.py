@@ -20,6 +20,7 @@ from cellmemory import attribution, bundle, contrasts, enrichment, faithfulness,
 from cellmemory.files import write_json
 from cellmemory.mapped import MappedFile
 from tests.conftest import succeed
+from tests.model_folders import write_placeholder
 
 DATA = Path(__file__).parent / "data"
 GENE_SETS = Path(__file__).parents[1] / "assets" / "genesets" / "blood_cell_markers.gmt"
@@ -33,6 +34,13 @@ NASTY = {
     "Dendritic": "=cmd|'/C calc'!A0 & <b>bold</b>, $x$ {{ 7*7 }}",
     "CD14+ Monocyte": "007",
 }
+#: Names of cells that try the same.
+NASTY_CELLS = [
+    "</script><script>window.hacked = 1</script>",
+    "<img src=x onerror=window.hacked=1>\"'`${1}",
+    "=1+1\n",
+    "long" * 500,
+]
 
 
 @dataclass
@@ -72,13 +80,16 @@ def make_inputs(
     types = reference.obs["cell_type"].astype(str).replace(rename).to_numpy()
     labels = sorted(set(types))
     inputs = Inputs(folder / "model")
-    _write_model(inputs.model, reference, types, labels, rng, levels)
+    digest = _write_model(inputs.model, reference, types, labels, rng, levels)
     if extras:
         inputs.options["inputs"] = [_write_inputs(folder, reference, types, samples)]
     for sample in samples:
         query = ad.read_h5ad(DATA / f"{sample}.h5ad")
         query.obs[TRUTH_KEY] = query.obs[TRUTH_KEY].astype(str).replace(rename).astype("category")
         mapped = _map(sample, query, reference, types, labels, rng, attention=attention, truth=truth, spatial=spatial)
+        mapped.uns["cellmemory"]["model_digest"] = digest
+        if rename:
+            mapped.obs_names = [*NASTY_CELLS, *mapped.obs_names[len(NASTY_CELLS) :]]
         if levels:
             _add_levels(mapped)
         inputs.mapped.append(folder / f"{sample}.mapped.h5ad")
@@ -119,12 +130,13 @@ def _add_levels(mapped: ad.AnnData) -> None:
     lineage = label.map(lineage_of)
     mapped.obs[f"cellmemory_level_{LINEAGE}"], mapped.obs[f"cellmemory_level_{LABEL}"] = lineage, label
     mapped.obs["cellmemory_answer"] = np.select([confidence > 0.5, confidence > 0.3], [label, lineage], "")
+    mapped.obs["cellmemory_answer_level"] = np.select([confidence > 0.5, confidence > 0.3], [LABEL, LINEAGE], "")
     mapped.uns["cellmemory"]["label_levels"] = np.array([LINEAGE, LABEL], object)
 
 
 def _write_model(
     folder: Path, reference: ad.AnnData, types: np.ndarray, labels: list[str], rng: np.random.Generator, levels: bool
-) -> None:
+) -> str:
     folder.parent.mkdir(parents=True, exist_ok=True)
     counts = pd.Series(types).value_counts().reindex(labels)
     table = pd.DataFrame({"label": labels, "n_cells": counts.to_numpy()})
@@ -156,16 +168,8 @@ def _write_model(
         "novelty_null": sorted(rng.random(60).tolist()),
         "panel_accuracy": [[1.0, 0.9], [0.5, 0.8], [0.1, 0.5]],
     }
-    config = {"label_key": "cell_type", "batch_key": "", "seed": 0, "mode": "fast", "binning": "quantile"}
-    config["model"] = {"width": 256, "n_slots": N_SLOTS, "n_heads": 4, "n_layers": 4}
-    config["training"] = {
-        "max_epochs": 50,
-        "batch_size": 64,
-        "learning_rate": 3e-4,
-        "precision": "fp32",
-        "epochs_run": 18,
-    }
-    bundle.save(folder, {"reference.label": np.zeros(1)}, config, panel, table, calibration, history, "# Model card\n")
+    training = {"max_epochs": 50, "batch_size": 64, "learning_rate": 3e-4, "precision": "fp32", "epochs_run": 18}
+    return write_placeholder(folder, table, panel, history, calibration, {"training": training}, N_SLOTS)
 
 
 def _align(query: ad.AnnData, genes: pd.Index) -> tuple[sp.csr_matrix, np.ndarray]:

@@ -1,6 +1,7 @@
 """Adapting a model to a query: labels of another protocol get better, and nothing that it should leave alone changes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import anndata as ad
@@ -9,12 +10,19 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from click.testing import CliRunner
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from cellmemory import bundle, device
-from cellmemory.adaptation import PENALTY, Adapted, _difference, learn_query
-from cellmemory.mapping import Mapper
+import evaluate
+import extract_tags
+import faithfulness
+import report
+from cellmemory import bundle, contrasts, device
+from cellmemory.adaptation import PENALTY, Adapted, _difference, adapt, learn_query
+from cellmemory.calibration import Thresholds
+from cellmemory.mapped import MappedFile
+from cellmemory.mapping import Mapper, map_query
 from cellmemory.tokens import Tokens
 from tests.conftest import refused, succeed
 
@@ -147,13 +155,57 @@ def test_only_what_the_linear_path_says_changes(model, aligned, tmp_path):
     calibrations = [json.loads((folder / "calibration.json").read_text()) for folder in (model, adapted)]
     assert {name for name in calibrations[0] if calibrations[0][name] != calibrations[1][name]} <= {"temperature"}
     assert json.loads((adapted / "config.json").read_text())["adapted_from"] == bundle.load(model).config["digest"]
-    # Contributions are those of the model that mapped the cells: the trained one is refused.
-    tags = ("--tags", tmp_path / "tags.tsv", "--slot_tags", tmp_path / "slots.tsv")
-    (sentence,) = refused("extract_tags", "--mapped", tmp_path / "after.h5ad", "--model", model, *tags)
-    assert "another model" in sentence
     (sentence,) = refused("adapt", "--query", query, "--model", adapted, "--output", tmp_path / "twice", *RUNTIME)
     assert "is adapted to 'unseen_type' already" in sentence
     assert not (tmp_path / "twice").exists()
+
+
+@pytest.fixture(scope="module")
+def both_ways(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the model, `trained`, the same `adapted` to a query of few cells, and the query mapped by either."""
+    folder = tmp_path_factory.mktemp("both_ways")
+    shutil.copytree(model, folder / "trained")
+    cells = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:60].copy()
+    cells.uns["cellmemory"]["sample"] = "few"
+    cells.write_h5ad(folder / "few.h5ad")
+    runtime = device.start("cpu", "fp32", 1, 0)
+    adapt(folder / "few.h5ad", bundle.load(model), folder / "adapted", runtime)
+    for name in ("trained", "adapted"):
+        outputs = folder / f"{name}.h5ad", folder / f"{name}.csv"
+        map_query(folder / "few.h5ad", bundle.load(folder / name), *outputs, Thresholds(), True, runtime)
+    return folder
+
+
+#: Scripts that are given the model of a mapped query, and their further arguments.
+GIVEN = {
+    evaluate: ["--truth_key", "author_label", "--output", "metrics.json"],
+    extract_tags: ["--tags", "tags.tsv", "--slot_tags", "slots.tsv", "--permutations", "0"],
+    faithfulness: ["--cells_per_label", "1", "--output", "faithfulness.tsv", "--threads", "1"],
+    report: ["--output", "report.html", "--mqc_dir", "mqc"],
+}
+
+
+@pytest.mark.parametrize("script", GIVEN, ids=lambda script: script.__name__)
+def test_scripts_take_the_model_that_mapped_the_query_and_a_report_its_trained_one(both_ways, monkeypatch, script):
+    monkeypatch.chdir(both_ways)
+
+    def sentence(mapped_by: str, given: str) -> str:
+        """What the script says to a query that one model mapped, given another; empty where it takes it."""
+        result = CliRunner().invoke(script.main, ["--mapped", f"{mapped_by}.h5ad", "--model", given, *GIVEN[script]])
+        assert not isinstance(result.exception, Exception), result.exception
+        assert result.exit_code == ("another model" in result.output)
+        return result.output if result.exit_code else ""
+
+    assert sentence("adapted", "adapted") == sentence("trained", "trained") == ""
+    assert "(one that is not adapted, not one adapted to 'few')" in sentence("trained", "adapted")
+    # The page shows panel, labels and training of the reference's model, which are those of the adapted one.
+    refusal = sentence("adapted", "trained")
+    assert refusal == "" if script is report else "(one adapted to 'few', not one that is not adapted)" in refusal
+
+
+def test_attention_by_a_model_and_by_it_adapted_may_be_contrasted(both_ways):
+    with MappedFile(both_ways / "adapted.h5ad") as one, MappedFile(both_ways / "trained.h5ad") as other:
+        assert np.bincount(contrasts.between_files(one, other).side).tolist() == [60, 60]
 
 
 def test_a_query_without_counts_is_refused(model, aligned, tmp_path):

@@ -21,7 +21,7 @@ from cellmemory import bundle, sampling
 from cellmemory.report import blocks, colours, data, page, points
 from cellmemory.report.sections import summary, tags
 from tests.conftest import ROOT, refused, succeed
-from tests.report_inputs import NASTY, Inputs, make_inputs, write_page
+from tests.report_inputs import NASTY, NASTY_CELLS, Inputs, make_inputs, write_page
 
 SECTIONS = ("summary", "inputs", "labels", "map", "spatial", "confidence", "sets", "tags", "slots", "enrichment")
 SECTIONS += ("truth", "training", "about")
@@ -181,11 +181,12 @@ def test_proportions_are_by_sample_and_condition_at_every_level(tmp_path: Path):
 def test_names_are_never_markup(nasty_page: Path):
     text = nasty_page.read_text()
     markup = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
-    for name in NASTY.values():
+    for name in (*NASTY.values(), *NASTY_CELLS[:2]):
         assert name not in markup or name == "007"
     assert text.count("<script") == 3
     found = embedded(nasty_page)
     assert set(NASTY.values()) <= set(found["cells"]["colours"]["labels"])
+    assert set(NASTY_CELLS) <= set(found["cells"]["ids"])
     for figure in found["figures"].values():
         drawn = json.dumps(figure["variants"])
         assert "<img" not in drawn

@@ -158,7 +158,7 @@ def test_all_that_is_wrong_with_slices_is_said_at_once(run, slices, whole):
     sentence, missing = run.problems([first, second, other])
     assert sentence.startswith(f"{other}: this slice was mapped otherwise (novelty_alpha 0.2, not 0.05; without attention)")
     assert "70:130" in missing
-    assert "this is no slice of a mapped query" in run.problems([first, whole])[0]
+    assert "this is not a slice of a mapped query" in run.problems([first, whole])[0]
 
 
 def test_slices_of_another_model_or_query_are_refused(run, slices, model, query, aligned, tmp_path):

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -10,11 +11,14 @@ import numpy as np
 import pandas as pd
 
 from cellmemory import __version__
+from cellmemory.checked import read_json, shown
+from cellmemory.config import ModelConfig
 from cellmemory.errors import InputError
 from cellmemory.files import replacing, sha256, write_json
 from cellmemory.hierarchy import Hierarchy, from_label_table
+from cellmemory.model_checks import read_all
 from cellmemory.novelty import Novelty, Profiles
-from cellmemory.panel import read_panel, write_panel
+from cellmemory.panel import write_panel
 
 FORMAT = 5
 #: Everything but config.json, which holds their checksums and its own digest.
@@ -76,17 +80,31 @@ class Bundle:
         """The digest of the model as it was trained, adapted since or not."""
         return self.config.get("adapted_from", self.config["digest"])
 
+    def mapped(self, run: Mapping, adapted: bool = False) -> bool:
+        """Whether this model, adapted to that query or to none, made a run: `uns['cellmemory']` of a mapped query or slice.
+
+        With adapted, a trained model also counts for what was mapped once it was adapted to the query: panel, labels,
+        network and training are the same in both, and so is all that a report shows of a model.
+        """
+        trained, adapted_to = made_by(run)
+        return trained == self.trained_digest and (adapted_to == self.adapted_to or (adapted and not self.adapted_to))
+
     def model(self):
         """The network in evaluation mode."""
         import torch
 
-        from cellmemory.model import CellMemory, ModelConfig
+        from cellmemory.model import CellMemory
 
         network = CellMemory(ModelConfig(**self.config["model"]))
         network.load_state_dict(
             {name: torch.from_numpy(value) for name, value in self.weights.items() if not name.startswith("reference.")}
         )
         return network.eval()
+
+
+def made_by(run: Mapping) -> tuple[str, str]:
+    """The digest of the trained model that made a run, and the query that it was adapted to, an empty text for none."""
+    return str(run.get("model_digest", "")), str(run.get("adapted_to", ""))
 
 
 def check(folder: str | Path) -> list[str]:
@@ -96,13 +114,14 @@ def check(folder: str | Path) -> list[str]:
     if missing:
         return [f"{folder}: the trained model is incomplete, it has no {', '.join(missing)}; copy the whole folder again."]
     try:
-        config = json.loads((folder / "config.json").read_text())
-        recorded = config["files"]
-        problems = (
-            [] if config["format"] == FORMAT else [f"{folder}: model format {config['format']} is not known (only {FORMAT})."]
-        )
-    except (ValueError, KeyError, TypeError):
+        config = read_json(folder / "config.json")
+    except InputError as error:
+        return [f"{folder}: config.json of the trained model is damaged; copy the whole folder again.", *error.problems]
+    recorded, version = config.get("files"), config.get("format")
+    if not isinstance(recorded, dict) or version is None:
         return [f"{folder}: config.json of the trained model is damaged; copy the whole folder again."]
+    known = version == FORMAT and not isinstance(version, bool)
+    problems = [] if known else [f"{folder}: model format {shown(version)} is not known (only {FORMAT})."]
     changed = [name for name in FILES if recorded.get(name) != sha256(folder / name)]
     if config.get("digest") != _digest(config):
         changed.insert(0, "config.json")
@@ -112,25 +131,13 @@ def check(folder: str | Path) -> list[str]:
 
 
 def load(folder: str | Path) -> Bundle:
-    """Reads a trained reference. Raises InputError where `check` finds a problem. Loads no pickle."""
+    """Reads a trained reference. Raises InputError where `check` finds a problem, and for files that are not what they have
+    to be (see model_checks), all problems at once. Loads no pickle, and no torch."""
     folder = Path(folder)
     problems = check(folder)
     if problems:
         raise InputError(problems)
-    return Bundle(
-        folder,
-        json.loads((folder / "config.json").read_text()),
-        read_panel(folder / "panel.tsv"),
-        _read_labels(folder / "labels.tsv"),
-        json.loads((folder / "calibration.json").read_text()),
-        pd.read_csv(folder / "history.tsv", sep="\t"),
-    )
-
-
-def _read_labels(path: Path) -> pd.DataFrame:
-    """Labels of any level are text, whatever they look like: `7` and `NA` are names, too."""
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    return table.astype({"n_cells": int, "n_train": int, "n_validation": int}).assign(rare=table["rare"] == "true")
+    return Bundle(folder, *read_all(folder))
 
 
 def save(
@@ -181,8 +188,3 @@ def save_adapted(folder: str | Path, trained: Bundle, tensors: dict[str, np.ndar
 def _digest(config: dict) -> str:
     rest = {key: value for key, value in config.items() if key != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def model_config(config) -> dict:
-    """A ModelConfig as plain values for config.json."""
-    return asdict(config)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.errors import InputError, first_ids
+from cellmemory.spreadsheet import restored, restored_column, write_csv
 
 CHUNK_CELLS = 100_000
 STATUSES = ["agreed", "split", "single", "unassigned"]
@@ -155,7 +156,7 @@ def vote(
             table["cellmemory_consensus_label"] = pd.Categorical.from_codes(winner, vocabulary.labels)
             table["cellmemory_consensus"] = share
             table["cellmemory_consensus_status"] = pd.Categorical.from_codes(status, STATUSES)
-            table.to_csv(csv, float_format="%.6g", header=number == 0, lineterminator="\n")
+            write_csv(table, csv, header=number == 0)
     summary = summarise(sample, tally, vocabulary)
     return summary, _log(summary, label_map, vocabulary)
 
@@ -183,7 +184,9 @@ def _chunks(path: Path) -> Iterator[pd.DataFrame]:
         types = dict.fromkeys(_COLUMNS, "category") | {"cell": str, "cellmemory_confidence": float}
         with pd.read_csv(path, usecols=_COLUMNS, dtype=types, chunksize=CHUNK_CELLS, **options) as reader:
             for chunk in reader:
-                yield chunk.set_index("cell").rename(columns=lambda name: name.removeprefix("cellmemory_"))[list(_READ)]
+                chunk["cell"], label = chunk["cell"].map(restored), restored_column(chunk["cellmemory_label"])
+                chunk = chunk.assign(cellmemory_label=label).set_index("cell")
+                yield chunk.rename(columns=lambda name: name.removeprefix("cellmemory_"))[list(_READ)]
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a table of labels: {error}.") from error
 

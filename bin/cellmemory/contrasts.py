@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cellmemory.bundle import made_by
 from cellmemory.differential import is_differential, wilcoxon
 from cellmemory.errors import InputError, first_ids
 from cellmemory.grouping import CellSample, GroupSums, gather
@@ -99,9 +100,10 @@ def check(file: CellFile, text: str) -> None:
 def between_files(file: MappedFile, other: MappedFile) -> Contrast:
     """All cells of a mapped file against all cells of another that the same model mapped, such as the reference's.
 
-    Raises InputError where another model mapped it, since its attention is of other genes and another network.
+    Raises InputError where another model mapped it, since its attention is of other genes and another network. Whether the
+    model was adapted to either query does not matter: that leaves attention as it is.
     """
-    if file.genes != other.genes or file.run.get("model_digest") != other.run.get("model_digest"):
+    if file.genes != other.genes or made_by(file.run)[0] != made_by(other.run)[0]:
         raise InputError(
             f"{other.path} was mapped with another model than {file.path}; attention can be compared within one model only."
         )

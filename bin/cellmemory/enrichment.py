@@ -8,7 +8,6 @@ A family of tests is all sets of one library that one method tested for one rank
 set that is not listed counts in it.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import pandas as pd
 from gseapy.stats import calc_pvalues, multiple_testing_correction
 
 from cellmemory import gsea
+from cellmemory.checked import read_json, sequence, text
 from cellmemory.errors import InputError, first_ids
 from cellmemory.genes import id_type, normalise, panel_index
 from cellmemory.gmt import read_gmt
@@ -45,9 +45,12 @@ class Library:
 def read_missing(path: str | Path) -> list[str]:
     """The panel genes that a query did not measure, from its alignment.json. Raises InputError where it is none."""
     try:
-        return list(json.loads(Path(path).read_text())["missing_genes"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is not the alignment of a query; give the .alignment.json of preprocess_query.py.") from None
+        missing = read_json(path).get("missing_genes")
+    except InputError:
+        missing = None
+    if not sequence(text(empty=True)).holds(missing):
+        raise InputError(f"{path} is not the alignment of a query; give the .alignment.json of preprocess_query.py.")
+    return missing
 
 
 def read_libraries(

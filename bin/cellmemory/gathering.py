@@ -8,14 +8,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import read_elem
 
 from cellmemory.bundle import Bundle
 from cellmemory.calibration import Thresholds
-from cellmemory.errors import InputError
+from cellmemory.columns import PREFIX
+from cellmemory.errors import InputError, first_ids
 from cellmemory.faults import reading
 from cellmemory.files import replacing
-from cellmemory.parts import Part, describe_run, finish, join_parts, open_aligned, write_parts
+from cellmemory.mapped_checks import problems_of_slice, read_run, read_span
+from cellmemory.parts import Part, column_categories, describe_run, finish, join_parts, open_aligned, write_parts
 from cellmemory.reading import CellFile
 from cellmemory.slots import SlotSums
 from cellmemory.spans import Span
@@ -23,16 +24,19 @@ from cellmemory.writing import H5adWriter
 
 
 class Slice(CellFile):
-    """A slice of a query, by `map_query.py --cells`. Raises InputError for a file that is none."""
+    """A slice of a query, by `map_query.py --cells`. Raises InputError for a file that is not one."""
 
     def __init__(self, path: Path):
         super().__init__(path)
         if "cellmemory_slice" not in self.uns:
             self.close()
-            raise InputError(f"{path}: this is no slice of a mapped query; write slices with map_query.py --cells START:STOP.")
-        with reading(path, "uns"):
-            self.run: dict = read_elem(self.uns["cellmemory"])
-            self.span = Span(*(int(self.uns["cellmemory_slice"][key][()]) for key in ("start", "stop", "n_cells")))
+            raise InputError(f"{path}: this is not a slice of a mapped query; write slices with map_query.py --cells START:STOP.")
+        self.run = read_run(self)
+        problems = problems_of_slice(self, self.run, [field.name for field in fields(SlotSums)])
+        if problems:
+            self.close()
+            raise InputError(problems)
+        self.span = Span(*read_span(self.uns["cellmemory_slice"]))
         self.attention = "layers/attention" in self.matrices
 
     def sums(self) -> SlotSums:
@@ -52,6 +56,11 @@ class Slice(CellFile):
                 self.obsm["X_cellmemory_slots"][first:last] if self.attention else None,
                 self.rows("layers/attention", first, last) if self.attention else None,
             )
+
+    def categories(self, name: str) -> list[str]:
+        """The names that an obs column of categories holds; one that says so where it has none."""
+        stored = self.stored(f"obs/{name}")
+        return [str(value) for value in self.obs[name].cat.categories] if isinstance(stored, h5py.Group) else ["no categories"]
 
     def _column(self, name: str, first: int, last: int) -> np.ndarray:
         stored = self.stored(f"obs/{name}")
@@ -107,15 +116,15 @@ def _same_run(slices: Sequence[Slice], file: CellFile, bundle: Bundle) -> dict:
     run = describe_run(file, bundle, thresholds, first.run["precision"])
     problems = []
     for one in slices:
-        if one.run["model_digest"] != run["model_digest"]:
+        if not bundle.mapped(one.run):
             problems.append(f"{one.path}: this slice was mapped with another model than {bundle.path}; map it again with that.")
             continue
-        other = [f"{key} {one.run[key]}, not {run[key]}" for key in run if not np.array_equal(one.run[key], run[key])]
+        other = [f"{key} {one.run.get(key)}, not {run[key]}" for key in run if not np.array_equal(one.run.get(key), run[key])]
         if one.attention != first.attention:
             other.append(f"{'with' if one.attention else 'without'} attention")
         if other:
             problems.append(f"{one.path}: this slice was mapped otherwise ({'; '.join(other)}); map it again like the others.")
-        problems += _of_query(one, file)
+        problems += _of_query(one, file) + _of_model(one, bundle)
     problems += _coverage(slices, file.n_cells)
     if problems:
         raise InputError(problems)
@@ -136,6 +145,23 @@ def _of_query(one: Slice, file: CellFile) -> list[str]:
                 f"but '{expected[wrong]}' in {file.path}."
             ]
     return []
+
+
+def _of_model(one: Slice, bundle: Bundle) -> list[str]:
+    """A sentence where a slice's columns are not those that the model writes, with its labels."""
+    known = column_categories(bundle)
+    numbers = [PREFIX + name for name in ("confidence", "novelty", "novelty_p", "linear_share")]
+    missing = [name for name in (*known, *numbers, f"{PREFIX}label_set") if name not in one.columns]
+    if missing:
+        return [f"{one.path}: this slice has no obs column {', '.join(missing)}; map it again."]
+    found = {name: one.categories(name) for name in known}
+    strange = [f"'{value}' in {name}" for name, values in found.items() for value in values if value not in known[name]]
+    width = bundle.config["model"]["d_model"]
+    if one.stored("obsm/X_cellmemory") is None or one.obsm["X_cellmemory"].shape[1] != width:
+        strange.append(f"an embedding that is not {width} wide")
+    if one.attention and "X_cellmemory_slots" not in one.obsm:
+        strange.append("attention without obsm['X_cellmemory_slots']")
+    return [f"{one.path}: this slice has what the model does not write ({first_ids(strange)}); map it again."] if strange else []
 
 
 def _coverage(slices: Sequence[Slice], n_cells: int) -> list[str]:

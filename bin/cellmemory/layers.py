@@ -14,30 +14,13 @@ normalisations are in fp32 always.
 """
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Everything that decides the shapes of the weights (paper A.2 for the defaults of the standard variant)."""
-
-    n_genes: int
-    n_labels: int
-    variant: str = "standard"
-    n_bins: int = 50
-    d_model: int = 256
-    d_feedforward: int = 512
-    d_key: int = 32
-    d_value: int = 64
-    n_heads: int = 4
-    n_slots: int = 8
-    n_layers: int = 4
-    dropout: float = 0.3
+from cellmemory.config import ModelConfig
 
 
 class Maps(NamedTuple):

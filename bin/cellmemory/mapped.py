@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 
-from cellmemory.bundle import Bundle
+from cellmemory.bundle import Bundle, made_by
 from cellmemory.errors import InputError
 from cellmemory.faults import reading
+from cellmemory.mapped_checks import problems_of_mapped, read_run
 from cellmemory.reading import CellFile
 
 
 class MappedFile(CellFile):
-    """A query that map_query.py has mapped. Raises InputError for a file that is no h5ad or that was not mapped."""
+    """A query that map_query.py has mapped. Raises InputError for a file that is not h5ad, that was not mapped,
+    or that holds something else than mapping writes."""
 
     def __init__(self, path: str | Path):
         super().__init__(path)
@@ -23,24 +25,41 @@ class MappedFile(CellFile):
         if "cellmemory" not in self.uns or "cellmemory_label" not in self.columns:
             self.close()
             raise InputError(f"{path}: this file has not been mapped (no cellmemory_label in obs); run map_query.py first.")
-        with reading(self.path, "uns/cellmemory"):
-            self.run: dict = read_elem(self.uns["cellmemory"])
+        self.run = read_run(self)
+        problems = problems_of_mapped(self, self.run)
+        if problems:
+            self.close()
+            raise InputError(problems)
+        for name in self.matrices:
+            self.rows(name, 0, 0)  # its shape is looked at before hours of work
 
     @property
     def genes(self) -> list[str]:
         """The panel's genes, in panel order."""
         return [str(gene) for gene in self.var().index]
 
-    def check_model(self, model: Bundle) -> None:
-        """Raises InputError where another model mapped these cells."""
-        if (self.run["model_digest"], self.run.get("adapted_to", "")) != (model.trained_digest, model.adapted_to):
-            raise InputError(f"{self.path} was mapped with another model than {model.path}; give the one it was mapped with.")
+    def check_model(self, model: Bundle, adapted: bool = False) -> None:
+        """Raises InputError where another model mapped these cells; adapted: see Bundle.mapped."""
+        if not model.mapped(self.run, adapted):
+            raise InputError(
+                f"{self.path} was mapped with another model than {model.path}{_adaptations(self.run, model)}. Give the one that "
+                "it was mapped with, or map it again."
+            )
 
     def per_gene(self, key: str) -> np.ndarray | None:
         """varm[key] in full as float64 (M, columns); None where it is not there."""
         stored = self.stored(f"varm/{key}")
         with reading(self.path, f"varm/{key}"):
             return None if stored is None else np.asarray(read_elem(stored), np.float64)
+
+
+def _adaptations(run: dict, model: Bundle) -> str:
+    """What the model that mapped a run and this one were adapted to, where it is not the same."""
+    _, adapted_to = made_by(run)
+    if adapted_to == model.adapted_to:
+        return ""
+    one, other = (f"one adapted to '{name}'" if name else "one that is not adapted" for name in (adapted_to, model.adapted_to))
+    return f" ({one}, not {other})"
 
 
 def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:

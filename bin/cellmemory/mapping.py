@@ -11,10 +11,12 @@ from scipy.special import softmax
 
 from cellmemory.bundle import Bundle
 from cellmemory.calibration import Thresholds, conformal_threshold, label_sets
+from cellmemory.columns import PREFIX
 from cellmemory.device import Runtime
+from cellmemory.errors import InputError
 from cellmemory.files import replacing
 from cellmemory.inference import Inference, Mapped
-from cellmemory.parts import PREFIX, STATUSES, Part, describe_run, finish, finish_slice, open_aligned, write_parts
+from cellmemory.parts import STATUSES, Part, describe_run, finish, finish_slice, open_aligned, write_parts
 from cellmemory.reading import CellFile
 from cellmemory.slots import SlotSums
 from cellmemory.spans import Span
@@ -44,6 +46,11 @@ class Mapper(Inference):
     def table(self, mapped: Mapped, tokens: Tokens, empty: np.ndarray, thresholds: Thresholds) -> pd.DataFrame:
         """The `cellmemory_` columns of obs for the cells of a chunk. empty: cells without counts, never assigned."""
         labels, calibration = self.bundle.labels, self.bundle.calibration
+        if not np.isfinite(mapped.logits).all():
+            raise InputError(
+                f"{self.bundle.path}: the model's numbers leave the range of float32 for these cells. Use an untouched copy of "
+                "the trained model; if it is one, check the query's values."
+            )
         probabilities = softmax(mapped.logits.astype(np.float64) / calibration["temperature"], 1)
         best = probabilities.argmax(1)
         novelty, p = self.novelty(mapped.logits, tokens)

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cellmemory.config import ModelConfig
 from cellmemory.initialise import Linear, Start
-from cellmemory.layers import LightLayers, Maps, ModelConfig, StandardLayers
+from cellmemory.layers import LightLayers, Maps, StandardLayers
 from cellmemory.linear import LinearPath
 
 VARIANTS = {"light": LightLayers, "standard": StandardLayers}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from cellmemory.checked import as_numbers, read_tsv
 from cellmemory.errors import InputError, first_ids
 from cellmemory.files import replacing
 from cellmemory.genes import expression_rows, id_type, name_columns, undecorated
@@ -18,15 +19,26 @@ COLUMNS = ["gene", "rank", "mean", "dispersion", "source_id"]
 
 
 def read_panel(path: str | Path) -> pd.DataFrame:
-    """panel.tsv, one gene a row in model order. Raises InputError where it is no panel."""
+    """panel.tsv, one gene a row in model order. Raises InputError where it is not a panel, with all that is wrong."""
     try:
-        panel = pd.read_csv(path, sep="\t", dtype={"gene": str, "source_id": str}, keep_default_na=False)
+        panel = read_tsv(path, COLUMNS)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: this panel cannot be read: {error}") from error
-    missing = [c for c in COLUMNS if c not in panel]
-    if missing or not len(panel):
-        raise InputError(f"{path}: this is no panel (missing: {', '.join(missing) or 'every row'}); see docs/output.md.")
-    return panel
+        raise InputError(f"{path} is not a panel ({error}). Give the panel.tsv that preprocess_reference.py wrote.") from None
+    genes, rank = panel["gene"], as_numbers(panel["rank"], whole=True)
+    numbers = {name: as_numbers(panel[name]) for name in ("mean", "dispersion")}
+    problems = [f"{name} is not numbers" for name, found in numbers.items() if found is None]
+    if rank is None or (rank != np.arange(1, len(panel) + 1)).any():
+        problems.append("rank does not count up from 1")
+    if (genes.str.strip() == "").any():
+        problems.append("a gene has no name")
+    if genes.duplicated().any():
+        problems.append(f"the same gene is there twice ({first_ids(genes[genes.duplicated()].unique())})")
+    if not len(panel):
+        problems.append("there is no gene")
+    if problems:
+        remedy = "Give the panel.tsv that preprocess_reference.py wrote, unchanged."
+        raise InputError(f"{path}: {problem}. {remedy}" for problem in problems)
+    return panel.assign(**numbers, rank=rank)
 
 
 def write_panel(panel: pd.DataFrame, path: str | Path) -> None:

@@ -20,10 +20,12 @@ from cellmemory.bundle import Bundle
 from cellmemory.calibration import Thresholds
 from cellmemory.columns import PREFIX, taken_columns
 from cellmemory.errors import InputError, first_ids
+from cellmemory.faults import reading
 from cellmemory.fingerprints import count_known, fingerprints
 from cellmemory.reading import CellFile
 from cellmemory.slots import SlotSums
 from cellmemory.spans import Span
+from cellmemory.spreadsheet import write_csv
 from cellmemory.umap import Picture
 from cellmemory.writing import GrowingTable, H5adWriter, is_plain
 
@@ -87,9 +89,7 @@ def write_parts(
 
     Returns obs, to be finished, and the number of unassigned cells.
     """
-    categories = {"label": bundle.labels, "status": STATUSES} | (bundle.hierarchy.categories() if bundle.hierarchy else {})
-    known = {PREFIX + name: values for name, values in categories.items()}
-    obs = GrowingTable(writer.group("obs"), _index_name(file), known)
+    obs = GrowingTable(writer.group("obs"), _index_name(file), column_categories(bundle))
     unassigned, header = 0, True
     with labels.open("w", newline="") if labels else nullcontext() as csv:
         for part in parts:
@@ -99,11 +99,16 @@ def write_parts(
                 writer.append("obsm/X_cellmemory_slots", part.slots)
                 writer.append("layers/attention", part.attention)
             if csv:
-                table = part.table.set_axis(pd.Index(part.names, name="cell"))
-                table.to_csv(csv, float_format="%.6g", header=header, lineterminator="\n")
+                write_csv(part.table.set_axis(pd.Index(part.names, name="cell")), csv, header)
                 header = False
             unassigned += int((part.table[f"{PREFIX}status"] == "unassigned").sum())
     return obs, unassigned
+
+
+def column_categories(bundle: Bundle) -> dict[str, list[str]]:
+    """The new columns of obs that hold categories which the model knows beforehand, and these."""
+    categories = {"label": bundle.labels, "status": STATUSES} | (bundle.hierarchy.categories() if bundle.hierarchy else {})
+    return {PREFIX + name: values for name, values in categories.items()}
 
 
 def finish_slice(writer: H5adWriter, obs: GrowingTable, file: CellFile, run: dict, span: Span, sums: SlotSums | None) -> None:
@@ -173,7 +178,8 @@ def _index_name(file: CellFile) -> str:
 
 def sample_name(file: CellFile) -> str:
     """What the aligned query says its name is, else the first part of its file's name."""
-    stored = file.uns["cellmemory"]["sample"].asstr()[()] if "cellmemory/sample" in file.uns else ""
+    with reading(file.path, "uns/cellmemory/sample"):
+        stored = file.uns["cellmemory"]["sample"].asstr()[()] if "cellmemory/sample" in file.uns else ""
     return str(stored) or file.path.name.split(".")[0]
 
 
@@ -182,7 +188,8 @@ def describe_run(file: CellFile, bundle: Bundle, thresholds: Thresholds, precisi
     from anndata.io import read_elem
 
     config = bundle.config
-    aligned = read_elem(file.uns["cellmemory"]) if "cellmemory" in file.uns else {}
+    with reading(file.path, "uns/cellmemory"):
+        aligned = read_elem(file.uns["cellmemory"]) if "cellmemory" in file.uns else {}
     keep = {k: str(aligned.get(k, "")) for k in ("truth_key", "batch_key", "spatial_key", "source", "value_scale")}
     return provenance(
         step="map_query",

@@ -77,8 +77,8 @@ def load(path: str | Path):
 
     try:
         profiles = ad.read_h5ad(path)
-    except OSError:
-        raise InputError(f"{path} is no h5ad file; give the .tag_profiles.h5ad of extract_tags.py.") from None
+    except Exception:  # anndata raises anything from OSError to KeyError on a file of another kind
+        raise InputError(f"{path} is not an h5ad file; give the .tag_profiles.h5ad of extract_tags.py.") from None
     missing = [column for column in OBS_COLUMNS if column not in profiles.obs]
     missing += [layer for layer in ("ranking", "read") if layer not in profiles.layers]
     if missing:

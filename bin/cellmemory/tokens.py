@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 BINNINGS = ("quantile", "log")
+MODES = ("fast", "full")
 #: The root of a gene's share of a cell's counts, times this, is of the order of 1.
 ROOT_SCALE = 10.0
 

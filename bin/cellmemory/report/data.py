@@ -3,7 +3,6 @@
 Columns of all cells are read; of the matrices only the rows of the cells that are drawn, chunk by chunk.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,10 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata.io import read_elem
 
+from cellmemory import checked, contrasts, enrichment, tags
 from cellmemory.bundle import Bundle
+from cellmemory.checked import Kind, either, integer, mapping, number, sequence, text
+from cellmemory.consensus import STATUSES
 from cellmemory.errors import InputError
 from cellmemory.hierarchy import column as level_column
 from cellmemory.mapped import MappedFile, group_codes
@@ -23,10 +25,52 @@ DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 MAX_COLUMNS, MAX_LEVELS = 24, 50
 TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
 TABLES |= {"faithfulness": ".tsv", "enrichment": ".tsv"}
-TEXT_COLUMNS = ("level", "contrast", "group", "direction", "gene", "differential", "slot", "library", "term", "overlap")
+TEXT_COLUMNS = ("level", "contrast", "group", "direction", "gene", "differential", "slot", "library", "term", "overlap", "method")
 TEXT_COLUMNS += ("genes", "part", "curve", "ranking")
 _NUMBERS = ("cellmemory_confidence", "cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_linear_share")
-_NEEDED = ("cellmemory_label", "cellmemory_status", "cellmemory_label_set", *_NUMBERS)
+
+
+_NAMES, _COUNT, _SHARE = sequence(text(empty=True)), integer(0, 10**12), number(0, 1)
+_SCORE = either(_SHARE, None)
+
+
+def _rows(**fields: Kind) -> Kind:
+    return sequence(mapping(fields, others=True))
+
+
+def _is_confusion(value: object) -> bool:
+    fields = {"true": _NAMES, "predicted": _NAMES, "counts": sequence(sequence(_COUNT))}
+    if not mapping(fields).holds(value):
+        return False
+    return [len(row) for row in value["counts"]] == [len(value["predicted"])] * len(value["true"])
+
+
+_LEVELS = {
+    "levels": _rows(level=text(), accuracy=_SCORE, macro_f1=_SCORE),
+    "answers": _rows(level=text(), share=_SCORE, accuracy=_SCORE),
+}
+_PAIRS = _rows(first=text(), second=text(), cells=_COUNT, agreeing=_COUNT, agreement=_SCORE,
+               labels=_rows(first=text(), second=text(), cells=_COUNT))  # fmt: skip
+#: Fields that JSON of each option must have, and those that are looked at where they are there.
+JSON_FIELDS = {
+    "alignment": ({}, {"coverage": _SHARE, **dict.fromkeys(("messages", "missing_genes", "summed_genes"), _NAMES)}),
+    "metrics": (
+        {"known_cells": _COUNT, "confusion": Kind("a table of counts, true types by predicted labels", _is_confusion)},
+        {
+            **dict.fromkeys(("accuracy", "macro_f1", "novelty_auroc"), _SCORE),
+            "unknown_types": _rows(label=text(), cells=_COUNT, mean_novelty_p=_SCORE, flagged_fraction=_SCORE),
+            "per_class": _rows(label=text(), cells=_COUNT, precision=_SCORE, recall=_SCORE, f1=_SCORE),
+            "calibration": _rows(cells=_COUNT, accuracy=_SCORE, confidence=_SCORE),
+            "hierarchy": either(mapping(_LEVELS), None),
+        },
+    ),
+    "consensus": (
+        {"sample": text(), "references": sequence(text(), 2), "status": mapping(dict.fromkeys(STATUSES, _COUNT)), "pairs": _PAIRS,
+         "warnings": _NAMES},
+        {},
+    ),
+    "inputs": ({}, {"reference": either(mapping(), None), "gmt": sequence(mapping())}),
+}  # fmt: skip
 
 
 @dataclass
@@ -84,7 +128,12 @@ def read_samples(paths: Sequence[Path], model: Bundle, tables: dict[str, Sequenc
     samples = [_read(path, quota, model) for path, quota in zip(paths, fair_quotas(sizes, DRAWN_QUERY), strict=True)]
     by_name = {sample.name: sample for sample in samples}
     for (option, path), owner in matched.items():
-        by_name[owner].tables[option] = _read_table(path, option)
+        try:
+            by_name[owner].tables[option] = _read_table(path, option)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
     return samples
 
 
@@ -101,15 +150,15 @@ def draw(codes: np.ndarray, quota: int, seed: int = 0) -> np.ndarray:
 
 def _check(path: Path, file: MappedFile, model: Bundle, names: dict[str, Path]) -> list[str]:
     """Problems of one mapped file; adds its sample to `names`."""
-    name, digest = str(file.run["sample"]), model.config.get("digest", "")
-    problems = [f"{path} has no obs column {key!r}: map it again with map_query.py." for key in _NEEDED if key not in file.obs]
+    name = str(file.run["sample"])
+    problems = []
     if name in names:
         problems.append(f"{path} and {names[name]} are both of sample {name!r}; give each sample once.")
     names[name] = path
-    if (file.run.get("model_digest") or digest) != digest:
-        problems.append(
-            f"{path} was mapped with another model than the one in --model; give that model's folder, or map it again."
-        )
+    try:
+        file.check_model(model, adapted=True)
+    except InputError as error:
+        problems += error.problems
     return problems
 
 
@@ -119,13 +168,15 @@ def _owner(path: Path, names: dict[str, Path]) -> str | None:
 
 
 def read_json(path: Path, option: str) -> dict:
-    """A JSON object from a file. Raises InputError that names the file and its option."""
-    try:
-        value = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} (--{option}) is no JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path} (--{option}) holds no JSON object.")
+    """A JSON object from a file. Raises InputError that names the file and its option, and what is not as it has to be."""
+    value = checked.read_json(path, f" (--{option})")
+    problems = checked.wrong_fields(value, *JSON_FIELDS.get(option, ({}, {})))
+    if option == "consensus" and not problems:
+        known = set(value["references"])
+        strange = {pair[side] for pair in value["pairs"] for side in ("first", "second")} - known
+        problems += [f"{checked.shown(name)} is not one of the references" for name in sorted(strange)]
+    if problems:
+        raise InputError(f"{path} (--{option}): {problem}. Give the file as it was written." for problem in problems)
     return value
 
 
@@ -133,9 +184,32 @@ def _read_table(path: Path, option: str) -> pd.DataFrame | dict:
     if TABLES[option] == ".json":
         return read_json(path, option)
     try:
-        return _tsv(path)
-    except ValueError as error:  # pandas' errors of parsing are of this kind, too
+        table = _tsv(path)
+    except (ValueError, OSError) as error:  # pandas' errors of parsing are of this kind, too
         raise InputError(f"{path} (--{option}) cannot be read: {error}.") from None
+    missing = [name for name in _columns_of(option) if name not in table]
+    problems = [f"missing columns: {', '.join(missing)}"] if missing else []
+    numbers = [name for name in table if name not in TEXT_COLUMNS]
+    problems += [f"{name} is not numbers" for name in numbers if not pd.api.types.is_numeric_dtype(table[name].dtype)]
+    problems += [
+        f"{name} has no value in some rows" for name in ("n_cells", "rank") if name in table and table[name].isna().any()
+    ]
+    if problems:
+        raise InputError(f"{path} (--{option}): {problem}. Give the file as it was written." for problem in problems)
+    return table
+
+
+def _columns_of(option: str) -> list[str]:
+    """The columns of a table, as its writer names them."""
+    columns = {
+        "tags": tags.TAG_COLUMNS,
+        "slot_tags": tags.SLOT_TAG_COLUMNS,
+        "contrasts": contrasts.COLUMNS,
+        "enrichment": enrichment.COLUMNS,
+        # Its module imports torch.
+        "faithfulness": ["group", "part", "curve", "ranking", "gain", "n_cells"],
+    }
+    return columns[option]
 
 
 def _tsv(path: Path) -> pd.DataFrame:
@@ -237,4 +311,7 @@ def alignment_of(sample: Sample) -> dict | None:
     if "alignment" in sample.tables:
         return sample.tables["alignment"]
     stored = sample.info.get("alignment")
-    return json.loads(str(stored)) if stored else None
+    try:
+        return checked.parse_object(str(stored)) if stored else None
+    except ValueError as error:
+        raise InputError(f"{sample.name}: uns['cellmemory'] holds an alignment that is not JSON ({error}).") from None
