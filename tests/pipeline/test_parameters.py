@@ -98,13 +98,13 @@ def test_either_a_reference_or_a_model(tmp_path: Path):
 def test_problems_of_a_samplesheet_name_their_line(tmp_path: Path):
     query = DATA / "unseen_type.h5ad"
     lines = ["sample,h5ad,truth_key", f"a b,{query},x", "", "c,missing.h5ad,", f"d,{DATA},"]
-    lines += [f'"e",{query},x', f"e,{query},x", f"f,{DATA / 'samplesheet.csv'},", f"g,{query}", ",,"]
+    lines += [f'"e",{query},x', f"e,{query},x", f"f,{DATA / 'samplesheet.csv'},", f"g,{query}", ",,x"]
     (tmp_path / "queries.csv").write_text("\n".join(lines))
     output = refused("--input", "queries.csv", *REFERENCE, folder=tmp_path)
     for sentence in (
         "queries.csv, line 2: the sample name 'a b' may hold only letters",
         f"queries.csv, line 4: there is no file {tmp_path / 'missing.h5ad'}.",
-        f"queries.csv, line 5: the folder {DATA} holds no matrix.mtx",
+        f"queries.csv, line 5: the folder {DATA} has no .mtx or .mtx.gz file",
         "queries.csv: the sample name e is used by lines 6, 7; every query needs its own.",
         "queries.csv, line 8: samplesheet.csv is neither an .h5ad or 10x .h5 file nor a 10x mtx folder.",
         "queries.csv, line 9: 2 cells, but there are 3 columns.",
