@@ -47,7 +47,7 @@ def readLines(path, kind) {
     def bytes = path.bytes
     def text = utf8Text(bytes)
     if (text == null || text.contains('\u0000')) {
-        def marks = bytes.take(2).collect { value -> value & 0xff }
+        def marks = bytes.size() > 1 ? [bytes[0] & 0xff, bytes[1] & 0xff] : []
         def found = marks in [[0xff, 0xfe], [0xfe, 0xff]] ? 'is UTF-16 text' : 'is not UTF-8 text'
         return [[], ["${path.name} ${found}. Save it as ${kind}."]]
     }
