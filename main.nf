@@ -315,7 +315,7 @@ workflow {
         def site_problems = siteProblems(config, settings, workflow.workDir.toUriString(), System.getenv()) { command -> isOnPath(command) }
         // The code's folder stands in double quotes in each task, on the PATH.
         def folder_problems = folderProblems('The pipeline\'s folder', projectDir, '["$`\\\\:\\p{Cntrl}]')
-            + folderProblems('-work-dir', workflow.workDir, '[$\\p{Cntrl}]')
+        folder_problems += folderProblems('-work-dir', workflow.workDir, '[$\\p{Cntrl}]')
         problems += sheet_problems + reference_problems + site_problems + folder_problems
         if (problems) {
             error(shortened(problems).join('\n'))
@@ -370,7 +370,13 @@ workflow {
             .map { name, _path -> name }
             .mix(CELLMEMORY.out.report.map { page -> page.name })
             .toList()
-            .subscribe { found -> failIfIncomplete(expected - found.collect { name -> name.toString() }) }
+            .subscribe { found ->
+                // A channel that lost a pair says nothing. After a failure of a task there is a sentence about that.
+                def missing = expected - found.collect { name -> name.toString() }
+                if (missing && nextflow.Global.session.success) {
+                    error("There are no results of ${missing.join(', ')}, though no task failed. Run the same command with -resume; if they are missing again, report it as a bug.")
+                }
+            }
 
         workflow.onComplete = {
             def folder = pathAt(settings.outdir)
@@ -388,13 +394,6 @@ def resultNames(pairs, queries, references) {
     def pages = references.collect { meta, _path -> named(meta.id, 'report.html') }
     def agreed = references.size() > 1 ? queries.collect { meta, _query -> "${meta.id}.consensus".toString() } : []
     return pairs + models + pages + agreed
-}
-
-/** Ends the run with an error if results are missing though no task failed: a channel that lost them would say nothing. */
-def failIfIncomplete(missing) {
-    if (missing && nextflow.Global.session.success) {
-        error("There are no results of ${missing.join(', ')}, though no task failed. Run the same command with -resume; if they are missing again, report it as a bug.")
-    }
 }
 
 /** The references of the parameters as [meta, path], and what is wrong with them, a sentence each. */

@@ -137,3 +137,19 @@ def test_what_only_the_files_show_is_refused_before_anything_heavy(tmp_path: Pat
     assert "cell_type" in run.output
     assert "--contrast author_label:CD19+ B:Moon cell: the obs column 'author_label'" in run.output
     assert "--contrast state:ill:well: write COLUMN:A:B" in run.output
+
+
+def test_what_is_wrong_with_files_names_them_by_the_users_own_paths(tmp_path: Path):
+    """And not by where the task has them."""
+    for name in ("my query (1).h5ad", "my reference.h5ad", "my genes.tsv", "my sets.gmt"):
+        (tmp_path / name).write_text("nothing of the kind")
+    (tmp_path / "queries.csv").write_text("sample,h5ad\na,my query (1).h5ad\n")
+    run = pipeline("--input", "queries.csv", "--reference", "my reference.h5ad", "--label_key", "x", "--gene_map", "my genes.tsv",
+                   "--gmt", "my sets.gmt", folder=tmp_path)  # fmt: skip
+    assert run.status == 1
+    assert run.submitted == ["CHECK_INPUTS"]
+    errors = [line for line in run.output.splitlines() if "Error: " in line]
+    for name in ("my query (1).h5ad", "my reference.h5ad", "my genes.tsv", "my sets.gmt"):
+        assert any(f"{tmp_path / name}" in line for line in errors), (name, errors)
+    for staged in ("query_1", "reference_1", "gene_map/", "gene_sets_1"):
+        assert not any(staged in line for line in errors), errors
