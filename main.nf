@@ -4,7 +4,8 @@
 
 include { cellRanges; firstCell } from './functions/cells.nf'
 include { folderOf; named; pairOf; sampleOf; withPair; withReference } from './functions/pairs.nf'
-include { geneSetPaths; helpText; isMissing; isTrue; readParameters } from './functions/parameters.nf'
+include { geneSetPaths; helpText; isTrue; readParameters; shortened } from './functions/parameters.nf'
+include { filesOf; folderProblems; isMissing; pathAt } from './functions/paths.nf'
 include { crateFile; runRecord; writeProvenance } from './functions/provenance.nf'
 include { labelMapProblems; readReferences } from './functions/references.nf'
 include { readSamplesheet } from './functions/samplesheet.nf'
@@ -54,12 +55,12 @@ workflow CELLMEMORY {
     CHECK_INPUTS(
         ordered.map { rows -> rows.collect { meta, query -> [sample: meta.id, h5ad: query.toUriString()] + meta } },
         ordered.map { rows -> rows.collect { _meta, query -> query } },
-        references.collect { meta, path -> meta + [files: meta.trained ? stateOf(path) : null] },
+        references.collect { meta, path -> meta + [path: path.toUriString(), files: meta.trained ? stateOf(path) : null] },
         // A folder that was published as a link is mounted in containers where it really is.
         references.collect { meta, path -> meta.trained ? path.toRealPath() : path },
         gene_map,
         gene_sets,
-        settings.subMap(['label_levels', 'counts_layer', 'gene_column', 'n_genes', 'min_coverage', 'contrast']),
+        settings.subMap(['input', 'label_levels', 'counts_layer', 'gene_column', 'n_genes', 'min_coverage', 'contrast']),
     )
     versions = CHECK_INPUTS.out.versions
     inputs = CHECK_INPUTS.out.inputs.flatten().map { found -> [found.name - ~/\.?inputs\.json$/, found] }
@@ -119,15 +120,18 @@ workflow CELLMEMORY {
         ranged.own,
         settings.subMap(['novelty_alpha', 'alpha', 'min_confidence', 'attention', 'device', 'precision', 'seed']),
     )
-    slices = MAP_QUERY.out.slice
+    whole = MAP_QUERY.out.mapped.filter { _meta, cells, _query, _labels -> !cells }
+    slices = MAP_QUERY.out.mapped
+        .filter { _meta, cells, _slice, _same -> cells }
+        .map { meta, _cells, slice, _same -> [meta, slice] }
         .combine(ranges, by: 0)
         .map { meta, slice, all -> [groupKey(meta, all.size()), slice] }
         .groupTuple(sort: { a, b -> firstCell(a) <=> firstCell(b) })
         .map { meta, found -> [meta.groupTarget, found] }
     sliced = withPair(PREPROCESS_QUERY.out.aligned.join(slices), pair_models)
     GATHER(sliced.item, sliced.own)
-    mapped = MAP_QUERY.out.mapped.mix(GATHER.out.mapped)
-    labels = MAP_QUERY.out.labels.mix(GATHER.out.labels)
+    mapped = whole.map { meta, _cells, query, _labels -> [meta, query] }.mix(GATHER.out.mapped)
+    labels = whole.map { meta, _cells, _query, table -> [meta, table] }.mix(GATHER.out.labels)
     versions = versions.mix(PREPROCESS_QUERY.out.versions, MAP_QUERY.out.versions, GATHER.out.versions)
 
     known = withPair(mapped.filter { meta, _query -> meta.truth_key }, pair_models)
@@ -183,7 +187,7 @@ workflow CELLMEMORY {
         )
         tags = EXTRACT_TAGS.out.tags
         slot_tags = EXTRACT_TAGS.out.slot_tags
-        contrasts = EXTRACT_TAGS.out.contrasts
+        contrasts = EXTRACT_TAGS.out.contrasts.filter { _meta, table -> table.name.endsWith('.contrasts.tsv') }
         versions = versions.mix(EXTRACT_TAGS.out.versions)
         if (settings.faithfulness != false) {
             tested = withPair(mapped, pair_models)
@@ -303,23 +307,26 @@ workflow {
     else {
         def (settings, problems) = readParameters(params)
         def (references, reference_problems) = allReferences(settings)
-        def (queries, sheet_problems) = settings.input && !isMissing(settings.input) ? readSamplesheet(file(settings.input)) : [[], []]
+        def (queries, sheet_problems) = settings.input && !isMissing(settings.input) ? readSamplesheet(pathAt(settings.input)) : [[], []]
         if (settings.contrast_with && queries && !queries.any { meta, _query -> meta.id == settings.contrast_with }) {
             problems += ["--contrast_with ${settings.contrast_with}: the samplesheet has no such sample; it has ${queries.collect { meta, _query -> meta.id }.join(', ')}."]
         }
         def config = nextflow.Global.session.config
         def site_problems = siteProblems(config, settings, workflow.workDir.toUriString(), System.getenv()) { command -> isOnPath(command) }
-        problems += sheet_problems + reference_problems + site_problems
+        // The code's folder stands in double quotes in each task, on the PATH.
+        def folder_problems = folderProblems('The pipeline\'s folder', projectDir, '["$`\\\\:\\p{Cntrl}]')
+        folder_problems += folderProblems('-work-dir', workflow.workDir, '[$\\p{Cntrl}]')
+        problems += sheet_problems + reference_problems + site_problems + folder_problems
         if (problems) {
-            error(problems.join('\n'))
+            error(shortened(problems).join('\n'))
         }
 
         CELLMEMORY(
             channel.fromList(queries),
             references,
-            settings.gene_map ? file(settings.gene_map) : [],
-            geneSetPaths(settings.gmt).collect { path -> file(path) },
-            settings.label_map ? file(settings.label_map) : [],
+            settings.gene_map ? pathAt(settings.gene_map) : [],
+            geneSetPaths(settings.gmt).collect { path -> pathAt(path) },
+            settings.label_map ? pathAt(settings.label_map) : [],
             settings,
         )
         CELLMEMORY.out.consensus_summaries.subscribe { _meta, path ->
@@ -332,7 +339,7 @@ workflow {
 
         // Groovy's lists are not made for two threads; the end of the run comes after the last of these.
         def records = Collections.synchronizedList([])
-        def common = ([settings.gene_map] + geneSetPaths(settings.gmt)).findAll().collect { path -> file(path) }
+        def common = ([settings.gene_map] + geneSetPaths(settings.gmt)).findAll().collect { path -> pathAt(path) }
         def pairs = [queries, references].combinations().collectEntries { query, reference ->
             def meta = pairOf(query[0], reference[0].id)
             [meta.id, [folder: folderOf(meta), query: query[1]]]
@@ -352,13 +359,27 @@ workflow {
             def sample = name - ~/\.consensus$/
             def folder = folderOf([id: sample])
             def own = references.collect { meta, _path -> pairOf([id: sample], meta.id) }
-            def tables = own.collect { meta -> file("${settings.outdir}/${folderOf(meta)}/${meta.id}.labels.csv") }
-            def mapped = [settings.label_map].findAll().collect { given -> file(given) }
+            def tables = own.collect { meta -> pathAt(settings.outdir).resolve("${folderOf(meta)}/${meta.id}.labels.csv") }
+            def mapped = [settings.label_map].findAll().collect { given -> pathAt(given) }
             records.add([name: name, folder: folder, beside: folder, checksums: path, sources: tables + mapped])
         }
 
+        def expected = resultNames(pairs.keySet(), queries, references)
+        CELLMEMORY.out.checksums
+            .mix(CELLMEMORY.out.model_checksums, CELLMEMORY.out.consensus_checksums)
+            .map { name, _path -> name }
+            .mix(CELLMEMORY.out.report.map { page -> page.name })
+            .toList()
+            .subscribe { found ->
+                // A channel that lost a pair says nothing. After a failure of a task there is a sentence about that.
+                def missing = expected - found.collect { name -> name.toString() }
+                if (missing && nextflow.Global.session.success) {
+                    error("There are no results of ${missing.join(', ')}, though no task failed. Run the same command with -resume; if they are missing again, report it as a bug.")
+                }
+            }
+
         workflow.onComplete = {
-            def folder = file(settings.outdir)
+            def folder = pathAt(settings.outdir)
             if (workflow.success) {
                 writeProvenance(folder, runRecord(workflow, settings), records.sort { record -> record.folder }, otherParts(references))
             }
@@ -367,20 +388,28 @@ workflow {
     }
 }
 
+/** What a complete run leaves, by the names of the records of its files, and of its pages: those of pairs, models, and queries. */
+def resultNames(pairs, queries, references) {
+    def models = references.findAll { meta, _path -> !meta.trained }.collect { meta, _path -> named(meta.id, 'model') }
+    def pages = references.collect { meta, _path -> named(meta.id, 'report.html') }
+    def agreed = references.size() > 1 ? queries.collect { meta, _query -> "${meta.id}.consensus".toString() } : []
+    return pairs + models + pages + agreed
+}
+
 /** The references of the parameters as [meta, path], and what is wrong with them, a sentence each. */
 def allReferences(settings) {
     if (settings.references) {
-        def (references, problems) = isMissing(settings.references) ? [[], []] : readReferences(file(settings.references), settings)
+        def (references, problems) = isMissing(settings.references) ? [[], []] : readReferences(pathAt(settings.references), settings)
         def map_problems = references && settings.label_map && !isMissing(settings.label_map)
-            ? labelMapProblems(file(settings.label_map), references.collect { meta, _path -> meta.id })
+            ? labelMapProblems(pathAt(settings.label_map), references.collect { meta, _path -> meta.id })
             : []
         return [references, problems + map_problems]
     }
     if (settings.model) {
-        return [[[[trained: true], file(settings.model)]], []]
+        return [[[[trained: true], pathAt(settings.model)]], []]
     }
     def keys = settings.subMap(['label_key', 'batch_key']).findAll { _name, value -> value }
-    return [settings.reference ? [[keys, file(settings.reference)]] : [], []]
+    return [settings.reference ? [[keys, pathAt(settings.reference)]] : [], []]
 }
 
 /** The folder of what a run leaves about a reference, below that of the run; '' where it has no name. */
@@ -404,7 +433,7 @@ def otherParts(references) {
 
 /** The files of a model's folder: the hash of a task sees a change in each of them, but not in a folder. */
 def bundle(folder) {
-    return folder ? files("${folder}/*").sort { path -> path.name } : []
+    return folder ? filesOf(folder) : []
 }
 
 /** What changes with the files of a model's folder, where the folder itself is what a task takes. */
@@ -440,7 +469,7 @@ def checkpointFolder(given) {
     if (!given && workflow.workDir.scheme != 'file') {
         return null
     }
-    def folder = given ? file(given).toAbsolutePath() : workflow.workDir.resolve('checkpoints')
+    def folder = given ? pathAt(given).toAbsolutePath() : workflow.workDir.resolve('checkpoints')
     // Here, since a container's engine would make it for root alone.
     folder.mkdirs()
     return folder.toString()
@@ -480,7 +509,10 @@ def summary(run, count, folder, references) {
     }
     def tasks = "${run.stats.succeedCount} tasks run, ${run.stats.cachedCount} taken from earlier runs, ${run.stats.failedCount} failed and repeated"
     def onto = references.size() > 1 ? " onto ${references.size()} references" : ''
-    def reports = references.collect { meta, _path -> "Report:  ${folder.resolve(runFolder(meta)).resolve('report.html').toUriString()}" }
+    def reports = references
+        .collect { meta, _path -> folder.resolve(runFolder(meta)).resolve('report.html') }
+        .findAll { page -> page.exists() }
+        .collect { page -> "Report:  ${page.toUriString()}" }
     def lines = ["${count} ${count == 1 ? 'query' : 'queries'} mapped${onto} in ${run.duration} (${tasks})."] + reports
     return (lines + ["Results: ${folder.toUriString()}"]).join('\n')
 }

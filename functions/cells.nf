@@ -13,6 +13,15 @@ def sliceName(sample, cells) {
     return "${sample}.${cells.replace(':', '-')}.slice.h5ad"
 }
 
+/** What the mapped file of these cells is called, and what their labels: of a slice, both are the slice. */
+def mappedName(sample, cells) {
+    return cells ? sliceName(sample, cells) : "${sample}.mapped.h5ad"
+}
+
+def labelsName(sample, cells) {
+    return cells ? sliceName(sample, cells) : "${sample}.labels.csv"
+}
+
 /** The number of the first cell of a slice, by its name. */
 def firstCell(slice) {
     return (slice.name =~ /\.(\d+)-\d+\.slice\.h5ad$/)[0][1].toLong()

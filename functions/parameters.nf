@@ -1,5 +1,7 @@
 // Parameters: nextflow_schema.json says which there are, of what type and within which limits; this reads them by it.
 
+include { isMissing; nameProblems; pathAt; stagingProblems; visible } from './paths.nf'
+
 /** The parameters as the schema types them (unset: null), and what is wrong with them, a sentence each. */
 def readParameters(given) {
     def definitions = parameterDefinitions()
@@ -30,15 +32,9 @@ def isTrue(value) {
     return value.toString() == 'true'
 }
 
-/** Whether a file or folder is not there, or cannot be reached. */
-def isMissing(path) {
-    try {
-        return !file(path, glob: false).exists()
-    }
-    catch (Exception error) {
-        log.debug("Cannot reach ${path}", error)
-        return true
-    }
+/** The problems as they are shown: the first twenty of a long list, and how many there are in all. */
+def shortened(problems) {
+    return problems.size() <= 20 ? problems : problems.take(20) + ["... and ${problems.size() - 20} more problems (${problems.size()} in all).".toString()]
 }
 
 def schema() {
@@ -95,6 +91,12 @@ def valueProblems(name, definition, given, value) {
         def needed = [boolean: 'true or false', integer: 'a whole number', number: 'a number', string: 'a value'][definition.type]
         return ["--${name} needs ${needed}, but is '${given}'."]
     }
+    if (definition.type == 'string' && value.find('\\p{Cntrl}')) {
+        return ["--${name} is '${visible(value)}', but must be text without line breaks or other control characters."]
+    }
+    if (definition.pattern && !(value ==~ definition.pattern)) {
+        return ["--${name} is '${value}', but must be without blanks, quotes and characters that the shell takes for its own."]
+    }
     if (definition['enum'] && !(value in definition['enum'])) {
         return ["--${name} is '${value}', but must be one of ${definition['enum'].join(', ')}."]
     }
@@ -109,10 +111,10 @@ def pathProblems(name, path, isFile) {
     if (isMissing(path)) {
         return ["--${name}: there is no ${isFile ? 'file' : 'folder'} ${path}."]
     }
-    if (isFile == file(path, glob: false).isDirectory()) {
+    if (isFile == pathAt(path).isDirectory()) {
         return ["--${name}: ${path} is a ${isFile ? 'folder' : 'file'}, but must be a ${isFile ? 'file' : 'folder'}."]
     }
-    return []
+    return stagingProblems("--${name}", pathAt(path))
 }
 
 def isWithin(value, definition) {
@@ -150,9 +152,13 @@ def combinationProblems(values) {
     else if (values.checkpoint_dir && workflow.containerEngine && !values.checkpoint_dir.startsWith('/')) {
         problems += ["--checkpoint_dir: ${values.checkpoint_dir} is a relative path, which means nothing in a container; give an absolute one."]
     }
+    else if (values.checkpoint_dir && workflow.containerEngine && values.checkpoint_dir.find(/[':,]/)) {
+        problems += ["--checkpoint_dir: ${values.checkpoint_dir} holds a quote, colon or comma, so that it cannot be mounted in a container; use another folder."]
+    }
+    problems += values.checkpoint_dir && !values.checkpoint_dir.contains('://') ? nameProblems('--checkpoint_dir', pathAt(values.checkpoint_dir)) : []
     def sets = geneSetPaths(values.gmt)
     problems += sets.collectMany { path -> pathProblems('gmt', path, true) }
-    problems += sets.countBy { path -> file(path, glob: false).name }.findAll { _name, count -> count > 1 }.collect { name, _count ->
+    problems += sets.countBy { path -> pathAt(path).name }.findAll { _name, count -> count > 1 }.collect { name, _count ->
         "--gmt: two files have the name ${name}; their sets could not be told apart in the results, so rename one."
     }
     return problems

@@ -1,7 +1,7 @@
 // The sheet of several references, and the map of labels that they write differently: reading and checking at the start.
 
-include { isMissing } from './parameters.nf'
-include { duplicateProblems; placeOf; readRows; sheetPath } from './sheets.nf'
+include { isCellFile; isMissing; stagingProblems; visible } from './paths.nf'
+include { duplicateProblems; lengthProblems; placeOf; readLines; readRows; sheetPath } from './sheets.nf'
 
 /**
  * The references as [meta, path] in the sheet's order, and what is wrong with the sheet, a sentence each.
@@ -18,7 +18,11 @@ def readReferences(sheet, defaults) {
 
 /** What is wrong with a TSV of the columns reference, label and common_label, a sentence each. names: of the references. */
 def labelMapProblems(path, names) {
-    def lines = path.text.replace('\uFEFF', '').readLines().collect { line -> line.split('\t', -1).collect { cell -> cell.trim() } }
+    def (text, text_problems) = readLines(path, 'tab-separated text, UTF-8')
+    if (text_problems) {
+        return text_problems.collect { problem -> "--label_map: ${problem}".toString() }
+    }
+    def lines = text.collect { line -> line.split('\t', -1).collect { cell -> cell.trim() } }
     if (!lines || lines.first() != ['reference', 'label', 'common_label']) {
         return ["--label_map: the first line of ${path.name} must be the column names reference, label, common_label, with tabs between them."]
     }
@@ -44,6 +48,7 @@ def referenceProblems(sheet, row, defaults) {
     if (row.reference && !(row.reference ==~ /[A-Za-z0-9][A-Za-z0-9_-]*/)) {
         problems += ["${where}: the reference name '${row.reference}' may hold only letters, digits, '_' and '-', and begins with a letter or digit."]
     }
+    problems += lengthProblems(where, 'reference', row.reference ?: '')
     if (!row.h5ad == !row.model) {
         problems += ["${where}: a reference needs either h5ad (to train a model) or model (a trained one), but ${row.h5ad ? 'both are' : 'neither is'} given."]
     }
@@ -62,10 +67,10 @@ def pathProblems(where, sheet, row) {
         return []
     }
     if (isMissing(path)) {
-        return ["${where}: there is no ${row.h5ad ? 'file' : 'folder'} ${path.toUriString()}."]
+        return ["${where}: there is no ${row.h5ad ? 'file' : 'folder'} ${visible(path.toUriString())}."]
     }
     if (row.h5ad) {
-        return path.name.endsWith('.h5ad') ? [] : ["${where}: ${path.name} is no .h5ad file."]
+        return isCellFile(path) && !path.isDirectory() ? stagingProblems(where, path) : ["${where}: ${path.name} is not an .h5ad file."]
     }
-    return path.isDirectory() ? [] : ["${where}: ${path.name} is no folder of a trained model."]
+    return path.isDirectory() ? stagingProblems(where, path) : ["${where}: ${path.name} is not a folder of a trained model."]
 }

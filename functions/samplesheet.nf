@@ -1,7 +1,7 @@
 // The samplesheet: reading and checking it at the start, and writing it for the task that looks into the files.
 
-include { isMissing } from './parameters.nf'
-include { duplicateProblems; placeOf; readRows; sheetPath } from './sheets.nf'
+include { filesOf; isCellFile; isMissing; stagingProblems; visible } from './paths.nf'
+include { duplicateProblems; lengthProblems; placeOf; readRows; sheetPath } from './sheets.nf'
 
 def requiredColumns() {
     return ['sample', 'h5ad']
@@ -44,16 +44,22 @@ def rowProblems(sheet, row) {
     if (row.sample && !(row.sample ==~ /[A-Za-z0-9][A-Za-z0-9._-]*/)) {
         problems += ["${where}: the sample name '${row.sample}' may hold only letters, digits, '.', '_' and '-', and begins with a letter or digit."]
     }
+    problems += lengthProblems(where, 'sample', row.sample ?: '')
     return row.h5ad ? problems + fileProblems(where, sheetPath(sheet, row.h5ad)) : problems
 }
 
 def fileProblems(where, path) {
     if (isMissing(path)) {
-        return ["${where}: there is no file ${path.toUriString()}."]
+        return ["${where}: there is no file ${visible(path.toUriString())}."]
     }
     if (path.isDirectory()) {
-        def isMatrixFolder = ['matrix.mtx', 'matrix.mtx.gz'].any { name -> path.resolve(name).exists() }
-        return isMatrixFolder ? [] : ["${where}: the folder ${path.toUriString()} holds no matrix.mtx or matrix.mtx.gz of 10x."]
+        // GEO puts a prefix before the names of the three files; the first task names what else is wrong with them.
+        def matrices = filesOf(path).count { file -> file.name ==~ /.*\.mtx(\.gz)?/ }
+        return matrices == 1
+            ? stagingProblems(where, path)
+            : ["${where}: the folder ${path.toUriString()} has ${matrices ?: 'no'} .mtx or .mtx.gz ${matrices > 1 ? 'files' : 'file'}, but a 10x folder has one."]
     }
-    return path.name ==~ /.*\.(h5ad|h5)/ ? [] : ["${where}: ${path.name} is neither an .h5ad or 10x .h5 file nor a 10x mtx folder."]
+    return isCellFile(path)
+        ? stagingProblems(where, path)
+        : ["${where}: ${path.name} is neither an .h5ad or 10x .h5 file nor a 10x mtx folder."]
 }

@@ -1,33 +1,68 @@
 // CSV sheets that a user writes, with a line of column names: reading them, and what is wrong with their form.
 
+include { pathAt } from './paths.nf'
+
 /**
  * The rows below the columns, and what is wrong with them, a sentence each. subject: what a row is of, as 'query'.
  *
  * A row is a map of its cells by their columns; line is its number in the file. Rows of a wrong length are left out, and all
- * of them where columns are wrong.
+ * of them where columns are wrong. Empty rows, and empty columns behind the last, mean nothing: spreadsheets leave them.
  */
 def readRows(sheet, required, optional, subject) {
-    def lines = sheet.text.replace('\uFEFF', '').readLines()
-    // Empty lines are passed over; the numbers stay those that an editor shows.
-    def records = lines.withIndex(1).findAll { text, _line -> text.trim() }.collect { text, line ->
-        [line: line, cells: csvCells(text)]
+    def (lines, text_problems) = readLines(sheet, 'CSV UTF-8')
+    if (text_problems) {
+        return [[], text_problems]
     }
-    if (!records) {
+    // The numbers of lines are those that an editor shows.
+    def records = lines.withIndex(1).collect { text, line -> [line: line, cells: csvCells(text)] }
+    def unquoted = records.findAll { record -> record.cells == null }.collect { record ->
+        "${placeOf(sheet, record)}: a quote (\") is not closed, or not at the end of its cell. Put the whole cell in quotes, and double those in it."
+    }
+    if (unquoted) {
+        return [[], unquoted]
+    }
+    def filled = records.findAll { record -> record.cells.any() }
+    if (!filled) {
         return [[], ["${sheet.name} is empty: it needs a line with the columns ${required.join(',')} and a line for each ${subject}."]]
     }
-    def columns = records.first().cells
-    def problems = columnProblems(sheet.name, columns, required, optional)
+    def columns = withoutEmptyEnd(filled.first().cells)
+    def problems = separatorProblems(sheet.name, columns) ?: columnProblems(sheet.name, columns, required, optional)
     if (problems) {
         return [[], problems]
     }
-    def rows = records.tail().collect { record ->
-        [line: record.line, size: record.cells.size()] + [columns, record.cells].transpose().collectEntries()
+    def rows = filled.tail().collect { record ->
+        def surplus = record.cells.drop(columns.size())
+        def cells = surplus.any() ? record.cells : record.cells.take(columns.size())
+        [line: record.line, size: cells.size()] + [columns, cells].transpose().collectEntries()
     }
     if (!rows) {
         return [[], ["${sheet.name} names no ${subject}: add a line for each below its columns."]]
     }
     def whole = rows.findAll { row -> row.size == columns.size() }
     return [whole, rows.collectMany { row -> formProblems(sheet, columns, required, row) }]
+}
+
+/** The lines of a text file that a user wrote, and what is wrong with it, a sentence. kind: what it should be, for the sentence. */
+def readLines(path, kind) {
+    def bytes = path.bytes
+    def text = utf8Text(bytes)
+    if (text == null || text.contains('\u0000')) {
+        def marks = bytes.size() > 1 ? [bytes[0] & 0xff, bytes[1] & 0xff] : []
+        def found = marks in [[0xff, 0xfe], [0xfe, 0xff]] ? 'is UTF-16 text' : 'is not UTF-8 text'
+        return [[], ["${path.name} ${found}. Save it as ${kind}."]]
+    }
+    return [text.replace('\uFEFF', '').readLines(), []]
+}
+
+/** Bytes as text; null if they are not UTF-8. */
+def utf8Text(bytes) {
+    try {
+        return java.nio.charset.StandardCharsets.UTF_8.newDecoder().decode(java.nio.ByteBuffer.wrap(bytes)).toString()
+    }
+    catch (java.nio.charset.CharacterCodingException error) {
+        log.debug('Not UTF-8', error)
+        return null
+    }
 }
 
 /** Where a row stands, for a sentence about it. */
@@ -37,31 +72,51 @@ def placeOf(sheet, row) {
 
 /** A path in a sheet: absolute, a URL, or relative to the sheet's own folder. */
 def sheetPath(sheet, text) {
-    return text.contains('://') ? file(text, glob: false) : sheet.parent.resolve(text)
+    return text.contains('://') ? pathAt(text) : sheet.parent.resolve(text)
 }
 
-/** A sentence for each name that several rows have in the column. */
+/** A sentence for each name that several rows have in the column, or that several differ from by capitals alone. */
 def duplicateProblems(name, rows, column, subject) {
-    return rows.groupBy { row -> row[column] }.findAll { value, same -> value && same.size() > 1 }.collect { value, same ->
-        "${name}: the ${column} name ${value} is used by lines ${same.collect { row -> row.line }.join(', ')}; every ${subject} needs its own."
+    def same = rows.groupBy { row -> row[column] }.findAll { value, found -> value && found.size() > 1 }.collect { value, found ->
+        "${name}: the ${column} name ${value} is used by lines ${found.collect { row -> row.line }.join(', ')}; every ${subject} needs its own."
+    }
+    def alike = rows.collect { row -> row[column] }.findAll().unique(false).groupBy { value -> value.toLowerCase() }.values()
+    return same + alike.findAll { values -> values.size() > 1 }.collect { values ->
+        "${name}: the ${column} names ${values.join(', ')} differ only in capital letters, so that their files would be the same on some disks. Rename all but one."
     }
 }
 
-/** The cells of a line of CSV: bare, or in quotes, with quotes inside doubled. */
+/** A sentence about a name that is too long, since names of files are made of it. */
+def lengthProblems(where, column, value) {
+    return value.size() > 80 ? ["${where}: the ${column} name '${value.take(80)}...' has ${value.size()} characters, but may have at most 80."] : []
+}
+
+/** The cells of a line of CSV: bare, or in quotes, with quotes inside doubled. null if a quote is not closed. */
 def csvCells(line) {
-    return ",${line}".toString().findAll(/,\s*("(?:[^"]|"")*"|[^,]*)/) { match ->
-        def cell = match[1].trim()
-        cell.startsWith('"') ? cell[1..-2].replace('""', '"') : cell
+    def found = []
+    def rest = ",${line}".toString().replaceAll(/\G,\s*(?:"([^"]*+(?:""[^"]*+)*+)"\s*|([^,"][^,]*+)?)(?=,|$)/) { _all, inside, bare ->
+        found.add(inside == null ? (bare ?: '').trim() : inside.replace('""', '"').trim())
+        ''
     }
+    return rest ? null : found
+}
+
+def withoutEmptyEnd(cells) {
+    return cells.take(cells.findLastIndexOf { cell -> cell } + 1)
+}
+
+def separatorProblems(name, columns) {
+    def separators = [';': 'semicolons', '\t': 'tabs'].findAll { separator, _word -> columns.size() == 1 && columns.first().contains(separator) }
+    return separators.values().take(1).collect { word -> "${name} is separated by ${word}. Save it as CSV, with commas between the cells." }
 }
 
 def columnProblems(name, columns, required, optional) {
     def known = required + optional
     def problems = required.findAll { column -> !(column in columns) }.collect { column ->
-        "${name} lacks the column ${column}; its first line is ${columns.join(',')}."
+        "${name} lacks the column ${column}; its first line is ${columns.join(',').take(200)}."
     }
     problems += columns.findAll { column -> !(column in known) }.collect { column ->
-        "${name} has a column '${column}' that means nothing here; the columns are ${known.join(', ')}."
+        "${name} has a column '${column.take(200)}' that means nothing here; the columns are ${known.join(', ')}."
     }
     return problems + columns.countBy { column -> column }.findAll { _column, count -> count > 1 }.collect { column, count ->
         "${name} has the column ${column} ${count} times."

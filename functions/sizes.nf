@@ -1,8 +1,8 @@
 // How large inputs are, for the memory that tasks ask for.
 
-/** Bytes of the largest of these queries that has to be read whole: an .h5ad is read in parts, a file or folder of 10x is not. */
+/** Bytes of the largest of these queries that has to be read whole: an .h5ad is read in parts, other files and folders are not. */
 def bytesReadWhole(queries) {
-    return queries.collect { path -> path.isDirectory() ? folderBytes(path) : path.name.endsWith('.h5') ? path.size() : 0L }.max()
+    return queries.collect { path -> path.isDirectory() ? folderBytes(path) : path.name.endsWith('.h5ad') ? 0L : path.size() }.max()
 }
 
 def folderBytes(folder) {

@@ -1,4 +1,5 @@
-include { commandLine } from '../../functions/command_line.nf'
+include { commandLine; quoted; quotedAll } from '../../functions/command_line.nf'
+include { modelFiles } from '../../functions/models.nf'
 
 // Adapts a trained model to a query, without its labels. The model is of use for this query alone.
 process ADAPT {
@@ -13,24 +14,25 @@ process ADAPT {
 
     output:
     tuple val(meta), path("${meta.id}.model"), emit: model
+    path { modelFiles("${meta.id}.model") }, emit: files // each must be there, or -resume would take an incomplete model
     path 'versions.yml', emit: versions, topic: versions
 
     script:
     """
     # code ${task.ext.code_digest}
     adapt.py \\
-        --query ${query} \\
+        --query ${quoted(query)} \\
         --model model \\
         ${commandLine(options)} \\
         --threads ${task.cpus} \\
-        --output ${meta.id}.model
+        --output ${quoted("${meta.id}.model")}
     versions.py "${task.process}" anndata safetensors torch > versions.yml
     """
 
     stub:
     """
     # code ${task.ext.code_digest}
-    cp -rL model ${meta.id}.model
-    touch versions.yml
+    cp -rL model ${quoted("${meta.id}.model")}
+    touch ${quotedAll(modelFiles("${meta.id}.model"))} versions.yml
     """
 }

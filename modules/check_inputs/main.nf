@@ -1,4 +1,4 @@
-include { commandLine; eachOf; quoted; repeated } from '../../functions/command_line.nf'
+include { called; calledByOrigin; commandLine; eachOf; quoted; quotedAll; repeated } from '../../functions/command_line.nf'
 include { named } from '../../functions/pairs.nf'
 include { samplesheetLines } from '../../functions/samplesheet.nf'
 include { bytesReadWhole } from '../../functions/sizes.nf'
@@ -12,35 +12,39 @@ process CHECK_INPUTS {
     input:
     val rows // a map for each query, its keys the samplesheet's columns
     path queries, stageAs: 'query_?/*', arity: '1..*' // in the order of the rows
-    val references // a map for each reference
+    val references // a map for each reference; path: its own, for errors
     path sources, stageAs: 'reference_?/*', arity: '1..*' // the h5ad or the model's folder of each
-    path gene_map
-    path gene_sets, arity: '0..*'
+    path gene_map, stageAs: 'gene_map/*'
+    path gene_sets, stageAs: 'gene_sets_?/*', arity: '0..*'
     val options
 
     output:
-    path '*inputs.json', emit: inputs // one a reference; <reference>.inputs.json where it has a name, and so the genes
-    path '*query_genes.tsv', emit: query_genes
+    // One a reference; <reference>.inputs.json where it has a name, and so the genes.
+    path { references.collect { meta -> named(meta.id, 'inputs.json') } }, emit: inputs
+    path { references.collect { meta -> named(meta.id, 'query_genes.tsv') } }, emit: query_genes
     path 'versions.yml', emit: versions, topic: versions
 
     script:
+    def own_paths = [queries + sources, rows.collect { row -> row.h5ad } + references.collect { meta -> meta.path }].transpose()
+    def names = [['samplesheet.csv', options.input]] + own_paths
+    def own_names = names.findAll { _staged, own -> own }.collect { staged, own -> called(staged, own) }
     def checks = [references, sources].transpose().collect { meta, source ->
         """\
         |check_inputs.py \\
         |    --samplesheet samplesheet.csv \\
         |    ${repeated('staged', queries)} \\
-        |    --${meta.trained ? 'model' : 'reference'} ${source} \\
-        |    ${gene_map ? "--gene_map ${gene_map}" : ''} \\
+        |    ${commandLine([(meta.trained ? 'model' : 'reference'): source, gene_map: gene_map])} \\
         |    ${repeated('gmt', gene_sets)} \\
         |    ${eachOf('contrast', options.contrast)} \\
-        |    ${commandLine(meta.subMap('label_key', 'batch_key') + options.findAll { name, _value -> name != 'contrast' })} \\
-        |    --output ${named(meta.id, 'inputs.json')} \\
-        |    --query_genes ${named(meta.id, 'query_genes.tsv')} 2>> log.txt || status=\$((\$? > status ? \$? : status))""".stripMargin()
+        |    ${commandLine(meta.subMap('label_key', 'batch_key') + options.findAll { name, _value -> !(name in ['contrast', 'input']) })} \\
+        |    ${own_names.join(' ')} ${calledByOrigin([gene_map, gene_sets])} \\
+        |    --output ${quoted(named(meta.id, 'inputs.json'))} \\
+        |    --query_genes ${quoted(named(meta.id, 'query_genes.tsv'))} 2>> log.txt || status=\$((\$? > status ? \$? : status))""".stripMargin()
     }
     // What is wrong with a query is said of each reference, but shown once.
     """
     # code ${task.ext.code_digest}
-    printf '%s\\n' ${samplesheetLines(rows).collect { line -> quoted(line) }.join(' ')} > samplesheet.csv
+    printf '%s\\n' ${quotedAll(samplesheetLines(rows))} > samplesheet.csv
     status=0
     ${checks.join('\n    ')}
     awk '!seen[\$0]++' log.txt >&2
@@ -51,6 +55,6 @@ process CHECK_INPUTS {
     stub:
     """
     # code ${task.ext.code_digest}
-    touch ${references.collect { meta -> "${named(meta.id, 'inputs.json')} ${named(meta.id, 'query_genes.tsv')}" }.join(' ')} versions.yml
+    touch ${quotedAll(references.collectMany { meta -> ['inputs.json', 'query_genes.tsv'].collect { file -> named(meta.id, file) } })} versions.yml
     """
 }

@@ -1,4 +1,4 @@
-include { repeated } from '../../functions/command_line.nf'
+include { commandLine; quoted; repeated } from '../../functions/command_line.nf'
 
 // Checksums of what a result was made from and of its files, for its record of provenance.
 process CHECKSUMS {
@@ -20,15 +20,15 @@ process CHECKSUMS {
     checksums.py \\
         ${repeated('input', inputs)} \\
         ${repeated('result', results)} \\
-        ${model ? '--model model' : ''} \\
-        --output ${name}.checksums.json
+        ${commandLine([model: model ? 'model' : null])} \\
+        --output ${quoted("${name}.checksums.json")}
     versions.py "${task.process}" > versions.yml
     """
 
     stub:
     """
     # code ${task.ext.code_digest}
-    echo '{"inputs": [], "results": [], "model": null}' > ${name}.checksums.json
+    echo '{"inputs": [], "results": [], "model": null}' > ${quoted("${name}.checksums.json")}
     touch versions.yml
     """
 }

@@ -1,4 +1,4 @@
-include { commandLine; quoted; repeated } from '../../functions/command_line.nf'
+include { calledByOrigin; commandLine; eachOf; quoted; repeated } from '../../functions/command_line.nf'
 
 // Tests the rankings of attended genes for gene sets, against the genes that the query measured of the panel.
 process ENRICH {
@@ -9,7 +9,7 @@ process ENRICH {
     input:
     tuple val(meta), path(tags), path(slot_tags), path(alignment), path(profiles), path(contrasts) // profiles, contrasts: or []
     path panel
-    path gene_sets, arity: '0..*' // none if options name a library of Enrichr
+    path gene_sets, stageAs: 'gene_sets_?/*', arity: '0..*' // none if options name a library of Enrichr
     val options
 
     output:
@@ -17,26 +17,21 @@ process ENRICH {
     path 'versions.yml', emit: versions, topic: versions
 
     script:
-    def enrichr = (options.enrichr ?: '').tokenize(',').collect { name -> "--enrichr ${quoted(name.trim())}" }
     """
     # code ${task.ext.code_digest}
     enrich.py \\
-        --tags ${tags} \\
-        --slot_tags ${slot_tags} \\
-        --alignment ${alignment} \\
-        --panel ${panel} \\
-        ${profiles ? "--profiles ${profiles}" : ''} \\
-        ${contrasts ? "--contrasts ${contrasts}" : ''} \\
-        ${enrichr.join(' ')} \\
-        ${repeated('gmt', gene_sets)} \\
+        ${commandLine([tags: tags, slot_tags: slot_tags, alignment: alignment, panel: panel])} \\
+        ${commandLine([profiles: profiles, contrasts: contrasts])} \\
+        ${eachOf('enrichr', options.enrichr)} \\
+        ${repeated('gmt', gene_sets)} ${calledByOrigin(gene_sets)} \\
         ${commandLine(options.findAll { name, _value -> name != 'enrichr' })} \\
-        --output ${meta.id}.enrichment.tsv
+        --output ${quoted("${meta.id}.enrichment.tsv")}
     versions.py "${task.process}" gseapy pandas > versions.yml
     """
 
     stub:
     """
     # code ${task.ext.code_digest}
-    touch ${meta.id}.enrichment.tsv versions.yml
+    touch ${quoted("${meta.id}.enrichment.tsv")} versions.yml
     """
 }

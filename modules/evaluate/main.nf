@@ -1,4 +1,4 @@
-include { commandLine } from '../../functions/command_line.nf'
+include { commandLine; quoted } from '../../functions/command_line.nf'
 
 // Compares the labels with the true ones, where the query has them.
 process EVALUATE {
@@ -18,16 +18,16 @@ process EVALUATE {
     """
     # code ${task.ext.code_digest}
     evaluate.py \\
-        --mapped ${mapped} \\
+        --mapped ${quoted(mapped)} \\
         --model model \\
         ${commandLine(meta.subMap('truth_key', 'batch_key'))} \\
-        --output ${meta.id}.metrics.json
+        --output ${quoted("${meta.id}.metrics.json")}
     versions.py "${task.process}" anndata scikit-learn > versions.yml
     """
 
     stub:
     """
     # code ${task.ext.code_digest}
-    touch ${meta.id}.metrics.json versions.yml
+    touch ${quoted("${meta.id}.metrics.json")} versions.yml
     """
 }

@@ -1,4 +1,4 @@
-include { commandLine; eachOf } from '../../functions/command_line.nf'
+include { commandLine; eachOf; quoted; quotedAll } from '../../functions/command_line.nf'
 
 // Lists the genes that the model attended to, for each label and memory slot, and for contrasts of two groups of cells.
 process EXTRACT_TAGS {
@@ -14,32 +14,32 @@ process EXTRACT_TAGS {
     output:
     tuple val(meta), path("${meta.id}.tags.tsv"), emit: tags
     tuple val(meta), path("${meta.id}.slot_tags.tsv"), emit: slot_tags
-    tuple val(meta), path("${meta.id}.contrasts.tsv"), emit: contrasts, optional: true
+    // Without contrasts the tags stand here: nothing is optional, or -resume would take contrasts that are gone for none.
+    tuple val(meta), path("${options.contrast || against ? "${meta.id}.contrasts.tsv" : "${meta.id}.tags.tsv"}"), emit: contrasts
     tuple val(meta), path("${meta.id}.tag_profiles.h5ad"), emit: profiles
     path 'versions.yml', emit: versions, topic: versions
 
     script:
-    def output = options.contrast || against ? "--contrasts ${meta.id}.contrasts.tsv" : ''
+    def contrasts = options.contrast || against ? "${meta.id}.contrasts.tsv" : null
     """
     # code ${task.ext.code_digest}
     extract_tags.py \\
-        --mapped ${mapped} \\
+        --mapped ${quoted(mapped)} \\
         --model model \\
         --threads ${task.cpus} \\
         ${eachOf('contrast', options.contrast)} \\
-        ${against ? "--against ${against}" : ''} \\
-        ${output} \\
+        ${commandLine([against: against, contrasts: contrasts])} \\
         ${commandLine(options.findAll { name, _value -> name != 'contrast' })} \\
-        --tags ${meta.id}.tags.tsv \\
-        --slot_tags ${meta.id}.slot_tags.tsv \\
-        --profiles ${meta.id}.tag_profiles.h5ad
+        --tags ${quoted("${meta.id}.tags.tsv")} \\
+        --slot_tags ${quoted("${meta.id}.slot_tags.tsv")} \\
+        --profiles ${quoted("${meta.id}.tag_profiles.h5ad")}
     versions.py "${task.process}" anndata pandas scanpy scipy torch > versions.yml
     """
 
     stub:
-    def contrasts = options.contrast || against ? "${meta.id}.contrasts.tsv" : ''
+    def kinds = ['tags.tsv', 'slot_tags.tsv', 'tag_profiles.h5ad'] + (options.contrast || against ? ['contrasts.tsv'] : [])
     """
     # code ${task.ext.code_digest}
-    touch ${meta.id}.tags.tsv ${meta.id}.slot_tags.tsv ${contrasts} ${meta.id}.tag_profiles.h5ad versions.yml
+    touch ${quotedAll(kinds.collect { kind -> "${meta.id}.${kind}" })} versions.yml
     """
 }

@@ -1,4 +1,4 @@
-include { commandLine } from '../../functions/command_line.nf'
+include { commandLine; quoted } from '../../functions/command_line.nf'
 
 // Removes or keeps the genes that cells attend to most, and watches the probability of their labels.
 process FAITHFULNESS {
@@ -19,17 +19,17 @@ process FAITHFULNESS {
     """
     # code ${task.ext.code_digest}
     faithfulness.py \\
-        --mapped ${mapped} \\
+        --mapped ${quoted(mapped)} \\
         --model model \\
         --threads ${task.cpus} \\
         ${commandLine(options)} \\
-        --output ${meta.id}.faithfulness.tsv
+        --output ${quoted("${meta.id}.faithfulness.tsv")}
     versions.py "${task.process}" anndata pandas torch > versions.yml
     """
 
     stub:
     """
     # code ${task.ext.code_digest}
-    touch ${meta.id}.faithfulness.tsv versions.yml
+    touch ${quoted("${meta.id}.faithfulness.tsv")} versions.yml
     """
 }

@@ -1,4 +1,4 @@
-include { repeated } from '../../functions/command_line.nf'
+include { quoted; quotedAll; repeated } from '../../functions/command_line.nf'
 
 // Joins the slices of a query into the files that one task would have made of it.
 process GATHER {
@@ -19,18 +19,18 @@ process GATHER {
     """
     # code ${task.ext.code_digest}
     gather.py \\
-        --query ${query} \\
+        --query ${quoted(query)} \\
         --model model \\
         ${repeated('slice', slices)} \\
         --threads ${task.cpus} \\
-        --output ${meta.id}.mapped.h5ad \\
-        --labels ${meta.id}.labels.csv
+        --output ${quoted("${meta.id}.mapped.h5ad")} \\
+        --labels ${quoted("${meta.id}.labels.csv")}
     versions.py "${task.process}" anndata scikit-learn umap-learn > versions.yml
     """
 
     stub:
     """
     # code ${task.ext.code_digest}
-    touch ${meta.id}.mapped.h5ad ${meta.id}.labels.csv versions.yml
+    touch ${quotedAll(["${meta.id}.mapped.h5ad", "${meta.id}.labels.csv"])} versions.yml
     """
 }

@@ -1,5 +1,5 @@
-include { sliceName } from '../../functions/cells.nf'
-include { commandLine } from '../../functions/command_line.nf'
+include { labelsName; mappedName } from '../../functions/cells.nf'
+include { commandLine; quoted; quotedAll } from '../../functions/command_line.nf'
 
 // Labels a query's cells, with confidence, novelty and attention: all of them, or a slice for GATHER to join.
 process MAP_QUERY {
@@ -14,29 +14,26 @@ process MAP_QUERY {
     val options
 
     output:
-    tuple val(meta), path("${meta.id}.mapped.h5ad"), emit: mapped, optional: true
-    tuple val(meta), path("${meta.id}.labels.csv"), emit: labels, optional: true
-    tuple val(meta), path('*.slice.h5ad'), emit: slice, optional: true
+    // A slice stands for both: nothing is optional, or -resume would take a file that is gone for one that was never there.
+    tuple val(meta), val(cells), path("${mappedName(meta.id, cells)}"), path("${labelsName(meta.id, cells)}"), emit: mapped
     path 'versions.yml', emit: versions, topic: versions
 
     script:
-    def outputs = cells
-        ? "--cells ${cells} --output ${sliceName(meta.id, cells)}"
-        : "--output ${meta.id}.mapped.h5ad --labels ${meta.id}.labels.csv"
+    def outputs = [output: mappedName(meta.id, cells)] + (cells ? [cells: cells] : [labels: labelsName(meta.id, cells)])
     """
     # code ${task.ext.code_digest}
     map_query.py \\
-        --query ${query} \\
+        --query ${quoted(query)} \\
         --model model \\
         ${commandLine(options)} \\
         --threads ${task.cpus} \\
-        ${outputs}
+        ${commandLine(outputs)}
     versions.py "${task.process}" anndata safetensors torch umap-learn > versions.yml
     """
 
     stub:
     """
     # code ${task.ext.code_digest}
-    touch ${cells ? sliceName(meta.id, cells) : "${meta.id}.mapped.h5ad ${meta.id}.labels.csv"} versions.yml
+    touch ${quotedAll([mappedName(meta.id, cells), labelsName(meta.id, cells)])} versions.yml
     """
 }

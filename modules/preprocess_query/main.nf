@@ -1,4 +1,4 @@
-include { commandLine } from '../../functions/command_line.nf'
+include { calledByOrigin; commandLine; quoted } from '../../functions/command_line.nf'
 include { optionalColumns } from '../../functions/samplesheet.nf'
 include { bytesReadWhole } from '../../functions/sizes.nf'
 
@@ -12,7 +12,7 @@ process PREPROCESS_QUERY {
     input:
     tuple val(meta), path(query, stageAs: 'input/*')
     path panel
-    path gene_map
+    path gene_map, stageAs: 'gene_map/*'
     val options
 
     output:
@@ -24,13 +24,11 @@ process PREPROCESS_QUERY {
     """
     # code ${task.ext.code_digest}
     preprocess_query.py \\
-        --query ${query} \\
-        --sample ${meta.id} \\
-        --panel ${panel} \\
-        ${gene_map ? "--gene_map ${gene_map}" : ''} \\
+        ${commandLine([query: query, sample: meta.id, panel: panel, gene_map: gene_map])} \\
+        ${calledByOrigin([query, gene_map])} \\
         ${commandLine(meta.subMap(optionalColumns()) + options)} \\
-        --output ${meta.id}.aligned.h5ad \\
-        --alignment ${meta.id}.alignment.json
+        --output ${quoted("${meta.id}.aligned.h5ad")} \\
+        --alignment ${quoted("${meta.id}.alignment.json")}
     versions.py "${task.process}" anndata scanpy scipy > versions.yml
     """
 
@@ -38,7 +36,7 @@ process PREPROCESS_QUERY {
     stub:
     """
     # code ${task.ext.code_digest}
-    echo '{"cells": ${task.ext.stub_cells ?: 1}}' > ${meta.id}.alignment.json
-    touch ${meta.id}.aligned.h5ad versions.yml
+    echo '{"cells": ${task.ext.stub_cells ?: 1}}' > ${quoted("${meta.id}.alignment.json")}
+    touch ${quoted("${meta.id}.aligned.h5ad")} versions.yml
     """
 }

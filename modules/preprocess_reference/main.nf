@@ -1,4 +1,4 @@
-include { commandLine } from '../../functions/command_line.nf'
+include { calledByOrigin; commandLine } from '../../functions/command_line.nf'
 
 // Chooses the gene panel, and writes the reference over it.
 process PREPROCESS_REFERENCE {
@@ -20,8 +20,8 @@ process PREPROCESS_REFERENCE {
     """
     # code ${task.ext.code_digest}
     preprocess_reference.py \\
-        --reference ${reference} \\
-        ${query_genes ? "--query_genes ${query_genes}" : ''} \\
+        ${commandLine([reference: reference, query_genes: query_genes])} \\
+        ${calledByOrigin(reference)} \\
         ${commandLine(meta.subMap('label_key', 'batch_key') + options)} \\
         --output reference.h5ad \\
         --panel panel.tsv

@@ -1,4 +1,4 @@
-include { quoted; repeated } from '../../functions/command_line.nf'
+include { commandLine; quoted; quotedAll; repeated } from '../../functions/command_line.nf'
 
 // One self-contained page about a query, or about all queries of a run; its figures as files, too.
 process REPORT {
@@ -35,20 +35,18 @@ process REPORT {
     printf '%s\\n' ${quoted(provenance)} > provenance.json
     report.py \\
         --model model \\
-        --inputs ${inputs} \\
+        --inputs ${quoted(inputs)} \\
         --provenance provenance.json \\
         ${repeated('mapped', mapped)} \\
         ${options.join(' ')} \\
-        --output ${name}.html \\
-        --mqc_dir ${name}.mqc \\
-        --figures_dir ${name}.figures
+        ${commandLine([output: "${name}.html", mqc_dir: "${name}.mqc", figures_dir: "${name}.figures"])}
     versions.py "${task.process}" anndata jinja2 matplotlib plotly > versions.yml
     """
 
     stub:
     """
     # code ${task.ext.code_digest}
-    mkdir ${name}.figures ${name}.mqc
-    touch ${name}.html ${name}.figures/composition.svg ${name}.mqc/${name}_mqc.json versions.yml
+    mkdir ${quotedAll(["${name}.figures", "${name}.mqc"])}
+    touch ${quotedAll(["${name}.html", "${name}.figures/composition.svg", "${name}.mqc/${name}_mqc.json"])} versions.yml
     """
 }

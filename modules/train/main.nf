@@ -1,4 +1,5 @@
-include { commandLine } from '../../functions/command_line.nf'
+include { commandLine; quoted; quotedAll } from '../../functions/command_line.nf'
+include { modelFiles } from '../../functions/models.nf'
 include { named } from '../../functions/pairs.nf'
 
 // Trains the model on the reference.
@@ -15,17 +16,17 @@ process TRAIN {
 
     output:
     tuple val(meta), path("${named(meta.id, 'model')}"), emit: model
+    path { modelFiles(named(meta.id, 'model')) }, emit: files // each must be there, or -resume would take an incomplete model
     path 'versions.yml', emit: versions, topic: versions
 
     script:
     """
     # code ${task.ext.code_digest}
     train.py \\
-        --reference ${reference} \\
-        --panel ${panel} \\
+        ${commandLine([reference: reference, panel: panel])} \\
         ${commandLine(meta.subMap('label_key', 'batch_key') + options)} \\
         --threads ${task.cpus} \\
-        --output ${named(meta.id, 'model')}
+        --output ${quoted(named(meta.id, 'model'))}
     versions.py "${task.process}" anndata lightning safetensors torch > versions.yml
     """
 
@@ -33,8 +34,7 @@ process TRAIN {
     def model = named(meta.id, 'model')
     """
     # code ${task.ext.code_digest}
-    mkdir ${model}
-    touch ${model}/model.safetensors ${model}/config.json ${model}/panel.tsv ${model}/labels.tsv \\
-        ${model}/calibration.json ${model}/history.tsv ${model}/history.png ${model}/model_card.md versions.yml
+    mkdir ${quoted(model)}
+    touch ${quotedAll(modelFiles(model))} versions.yml
     """
 }

@@ -38,6 +38,24 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     return resolved(tmp_path_factory.mktemp("config"))
 
 
+def test_only_what_a_scheduler_or_the_system_ends_is_tried_again(tmp_path: Path):
+    (tmp_path / "main.nf").write_text("""
+        workflow {
+            def strategy = nextflow.Global.session.config.process.errorStrategy.clone()
+            strategy.resolveStrategy = Closure.DELEGATE_FIRST
+            def retried = ((0..255) + [Integer.MAX_VALUE]).findAll { status ->
+                strategy.delegate = [task: [exitStatus: status]]
+                strategy.call() == 'retry'
+            }
+            println("retried: ${retried.join(' ')}.")
+        }
+        """)
+    run = nextflow("-c", ROOT / "nextflow.config", "run", "main.nf", folder=tmp_path)
+    assert run.status == 0, run.output
+    # Not among them: ILL 132, TRAP 133, ABRT 134, BUS 135, FPE 136, SEGV 139.
+    assert "retried: 104 130 137 138 140 143 175 176 177 2147483647." in run.output
+
+
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_executors_change_what_is_recorded(executor: str, usual: set[str], tmp_path: Path):
     """tests/pipeline/executors holds what each profile takes away and adds; RECORD=1 records a change that is meant."""

@@ -98,13 +98,13 @@ def test_either_a_reference_or_a_model(tmp_path: Path):
 def test_problems_of_a_samplesheet_name_their_line(tmp_path: Path):
     query = DATA / "unseen_type.h5ad"
     lines = ["sample,h5ad,truth_key", f"a b,{query},x", "", "c,missing.h5ad,", f"d,{DATA},"]
-    lines += [f'"e",{query},x', f"e,{query},x", f"f,{DATA / 'samplesheet.csv'},", f"g,{query}", ",,"]
+    lines += [f'"e",{query},x', f"e,{query},x", f"f,{DATA / 'samplesheet.csv'},", f"g,{query}", ",,x"]
     (tmp_path / "queries.csv").write_text("\n".join(lines))
     output = refused("--input", "queries.csv", *REFERENCE, folder=tmp_path)
     for sentence in (
         "queries.csv, line 2: the sample name 'a b' may hold only letters",
         f"queries.csv, line 4: there is no file {tmp_path / 'missing.h5ad'}.",
-        f"queries.csv, line 5: the folder {DATA} holds no matrix.mtx",
+        f"queries.csv, line 5: the folder {DATA} has no .mtx or .mtx.gz file",
         "queries.csv: the sample name e is used by lines 6, 7; every query needs its own.",
         "queries.csv, line 8: samplesheet.csv is neither an .h5ad or 10x .h5 file nor a 10x mtx folder.",
         "queries.csv, line 9: 2 cells, but there are 3 columns.",
@@ -137,3 +137,19 @@ def test_what_only_the_files_show_is_refused_before_anything_heavy(tmp_path: Pat
     assert "cell_type" in run.output
     assert "--contrast author_label:CD19+ B:Moon cell: the obs column 'author_label'" in run.output
     assert "--contrast state:ill:well: write COLUMN:A:B" in run.output
+
+
+def test_what_is_wrong_with_files_names_them_by_the_users_own_paths(tmp_path: Path):
+    """And not by where the task has them."""
+    for name in ("my query (1).h5ad", "my reference.h5ad", "my genes.tsv", "my sets.gmt"):
+        (tmp_path / name).write_text("nothing of the kind")
+    (tmp_path / "queries.csv").write_text("sample,h5ad\na,my query (1).h5ad\n")
+    run = pipeline("--input", "queries.csv", "--reference", "my reference.h5ad", "--label_key", "x", "--gene_map", "my genes.tsv",
+                   "--gmt", "my sets.gmt", folder=tmp_path)  # fmt: skip
+    assert run.status == 1
+    assert run.submitted == ["CHECK_INPUTS"]
+    errors = [line for line in run.output.splitlines() if "Error: " in line]
+    for name in ("my query (1).h5ad", "my reference.h5ad", "my genes.tsv", "my sets.gmt"):
+        assert any(f"{tmp_path / name}" in line for line in errors), (name, errors)
+    for staged in ("query_1", "reference_1", "gene_map/", "gene_sets_1"):
+        assert not any(staged in line for line in errors), errors

@@ -1,0 +1,162 @@
+"""Names with blanks, quotes, brackets and whatever else a shell takes for its own: used as they are, or refused by a sentence."""
+
+import json
+import re
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+
+from tests.pipeline.nextflow import DATA, ROOT, pipeline, refused, succeed
+
+HOSTILE = 'it\'s "(a)" [b] {c}; & touch PWNED; `touch PWNED` *? #ü~!'
+"""A file name of all that Nextflow's commands can take."""
+TEXT = f"{HOSTILE} $(touch PWNED) $HOME \\"
+"""A text that is no path, such as the name of a column, may hold more."""
+
+
+def quoted(cell: object) -> str:
+    return '"{}"'.format(str(cell).replace('"', '""'))
+
+
+@pytest.mark.slow
+def test_hostile_names_everywhere_are_only_names(tmp_path: Path):
+    folder = tmp_path / HOSTILE
+    folder.mkdir()
+    reference = ad.read_h5ad(DATA / "reference.h5ad")
+    reference.obs[f"label {TEXT}"] = [f"{label} {TEXT}" for label in reference.obs["cell_type"]]
+    reference.obs[f"batch {TEXT}"] = [f"{number % 2} {TEXT}" for number in range(reference.n_obs)]
+    reference.write_h5ad(folder / f"-reference {HOSTILE}.h5ad")
+    query = ad.read_h5ad(DATA / "unseen_type.h5ad")
+    query.obs[f"truth {TEXT}"] = query.obs["author_label"].astype(str)
+    query.obs[f"state {TEXT}"] = [f"{'a' if number % 2 else 'b'} {TEXT}" for number in range(query.n_obs)]
+    query.var[f"genes {TEXT}"] = query.var_names
+    query.layers[f"counts {TEXT}"] = query.X.copy()
+    query.obsm[f"place {TEXT}"] = np.zeros((query.n_obs, 2))
+    query.write_h5ad(folder / f"-query {HOSTILE}.h5ad")
+    cells = {
+        "sample": "q",
+        "h5ad": f"-query {HOSTILE}.h5ad",
+        "truth_key": f"truth {TEXT}",
+        "gene_column": f"genes {TEXT}",
+        "counts_layer": f"counts {TEXT}",
+        "spatial_key": f"place {TEXT}",
+        "batch_key": f"state {TEXT}",
+    }
+    (folder / f"-sheet {HOSTILE}.csv").write_text(",".join(cells) + "\n" + ",".join(map(quoted, cells.values())) + "\n")
+    sets = (ROOT / "assets" / "genesets" / "blood_cell_markers.gmt").read_text()
+    (folder / f"-sets {HOSTILE}.gmt").write_text(sets.replace("\t", f" {TEXT}\t", 1))
+    (folder / f"-genes {HOSTILE}.tsv").write_text("from\tto\nLEU1\tCD19\n")
+
+    results = f"results {TEXT}"
+    run = succeed(
+        "--input", f"./-sheet {HOSTILE}.csv", "--reference", f"./-reference {HOSTILE}.h5ad", "--label_key", f"label {TEXT}",
+        "--batch_key", f"batch {TEXT}", "--gmt", f"./-sets {HOSTILE}.gmt", "--gene_map", f"./-genes {HOSTILE}.tsv",
+        "--contrast", f"state {TEXT}:a {TEXT}:b {TEXT}", "--outdir", results, "--checkpoint_dir", f"checkpoints {HOSTILE}",
+        "--max_epochs", 1, "--permutations", 10, "--faithfulness_cells", 3, "--cells_per_task", 100, folder=folder,
+    )  # fmt: skip
+    assert "1 query mapped in" in run.output
+    sample = folder / results / "samples" / "q"
+    mapped = ad.read_h5ad(sample / "q.mapped.h5ad")
+    assert mapped.n_obs == query.n_obs
+    assert set(mapped.obs["cellmemory_label"]) <= set(reference.obs[f"label {TEXT}"])
+    for kind in ("labels.csv", "tags.tsv", "contrasts.tsv", "faithfulness.tsv", "enrichment.tsv", "metrics.json", "report.html"):
+        assert (sample / f"q.{kind}").stat().st_size > 0, kind
+    record = json.loads((sample / "q.provenance.json").read_text())
+    assert {Path(file["path"]).name for file in record["inputs"]} == {
+        f"-query {HOSTILE}.h5ad",
+        f"-sets {HOSTILE}.gmt",
+        f"-genes {HOSTILE}.tsv",
+    }
+    assert not list(tmp_path.rglob("PWNED*"))
+
+
+@pytest.mark.parametrize("name", ["q$(touch PWNED)", "q$HOME", "q\nx", "q\tx"], ids=["command", "variable", "line", "tab"])
+def test_what_nextflow_cannot_take_is_refused_by_a_sentence(name: str, tmp_path: Path):
+    """In each place where a path may stand, at once. A line break has no place in a sheet."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    for suffix in ("h5ad", "gmt", "tsv"):
+        (folder / f"{name}.{suffix}").touch()
+    (folder / "link.h5ad").symlink_to(folder / f"{name}.h5ad")
+    (folder / "model").mkdir()
+    (folder / "model" / f"{name}.h5ad").touch()
+    row = "" if "\n" in name else f"own,{quoted(name + '.h5ad')}\n"
+    (folder / "queries.csv").write_text(f"sample,h5ad\nlink,link.h5ad\n{row}")
+    output = refused(
+        "--input", "queries.csv", "--model", "model", "--gmt", f"{name}.gmt", "--gene_map", f"{name}.tsv",
+        "-work-dir", f"work {name}", folder=folder,
+    )  # fmt: skip
+    character = "$" if "$" in name else {"\n": r"\x0a", "\t": r"\x09"}[name[1]]
+    shown = name.replace("\n", r"\x0a").replace("\t", r"\x09")
+    reason = f"holds the character {character}, which Nextflow cannot hand to the shell."
+    found = [line for line in output.splitlines() if reason in line]
+    assert f"queries.csv, line 2: the path {folder}/{shown}.h5ad {reason} Rename the file or folder." in output
+    assert f"--model: the path {folder}/model/{shown}.h5ad {reason} Rename the file or folder." in found
+    assert f"-work-dir {folder}/work {shown} {reason} Use another folder." in found
+    # A parameter with a control character is refused as a text, before it is looked at as a path.
+    assert len(found) == {"$": 6, r"\x09": 5, r"\x0a": 4}[character]
+    assert f"--gene_map{': the path' if character == '$' else ' is'} " in output
+    assert not list(tmp_path.rglob("PWNED*"))
+
+
+def test_parameters_that_reach_a_scheduler_or_an_engine_bare_are_held_to_plain_words(tmp_path: Path):
+    names = ("queue", "gpu_queue", "gpu_request", "account", "parallel_environment", "registry")
+    output = refused("--input", "none", *(part for name in names for part in (f"--{name}", "x; touch PWNED")), folder=tmp_path)
+    for name in names:
+        assert f"--{name} is 'x; touch PWNED', but must be without blanks, quotes and characters" in output
+    (tmp_path / "params.json").write_text(json.dumps({"label_key": "a\nb", "outdir": "results"}))
+    assert r"--label_key is 'a\x0ab', but must be text without line breaks" in refused(
+        "-params-file", "params.json", folder=tmp_path
+    )
+
+
+def test_the_pipeline_may_not_be_in_a_folder_that_would_be_run(tmp_path: Path):
+    project = tmp_path / "pipe $(touch PWNED)"
+    project.mkdir()
+    for path in ROOT.iterdir():
+        if path.name in (
+            "main.nf",
+            "nextflow.config",
+            "conf",
+            "functions",
+            "modules",
+            "bin",
+            "nextflow_schema.json",
+            "assets",
+            "tests",
+        ):
+            (project / path.name).symlink_to(path)
+    run = pipeline("-profile", "test", folder=tmp_path, project=project)
+    assert run.status == 1
+    assert f"The pipeline's folder {project} holds the character $, which Nextflow cannot hand to the shell." in run.output
+    assert run.submitted == []
+    assert not list(tmp_path.rglob("PWNED*"))
+
+
+SAFE = ("quoted(", "quotedAll(", "commandLine(", "repeated(", "eachOf(", "called(", "calledByOrigin(", "task.")
+JOINED = {"check_inputs": ("own_names.join(", "checks.join("), "consensus": ("tables.join(",), "report": ("options.join(",)}
+"""What is put together of parts that are quoted, by module."""
+
+
+def expressions(text: str) -> list[str]:
+    """What stands in the outermost `${...}` of a Groovy string."""
+    found, depth = [], 0
+    for token in re.split(r"(\$?\{|\})", text):
+        if depth:
+            found[-1] += token
+        elif token == "${":
+            found.append("")
+        depth += (token.endswith("{") and (depth > 0 or token == "${")) - (token == "}" and depth > 0)
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(path.parent.name for path in ROOT.glob("modules/*/main.nf")))
+def test_what_modules_put_into_commands_passes_through_the_functions_that_quote(module: str):
+    source = (ROOT / "modules" / module / "main.nf").read_text()
+    commands = re.findall(r'"""(.*?)"""', source, re.DOTALL)
+    assert len(commands) >= 2
+    for command in commands:
+        bare = [found for found in expressions(command) if not found.startswith(SAFE + JOINED.get(module, ()))]
+        assert bare == []

@@ -1,0 +1,81 @@
+"""-resume with work files gone: what made them runs again, and a run never ends well without all of its results."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.nextflow import ROOT, counted, pipeline, succeed
+
+# One query is mapped whole and contrasted, the other in slices: the chains of the two do not depend on each other, so that
+# one -resume can show two losses.
+STUB = ("-profile", "test", "-stub-run", "-c", "cells.config", "--cells_per_task", "400")
+CELLS = "process { withName: 'PREPROCESS_QUERY' { ext.stub_cells = { meta.id == 'unseen_type' ? 800 : 400 } } }"
+LOST = (
+    {"reduced_panel.mapped.h5ad": "MAP_QUERY (reduced_panel)",
+     "unseen_type.400-800.slice.h5ad": "MAP_QUERY (unseen_type 400:800)"},
+    {"reduced_panel.labels.csv": "MAP_QUERY (reduced_panel)", "unseen_type.labels.csv": "GATHER (unseen_type)"},
+    {"reduced_panel.contrasts.tsv": "EXTRACT_TAGS (reduced_panel)", "unseen_type.aligned.h5ad": "PREPROCESS_QUERY (unseen_type)"},
+    {"reduced_panel.metrics.json": "EVALUATE (reduced_panel)", "unseen_type.enrichment.tsv": "ENRICH (unseen_type)"},
+    {"reduced_panel.report.html": "REPORT_SAMPLE (reduced_panel.report)",
+     "unseen_type.checksums.json": "CHECKSUMS_SAMPLE (unseen_type)"},
+    {"reduced_panel.faithfulness.tsv": "FAITHFULNESS (reduced_panel)", "report.figures": "REPORT_RUN (report)"},
+    {"model/config.json": "TRAIN"},
+    {"query_genes.tsv": "CHECK_INPUTS"},
+)  # fmt: skip
+
+
+def files_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def lose(work: Path, name: str) -> None:
+    """Removes what tasks made of this name, and leaves the links to it of the tasks that took it."""
+    found = [path for path in work.glob(f"*/*/{name}") if not path.is_symlink() and not path.parent.is_symlink()]
+    assert found, name
+    for path in found:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resumed")
+    (folder / "cells.config").write_text(CELLS)
+    succeed(*STUB, "--contrast_with", "unseen_type", folder=folder)
+    (folder / "results").rename(folder / "first")
+    return folder
+
+
+@pytest.mark.parametrize("lost", LOST, ids=lambda lost: ",".join(lost))
+def test_what_is_lost_is_made_again(lost: dict[str, str], run_folder: Path):
+    for name in lost:
+        lose(run_folder / "work", name)
+    run = succeed(*STUB, "--contrast_with", "unseen_type", "-resume", folder=run_folder)
+    assert set(lost.values()) <= set(run.submitted)
+    assert "2 queries mapped in" in run.output
+    assert files_in(run_folder / "results") == files_in(run_folder / "first")
+    shutil.rmtree(run_folder / "results")
+
+
+def test_nothing_is_optional():
+    for path in ROOT.glob("modules/*/main.nf"):
+        assert not re.search(r"optional:\s*true|arity: '0", path.read_text().split("output:")[1].split("script:")[0]), path
+
+
+def test_a_run_that_loses_results_without_a_failed_task_ends_with_an_error(tmp_path: Path):
+    """With a mistake put into a copy of the pipeline: an output that may be absent, and is."""
+    project = tmp_path / "project"
+    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".*", "work", "results", "docs"), symlinks=True)
+    module = project / "modules" / "report" / "main.nf"
+    text = module.read_text()
+    for right, wrong in {"emit: html": "emit: html, optional: true", '["${name}.html", ': "["}.items():
+        assert text.count(right) == 1
+        text = text.replace(right, wrong)
+    module.write_text(text)
+    run = pipeline("-profile", "test", "-stub-run", folder=tmp_path, project=project)
+    assert run.status == 1
+    assert "There are no results of reduced_panel, unseen_type, report.html, though no task failed." in run.output
+    assert "Exception" not in run.output
+    assert "queries mapped" not in run.output
+    assert counted(run.submitted)["MAP_QUERY"] == 2
