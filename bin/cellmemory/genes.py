@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.errors import InputError, first_ids
+from cellmemory.labels import as_text
 from cellmemory.text import DELIMITERS, read_text
 
 ENSEMBL = re.compile(r"(ENS[A-Z]{0,6}G\d{11})(\.\d+)?")
@@ -150,7 +151,7 @@ def name_columns(var: pd.DataFrame, gene_column: str | None, where: str) -> dict
     known = sorted((c for c in usual if usual[c] in ID_COLUMNS), key=lambda column: ID_COLUMNS.index(usual[column]))
     numbered = bool(known) and var.index.astype(str).str.isdigit().all()
     wanted = [gene_column] if gene_column else known if numbered else ["index", *known]
-    return {c: [normalise(n) for n in (var.index if c == "index" else var[c]).astype(str)] for c in wanted}
+    return {c: [normalise(n) for n in as_text(var.index.to_series() if c == "index" else var[c])] for c in wanted}
 
 
 def match_genes(

@@ -28,6 +28,11 @@ def _cleaned(text: str) -> str | None:
     return re.sub(r"\s+", " ", blank).strip() or None
 
 
+def as_text(column: pd.Series) -> np.ndarray:
+    """The values (n,) of any column as strings; a missing one is `nan`, a name like others, as of a batch."""
+    return column.astype(object).where(column.notna(), "nan").astype(str).to_numpy(object)
+
+
 def label_notes(column: pd.Series, where: str) -> list[str]:
     """What a user should know of a column of labels, a sentence each; none for ordinary ones. where: file and column."""
     labels = clean_labels(column)

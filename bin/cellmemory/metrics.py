@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_sc
 
 from cellmemory.calibration import ECE_BINS, expected_calibration_error
 from cellmemory.hierarchy import Hierarchy, column
-from cellmemory.labels import clean_labels
+from cellmemory.labels import as_text, clean_labels
 
 MIN_INTEGRATION_CELLS = 100  # scib-metrics asks for 90 neighbours of every cell
 
@@ -95,7 +95,7 @@ def integration(embedding: np.ndarray, truth: pd.Series, batch: pd.Series) -> tu
     if importlib.util.find_spec("scib_metrics") is None:
         return None, "No integration scores: scib-metrics is not installed (pip install scib-metrics)."
     keep = truth.notna().to_numpy() & batch.notna().to_numpy()
-    groups = pd.DataFrame({"batch": batch[keep].astype(str).to_numpy(), "type": truth[keep].to_numpy(str)})
+    groups = pd.DataFrame({"batch": as_text(batch[keep]), "type": truth[keep].to_numpy(str)})
     if len(groups) < MIN_INTEGRATION_CELLS or (groups.nunique() < 2).any():
         return None, (
             f"No integration scores: they need two batches, two types and {MIN_INTEGRATION_CELLS} cells with both; "

@@ -12,6 +12,7 @@ from cellmemory.checked import as_numbers, read_tsv
 from cellmemory.errors import InputError, first_ids
 from cellmemory.files import replacing
 from cellmemory.genes import expression_rows, id_type, name_columns, undecorated
+from cellmemory.labels import as_text
 
 #: Fewer cells have no variance, and fewer genes that vary no trend: the compiled code of loess ends the process there.
 MIN_BATCH_CELLS, MIN_VARYING_GENES = 2, 10
@@ -118,7 +119,7 @@ def _with_batches(data: ad.AnnData, batch: pd.Series | None) -> tuple[ad.AnnData
     are too small: a variance needs cells, and a trend of variances needs genes that vary."""
     if batch is None or batch.nunique(dropna=False) < 2:
         return data, []
-    names = batch.astype(str).to_numpy()
+    names = as_text(batch)
     small = {name: int((names == name).sum()) for name in np.unique(names) if not _is_large_enough(data.X[names == name])}
     kept = ~np.isin(names, list(small))
     notes = []

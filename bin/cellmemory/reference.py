@@ -20,6 +20,7 @@ from cellmemory.files import sha256
 from cellmemory.fingerprints import fingerprints_of
 from cellmemory.hierarchy import Hierarchy, parse_levels, read_hierarchy, to_label_table
 from cellmemory.inference import Inference
+from cellmemory.labels import as_text
 from cellmemory.model import CellMemory, ModelConfig
 from cellmemory.novelty import calibrate_novelty, learn_profiles
 from cellmemory.panel import read_panel
@@ -172,7 +173,7 @@ def _annotation(
         if file.var().index.astype(str).tolist() != panel["gene"].tolist():
             raise InputError(f"{reference}: its genes are not those of the panel; use the two files of one preprocessing.")
         batch = file.column(batch_key, "batch", "batch_key") if batch_key else None
-        codes = None if batch is None else np.unique(batch.astype(str), return_inverse=True)[1]
+        codes = None if batch is None else np.unique(as_text(batch), return_inverse=True)[1]
         hierarchy = read_hierarchy(file, levels, labels) if levels else None
         return *np.unique(labels.to_numpy(str), return_inverse=True), codes, hierarchy
 

@@ -488,7 +488,7 @@ def a_label_with_two_parents(cells, _):
 
 def _batches(values):
     def build(cells, _):
-        cells.obs["donor"] = [values(i) for i in range(cells.n_obs)]
+        cells.obs["donor"] = pd.Categorical([values(i) for i in range(cells.n_obs)])
         return cells
 
     return build
@@ -505,6 +505,7 @@ for _name, _says, _donor in (
     ("batches_of_two_cells", "kept the", lambda i: f"d{i // 2:03d}"),
     ("batches_with_gaps", "kept the", lambda i: f"d{i % 2}" if i % 5 else None),
     ("one_batch", "kept the", lambda _i: "d"),
+    ("no_batch_at_all", "kept the", lambda _i: None),
 ):
     reference(_says, ok=True, options=BATCH, at="step")(_named(_name, _batches(_donor)))
 

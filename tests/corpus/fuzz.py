@@ -81,7 +81,7 @@ def _replace(file: h5py.File, name: str, kind: str, rng: np.random.Generator) ->
     elif kind == "length":
         values = values[: rng.integers(0, len(values) + 1)] if rng.integers(2) else np.concatenate([values, values])
     elif kind == "shape":
-        values = values[:, None] if rng.integers(2) else values.reshape(-1)[:1].reshape(())
+        values = values[:, None] if rng.integers(2) or not values.size else values.reshape(-1)[:1].reshape(())
     elif kind == "text":
         values = np.array(["strange"] * len(values), object)
     del file[name]
