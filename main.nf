@@ -329,6 +329,10 @@ workflow {
             settings.label_map ? pathAt(settings.label_map) : [],
             settings,
         )
+        // A stub's file is empty.
+        CELLMEMORY.out.inputs.flatten().filter { path -> path.size() > 0 }.subscribe { path ->
+            new groovy.json.JsonSlurper().parse(path).reference?.warnings?.each { sentence -> log.warn(sentence) }
+        }
         CELLMEMORY.out.consensus_summaries.subscribe { _meta, path ->
             new groovy.json.JsonSlurper().parse(path).warnings.each { sentence -> log.warn(sentence) }
         }

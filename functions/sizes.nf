@@ -1,8 +1,8 @@
 // How large inputs are, for the memory that tasks ask for.
 
-/** Bytes of the largest of these queries that has to be read whole: an .h5ad is read in parts, other files and folders are not. */
+/** Bytes of the largest of these queries that has to be read whole: an mtx folder is, files are read in parts. */
 def bytesReadWhole(queries) {
-    return queries.collect { path -> path.isDirectory() ? folderBytes(path) : path.name.endsWith('.h5ad') ? 0L : path.size() }.max()
+    return queries.collect { path -> path.isDirectory() ? folderBytes(path) : 0L }.max()
 }
 
 def folderBytes(folder) {

@@ -239,7 +239,7 @@ def test_a_malformed_gene_map_names_its_lines(tmp_path):
     (tmp_path / "map.tsv").write_text("from\tto\nA\tB\nC\n\tD\n")
     with pytest.raises(InputError) as error:
         read_gene_map(tmp_path / "map.tsv")
-    assert [p.split(": ")[1].split(" has")[0] for p in error.value.problems] == ["line 3", "line 4"]
+    assert [p.split(": ")[1].split(" does not")[0] for p in error.value.problems] == ["line 3", "line 4"]
 
 
 def test_a_name_that_leads_to_two_panel_genes_is_nobodys():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cellmemory import bundle
 from tests.pipeline.nextflow import ROOT, nextflow
 
 PROFILES = ("local", "docker", "podman", "singularity", "apptainer", "charliecloud", "conda", "cuda", "test", "test,docker",
@@ -101,6 +102,11 @@ def test_modules_are_complete(module: str):
 
 def pinned(text: str) -> dict[str, str]:
     return dict(re.findall(r"^\s*(?:- )?([\w.-]+)==([\w.]+)", text, re.MULTILINE))
+
+
+def test_the_pipeline_and_the_library_name_the_same_files_of_a_model():
+    text = (ROOT / "functions" / "models.nf").read_text()
+    assert set(re.findall(r"'([\w.]+)'", text)) == {"config.json", *bundle.FILES}
 
 
 def test_locks_agree_and_name_no_host():
