@@ -118,7 +118,7 @@ def _told_by_counts(cells: sp.csr_matrix, possible: list[str]) -> str | None:
         values = cells.data[cells.indptr[cell] : cells.indptr[cell + 1]].astype(np.float64)
         smallest = values.min(initial=np.inf, where=values > 0)
         second = values.min(initial=np.inf, where=values > 1.01 * smallest)
-        if not np.isfinite(second):
+        if second > LARGEST_LOG["log2"]:  # none, or a wild one
             continue
         times = {scale: undo_log(second, scale) / undo_log(smallest, scale) for scale in possible}
         errors = sorted((abs(value - round(value)), scale) for scale, value in times.items())
