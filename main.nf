@@ -315,7 +315,7 @@ workflow {
         def site_problems = siteProblems(config, settings, workflow.workDir.toUriString(), System.getenv()) { command -> isOnPath(command) }
         // The code's folder stands in double quotes in each task, on the PATH.
         def folder_problems = folderProblems('The pipeline\'s folder', projectDir, '["$`\\\\:\\p{Cntrl}]')
-        folder_problems += folderProblems('-work-dir', workflow.workDir, '[$\\p{Cntrl}]')
+        folder_problems += folderProblems('-work-dir', workflow.workDir, '[$*?\\[\\]{}\\p{Cntrl}]')
         problems += sheet_problems + reference_problems + site_problems + folder_problems
         if (problems) {
             error(shortened(problems).join('\n'))

@@ -58,10 +58,10 @@ def main(
         provenance and read_json(provenance, "provenance"),
         [read_json(path, "consensus") for path in consensus],
     )
-    with replacing(output) as partial:
-        partial.write_text(text, encoding="utf-8")
     colours = page.label_colours(samples, trained)
     written = multiqc.write(samples, colours, mqc_dir)
+    with replacing(output) as partial:
+        partial.write_text(text, encoding="utf-8")
     _cli.say(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB) and {len(written)} files for MultiQC in {mqc_dir}.")
     if figures_dir:
         _cli.say(f"Wrote {len(still.write(samples, parts, colours, figures_dir))} files of figures to {figures_dir}.")

@@ -34,12 +34,14 @@ def stagingProblems(where, path) {
 /**
  * A sentence, if the path of a task's input, or where it leads as a link, holds what the shell would take for its own.
  *
- * The commands by which Nextflow stages a file are its own. They escape blanks, quotes and brackets, but neither `$` nor control
- * characters: `q$HOME.h5ad` would be another file, and a line break would begin another command.
+ * The commands by which Nextflow stages a file are its own. They escape blanks, quotes and parentheses, but neither `$` nor
+ * patterns nor control characters: `q$HOME.h5ad` would be another file, `q[1].h5ad` would be q1.h5ad where there is one, and a
+ * line break would begin another command.
  */
 def nameProblems(where, path) {
-    def found = ([path.toUriString()] + linkTarget(path)).find { text -> text.find('[$\\p{Cntrl}]') }
-    return found ? ["${where}: the path ${visible(found)} holds ${offence(found, '[$\\p{Cntrl}]')}. Rename the file or folder."] : []
+    def forbidden = '[$*?\\[\\]{}\\p{Cntrl}]'
+    def found = ([path.toUriString()] + linkTarget(path)).find { text -> text.find(forbidden) }
+    return found ? ["${where}: the path ${visible(found)} holds ${offence(found, forbidden)}. Rename the file or folder."] : []
 }
 
 /** The same of a folder that tasks work in, or that they have their scripts from, which stands in other commands. */

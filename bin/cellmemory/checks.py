@@ -1,5 +1,6 @@
 """CHECK_INPUTS: every problem of every input, found before anything heavy runs, each as one sentence."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from cellmemory.text import read_sheet
 from cellmemory.values import find_values
 
 REQUIRED = ("sample", "h5ad")
+#: Names become names of files.
+SAMPLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 #: Genes that a panel needs: a cell's quantile bins are of several.
 MIN_PANEL = 2
 OPTIONAL = ("counts_layer", "gene_column", "batch_key", "spatial_key", "truth_key")
@@ -60,6 +63,12 @@ def read_samplesheet(path: Path, staged: list[Path]) -> list[Query]:
     ]
     table = [(line, dict(zip(columns, cells, strict=False))) for line, cells in rows]
     problems += [f"{path}: line {line} has no {c}." for line, row in table for c in REQUIRED if not row.get(c)]
+    problems += [
+        f"{path}: line {line} has the sample name '{row['sample'][:100]}'; a name has at most 80 letters, digits, '.', '_' and "
+        "'-', and begins with a letter or digit."
+        for line, row in table
+        if row.get("sample") and not SAMPLE_NAME.fullmatch(row["sample"])
+    ]
     problems += [
         f"{path}: the sample name '{name}' is on {n} lines; every query needs a name of its own."
         for name, n in Counter(row.get("sample") for _, row in table).items()

@@ -15,6 +15,7 @@ import pandas as pd
 
 from cellmemory.errors import InputError, first_ids
 from cellmemory.spreadsheet import restored, restored_column, write_csv
+from cellmemory.text import open_quote, read_text, tab_cells
 
 CHUNK_CELLS = 100_000
 STATUSES = ["agreed", "split", "single", "unassigned"]
@@ -28,19 +29,18 @@ def read_label_map(path: Path, references: Sequence[str]) -> dict[tuple[str, str
 
     Raises InputError with all problems: the header, lines of other lengths, references that are none, labels named twice.
     """
-    try:
-        lines = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}.") from error
-    if not lines or [cell.strip() for cell in lines[0]] != MAP_COLUMNS:
+    texts = read_text(path).split("\n")
+    lines = [tab_cells(text.rstrip()) for text in texts]
+    if lines[0] != MAP_COLUMNS:
         raise InputError(f"{path}: the first line must be the column names {', '.join(MAP_COLUMNS)}, with tabs between them.")
     found, problems = {}, []
-    for number, line in enumerate(lines[1:], 2):
-        cells = [cell.strip() for cell in line]
+    for number, cells in enumerate(lines[1:], 2):
         if not any(cells):
             continue
-        if len(cells) != len(MAP_COLUMNS) or not all(cells):
-            problems.append(f"{path}: line {number} has not three tab-separated texts ({', '.join(MAP_COLUMNS)}).")
+        if open_quote(texts[number - 1]):
+            problems.append(f'{path}: line {number} has a quote (") that is not closed.')
+        elif len(cells) != len(MAP_COLUMNS) or not all(cells):
+            problems.append(f"{path}: line {number} does not have three tab-separated texts ({', '.join(MAP_COLUMNS)}).")
         elif cells[0] not in references:
             problems.append(f"{path}: line {number} names the reference '{cells[0]}'; there are {first_ids(references, 20)}.")
         elif found.setdefault((cells[0], cells[1]), cells[2]) != cells[2]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cellmemory.errors import InputError, first_ids
 from cellmemory.labels import as_text
-from cellmemory.text import DELIMITERS, read_text
+from cellmemory.text import DELIMITERS, open_quote, read_text, tab_cells
 
 ENSEMBL = re.compile(r"(ENS[A-Z]{0,6}G\d{11})(\.\d+)?")
 #: Columns of var in which files of this field keep a second name of each gene, however they write them (Gene.Symbol, ID).
@@ -34,8 +34,8 @@ def id_type(names: Sequence[str]) -> str:
 
 
 def normalise(name: str) -> str:
-    """The name without blanks around it and, if it is an Ensembl id, without its version."""
-    name = name.strip()
+    """The name without blanks, quotes and byte order marks around it and, if it is an Ensembl id, without its version."""
+    name = name.strip(' \t\r\n"\ufeff')
     match = ENSEMBL.fullmatch(name)
     return match[1] if match else name
 
@@ -72,13 +72,17 @@ def read_gene_map(path: str | Path) -> dict[str, tuple[str, ...]]:
                 f"{path}: its names are separated by {DELIMITERS[mark]}, not by tabs; save it with tabs between them."
             )
     for number, line in enumerate(lines, 1):
-        cells = [normalise(cell) for cell in line.split("\t")]
+        cells = [normalise(cell) for cell in tab_cells(line)]
         if not line.strip() or line.startswith("#") or (number == 1 and [c.lower() for c in cells[:2]] == ["from", "to"]):
             continue
-        if len(cells) < 2 or not cells[0] or not cells[1]:
+        if open_quote(line):
+            problems.append(f'{path}: line {number} has a quote (") that is not closed.')
+        elif len(cells) < 2 or not cells[0] or not cells[1]:
             problems.append(f"{path}: line {number} does not have two tab-separated names ('from' and 'to').")
         else:
             targets.setdefault(cells[0], []).append(cells[1])
+    if not targets and not problems:
+        problems.append(f"{path} holds no names; write two to a line, 'from' and 'to', with a tab between them.")
     if problems:
         raise InputError(problems)
     return {name: tuple(dict.fromkeys(found)) for name, found in targets.items()}
@@ -123,7 +127,7 @@ def expression_rows(var: pd.DataFrame, where: str) -> np.ndarray:
     """
     if "feature_types" not in var:
         return np.ones(len(var), bool)
-    types = var["feature_types"].astype(object).fillna("").astype(str)
+    types = pd.Series(as_text(var["feature_types"]))
     known = types.str.strip().str.lower().str.replace("_", " ").isin(EXPRESSION_TYPES).to_numpy()
     if len(var) and not known.any():
         raise InputError(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cellmemory.errors import InputError
-from cellmemory.text import read_text
+from cellmemory.text import open_quote, read_text, tab_cells
 
 EXPECTED = "a line of a GMT file is a name, a description and genes, separated by tabs"
 
@@ -21,10 +21,12 @@ def read_gmt(path: str | Path) -> dict[str, list[str]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        name, *rest = (field.strip() for field in line.split("\t"))
+        name, *rest = tab_cells(line)
         genes = [gene for gene in dict.fromkeys(field.split(",")[0].strip() for field in rest[1:]) if gene]
         place = f"{path}, line {number}:"
-        if not name:
+        if open_quote(line.split("\t")[0]):
+            problems.append(f'{place} the name has a quote (") that is not closed.')
+        elif not name:
             problems.append(f"{place} the set has no name; put one before the first tab.")
         elif not genes:
             problems.append(f"{place} {name[:60]!r} has no genes; {EXPECTED}.")

@@ -15,7 +15,8 @@ LOOKS_MISSING = ("nan", "na", "n/a", "none", "null", "<na>")
 def clean_labels(column: pd.Series) -> pd.Series:
     """Labels as strings in an object array, missing ones as None; the column's index stays.
 
-    Control characters, line ends among them, become blanks; blanks at the ends are dropped and those inside are made one.
+    Control characters, line ends among them, become blanks, and letters without width go; blanks at the ends are dropped and
+    those inside are made one. Composed and decomposed letters are the same.
     What is left of nothing is no label.
     """
     values = column.astype("category").cat
@@ -24,7 +25,8 @@ def clean_labels(column: pd.Series) -> pd.Series:
 
 
 def _cleaned(text: str) -> str | None:
-    blank = "".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text)
+    kinds = ((letter, unicodedata.category(letter)) for letter in unicodedata.normalize("NFC", text))
+    blank = "".join(" " if kind in ("Cc", "Zl", "Zp") else letter for letter, kind in kinds if kind != "Cf")
     return re.sub(r"\s+", " ", blank).strip() or None
 
 
@@ -41,7 +43,7 @@ def label_notes(column: pd.Series, where: str) -> list[str]:
     spellings = pd.DataFrame({"label": labels.to_numpy(), "written": written.map(str)}).dropna().drop_duplicates()
     merged = spellings["label"].value_counts()
     if len(merged := sorted(merged.index[merged > 1])):
-        notes.append(f"{where}: labels that differ in blanks or control characters alone were merged: {first_ids(merged)}.")
+        notes.append(f"{where}: labels that differ in blanks or invisible characters alone were merged: {first_ids(merged)}.")
     counts = labels.value_counts()
     for same in counts.groupby(counts.index.str.casefold()).groups.values():
         if len(same) > 1:

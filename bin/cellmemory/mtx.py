@@ -142,6 +142,8 @@ def _read_lines(path: Path) -> list[list[str]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ReadingError(f"{path.name} holds text that is not UTF-8. Write the file again with its text in UTF-8.") from None
+    if "\0" in text:
+        raise ReadingError(f"{path.name} holds zero bytes, and is not a text. Get it again.")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     while lines and not lines[-1].strip():
         lines.pop()

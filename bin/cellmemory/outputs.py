@@ -109,7 +109,7 @@ def _noun(kind: str) -> str:
 
 
 def _parent_problems(where: str, path: Path) -> list[str]:
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    parent = next((folder for folder in path.absolute().parents if folder.exists()), path)
     if not parent.is_dir():
         return [f"{where}: {parent} is a file, but the output is to lie in it; give another path."]
     if not os.access(parent, os.W_OK | os.X_OK):

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from pathlib import Path
 
 from cellmemory.errors import InputError
@@ -28,13 +29,28 @@ def read_text(path: str | Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def tab_cells(line: str) -> list[str]:
+    """The cells of a line between tabs, without blanks around them, and without the quotes that R puts around text."""
+    cells = [cell.strip() for cell in line.split("\t")]
+    return [cell[1:-1].replace('""', '"').strip() if _is_quoted(cell) else cell for cell in cells]
+
+
+def _is_quoted(cell: str) -> bool:
+    return len(cell) > 1 and cell[0] == cell[-1] == '"'
+
+
+def open_quote(line: str) -> bool:
+    """Whether a cell of a line between tabs begins with a quote that is not closed."""
+    return any(cell.startswith('"') and not _is_quoted(cell) for cell in map(str.strip, line.split("\t")))
+
+
 def read_sheet(path: str | Path, required: tuple[str, ...]) -> list[tuple[int, list[str]]]:
     """The rows of a sheet of cells between commas, semicolons or tabs, as (line, cells), the column names first.
 
     Cells are bare or in double quotes, without blanks around them. Rows and columns at the end in which nothing is are left
     out. required: names of the first line that tell what is between cells. Raises InputError for a quote that is not closed.
     """
-    text = read_text(path)
+    text = re.sub(r"^sep=.\n", "\n", read_text(path), flags=re.IGNORECASE)  # Excel's own first line
     first = next((line for line in text.split("\n") if line.strip()), "")
     delimiter = max(DELIMITERS, key=lambda mark: len({cell.strip(' "') for cell in first.split(mark)} & set(required)))
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True)
@@ -44,6 +60,8 @@ def read_sheet(path: str | Path, required: tuple[str, ...]) -> list[tuple[int, l
             rows.append((begun, [cell.strip() for cell in cells]))
             begun = reader.line_num + 1
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise InputError(f"{path}: a cell from line {begun} on is longer than a text can be here; shorten it.") from None
         raise InputError(f'{path}: line {begun} has a quote (") that is not closed or stands within a cell ({error}).') from None
     rows = [(line, cells) for line, cells in rows if any(cells)]
     width = max((max(place for place, cell in enumerate(cells, 1) if cell) for _, cells in rows), default=0)

@@ -14,10 +14,10 @@ FEWEST_CELLS = 100
 TARGET_SUM = 1e4
 #: Share of whole numbers from which values are counts: a few may have been tampered with.
 WHOLE = 0.999
-#: A largest value so many times as large as those of nearly all cells is one cell's fault, and decides nothing.
-WILD = 30.0
-#: No count, and no normalised value before its logarithm, lies above it.
-LARGEST = 1e13
+#: The largest values of so many cells, one at least, decide nothing: they may be wild.
+WILD_SHARE = 0.002
+#: No count or normalised value lies above it, and none before its logarithm above the other.
+LARGEST, LARGEST_BEFORE_LOG = 1e13, 1e8
 #: Scales of log(1 + value), and the base of each.
 LOG_BASES = {"log1p": np.e, "log2": 2.0}
 #: log(1 + a million): no such value of a sensible target sum lies above it.
@@ -67,10 +67,10 @@ def _with_values(rows: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def _largest(cells: sp.csr_matrix) -> float:
-    """The largest value, or, where it is wild, what nearly all cells stay below."""
-    largest = cells.max(axis=1).toarray().ravel()
-    usual = float(np.quantile(largest, 0.99, method="lower"))
-    return usual if largest.max() > WILD * usual else float(largest.max())
+    """The largest value of all cells but those few that may hold a wild one."""
+    largest = np.sort(cells.max(axis=1).toarray().ravel())
+    left_out = max(1, int(WILD_SHARE * len(largest))) if len(largest) > 1 else 0
+    return float(largest[len(largest) - 1 - left_out])
 
 
 def checked(rows: sp.csr_matrix, file: CellFile, matrix: str, start: int, scale: str) -> sp.csr_matrix:
@@ -93,7 +93,7 @@ def checked(rows: sp.csr_matrix, file: CellFile, matrix: str, start: int, scale:
 
 
 def _limit(scale: str) -> float:
-    return float(np.log1p(LARGEST) / np.log(LOG_BASES[scale])) if scale in LOG_BASES else LARGEST
+    return float(np.log1p(LARGEST_BEFORE_LOG) / np.log(LOG_BASES[scale])) if scale in LOG_BASES else LARGEST
 
 
 _SCALE_NAMES = {

@@ -128,18 +128,19 @@ for _name, _value in (("nan", np.nan), ("inf", np.inf), ("minus_one", -1.0), ("m
         _register("X holds", "in cell 'c300' (row 301)", at="step")(_build)
 
 
-@query("read 120 cells", ok=True, at="step")
-def one_wild_value_in_log_values(cells, _):
-    """It does not make the file linear; the cell is refused in the next case."""
-    cells.X.data = np.log1p(cells.X.data)
-    return cells
+for _value in (15, 50, 200, 1e30):
 
+    def _wild(cells, _, value=_value):
+        """It decides nothing: values stay log-normalised, and the cell is named where no logarithm is that large."""
+        cells.X.data = np.log1p(cells.X.data * 1.1)
+        cells.X.data[7] = value
+        return cells
 
-@query("X holds 1e+30", "log-normalised values", at="step")
-def a_wild_value_among_log_values(cells, _):
-    cells.X.data = np.log1p(cells.X.data * 1.1)
-    cells.X.data[7] = 1e30
-    return cells
+    _wild.__name__ = f"{_value:g}_among_log_values"
+    if _value == 15:
+        query("log1p in X", ok=True, at="step")(_wild)
+    else:
+        query(f"X holds {_value:g}", "log-normalised values", at="step")(_wild)
 
 
 @query("counts in X", ok=True, at="step")
@@ -292,6 +293,12 @@ def id_and_symbol_in_one_name(cells, _):
 
 
 @query("matched 60 of 60", ok=True, at="step")
+def quotes_around_names(cells, _):
+    cells.var_names = [f'"{name}"' for name in cells.var_names]
+    return cells
+
+
+@query("matched 60 of 60", ok=True, at="step")
 def blanks_around_names(cells, _):
     cells.var_names = [f" {name} " for name in cells.var_names]
     return cells
@@ -408,11 +415,17 @@ reference("dropped 12 cells", ok=True, at="step")(_named("empty_labels", _labels
 reference("dropped 12 cells", ok=True, at="step")(
     _named("blank_labels", _labels(lambda i, label: "  " if i % 10 == 0 else label))
 )
-reference("3 labels in", "differ in blanks or control characters alone were merged: 'B', 'NK', 'T'", ok=True)(
+reference("3 labels in", "differ in blanks or invisible characters alone were merged: 'B', 'NK', 'T'", ok=True)(
     _named("blanks_after_labels", _labels(lambda i, label: label + " " * (i % 4 // 3)))
 )
 reference("3 labels in", "were merged", ok=True)(
     _named("line_ends_in_labels", _labels(lambda i, label: label + "\r" * (i % 4 // 3)))
+)
+reference("3 labels in", "were merged", ok=True)(
+    _named("letters_without_width_in_labels", _labels(lambda i, label: label + "\u200b" * (i % 4 // 3)))
+)
+reference("dropped 12 cells", ok=True, at="step")(
+    _named("labels_without_width", _labels(lambda i, label: label if i % 10 else "\ufeff"))
 )
 reference("differ in case alone stay apart: 'NK' (30 cells), 'nk' (10 cells)", ok=True)(
     _named("labels_of_other_case", _labels(lambda i, label: "nk" if label == "NK" and i % 4 == 2 else label))

@@ -16,15 +16,16 @@ KINDS = ("text", "category", "number", "whole", "flag", "gaps", "nullable")
 def sheets(draw) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of a samplesheet."""
     columns = ["sample", "h5ad", *draw(st.lists(st.sampled_from(["counts_layer", "gene_column", "truth_key"]), unique=True))]
-    names = draw(st.lists(words, min_size=1, max_size=5, unique=True))
+    names = draw(st.lists(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", fullmatch=True), min_size=1, max_size=5, unique=True))
     return columns, [[name, *(draw(words) for _ in columns[1:])] for name in names]
 
 
 @st.composite
 def gene_sets(draw) -> dict[str, list[str]]:
     """Gene sets by name; a gene's name holds no comma, behind which Enrichr writes a weight."""
-    genes = words.filter(lambda gene: "," not in gene)
-    return draw(st.dictionaries(words, st.lists(genes, min_size=1, max_size=6, unique=True), min_size=1, max_size=5))
+    plain = words.filter(lambda word: '"' not in word)  # quotes around a word go
+    genes = plain.filter(lambda gene: "," not in gene)
+    return draw(st.dictionaries(plain, st.lists(genes, min_size=1, max_size=6, unique=True), min_size=1, max_size=5))
 
 
 @st.composite

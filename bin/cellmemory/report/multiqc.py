@@ -62,18 +62,16 @@ _COLUMNS = (
 
 def write(samples: Sequence[Sample], colours: dict[str, str], folder: Path) -> list[Path]:
     """Writes `<sample>_labels`, `<sample>_confidence` and `run_summary` (of one: `<sample>_summary`) as `_mqc.json`."""
-    folder.mkdir(parents=True, exist_ok=True)
     summary = "run_summary" if len(samples) > 1 else f"{samples[0].name}_summary"
     contents = {f"{summary}_mqc.json": _summary(samples)}
     for sample in samples:
         contents[f"{sample.name}_labels_mqc.json"] = _labels(sample, colours)
         contents[f"{sample.name}_confidence_mqc.json"] = _confidence(sample)
-    if strange := [
-        str(folder / name) for name in contents if (folder / name).exists() and not replaceable(folder / name, "multiqc")
-    ]:
-        raise InputError(
-            f"{', '.join(strange)} exists, and this step did not write it; give another --mqc_dir, or remove it first."
-        )
+    strange = [str(folder / name) for name in contents if (folder / name).exists() and not replaceable(folder / name, "multiqc")]
+    if strange:
+        remedy = "give another --mqc_dir, or remove it first"
+        raise InputError(f"{path} exists, and this step did not write it; {remedy}." for path in strange)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         write_json(folder / name, plain(content))
     return [folder / name for name in contents]
