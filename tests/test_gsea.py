@@ -131,5 +131,5 @@ def test_enrichr_by_name_where_there_is_a_network(tmp_path, monkeypatch):
 
 def test_other_files_are_no_profiles(tmp_path):
     (tmp_path / "x.h5ad").write_text("text")
-    with pytest.raises(InputError, match="no h5ad file"):
+    with pytest.raises(InputError, match="not an h5ad file"):
         profiles.load(tmp_path / "x.h5ad")

@@ -594,7 +594,7 @@ def preprocessed(query: Path, panel: Path, folder: Path) -> list[object]:
 def test_an_index_out_of_range_crashes_nothing(tmp_path):
     """Beyond the cells that are looked at to know what the values are."""
     genes = ad.read_h5ad(DATA / "reference.h5ad").var_names
-    columns = {"rank": np.arange(len(genes)), "mean": 1.0, "dispersion": 1.0}
+    columns = {"rank": np.arange(1, len(genes) + 1), "mean": 1.0, "dispersion": 1.0}
     pd.DataFrame({"gene": genes, "source_id": genes} | columns).to_csv(tmp_path / "panel.tsv", sep="\t", index=False)
     values = sp.csr_matrix(np.random.default_rng(0).poisson(1.0, (2000, len(genes))).astype(np.float32))
     ad.AnnData(values, var=pd.DataFrame(index=genes)).write_h5ad(tmp_path / "query.h5ad")

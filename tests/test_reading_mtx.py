@@ -286,7 +286,7 @@ def test_a_folder_is_preprocessed_as_the_h5ad_of_its_cells(tmp_path):
     lists = {"matrix.mtx": mtx(cells.X.toarray().T), "features.tsv": table(ids, list(cells.var_names)),
              "barcodes.tsv": table(list(cells.obs_names))}  # fmt: skip
     write(tmp_path / "folder", packed(lists, "GSM1_donor_"))
-    columns = {"rank": np.arange(cells.n_vars), "mean": 1.0, "dispersion": 1.0}
+    columns = {"rank": np.arange(1, cells.n_vars + 1), "mean": 1.0, "dispersion": 1.0}
     panel = pd.DataFrame({"gene": cells.var_names, "source_id": cells.var_names} | columns)
     panel.to_csv(tmp_path / "panel.tsv", sep="\t", index=False)
     found = {}

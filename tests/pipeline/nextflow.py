@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
+STUB_CONFIG = Path(__file__).with_name("stub.config")
 NEXTFLOW = ROOT / ".venv" / "bin" / "nextflow"
 
 STEPS = {
@@ -65,6 +66,8 @@ def nextflow(*arguments: object, folder: Path, **environment: str) -> Run:
 
 def pipeline(*arguments: object, folder: Path, project: Path = ROOT, **environment: str) -> Run:
     """Runs the pipeline; a line for each task instead of a screen that redraws itself."""
+    if {"-stub", "-stub-run"} & set(arguments):
+        arguments = (*arguments, "-c", STUB_CONFIG)
     return nextflow("run", project, "-ansi-log", "false", *arguments, folder=folder, **environment)
 
 

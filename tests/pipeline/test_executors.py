@@ -135,10 +135,11 @@ def test_memory_grows_with_the_input_and_with_every_attempt(tmp_path: Path):
         executor { pollInterval = '1 s'; submitRateLimit = null }
         process { withName: 'TRAIN' { beforeScript = { task.attempt == 1 ? 'exit 137' : '' } } }
         """)
-    for name, size in (("reference.h5ad", 2**30), ("query.h5", 2**31)):
+    (tmp_path / "query").mkdir()
+    for name, size in (("reference.h5ad", 2**30), ("query/matrix.mtx", 2**31)):
         with (tmp_path / name).open("wb") as file:
             file.truncate(size)
-    (tmp_path / "queries.csv").write_text("sample,h5ad\na,query.h5\n")
+    (tmp_path / "queries.csv").write_text("sample,h5ad\na,query\n")
     run = succeed(
         "-profile", "slurm", "-stub-run", "-c", "site.config", "--input", "queries.csv", "--reference", "reference.h5ad",
         "--label_key", "x", folder=tmp_path, PATH=scheduler(tmp_path),
