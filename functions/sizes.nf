@@ -6,5 +6,6 @@ def bytesReadWhole(queries) {
 }
 
 def folderBytes(folder) {
-    return folder.listFiles().collect { path -> path.size() }.sum() ?: 0L
+    // The path of a task's input knows no files: what it stands for does.
+    return folder.toRealPath().listFiles().collect { path -> path.size() }.sum() ?: 0L
 }
