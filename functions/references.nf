@@ -28,7 +28,7 @@ def labelMapProblems(path, names) {
     }
     return lines.withIndex(1).tail().findAll { cells, _line -> cells.any() }.collectMany { cells, line ->
         cells.size() != 3 || !cells.every()
-            ? ["--label_map: line ${line} of ${path.name} has not three tab-separated texts (reference, label, common_label)."]
+            ? ["--label_map: line ${line} of ${path.name} does not have three tab-separated texts (reference, label, common_label)."]
             : cells[0] in names ? [] : ["--label_map: line ${line} of ${path.name} names the reference '${cells[0]}'; there are ${names.join(', ')}."]
     }
 }

@@ -170,6 +170,6 @@ def test_all_problems_of_a_label_map_are_said(tmp_path: Path):
     (tmp_path / "map.tsv").write_text("\n".join(lines))
     problems = refused("consensus", *arguments)
     assert len(problems) == 3
-    assert "line 2 has not three" in problems[0]
+    assert "line 2 does not have three" in problems[0]
     assert "line 3 names the reference 'brain'; there are 'pbmc', 'tissue', 'atlas'." in problems[1]
     assert "line 5 gives the label 'T' of pbmc a second common label." in problems[2]

@@ -12,7 +12,7 @@ from tests.pipeline.nextflow import DATA, ROOT, pipeline, refused, succeed
 
 HOSTILE = 'it\'s "(a)"; & touch PWNED; `touch PWNED` #ü~!'
 """A file name of all that Nextflow's commands can take."""
-TEXT = f"{HOSTILE} [b] {{c,d}} *? $(touch PWNED) $HOME \\"
+TEXT = f"{HOSTILE} [b] {{c..d}} *? $(touch PWNED) $HOME \\"
 """A text that is no path, such as the name of a column, may hold more."""
 
 
@@ -72,7 +72,7 @@ def test_hostile_names_everywhere_are_only_names(tmp_path: Path):
     assert not list(tmp_path.rglob("PWNED*"))
 
 
-@pytest.mark.parametrize("name", ["q$(touch PWNED)", "q[1]", "q{a,b}", "q\nx", "q\tx"],
+@pytest.mark.parametrize("name", ["q$(touch PWNED)", "q[1]", "q{a..b}", "q\nx", "q\tx"],
                          ids=["command", "pattern", "braces", "line", "tab"])  # fmt: skip
 def test_what_nextflow_cannot_take_is_refused_by_a_sentence(name: str, tmp_path: Path):
     """In each place where a path may stand, at once. A line break has no place in a sheet."""

@@ -48,7 +48,7 @@ def test_problems_of_the_label_map_are_said_before_anything_runs(tmp_path: Path)
     write(tmp_path / "references.csv", "reference,h5ad", f"blood,{REFERENCE}")
     sheet = ("--references", "references.csv", "--label_key", "cell_type", "--label_map", "map.tsv")
     output = refused(*INPUT, *sheet, folder=tmp_path)
-    assert "--label_map: line 2 of map.tsv has not three tab-separated texts" in output
+    assert "--label_map: line 2 of map.tsv does not have three tab-separated texts" in output
     assert "--label_map: line 3 of map.tsv names the reference 'brain'; there are blood." in output
 
 
