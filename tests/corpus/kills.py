@@ -57,6 +57,17 @@ STEPS = [
     Step("evaluate", "--mapped made/q.mapped.h5ad --model made/model --truth_key cell_type --output OUT/q.metrics.json"),
     Step("report", "--model made/model --mapped made/q.mapped.h5ad --output OUT/q.html --mqc_dir OUT/mqc "
          "--figures_dir OUT/figures"),
+    Step("map_query", "--query made/q.aligned.h5ad --model made/model --cells 0:50 --output OUT/s0.h5ad --threads 1"),
+    Step("map_query", "--query made/q.aligned.h5ad --model made/model --cells 50:120 --output OUT/s1.h5ad --threads 1"),
+    Step("gather", "--query made/q.aligned.h5ad --model made/model --slice made/s0.h5ad --slice made/s1.h5ad "
+         "--output OUT/g.mapped.h5ad --labels OUT/g.labels.csv --threads 1"),
+    Step("map_query", "--query made/q.aligned.h5ad --model made/adapted --output OUT/a.mapped.h5ad --labels OUT/a.labels.csv "
+         "--threads 1"),
+    Step("extract_tags", "--mapped made/a.mapped.h5ad --permutations 0 --tags OUT/a.tags.tsv --slot_tags OUT/a.slot_tags.tsv "
+         "--profiles OUT/a.tag_profiles.h5ad --threads 1"),
+    Step("compare_slots", "--profiles made/q.tag_profiles.h5ad --profiles made/a.tag_profiles.h5ad --output OUT/slots.tsv"),
+    Step("consensus", "--sample q --labels one made/q.labels.csv --labels two made/a.labels.csv --output OUT/consensus.csv "
+         "--summary OUT/consensus.json"),
     Step("checksums", "--input query.h5ad --result made/q.mapped.h5ad --output OUT/q.checksums.json"),
 ]  # fmt: skip
 
