@@ -17,6 +17,7 @@ import pytest
 import scipy.sparse as sp
 from anndata.io import write_elem
 
+from cellmemory import probe
 from cellmemory.errors import InputError
 from cellmemory.reading import CellFile
 from cellmemory.writing import H5adWriter
@@ -603,3 +604,34 @@ def test_an_index_out_of_range_crashes_nothing(tmp_path):
     (found,) = refused(*preprocessed(tmp_path / "query.h5ad", tmp_path / "panel.tsv", tmp_path))
     assert "X/indices has a value that is not from 0 to 764 (1,073,741,824), so X is damaged" in found
     assert not (tmp_path / "o.h5ad").exists()
+
+
+def cyclic(path: Path) -> Path:
+    """A file in which a node of a chunk index is its own child: HDF5 crashes where it lists the chunks."""
+    with h5py.File(path, "w") as file:
+        for name in ("obs", "var"):
+            file.create_dataset(f"{name}/values", data=np.arange(1000.0), chunks=(10,))
+    content = bytearray(path.read_bytes())
+    inner = [i for i in range(len(content)) if content[i : i + 6] == b"TREE\x01\x01"]
+    assert inner  # an inner node of an index of chunks
+    header, key = 24, 24
+    content[inner[0] + header + key : inner[0] + header + key + 8] = inner[0].to_bytes(8, "little")
+    path.write_bytes(content)
+    return path
+
+
+def test_a_file_that_would_crash_the_library_is_refused_by_a_sentence(tmp_path: Path):
+    path = cyclic(tmp_path / "damaged.h5ad")
+    with pytest.raises(InputError, match=r"^\S+damaged.h5ad: this file is damaged inside its HDF5 structure"):
+        CellFile(path)
+
+
+def test_a_file_that_keeps_the_library_busy_is_refused_after_a_while(plain: Path, monkeypatch: pytest.MonkeyPatch):
+    def never_return(_element: object) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr(probe, "CPU_SECONDS", 1)
+    monkeypatch.setattr(probe, "_look_at", never_return)
+    with pytest.raises(InputError, match="damaged inside its HDF5 structure"):
+        CellFile(plain)

@@ -11,6 +11,7 @@ from anndata.io import read_elem
 from cellmemory.errors import first_ids
 from cellmemory.faults import AGAIN, ReadingError
 from cellmemory.matrices import NUMBERS, SPARSE, Matrix, as_text, open_matrix, unwritten
+from cellmemory.probe import survive
 from cellmemory.tenx import TenX, several_genomes
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -33,6 +34,7 @@ KINDS = {
 def open_hdf5(path: Path) -> "H5ad | TenX":
     """The cells of an HDF5 file. Raises ReadingError, or whatever h5py raises, where it holds none that can be read."""
     _check_signature(path)
+    survive(path)
     file = h5py.File(path, "r")
     try:
         return _open(file)
