@@ -102,12 +102,13 @@ def preprocess_reference(
         var_out = pd.DataFrame({"measured": True, "source_id": panel["source_id"].to_numpy()}, index=panel["gene"])
         _write_aligned(file, matrix, make_aligner(onto_panel, len(panel), scale), var_out, made, output, kept, {})
         write_panel(panel, panel_path)
-    dropped = len(labels) - int(kept.sum())
+    unlabelled = int(labels.isna().sum())
+    dropped = {"a label": unlabelled, "counts": len(labels) - int(kept.sum()) - unlabelled}
     return [
         f"read {len(labels):,} cells x {len(genes):,} genes of {reference.name} ({scale} in {matrix}); "
         f"{labels.nunique()} labels in '{label_key}'",
         *([left_out(match.n_left_out)] if match.n_left_out else []),
-        *([f"dropped {dropped:,} cells without a label or without counts"] if dropped else []),
+        *(f"dropped {number:,} cells without {what}" for what, number in dropped.items() if number),
         *(f"Warning: {note}" for note in notes),
         f"matched {int(shared.sum()):,} of {len(genes):,} genes with the queries'" if query_genes else "no queries given",
         *batch_notes,
