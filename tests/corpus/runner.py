@@ -9,7 +9,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-LONGEST = 120  # seconds
+LONGEST = 180  # seconds
 
 
 @dataclass(frozen=True)
