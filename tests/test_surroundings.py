@@ -1,0 +1,44 @@
+"""What must not matter to results: clock, dates of files, time zone, language, hash seed, and the number of threads."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import DATA, succeed
+
+ELSEWHERE = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "7"}
+
+
+def map_one(folder: Path, query: Path, aligned: Path, model: Path, threads: int = 1) -> dict[str, Path]:
+    """Runs preprocess_query and map_query in `folder`; returns what they write, by name."""
+    succeed("preprocess_query", "--query", query, "--panel", aligned / "panel.tsv", "--output", "q.aligned.h5ad",
+            "--alignment", "q.alignment.json", folder=folder)  # fmt: skip
+    succeed("map_query", "--query", "q.aligned.h5ad", "--model", model, "--output", "q.mapped.h5ad", "--labels", "q.labels.csv",
+            "--threads", threads, folder=folder)  # fmt: skip
+    return {name: folder / name for name in ("q.aligned.h5ad", "q.alignment.json", "q.mapped.h5ad", "q.labels.csv")}
+
+
+@pytest.fixture(scope="module")
+def here(aligned: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return map_one(tmp_path_factory.mktemp("here"), DATA / "unseen_type.h5ad", aligned, model)
+
+
+@pytest.mark.parametrize("date", [0, 4_102_444_800], ids=["1970", "2100"])
+def test_neither_clock_nor_language_nor_hash_seed_changes_a_byte(date, here, aligned, model, tmp_path, monkeypatch):
+    for name, value in ELSEWHERE.items():
+        monkeypatch.setenv(name, value)
+    query = tmp_path / "unseen_type.h5ad"
+    query.write_bytes((DATA / "unseen_type.h5ad").read_bytes())
+    os.utime(query, (date, date))
+    there = map_one(tmp_path, query, aligned, model)
+    for name, path in here.items():
+        assert there[name].read_bytes() == path.read_bytes(), name
+
+
+def test_threads_change_no_label_and_numbers_by_rounding_alone(here, aligned, model, tmp_path):
+    there = map_one(tmp_path, DATA / "unseen_type.h5ad", aligned, model, threads=2)
+    one, two = (pd.read_csv(files["q.labels.csv"], index_col=0) for files in (here, there))
+    pd.testing.assert_frame_equal(two, one, rtol=1e-4, atol=1e-5)
+    assert one["cellmemory_label"].nunique() > 1
