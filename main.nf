@@ -251,6 +251,12 @@ workflow CELLMEMORY {
         about,
     )
     versions = versions.mix(REPORT_SAMPLE.out.versions, REPORT_RUN.out.versions)
+    REPORT_SAMPLE.out.figures.mix(REPORT_RUN.out.figures).subscribe { figures, tables, n_files ->
+        def missing = n_files.toInteger() - filesOf(figures).size() - [tables].flatten().size()
+        if (missing) {
+            error("${figures.parent.toUriString()}: ${missing} of ${n_files} figures and tables are gone. Delete this folder, and run the same command with -resume.")
+        }
+    }
 
     results = pages
         .join(labels)

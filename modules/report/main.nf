@@ -15,7 +15,8 @@ process REPORT {
     output:
     path "${name}.html", emit: html
     path "${name}.mqc/*_mqc.json", emit: multiqc
-    path "${name}.figures", emit: figures
+    // -resume asks for a folder only, whatever is left in it: the number of files is for the workflow to compare.
+    tuple path("${name}.figures"), path("${name}.mqc/*_mqc.json"), env('n_files'), emit: figures
     path 'versions.yml', emit: versions, topic: versions
 
     script:
@@ -40,6 +41,8 @@ process REPORT {
         ${repeated('mapped', mapped)} \\
         ${options.join(' ')} \\
         ${commandLine([output: "${name}.html", mqc_dir: "${name}.mqc", figures_dir: "${name}.figures"])}
+    made=(${quoted("${name}.figures")}/* ${quoted("${name}.mqc")}/*)
+    n_files=\${#made[@]}
     versions.py "${task.process}" anndata jinja2 matplotlib plotly > versions.yml
     """
 
@@ -48,5 +51,6 @@ process REPORT {
     # code ${task.ext.code_digest}
     mkdir ${quotedAll(["${name}.figures", "${name}.mqc"])}
     touch ${quotedAll(["${name}.html", "${name}.figures/composition.svg", "${name}.mqc/${name}_mqc.json"])} versions.yml
+    n_files=2
     """
 }

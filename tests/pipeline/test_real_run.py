@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pytest
+import scipy.io
 
 from tests.pipeline.nextflow import DATA, ROOT, STEPS, Run, command, counted, pipeline, succeed
+from tests.pipeline.test_resume import lose
 
 SAMPLES = ("reduced_panel", "unseen_type")
 pytestmark = pytest.mark.slow
@@ -179,15 +182,25 @@ def one_thread(folder: Path) -> tuple[str, str]:
     return "-c", "cpus.config"
 
 
-def test_a_trained_model_is_used_as_it_is(results: Path, tmp_path: Path):
-    run = succeed("--model", results / "model", "--input", DATA / "samplesheet.csv", *one_thread(tmp_path), folder=tmp_path)
+def mtx_folder(path: Path, cells: ad.AnnData) -> None:
+    """The cells as others than Cell Ranger write them: nothing compressed, features of two columns."""
+    path.mkdir()
+    scipy.io.mmwrite(path / "matrix.mtx", cells.X.T, precision=9)
+    (path / "barcodes.tsv").write_text("".join(f"{name}\n" for name in cells.obs_names))
+    (path / "features.tsv").write_text("".join(f"{name}\t{name}\n" for name in cells.var_names))
+
+
+def test_a_trained_model_is_used_as_it_is_and_an_mtx_folder_is_mapped_like_an_h5ad(results: Path, tmp_path: Path):
+    mtx_folder(tmp_path / "folder", ad.read_h5ad(DATA / "unseen_type.h5ad"))
+    (tmp_path / "sheet.csv").write_text(f"sample,h5ad\nunseen_type,{DATA / 'unseen_type.h5ad'}\nfolder,folder\n")
+    run = succeed("--model", results / "model", "--input", "sheet.csv", *one_thread(tmp_path), folder=tmp_path)
     steps = counted(run.submitted)
     assert "TRAIN" not in steps
     assert "PREPROCESS_REFERENCE" not in steps
     assert steps["MAP_QUERY"] == 2
-    for sample in SAMPLES:
-        name = f"samples/{sample}/{sample}.labels.csv"
-        assert (tmp_path / "results" / name).read_bytes() == (results / name).read_bytes()
+    labels = (results / "samples" / "unseen_type" / "unseen_type.labels.csv").read_bytes()
+    for sample in ("unseen_type", "folder"):
+        assert (tmp_path / "results" / "samples" / sample / f"{sample}.labels.csv").read_bytes() == labels
 
 
 def test_scattered_queries_give_the_same_files(results: Path, tmp_path: Path):
@@ -218,6 +231,15 @@ def test_killed_and_resumed_is_the_same_as_uninterrupted(results: Path, tmp_path
     run = succeed("-profile", "test", "-resume", folder=tmp_path)
     assert "TRAIN" in run.cached
     assert digests(tmp_path / "results") == digests(results)
+
+
+def test_a_lost_work_file_is_made_again_and_results_are_the_same(results: Path, folder: Path):
+    before = digests(results)
+    lose(folder / "work", "unseen_type.mapped.h5ad")
+    run = succeed("-profile", "test", "-resume", folder=folder)
+    assert {"MAP_QUERY (unseen_type)", "EXTRACT_TAGS (unseen_type)"} <= set(run.submitted)
+    assert {"TRAIN", "MAP_QUERY (reduced_panel)"} <= set(run.cached)
+    assert digests(results) == before
 
 
 @pytest.fixture

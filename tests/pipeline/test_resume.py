@@ -58,6 +58,19 @@ def test_what_is_lost_is_made_again(lost: dict[str, str], run_folder: Path):
     shutil.rmtree(run_folder / "results")
 
 
+def test_a_figure_that_is_gone_from_its_folder_ends_a_resumed_run(run_folder: Path):
+    """Nextflow itself asks for the folder only."""
+    lose(run_folder / "work", "report.figures/composition.svg")
+    run = pipeline(*STUB, "--contrast_with", "unseen_type", "-resume", folder=run_folder)
+    assert run.status == 1
+    found = re.search(r"(/\S+): 1 of 2 figures and tables are gone. Delete this folder, and run the same command", run.output)
+    assert "queries mapped" not in run.output
+    shutil.rmtree(found[1])
+    run = succeed(*STUB, "--contrast_with", "unseen_type", "-resume", folder=run_folder)
+    assert run.submitted == ["REPORT_RUN (report)"]
+    shutil.rmtree(run_folder / "results")
+
+
 def test_nothing_is_optional():
     for path in ROOT.glob("modules/*/main.nf"):
         assert not re.search(r"optional:\s*true|arity: '0", path.read_text().split("output:")[1].split("script:")[0]), path
