@@ -66,6 +66,9 @@ MAPPED = {
     "no slots": (edited(f"{RUN}/n_slots", lambda _: np.int64(0)), "n_slots is not"),
     "other slots": (edited(f"{RUN}/n_slots", lambda _: np.int64(3)), "obsm['X_cellmemory_slots'] is not numbers of 6 cells x 3"),
     "no labels": (replaced(f"{RUN}/slot_groups", None), "slot_groups is missing"),
+    "strange labels": (
+        edited("obs/cellmemory_label/categories", lambda v: np.array([b"alien", *v[1:]], object)), "not the model's ('alien')"
+    ),
     "no alpha": (replaced(f"{RUN}/alpha", None), "alpha is missing"),
     "alpha beyond 1": (edited(f"{RUN}/alpha", lambda _: np.float64(7)), "alpha is not a number from 0 to 1"),
     "alpha is NaN": (edited(f"{RUN}/novelty_alpha", lambda _: np.float64("nan")), "novelty_alpha is not"),

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import h5py
 import numpy as np
+import pandas as pd
 from anndata.io import read_elem
 
 from cellmemory.checked import choice, integer, number, sequence, text, wrong_fields
 from cellmemory.columns import PREFIX
+from cellmemory.errors import first_ids
 from cellmemory.hierarchy import column as level_column
 from cellmemory.reading import CellFile
 
@@ -58,7 +60,7 @@ def problems_of_mapped(file: CellFile, run: Mapping) -> list[str]:
             for key in ("cellmemory_slot_write", "cellmemory_slot_read")
             if (stored := file.stored(f"varm/{key}")) is not None and not _is_array(stored, file.var().shape[0], groups * slots)
         ]
-        problems += _wrong_reference(file)
+        problems += _wrong_reference(file) + _wrong_labels(file, run["slot_groups"])
     return [f"{file.path}: {problem}. {REMEDY}" for problem in problems]
 
 
@@ -93,6 +95,13 @@ def _missing_columns(file: CellFile, run: Mapping) -> list[str]:
         names += [*map(level_column, levels), "answer", "answer_level"]
     missing = [f"'{PREFIX}{name}'" for name in names if PREFIX + name not in file.columns]
     return [f"obs has no column {', '.join(missing)}"] if missing else []
+
+
+def _wrong_labels(file: CellFile, groups: Sequence[str]) -> list[str]:
+    """A cell's label, where it has one, is what the model can give: one of the groups of the slots."""
+    labels = pd.Series(read_elem(file.stored(f"obs/{PREFIX}label")))
+    strange = sorted(set(labels.dropna().astype(str)) - set(map(str, groups)))
+    return [f"the obs column '{PREFIX}label' holds labels that are not the model's ({first_ids(strange)})"] if strange else []
 
 
 def _wrong_numbers(file: CellFile) -> list[str]:
