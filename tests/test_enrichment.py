@@ -228,7 +228,7 @@ def test_tables_of_another_model_are_refused(tmp_path):
     options = write_inputs(tmp_path, {"a": GENES[:5]})
     (tmp_path / "tags.tsv").write_text("something\telse\n")
     result, _ = run(tmp_path, [*options, "--gmt", gmt])
-    assert "tags.tsv lacks the columns group, rank, gene" in result.output
+    assert "tags.tsv is not a table of TAGs (missing columns: group, rank, gene" in result.output
 
 
 def test_short_and_empty_tables(tmp_path):

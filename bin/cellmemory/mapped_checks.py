@@ -8,6 +8,7 @@ from anndata.io import read_elem
 
 from cellmemory.checked import choice, integer, number, sequence, text, wrong_fields
 from cellmemory.columns import PREFIX
+from cellmemory.errors import first_ids
 from cellmemory.hierarchy import column as level_column
 from cellmemory.reading import CellFile
 
@@ -58,7 +59,9 @@ def problems_of_mapped(file: CellFile, run: Mapping) -> list[str]:
             for key in ("cellmemory_slot_write", "cellmemory_slot_read")
             if (stored := file.stored(f"varm/{key}")) is not None and not _is_array(stored, file.var().shape[0], groups * slots)
         ]
-        problems += _wrong_reference(file)
+        problems += _wrong_reference(file) + _wrong_names(file, run)
+        if "measured" not in file.var() or file.var()["measured"].dtype != bool:
+            problems.append("var['measured'] is not true or false for each gene")
     return [f"{file.path}: {problem}. {REMEDY}" for problem in problems]
 
 
@@ -106,6 +109,17 @@ def _wrong_numbers(file: CellFile) -> list[str]:
             problems.append(f"the obs column '{column}' is not numbers, one a cell")
         elif not _within(stored[:], low, high):
             problems.append(f"the obs column '{column}' holds numbers out of its range ({low:g} to {high:g})")
+    return problems
+
+
+def _wrong_names(file: CellFile, run: Mapping) -> list[str]:
+    """A clause for a column of obs with other labels or statuses than mapping gives."""
+    problems = []
+    for name, allowed in (("label", set(run["slot_groups"])), ("status", {"assigned", "unassigned"})):
+        column = f"{PREFIX}{name}"
+        strange = [str(value) for value in file.obs[column].dropna().unique() if value not in allowed]
+        if strange:
+            problems.append(f"the obs column '{column}' holds {first_ids(strange)}, which mapping does not give")
     return problems
 
 
