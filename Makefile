@@ -21,6 +21,7 @@ test:
 test-corpus:
 	@scripts/setup.sh test
 	@$(run) pytest tests/corpus $(PYTEST_ARGS)
+	@$(run) PYTHONPATH=bin:. python -m tests.corpus
 
 fuzz:
 	@scripts/setup.sh test

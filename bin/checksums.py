@@ -20,10 +20,16 @@ def main(inputs: tuple[Path, ...], results: tuple[Path, ...], model: Path | None
 
     A folder's files are listed one by one. They are what the links lead to.
     """
-    from cellmemory.checked import read_json
+    from cellmemory.checked import read_json, text, wrong_fields
+    from cellmemory.errors import InputError
     from cellmemory.files import described, write_json
 
-    digest = read_json(model / "config.json").get("digest") if model else None
+    digest = None
+    if model:
+        config = read_json(model / "config.json")
+        if clauses := wrong_fields(config, {"digest": text()}):
+            raise InputError(f"{model / 'config.json'}: {clauses[0]}. Use an untouched copy of the trained model.")
+        digest = config["digest"]
     write_json(output, {"inputs": described(inputs), "results": described(results), "model": digest})
     _cli.say(f"Wrote {output}: checksums of {len(inputs)} inputs and {len(results)} results.")
 

@@ -53,8 +53,8 @@ def main(
     panel = read_panel(panel_path)
     background = set(panel["gene"]).difference(enrichment.read_missing(alignment) if alignment else [])
     _cli.say(f"Background: {len(background):,} of the {len(panel):,} panel genes.")
-    of_groups = tags.read_table(tags_path, ["group", "rank", "gene"])
-    of_slots = tags.read_table(slots_path, ["group", "slot", "rank", "gene"])
+    of_groups = tags.read_table(tags_path, ["group", "rank", "gene"], never=("slot", "contrast"))
+    of_slots = tags.read_table(slots_path, ["group", "slot", "rank", "gene"], never=("contrast",))
     contrasts = tags.read_table(contrasts_path, ["contrast", "direction", "group", "rank", "gene"]) if contrasts_path else None
     rankings = enrichment.rankings_of(of_groups, of_slots, contrasts)
     _say_rankings(rankings, top)

@@ -22,7 +22,7 @@ def labelMapProblems(path, names) {
     if (text_problems) {
         return text_problems.collect { problem -> "--label_map: ${problem}".toString() }
     }
-    def lines = text.collect { line -> line.split('\t', -1).collect { cell -> cell.trim() } }
+    def lines = text.collect { line -> line.split('\t', -1).collect { cell -> unquoted(cell.trim()) } }
     if (!lines || lines.first() != ['reference', 'label', 'common_label']) {
         return ["--label_map: the first line of ${path.name} must be the column names reference, label, common_label, with tabs between them."]
     }
@@ -31,6 +31,11 @@ def labelMapProblems(path, names) {
             ? ["--label_map: line ${line} of ${path.name} does not have three tab-separated texts (reference, label, common_label)."]
             : cells[0] in names ? [] : ["--label_map: line ${line} of ${path.name} names the reference '${cells[0]}'; there are ${names.join(', ')}."]
     }
+}
+
+/** A cell without the quotes that R puts around text. */
+def unquoted(cell) {
+    return cell.length() > 1 && cell.startsWith('"') && cell.endsWith('"') ? cell[1..-2].replace('""', '"').trim() : cell
 }
 
 def oneReference(sheet, row, defaults) {

@@ -14,6 +14,8 @@ DATA = ROOT / "tests" / "data"
 
 for name in THREAD_VARIABLES:
     os.environ.setdefault(name, "1")
+# Of numba's ways to start threads the one that bears a process to be split off later: tests/corpus does that.
+os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
 
 
 def script(name: str, *arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess:

@@ -67,7 +67,7 @@ MAPPED = {
     "other slots": (edited(f"{RUN}/n_slots", lambda _: np.int64(3)), "obsm['X_cellmemory_slots'] is not numbers of 6 cells x 3"),
     "no labels": (replaced(f"{RUN}/slot_groups", None), "slot_groups is missing"),
     "strange labels": (
-        edited("obs/cellmemory_label/categories", lambda v: np.array([b"alien", *v[1:]], object)), "not the model's ('alien')"
+        edited("obs/cellmemory_label/categories", lambda v: np.array([b"alien", *v[1:]], object)), "holds 'alien', which mapping"
     ),
     "no alpha": (replaced(f"{RUN}/alpha", None), "alpha is missing"),
     "alpha beyond 1": (edited(f"{RUN}/alpha", lambda _: np.float64(7)), "alpha is not a number from 0 to 1"),
@@ -163,20 +163,20 @@ def json_of(**values: object) -> Callable[[str], str]:
 #: What becomes of a table or JSON of the report, and a part of what is said.
 TABLES = {
     "tags without a column": ("tags", lambda t: t.replace("\tscore\t", "\tpoints\t", 1), "missing columns: score"),
-    "tags of words": ("tags", lambda t: t.replace("\t1\t", "\tfirst\t", 1), "rank is not numbers"),
+    "tags of words": ("tags", lambda t: t.replace("\t1\t", "\tfirst\t", 1), "rank is not a number in row 1 ('first')"),
     "tags are empty": ("tags", lambda _: "", "cannot be read"),
     "tags are no text": ("tags", lambda _: b"\xff\xfe\x00", "cannot be read"),
     "slots of another table": ("slot_tags", lambda _: "group\tgene\nT\tA\n", "missing columns: slot"),
     "contrasts of another table": ("contrasts", lambda _: "a\tb\n1\t2\n", "missing columns: contrast"),
     "terms of words": ("enrichment", lambda t: t.replace("adjusted_p_value", "padj", 1), "missing columns: adjusted_p_value"),
     "curves of another table": ("faithfulness", lambda _: "group\n", "missing columns: part"),
-    "curves without cells": ("faithfulness", lambda t: t.replace("\t5\t", "\t\t"), "n_cells has no value"),
+    "curves without cells": ("faithfulness", lambda t: t.replace("\t5\t", "\t\t"), "n_cells is not a number in row"),
     "metrics are a list": ("metrics", lambda _: "[1]", "found [1], not an object"),
     "metrics are cut off": ("metrics", lambda t: t[:99], "is not JSON"),
     "metrics hold NaN": ("metrics", lambda t: t.replace('"accuracy": 0', '"accuracy": NaN, "a": 0', 1), "NaN is not a number"),
     "metrics are deep": ("metrics", lambda _: '{"a":' * 90 + "1" + "}" * 90, "nested more than 50 deep"),
     "metrics are too deep": ("metrics", lambda _: '{"a":' * 99_999, "is not JSON"),
-    "metrics are no text": ("metrics", lambda _: b'{"\xff": 1}', "can't decode"),
+    "metrics are no text": ("metrics", lambda _: b'{"\xff": 1}', "not a text file in UTF-8 (line 1)"),
     "accuracy is text": ("metrics", json_of(accuracy="good"), "accuracy is not a number from 0 to 1 or null ('good')"),
     "a ragged confusion": ("metrics", json_of(confusion={"true": ["a"], "predicted": ["b"], "counts": [[1, 2]]}), "confusion"),
     "no confusion": ("metrics", json_of(confusion=None), "confusion is not a table"),

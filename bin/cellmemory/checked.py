@@ -6,7 +6,7 @@ in words, so that the sentence about a wrong one says so too.
 
 import csv
 import json
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.errors import InputError
+from cellmemory.text import encoding_of
 
 #: Nothing of ours is as deep; what walks through deeper values would run out of stack.
 MAX_DEPTH = 50
@@ -121,7 +122,7 @@ def _is_number(value: object) -> bool:
 def read_json(path: str | Path, what: str = "") -> dict:
     """The object in a JSON file of UTF-8. Raises InputError; `what` follows the path in it, such as ` (--inputs)`."""
     try:
-        return parse_object(Path(path).read_text(encoding="utf-8"))
+        return parse_object(Path(path).read_text(encoding_of(path)))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}{what} is not JSON with an object ({error}). Use an untouched copy.") from None
 
@@ -147,28 +148,70 @@ def _refuse_constant(name: str) -> float:
 
 
 def read_tsv(path: str | Path, needed: Iterable[str] = ()) -> pd.DataFrame:
-    """A tab-separated table with a header of different names, all of it as text.
+    """A tab-separated table with a header of different names, all of it as text. Raises ValueError as `tsv_rows` does."""
+    names, *rows = tsv_rows(path, needed)
+    return pd.DataFrame(rows, columns=names, dtype=object)
 
-    Raises ValueError that says what is wrong: another encoding, a line of another length, a needed column that is missing.
+
+def tsv_rows(path: str | Path, needed: Iterable[str] = ()) -> Iterator[list[str]]:
+    """The rows of a tab-separated table, its header of different names first; empty lines are left out.
+
+    Raises ValueError that says what is wrong: another encoding, a quote that is not closed, a row of another length, a needed
+    column that is missing.
     """
-    with Path(path).open(encoding="utf-8", newline="") as file:
+    with Path(path).open(encoding=encoding_of(path), newline="") as file:
+        rows = filter(None, csv.reader(file, delimiter="\t", strict=True))
         try:
-            rows = [row for row in csv.reader(file, delimiter="\t", strict=True) if row]
+            names = next(rows, [])
+            _check_names(names, needed)
+            yield names
+            for i, row in enumerate(rows, 1):
+                if len(row) != len(names):
+                    raise ValueError(f"row {i} has {len(row)} columns, the header {len(names)}")
+                yield row
         except csv.Error as error:
             raise ValueError(str(error)) from None
-    names = rows[0] if rows else []
+
+
+def _check_names(names: list[str], needed: Iterable[str]) -> None:
     missing = [name for name in needed if name not in names]
     if missing:
-        raise ValueError(f"missing columns: {', '.join(missing)}")
+        first = "\t".join(names)
+        raise ValueError(f"missing columns: {', '.join(missing)}; its first line is {shown(first)}")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"the column {shown(twice[0])} is there twice")
-    for i, row in enumerate(rows):
-        if len(row) != len(names):
-            raise ValueError(f"row {i} has {len(row)} columns, the header {len(names)}")
-        if not all(map(is_text, row)):
-            raise ValueError(f"row {i} holds a NUL character")
-    return pd.DataFrame(rows[1:], columns=names, dtype=object)
+
+
+#: Columns of results that hold a number in every row.
+FILLED = ("rank", "n_cells")
+
+
+def read_results(path: str | Path, needed: Iterable[str], text_columns: Container[str]) -> pd.DataFrame:
+    """A tab-separated table of results: text_columns stay text, whatever they look like (a gene may be called NA), and in
+    others an empty field is NaN.
+
+    Raises ValueError as `tsv_rows` does, and where a column of FILLED holds something else than numbers.
+    """
+    for _ in tsv_rows(path, needed):
+        pass  # pandas would fill short rows, and take the first column of long ones for row names
+    encoding = encoding_of(path)
+    header = pd.read_csv(path, sep="\t", nrows=0, encoding=encoding).columns
+    numbers = [name for name in header if name not in text_columns]
+    table = pd.read_csv(
+        path,
+        sep="\t",
+        encoding=encoding,
+        dtype={name: str for name in header if name not in numbers},
+        keep_default_na=False,
+        na_values={name: ["", "nan", "NaN"] for name in numbers},
+    )
+    for name in filter(table.columns.__contains__, FILLED):
+        missing = pd.to_numeric(table[name], errors="coerce").isna()
+        if missing.any():
+            row = int(np.argmax(missing))
+            raise ValueError(f"{name} is not a number in row {row + 1} ({shown(table[name].fillna('').iloc[row])})")
+    return table
 
 
 def as_numbers(column: Iterable[str], whole: bool = False) -> np.ndarray | None:

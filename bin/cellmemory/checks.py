@@ -74,6 +74,15 @@ def read_samplesheet(path: Path, staged: list[Path]) -> list[Query]:
         for name, n in Counter(row.get("sample") for _, row in table).items()
         if n > 1 and name
     ]
+    spelled: dict[str, list[str]] = {}
+    for name in dict.fromkeys(row["sample"] for _, row in table if row.get("sample")):
+        spelled.setdefault(name.casefold(), []).append(name)
+    problems += [
+        f"{path}: the sample names {', '.join(alike)} differ only in capital letters, so that their files would be the same on "
+        "some disks. Rename all but one."
+        for alike in spelled.values()
+        if len(alike) > 1
+    ]
     if problems:
         raise InputError(problems)
     origins = [Origin(**{c: row.get(c) or None for c in OPTIONAL}) for _, row in table]

@@ -13,13 +13,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cellmemory.checked import as_numbers
 from cellmemory.errors import InputError, first_ids
 from cellmemory.spreadsheet import restored, restored_column, write_csv
-from cellmemory.text import open_quote, read_text, tab_cells
+from cellmemory.text import encoding_of, open_quote, read_text, tab_cells
 
 CHUNK_CELLS = 100_000
 STATUSES = ["agreed", "split", "single", "unassigned"]
 MAP_COLUMNS = ["reference", "label", "common_label"]
+#: What a reference says of a cell, as mapping writes it.
+VOTES = ["assigned", "unassigned"]
+_REMEDY = "Give the labels.csv that map_query.py wrote."
 _READ = ("label", "confidence", "status")
 _COLUMNS = ["cell", *(f"cellmemory_{key}" for key in _READ)]
 
@@ -176,19 +180,43 @@ def _side_by_side(tables: Mapping[str, Path]) -> Iterator[dict[str, pd.DataFrame
 
 
 def _chunks(path: Path) -> Iterator[pd.DataFrame]:
-    options = {"keep_default_na": False, "na_values": {"cellmemory_confidence": [""]}, "encoding": "utf-8"}
     try:
-        missing = [column for column in _COLUMNS if column not in pd.read_csv(path, nrows=0, **options)]
+        options = {"keep_default_na": False, "encoding": encoding_of(path)}
+        found = pd.read_csv(path, nrows=0, **options).columns
+        missing = [column for column in _COLUMNS if column not in found]
         if missing:
-            raise InputError(f"{path} has no column {', '.join(missing)}: give the labels.csv that map_query.py wrote.")
-        types = dict.fromkeys(_COLUMNS, "category") | {"cell": str, "cellmemory_confidence": float}
+            raise InputError(f"{path} has no column {', '.join(missing)}; its columns are {first_ids(found)}. {_REMEDY}")
+        types = dict.fromkeys(_COLUMNS, "category") | dict.fromkeys(("cell", "cellmemory_confidence"), str)
         with pd.read_csv(path, usecols=_COLUMNS, dtype=types, chunksize=CHUNK_CELLS, **options) as reader:
             for chunk in reader:
+                confidence = as_numbers(chunk["cellmemory_confidence"])
+                _check_votes(path, chunk, confidence)
                 chunk["cell"], label = chunk["cell"].map(restored), restored_column(chunk["cellmemory_label"])
-                chunk = chunk.assign(cellmemory_label=label).set_index("cell")
+                chunk = chunk.assign(cellmemory_label=label, cellmemory_confidence=confidence).set_index("cell")
                 yield chunk.rename(columns=lambda name: name.removeprefix("cellmemory_"))[list(_READ)]
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a table of labels: {error}.") from error
+    except ValueError as error:  # pandas' errors of parsing are of this kind, too
+        raise InputError(f"{path} cannot be read as a table of labels ({error}). {_REMEDY}") from error
+
+
+def _check_votes(path: Path, chunk: pd.DataFrame, confidence: np.ndarray | None) -> None:
+    """Raises InputError, with the first cell that is at fault, for a status or a confidence that mapping does not write."""
+    given = chunk["cellmemory_confidence"]
+    if confidence is None:
+        confidence = np.array([np.nan if (number := as_numbers([text])) is None else number[0] for text in given])
+    known = ((confidence >= 0) & (confidence <= 1)) | (given == "")
+    unnamed = (chunk["cellmemory_label"] == "") & (chunk["cellmemory_status"] == "assigned")
+    wrong = {
+        "label": (unnamed, "a label, but the cell is assigned"),
+        "status": (~chunk["cellmemory_status"].isin(VOTES), f"one of {', '.join(VOTES)}"),
+        "confidence": (~known, "a number from 0 to 1"),
+    }
+    problems = []
+    for name, (rows, words) in wrong.items():
+        if rows.any():
+            cell, value = chunk.loc[rows, ["cell", f"cellmemory_{name}"]].iloc[0]
+            problems.append(f"{path}: cellmemory_{name} of the cell {cell!r} is {value!r}, not {words}. {_REMEDY}")
+    if problems:
+        raise InputError(problems)
 
 
 def summarise(sample: str, tally: Tally, vocabulary: Vocabulary) -> dict:

@@ -150,8 +150,8 @@ def over_represented(rankings: pd.DataFrame, libraries: list[Library], backgroun
     strange = sorted(set(rankings["gene"]) - background)
     if strange:
         raise InputError(
-            f"The tables of TAGs rank {len(strange)} genes that the panel lacks ({first_ids(strange)}); "
-            "give the panel.tsv of the model that the query was mapped with."
+            f"The tables of TAGs rank {len(strange)} genes that the panel lacks ({first_ids(strange)}), or that --alignment "
+            "calls missing. Give the panel.tsv of the model that the query was mapped with, and the query's own alignment."
         )
     chosen = rankings[rankings["rank"] <= top].sort_values("rank", kind="stable")
     genes_of = {key: list(block["gene"]) for key, block in chosen.groupby(KEYS)}
@@ -166,9 +166,15 @@ def over_represented(rankings: pd.DataFrame, libraries: list[Library], backgroun
 def preranked(profiles, libraries: list[Library], background: set[str], permutations: int, seed: int) -> pd.DataFrame:
     """Tests every set against the whole of every ranking in `profiles` (see `profiles`); columns COLUMNS, method `gsea`.
 
-    Rankings are of the genes of the background. Sets with an adjusted p-value of at most MAX_LISTED are listed.
+    Rankings are of the genes of the background. Sets with an adjusted p-value of at most MAX_LISTED are listed. Raises
+    InputError where the profiles are of other genes.
     """
     kept = [gene for gene in profiles.var_names if gene in background]
+    if not kept:
+        raise InputError(
+            f"The profiles (--profiles) hold no gene of the panel: they have {first_ids(profiles.var_names)}. Give those of a "
+            "query that was mapped with the panel's model."
+        )
     matrix = np.asarray(profiles[:, kept].layers["ranking"], np.float64)
     blocks = []
     for key, values in zip(profiles.obs[KEYS].itertuples(index=False, name=None), matrix, strict=True):

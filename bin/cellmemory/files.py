@@ -117,7 +117,10 @@ def sha256(path: str | Path) -> str:
 
 
 def described(paths: Iterable[Path]) -> list[dict]:
-    """Name, size and SHA-256 of each file; a folder's files are named FOLDER/FILE."""
+    """Name, size and SHA-256 of each file; a folder's files are named FOLDER/FILE. Raises InputError for a link to nothing."""
+    links = [link for path in paths for link in path.rglob("*") if not link.exists()]
+    if links:
+        raise InputError(f"{link} is a link to nothing. Put the file there, or remove the link." for link in links)
     files = [
         (path.name if file == path else f"{path.name}/{file.relative_to(path)}", file)
         for path in paths

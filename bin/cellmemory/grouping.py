@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from cellmemory.errors import InputError, first_ids
 from cellmemory.mapped import MappedFile, group_codes
 from cellmemory.sampling import sample_cells
-from cellmemory.text import read_text
+from cellmemory.text import read_text, tab_cells
 
 MAX_GROUPS = 1000
 OTHERS = "(all other cells)"
@@ -106,18 +106,19 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
     list without cells, for cells that are not in the file and for cells in two groups, all at once.
     """
     groups, chosen, problems = [], {}, []
+    place = {str(name): i for i, name in enumerate(file.names(0, file.n_cells))}
     for number, line in enumerate(read_text(path).split("\n"), start=1):
-        cell, _, group = line.partition("\t")
         if not line.strip():
             continue
-        group = group.strip() or Path(path).stem
+        written, (cell, *rest) = line.split("\t")[0], tab_cells(line)
+        cell = written if written in place else cell  # quotes and blanks may be of the name itself
+        group = "".join(rest[:1]) or Path(path).stem
         if chosen.setdefault(cell, group) != group:
             problems.append(f"{path}, line {number}: the cell {cell!r} is in {chosen[cell]!r} already; leave it in one group.")
         if group not in groups:
             groups.append(group)
     if not chosen:
         raise InputError(f"{path} lists no cell; write a cell's name on each line, and after a tab its group.")
-    place = {str(name): i for i, name in enumerate(file.names(0, file.n_cells))}
     strange = [cell for cell in chosen if cell not in place]
     if strange:
         problems.append(

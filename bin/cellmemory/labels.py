@@ -20,11 +20,12 @@ def clean_labels(column: pd.Series) -> pd.Series:
     What is left of nothing is no label.
     """
     values = column.astype("category").cat
-    names = np.array([_cleaned(str(name)) for name in values.categories] + [None], object)
+    names = np.array([cleaned(str(name)) for name in values.categories] + [None], object)
     return pd.Series(names[values.codes], column.index, dtype=object)
 
 
-def _cleaned(text: str) -> str | None:
+def cleaned(text: str) -> str | None:
+    """One label by the rule of clean_labels."""
     kinds = ((letter, unicodedata.category(letter)) for letter in unicodedata.normalize("NFC", text))
     blank = "".join(" " if kind in ("Cc", "Zl", "Zp") else letter for letter, kind in kinds if kind != "Cf")
     return re.sub(r"\s+", " ", blank).strip() or None

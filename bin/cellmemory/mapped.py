@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from anndata.io import read_elem
 
 from cellmemory.bundle import Bundle, made_by
 from cellmemory.errors import InputError
 from cellmemory.faults import reading
+from cellmemory.labels import cleaned
 from cellmemory.mapped_checks import problems_of_mapped, read_run
 from cellmemory.reading import CellFile
 
@@ -38,6 +40,18 @@ class MappedFile(CellFile):
         """The panel's genes, in panel order."""
         return [str(gene) for gene in self.var().index]
 
+    def rows(self, matrix: str, start: int, stop: int) -> sp.csr_matrix:
+        """As CellFile.rows. Raises InputError for values that mapping does not write: NaN, infinite or negative ones."""
+        found = super().rows(matrix, start, stop)
+        wrong = ~(np.isfinite(found.data) & (found.data >= 0))
+        if wrong.any():
+            cell = start + int(np.searchsorted(found.indptr, np.argmax(wrong), side="right")) - 1
+            raise InputError(
+                f"{self.path}: {matrix} holds {found.data[wrong][0]:g} in the cell '{self.names(cell, cell + 1)[0]}'; mapping "
+                "writes numbers of 0 or more. Map the query again with map_query.py."
+            )
+        return found
+
     def check_model(self, model: Bundle, adapted: bool = False) -> None:
         """Raises InputError where another model mapped these cells; adapted: see Bundle.mapped."""
         if not model.mapped(self.run, adapted):
@@ -63,6 +77,10 @@ def _adaptations(run: dict, model: Bundle) -> str:
 
 
 def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """Group number of every cell (-1: no value) and the groups' names, in the order of the categories or sorted."""
+    """Group number of every cell (-1: no value) and the groups' names, in the order of the categories or sorted. A blank text is
+    no value."""
     values = column.astype("category").cat
-    return values.codes.to_numpy(np.int64), [str(name) for name in values.categories]
+    names = [str(name) for name in values.categories]
+    groups = [name for name in names if cleaned(name) is not None]
+    place = {name: number for number, name in enumerate(groups)}
+    return np.array([place.get(name, -1) for name in [*names, None]], np.int64)[values.codes], groups

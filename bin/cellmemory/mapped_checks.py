@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import h5py
 import numpy as np
-import pandas as pd
 from anndata.io import read_elem
 
 from cellmemory.checked import choice, integer, number, sequence, text, wrong_fields
@@ -60,7 +59,9 @@ def problems_of_mapped(file: CellFile, run: Mapping) -> list[str]:
             for key in ("cellmemory_slot_write", "cellmemory_slot_read")
             if (stored := file.stored(f"varm/{key}")) is not None and not _is_array(stored, file.var().shape[0], groups * slots)
         ]
-        problems += _wrong_reference(file) + _wrong_labels(file, run["slot_groups"])
+        problems += _wrong_reference(file) + _wrong_names(file, run)
+        if "measured" not in file.var() or file.var()["measured"].dtype != bool:
+            problems.append("var['measured'] is not true or false for each gene")
     return [f"{file.path}: {problem}. {REMEDY}" for problem in problems]
 
 
@@ -97,13 +98,6 @@ def _missing_columns(file: CellFile, run: Mapping) -> list[str]:
     return [f"obs has no column {', '.join(missing)}"] if missing else []
 
 
-def _wrong_labels(file: CellFile, groups: Sequence[str]) -> list[str]:
-    """A cell's label, where it has one, is what the model can give: one of the groups of the slots."""
-    labels = pd.Series(read_elem(file.stored(f"obs/{PREFIX}label")))
-    strange = sorted(set(labels.dropna().astype(str)) - set(map(str, groups)))
-    return [f"the obs column '{PREFIX}label' holds labels that are not the model's ({first_ids(strange)})"] if strange else []
-
-
 def _wrong_numbers(file: CellFile) -> list[str]:
     problems = []
     for name, (low, high) in _NUMBERS.items():
@@ -115,6 +109,17 @@ def _wrong_numbers(file: CellFile) -> list[str]:
             problems.append(f"the obs column '{column}' is not numbers, one a cell")
         elif not _within(stored[:], low, high):
             problems.append(f"the obs column '{column}' holds numbers out of its range ({low:g} to {high:g})")
+    return problems
+
+
+def _wrong_names(file: CellFile, run: Mapping) -> list[str]:
+    """A clause for a column of obs with other labels or statuses than mapping gives."""
+    problems = []
+    for name, allowed in (("label", set(run["slot_groups"])), ("status", {"assigned", "unassigned"})):
+        column = f"{PREFIX}{name}"
+        strange = [str(value) for value in file.obs[column].dropna().unique() if value not in allowed]
+        if strange:
+            problems.append(f"the obs column '{column}' holds {first_ids(strange)}, which mapping does not give")
     return problems
 
 

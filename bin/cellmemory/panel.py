@@ -79,12 +79,15 @@ def _prefer_symbols(ids: list[str], symbols: list[str]) -> tuple[list[str], list
 def queried(genes: pd.DataFrame, query_genes: str | Path | None) -> np.ndarray:
     """Which genes of the reference (bool) at least one query measured; all of them where no query is given.
 
-    query_genes: TSV `sample`, `gene` in the reference's own names, as CHECK_INPUTS writes it. Raises InputError if none
-    is shared.
+    query_genes: TSV `sample`, `gene` in the reference's own names, as CHECK_INPUTS writes it. Raises InputError for another
+    file, and if no gene is shared.
     """
     if query_genes is None:
         return np.ones(len(genes), bool)
-    names = pd.read_csv(query_genes, sep="\t", dtype=str, keep_default_na=False)["gene"].unique()
+    try:
+        names = read_tsv(query_genes, ["sample", "gene"])["gene"].unique()
+    except ValueError as error:
+        raise InputError(f"{query_genes} is not a list of genes ({error}). Give what check_inputs.py wrote.") from None
     shared = genes["gene"].isin(names).to_numpy()
     if not shared.any():
         raise InputError(

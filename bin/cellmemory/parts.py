@@ -61,6 +61,10 @@ def open_aligned(path: Path, bundle: Bundle) -> CellFile:
             f"{path}: the genes are not those of the model's panel ({bundle.path / 'panel.tsv'}): found {first_ids(genes)}, "
             f"expected {first_ids(panel)}. Align the query first: preprocess_query.py --panel {bundle.path / 'panel.tsv'}."
         )
+    if file.var()["measured"].dtype != bool:
+        raise InputError(
+            f"{path}: var['measured'] is not true or false for each gene. Align the query again with preprocess_query.py."
+        )
     if not file.n_cells:
         raise InputError(f"{path}: this query has no cells.")
     if taken := taken_columns(file):

@@ -78,11 +78,18 @@ def load(path: str | Path):
     try:
         profiles = ad.read_h5ad(path)
     except Exception:  # anndata raises anything from OSError to KeyError on a file of another kind
-        raise InputError(f"{path} is not an h5ad file; give the .tag_profiles.h5ad of extract_tags.py.") from None
+        raise InputError(f"{path} is not an h5ad file, or is damaged; give the .tag_profiles.h5ad of extract_tags.py.") from None
     missing = [column for column in OBS_COLUMNS if column not in profiles.obs]
     missing += [layer for layer in ("ranking", "read") if layer not in profiles.layers]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; give the .tag_profiles.h5ad of extract_tags.py.")
+    layers = {"X": profiles.X, **profiles.layers}
+    wrong = [name for name, values in layers.items() if not isinstance(values, np.ndarray) or values.dtype.kind != "f"]
+    wrong = wrong or [name for name, values in layers.items() if np.isinf(values).any()]
+    if wrong:
+        raise InputError(
+            f"{path}: {', '.join(wrong)} is not finite numbers. Give an untouched .tag_profiles.h5ad of extract_tags.py."
+        )
     for column in ("level", "contrast", "group", "slot"):
         profiles.obs[column] = profiles.obs[column].astype(str)
     return profiles

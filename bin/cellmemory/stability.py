@@ -42,16 +42,27 @@ def compare(profiles: dict[str, object], top: int) -> pd.DataFrame:
     among its own, averaged over labels; other_shared_top_genes: the same with the other slots, which have what all slots of a
     label have in common.
 
-    Raises InputError for profiles that share no label or hardly any gene, or that hold no slots.
+    Raises InputError for profiles that share no label or hardly any gene, or that hold no slots, or not the same for all labels.
     """
     problems = [
         f"{name} holds no memory slots; give profiles of cells that are grouped by label."
         for name, profile in profiles.items()
         if not (profile.obs["level"] == "slot").any()
     ]
+    problems += [
+        f"{name} does not hold the same slots, each once, for every label. Give the .tag_profiles.h5ad as it was written."
+        for name, profile in profiles.items()
+        if not _has_same_slots(profile)
+    ]
     if problems:
         raise InputError(problems)
     return pd.concat([_compare(*pair, top) for pair in combinations(profiles.items(), 2)], ignore_index=True)[COLUMNS]
+
+
+def _has_same_slots(profile) -> bool:
+    rows = profile.obs[profile.obs["level"] == "slot"]
+    slots = [tuple(block["slot"]) for _, block in rows.groupby("group", observed=True)]
+    return all(row == slots[0] and len(set(row)) == len(row) for row in slots)
 
 
 def _compare(first: tuple[str, object], second: tuple[str, object], top: int) -> pd.DataFrame:

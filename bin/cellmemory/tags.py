@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cellmemory.checked import read_results
 from cellmemory.differential import is_differential, wilcoxon
 from cellmemory.errors import InputError
 from cellmemory.grouping import CellSample, GroupSums
@@ -201,26 +202,18 @@ def log_ratio(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.log2((scores + pseudo) / (others + pseudo))
 
 
-def read_table(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
+def read_table(path: str | Path, columns: Iterable[str], never: Iterable[str] = ()) -> pd.DataFrame:
     """Reads a TAG table as it was written: groups and genes are text (a gene may be called NA), empty numbers are NaN.
 
-    Raises InputError for a file that lacks one of `columns`.
+    Raises InputError for a file that lacks one of `columns`, or that is not a table of them. never: columns of the other tables,
+    which have all of `columns`, too.
     """
-    text = ["group", "gene", "contrast", "direction", "differential"]
     try:
-        header = pd.read_csv(path, sep="\t", nrows=0).columns
-        table = pd.read_csv(
-            path,
-            sep="\t",
-            dtype={name: str for name in text if name in header},
-            keep_default_na=False,
-            na_values={name: [""] for name in header if name not in text},
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a table of TAGs ({error}); give the output of extract_tags.py.") from None
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise InputError(f"{path} lacks the columns {', '.join(missing)}; give the output of extract_tags.py.")
+        table = read_results(path, columns, ("group", "slot", "gene", "contrast", "direction", "differential"))
+    except ValueError as error:  # pandas' errors of parsing are of this kind, too
+        raise InputError(f"{path} is not a table of TAGs ({error}). Give the output of extract_tags.py.") from None
+    if found := [name for name in never if name in table]:
+        raise InputError(f"{path} is another table of TAGs (it has the column {found[0]}). Give the files by their own options.")
     return table
 
 

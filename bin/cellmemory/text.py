@@ -11,22 +11,42 @@ from cellmemory.errors import InputError
 #: What spreadsheets put between cells.
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
+#: Read at once of a file whose encoding is looked at.
+PART_BYTES = 1 << 20
+
 
 def read_text(path: str | Path) -> str:
     """The text of a file in UTF-8, or in UTF-16 with its mark; every line ends with one newline character.
 
-    Raises InputError, with the first line that is at fault, for a file in another encoding.
+    Raises InputError for a file in another encoding.
     """
-    content = Path(path).read_bytes()
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-16" if utf16 else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}: this is not a text file in UTF-8 (line {line}); save it as UTF-8.") from None
-    if "\0" in text:
-        raise InputError(f"{path}: this is not a text file (it holds zero bytes); save it as text in UTF-8.")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        return Path(path).read_text(encoding_of(path))
+    except ValueError as error:
+        raise InputError(f"{path}: this is {error}; save it as text in UTF-8.") from None
+
+
+def encoding_of(path: str | Path) -> str:
+    """The encoding of a text file: UTF-8 with a mark or without, or UTF-16 with its mark. Reads the file part by part.
+
+    Raises ValueError, with the first line that is at fault, for a file in another encoding.
+    """
+    with Path(path).open("rb") as file:
+        part = file.read(PART_BYTES)
+        encoding = "utf-16" if part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        decoder, line = codecs.getincrementaldecoder(encoding)(), 1
+        while True:
+            try:
+                text = decoder.decode(part, final=not part)
+            except UnicodeDecodeError as error:
+                line += error.object.count(b"\n", 0, error.start)
+                raise ValueError(f"not a text file in UTF-8 (line {line})") from None
+            if "\0" in text:
+                raise ValueError("not a text file (it holds zero bytes)")
+            if not part:
+                return encoding
+            line += text.count("\n")
+            part = file.read(PART_BYTES)
 
 
 def tab_cells(line: str) -> list[str]:

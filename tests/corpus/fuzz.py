@@ -1,13 +1,17 @@
 """Files that were damaged at random: `python -m tests.corpus.fuzz --cases 2000 --seed 0`, or `make fuzz`.
 
-Each case takes a good file, damages it (bytes of the file, or an element of its structure), and gives it to a script. It
-must end with status 0 and whole results, or with 1 and a sentence; never with a traceback, a signal, or an output that is
-not whole. A case is repeated by its own number: `--seed 0 --first 123 --cases 1`.
+Each case takes a good file or folder, damages it (its bytes, or an element of its structure), and gives it to a script. Model
+folders are signed again after most damages, so that their contents are looked at, and not their checksums alone. A case must
+end with status 0 and whole results, or with 1 and a sentence; never with a traceback, a signal, or an output that is not
+whole. It is repeated by its own number: `--seed 0 --first 123 --cases 1`.
 """
 
+import gzip
+import json
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import anndata as ad
@@ -15,12 +19,16 @@ import click
 import h5py
 import numpy as np
 import pandas as pd
+from safetensors.numpy import load_file, save
 
-from tests.corpus import cells
-from tests.corpus.runner import Outcome, run
+from tests.corpus.made import make
+from tests.corpus.runner import Outcome, preload, run
+from tests.model_folders import sign
 
 #: What stands in for a value, an index, a length or a text.
 STRANGE = (np.nan, np.inf, -1.0, 1e30, 2**40, -(2**31), 0, 0.5)
+TEXTS = ("", " ", "nan", "NA", "-1", "1e999", "0,5", "x" * 300, '"', "\\", "=1+1", "\u00e9", "1.5", "99999999999999999999")
+JSON_VALUES = (None, True, -1, 0, 1, 0.5, 1e30, 10**40, "", "text", "\u0000", [], {}, [[]], [1, 2], {"a": 1}, "x" * 300)
 
 
 def damage_bytes(path: Path, rng: np.random.Generator) -> str:
@@ -96,6 +104,117 @@ def _replace(file: h5py.File, name: str, kind: str, rng: np.random.Generator) ->
         new.attrs[key] = value
 
 
+def damage_text(path: Path, rng: np.random.Generator, separator: str) -> str:
+    """Changes one line or cell of a text file."""
+    lines = path.read_text().split("\n")
+    kind, place = str(rng.choice(["cell", "drop", "twice", "swap", "column", "separator", "encoding"])), rng.integers(len(lines))
+    cells_of_line = lines[place].split(separator)
+    if kind == "cell":
+        cells_of_line[rng.integers(len(cells_of_line))] = str(rng.choice(TEXTS))
+        lines[place] = separator.join(cells_of_line)
+    elif kind == "drop":
+        del lines[place]
+    elif kind == "twice":
+        lines.insert(place, lines[place])
+    elif kind == "swap":
+        other = rng.integers(len(lines))
+        lines[place], lines[other] = lines[other], lines[place]
+    elif kind == "column":
+        column = rng.integers(max(1, len(lines[0].split(separator))))
+        lines = [separator.join(c for i, c in enumerate(line.split(separator)) if i != column) for line in lines]
+    elif kind == "separator":
+        lines = [line.replace(separator, ";") for line in lines]
+    path.write_text("\n".join(lines), encoding="utf-16" if kind == "encoding" else None)
+    return f"text: {kind}, line {place + 1}"
+
+
+def damage_json(path: Path, rng: np.random.Generator, _separator: str = "") -> str:
+    """Changes one value of a JSON file, however deep, or leaves it out."""
+    value = json.loads(path.read_text())
+    places = list(_places(value))
+    inner, key = places[rng.integers(len(places))]
+    if rng.integers(4) == 0:
+        del inner[key]
+    else:
+        inner[key] = JSON_VALUES[rng.integers(len(JSON_VALUES))]
+    path.write_text(json.dumps(value))
+    return f"value {key}"
+
+
+def _places(value: object) -> Iterator[tuple[dict | list, str | int]]:
+    """Where a value stands: each object or list in it, and each key or number."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from _places(value[key])
+
+
+def damage_tensors(path: Path, rng: np.random.Generator, _separator: str = "") -> str:
+    """Changes one tensor of a safetensors file: its numbers, shape or type, or leaves it out."""
+    tensors = load_file(path)
+    name, kind = str(rng.choice(sorted(tensors))), str(rng.choice(["remove", "values", "shape", "type"]))
+    found = tensors.pop(name)
+    if kind == "values":
+        found = found.copy()
+        with np.errstate(all="ignore"):
+            found.flat[rng.integers(0, found.size, 3)] = np.array(STRANGE[rng.integers(len(STRANGE))]).astype(found.dtype)
+    elif kind == "shape":
+        found = found[..., None] if rng.integers(2) else found[:-1]
+    elif kind == "type":
+        found = found.astype(np.float64 if found.dtype == np.float32 else np.float32)
+    if kind != "remove":
+        tensors[name] = found
+    path.write_bytes(save({key: np.ascontiguousarray(values) for key, values in tensors.items()}))
+    return f"{kind} {name}"
+
+
+def damage_model(folder: Path, rng: np.random.Generator) -> str:
+    """Damages one file of a model folder, and signs the folder again in most cases."""
+    name = str(rng.choice(["config.json", "calibration.json", "labels.tsv", "panel.tsv", "history.tsv", "model.safetensors"]))
+    done = _damage_by_kind(folder / name, rng)
+    if signed := bool(rng.integers(8)):
+        sign(folder)
+    return f"{name}: {done}{', signed again' if signed else ''}"
+
+
+def damage_mtx(folder: Path, rng: np.random.Generator) -> str:
+    """Damages one file of an mtx folder: the packed one, or what is in it; or takes it away."""
+    path = folder / str(rng.choice(sorted(path.name for path in folder.iterdir())))
+    kind = str(rng.choice(["packed", "text", "text", "text", "gone"]))
+    if kind == "gone":
+        path.unlink()
+        return f"{path.name}: gone"
+    if kind == "packed":
+        return f"{path.name}: {damage_bytes(path, rng)}"
+    plain = path.with_suffix("")
+    plain.write_bytes(gzip.decompress(path.read_bytes()))
+    done = damage_text(plain, rng, " " if plain.suffix == ".mtx" else "\t")
+    path.write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    return f"{path.name}: {done}"
+
+
+def _damage_by_kind(path: Path, rng: np.random.Generator) -> str:
+    """A file's bytes in a third of the cases, else what it holds."""
+    if rng.integers(3) == 0:
+        return damage_bytes(path, rng)
+    if path.suffix in (".h5ad", ".h5"):
+        return damage_structure(path, rng)
+    change, separator = {
+        ".json": (damage_json, ""),
+        ".safetensors": (damage_tensors, ""),
+        ".csv": (damage_text, ","),
+    }.get(path.suffix, (damage_text, "\t"))
+    return change(path, rng, separator)
+
+
+def damage(path: Path, rng: np.random.Generator) -> str:
+    """Damages a file or folder; says how."""
+    if path.is_dir():
+        return damage_model(path, rng) if (path / "config.json").exists() else damage_mtx(path, rng)
+    return _damage_by_kind(path, rng)
+
+
 def problem(done: Outcome, outputs: list[Path]) -> str | None:
     """What is wrong with how a script ended; None where nothing is."""
     there = [path.exists() for path in outputs]
@@ -112,26 +231,7 @@ class Fuzzer:
     """Good files, made once, and one damaged case after another."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        cells.good(0).write_h5ad(folder / "reference.h5ad")
-        query = cells.good(1)
-        query.layers["counts"] = query.X.copy()
-        query.raw = query
-        query.obsm["spatial"] = np.zeros((query.n_obs, 2))
-        query.write_h5ad(folder / "query.h5ad")
-        (folder / "sheet.csv").write_text("sample,h5ad\ns,query.h5ad\n")
-        made = [
-            ("preprocess_reference", "--reference reference.h5ad --label_key cell_type --output aligned.h5ad --panel panel.tsv"),
-            (
-                "train",
-                "--reference aligned.h5ad --panel panel.tsv --label_key cell_type --output model --max_epochs 2 --threads 1",
-            ),
-            ("preprocess_query", "--query query.h5ad --panel panel.tsv --output q.aligned.h5ad --alignment q.json"),
-            ("map_query", "--query q.aligned.h5ad --model model --output q.mapped.h5ad --labels q.csv --threads 1"),
-        ]
-        for script, options in made:
-            done = run(script, options.split(), folder)
-            assert done.status == 0, done.output
+        self.folder = make(folder)
 
     def case(self, seed: int, number: int) -> tuple[str, Outcome, str | None]:
         """Runs one case: what was done, how it ended, and what is wrong with that."""
@@ -139,14 +239,14 @@ class Fuzzer:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             file, script, options, outputs = KINDS[rng.integers(len(KINDS))]
-            shutil.copy(self.folder / file, folder / file)
-            damage = (damage_bytes if rng.integers(3) == 0 else damage_structure)(folder / file, rng)
+            (shutil.copytree if (self.folder / file).is_dir() else shutil.copy)(self.folder / file, folder / file)
+            how = damage(folder / file, rng)
             arguments = [part.replace("GOOD", str(self.folder)) for part in options.split()]
             done = run(script, arguments, folder)
             wrong = problem(done, [folder / output for output in outputs])
             if wrong is None and done.status == 0:
                 wrong = _not_finite(folder)
-            return f"{script} of {file}, {damage}", done, wrong
+            return f"{script} of {file}, {how}", done, wrong
 
 
 def _not_finite(folder: Path) -> str | None:
@@ -174,6 +274,38 @@ KINDS = [
     ("q.mapped.h5ad", "evaluate", "--mapped q.mapped.h5ad --model GOOD/model --truth_key cell_type --output e.json", ["e.json"]),
     ("q.mapped.h5ad", "extract_tags", "--mapped q.mapped.h5ad --permutations 10 --tags t.tsv --slot_tags s.tsv --threads 1",
      ["t.tsv", "s.tsv"]),
+    ("model", "map_query", "--query GOOD/q.aligned.h5ad --model model --output m.h5ad --cells 0:60 --labels l.csv --threads 1",
+     ["m.h5ad", "l.csv"]),
+    ("model", "evaluate", "--mapped GOOD/q.mapped.h5ad --model model --truth_key cell_type --output e.json", ["e.json"]),
+    ("model", "faithfulness", "--mapped GOOD/q.mapped.h5ad --model model --cells_per_label 2 --output f.tsv --threads 1",
+     ["f.tsv"]),
+    ("s0.h5ad", "gather", "--query GOOD/q.aligned.h5ad --model GOOD/model --slice s0.h5ad --slice GOOD/s1.h5ad --output m.h5ad "
+     "--labels l.csv --threads 1", ["m.h5ad", "l.csv"]),
+    ("q.mapped.h5ad", "report", "--model GOOD/model --mapped q.mapped.h5ad --output r.html --mqc_dir mqc", ["r.html", "mqc"]),
+    ("q.tags.tsv", "enrich", "--tags q.tags.tsv --slot_tags GOOD/q.slot_tags.tsv --panel GOOD/panel.tsv --gmt GOOD/sets.gmt "
+     "--top 10 --output e.tsv", ["e.tsv"]),
+    ("q.tags.tsv", "report", "--model GOOD/model --mapped GOOD/q.mapped.h5ad --tags q.tags.tsv --output r.html --mqc_dir mqc",
+     ["r.html", "mqc"]),
+    ("sets.gmt", "enrich", "--tags GOOD/q.tags.tsv --slot_tags GOOD/q.slot_tags.tsv --panel GOOD/panel.tsv --gmt sets.gmt "
+     "--top 10 --output e.tsv", ["e.tsv"]),
+    ("q.tag_profiles.h5ad", "compare_slots", "--profiles q.tag_profiles.h5ad --profiles GOOD/o.tag_profiles.h5ad --output s.tsv",
+     ["s.tsv"]),
+    ("q.labels.csv", "consensus", "--sample q --labels one q.labels.csv --labels two GOOD/o.labels.csv --output c.csv "
+     "--summary c.json", ["c.csv", "c.json"]),
+    ("q.alignment.json", "enrich", "--tags GOOD/q.tags.tsv --slot_tags GOOD/q.slot_tags.tsv --panel GOOD/panel.tsv "
+     "--gmt GOOD/sets.gmt --alignment q.alignment.json --top 10 --output e.tsv", ["e.tsv"]),
+    ("q.alignment.json", "report", "--model GOOD/model --mapped GOOD/q.mapped.h5ad --alignment q.alignment.json --output r.html "
+     "--mqc_dir mqc", ["r.html", "mqc"]),
+    ("q.metrics.json", "report", "--model GOOD/model --mapped GOOD/q.mapped.h5ad --metrics q.metrics.json --output r.html "
+     "--mqc_dir mqc", ["r.html", "mqc"]),
+    ("q.consensus.json", "report", "--model GOOD/model --mapped GOOD/q.mapped.h5ad --consensus q.consensus.json --output r.html "
+     "--mqc_dir mqc", ["r.html", "mqc"]),
+    ("inputs.json", "report", "--model GOOD/model --mapped GOOD/q.mapped.h5ad --inputs inputs.json --output r.html --mqc_dir mqc",
+     ["r.html", "mqc"]),
+    ("query.h5", "preprocess_query", "--query query.h5 --panel GOOD/panel.tsv --output a.h5ad --alignment a.json",
+     ["a.h5ad", "a.json"]),
+    ("query_mtx", "preprocess_query", "--query query_mtx --panel GOOD/panel.tsv --output a.h5ad --alignment a.json",
+     ["a.h5ad", "a.json"]),
 ]  # fmt: skip
 """The file that is damaged, the script that gets it, its options, and its outputs."""
 
@@ -185,6 +317,7 @@ KINDS = [
 def main(cases: int, first: int, seed: int) -> None:
     """Runs damaged files through the scripts; ends with status 1 if any case goes wrong."""
     ends, wrong = Counter(), 0
+    preload()
     with tempfile.TemporaryDirectory() as name:
         fuzzer = Fuzzer(Path(name))
         for number in range(first, first + cases):

@@ -1,5 +1,6 @@
 """Runs a script in a process of its own, split off this one: nothing is imported anew, and a signal ends only the copy."""
 
+import gc
 import importlib
 import os
 import signal
@@ -9,7 +10,24 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 LONGEST = 180  # seconds
+#: What scripts load, and take the most of a second each for: loaded here once, by nothing that starts a thread.
+LIBRARIES = ("anndata", "scanpy", "torch", "cellmemory.training", "cellmemory.adaptation", "cellmemory.mapping",
+             "cellmemory.gathering", "cellmemory.enrichment", "cellmemory.stability", "cellmemory.report.page",
+             "cellmemory.report.still", "cellmemory.umap", "umap")  # fmt: skip
+
+
+def preload() -> None:
+    """Loads the libraries and has UMAP compiled, for the copies to have both: for who runs many scripts."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    points = np.random.default_rng(0).normal(size=(100, 16)).astype(np.float32)
+    picture = importlib.import_module("cellmemory.umap").Picture(points, points[:50], 0)
+    assert sum(map(len, picture.query())) == len(points)
+    gc.collect()
+    gc.freeze()  # a copy's own collections would make the pages of all these objects its own
 
 
 @dataclass(frozen=True)

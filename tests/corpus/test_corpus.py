@@ -1,9 +1,13 @@
 """The corpus of odd inputs: each is read, or refused in a sentence; never a traceback, a signal, or a file half written."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from cellmemory.checks import read_samplesheet
+from cellmemory.consensus import read_label_map
+from cellmemory.errors import InputError
 from tests.corpus import cells, sheets
 from tests.corpus.runner import Outcome, run
 
@@ -80,30 +84,42 @@ def test_references(case, good, tmp_path):
         expect(done, case.says[-1:], case.ok)
 
 
-def written_text(content: bytes, path: Path, query: Path) -> Path:
-    """A text file; {q} stands for the query, in the file's own encoding."""
-    name = str(query)
-    content = content.replace(b"{q}", name.encode()).replace("{q}".encode("utf-16-le"), name.encode("utf-16-le"))
-    path.write_bytes(content)
-    return path
-
-
 @pytest.mark.parametrize("name", sheets.SHEETS)
 def test_samplesheets(name, good, tmp_path):
-    content, refusal = sheets.SHEETS[name]
-    sheet = written_text(content, tmp_path / "sheet.csv", good / "query.h5ad")
+    expected = sheets.SHEETS[name]
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_bytes(sheets.filled(expected.content, good / "query.h5ad"))
     done = run_quietly("check_inputs", check(sheet, good / "reference.h5ad", "cell_type"), tmp_path, ["inputs.json", "genes.tsv"])
-    if refusal is None:
+    if expected.script is None or name in sheets.READ_IN_VAIN:
+        [query] = read_samplesheet(sheet, [])
+        assert (query.sample, query.path) == ("a", good / "query.h5ad")
+        assert query.origin.truth_key == expected.settings.get("truth_key")
+    if expected.script is None:
         expect(done, ("120 cells, 60 of 60 genes",), ok=True)
     else:
-        expect(done, (refusal,), ok=False)
+        expect(done, (expected.script,), ok=False)
         assert len(done.output.splitlines()) <= 21
+
+
+@pytest.mark.parametrize("name", sheets.LABEL_MAPS)
+def test_label_maps(name, tmp_path):
+    """In this process: the options around them are tested in results.py."""
+    expected = sheets.LABEL_MAPS[name]
+    path = tmp_path / "map.tsv"
+    path.write_bytes(expected.content)
+    if expected.script is None:
+        assert read_label_map(path, ["a"]) == {("a", "B"): "b"}
+    else:
+        with pytest.raises(InputError, match=re.escape(expected.script)) as error:
+            read_label_map(path, ["a"])
+        assert all(str(path) in problem for problem in error.value.problems)
 
 
 @pytest.mark.parametrize("name", sheets.MAPS)
 def test_gene_maps(name, good, tmp_path):
     content, refusal = sheets.MAPS[name]
-    found = written_text(content, tmp_path / "map.tsv", good)
+    found = tmp_path / "map.tsv"
+    found.write_bytes(content)
     query = cells.good(1)
     query.var_names = ["X1" if gene == "GENE1" else gene for gene in query.var_names]
     query.write_h5ad(tmp_path / "q.h5ad")

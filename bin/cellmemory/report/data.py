@@ -38,6 +38,12 @@ def _rows(**fields: Kind) -> Kind:
     return sequence(mapping(fields, others=True))
 
 
+def _some(**fields: Kind) -> Kind:
+    """An object whose fields are of these kinds where they are there."""
+    words = ", ".join(f"{name} ({kind.words})" for name, kind in fields.items())
+    return Kind(f"an object, with {words}", lambda v: isinstance(v, dict) and not checked.wrong_fields(v, {}, fields))
+
+
 def _is_confusion(value: object) -> bool:
     fields = {"true": _NAMES, "predicted": _NAMES, "counts": sequence(sequence(_COUNT))}
     if not mapping(fields).holds(value):
@@ -51,13 +57,25 @@ _LEVELS = {
 }
 _PAIRS = _rows(first=text(), second=text(), cells=_COUNT, agreeing=_COUNT, agreement=_SCORE,
                labels=_rows(first=text(), second=text(), cells=_COUNT))  # fmt: skip
+_SCORES = ("accuracy", "accuracy_all", "balanced_accuracy", "macro_f1", "weighted_f1", "rare_f1", "ece", "novelty_auroc")
+_SCORES += ("unknown_flagged", "known_flagged", "assigned_accuracy", "label_set_coverage")
 #: Fields that JSON of each option must have, and those that are looked at where they are there.
 JSON_FIELDS = {
-    "alignment": ({}, {"coverage": _SHARE, **dict.fromkeys(("messages", "missing_genes", "summed_genes"), _NAMES)}),
+    "alignment": (
+        {},
+        {
+            "coverage": _SHARE,
+            **dict.fromkeys(("messages", "missing_genes", "summed_genes"), _NAMES),
+            **dict.fromkeys(("matched", "genes_in_file", "renamed", "summed", "unknown"), either(_COUNT, None)),
+            **dict.fromkeys(("id_type", "value_scale", "values_from"), either(text(empty=True), None)),
+        },
+    ),
     "metrics": (
         {"known_cells": _COUNT, "confusion": Kind("a table of counts, true types by predicted labels", _is_confusion)},
         {
-            **dict.fromkeys(("accuracy", "macro_f1", "novelty_auroc"), _SCORE),
+            **dict.fromkeys(_SCORES, _SCORE),
+            **dict.fromkeys(("cells", "unknown_cells"), _COUNT),
+            "label_set_mean_size": either(number(0, 1e9), None),
             "unknown_types": _rows(label=text(), cells=_COUNT, mean_novelty_p=_SCORE, flagged_fraction=_SCORE),
             "per_class": _rows(label=text(), cells=_COUNT, precision=_SCORE, recall=_SCORE, f1=_SCORE),
             "calibration": _rows(cells=_COUNT, accuracy=_SCORE, confidence=_SCORE),
@@ -69,7 +87,7 @@ JSON_FIELDS = {
          "warnings": _NAMES},
         {},
     ),
-    "inputs": ({}, {"reference": either(mapping(), None), "gmt": sequence(mapping())}),
+    "inputs": ({}, {"reference": either(_some(warnings=_NAMES), None), "gmt": sequence(_some(sets=_COUNT))}),
 }  # fmt: skip
 
 
@@ -184,16 +202,11 @@ def _read_table(path: Path, option: str) -> pd.DataFrame | dict:
     if TABLES[option] == ".json":
         return read_json(path, option)
     try:
-        table = _tsv(path)
+        table = checked.read_results(path, _columns_of(option), TEXT_COLUMNS)
     except (ValueError, OSError) as error:  # pandas' errors of parsing are of this kind, too
-        raise InputError(f"{path} (--{option}) cannot be read: {error}.") from None
-    missing = [name for name in _columns_of(option) if name not in table]
-    problems = [f"missing columns: {', '.join(missing)}"] if missing else []
+        raise InputError(f"{path} (--{option}) cannot be read: {error}. Give the file as it was written.") from None
     numbers = [name for name in table if name not in TEXT_COLUMNS]
-    problems += [f"{name} is not numbers" for name in numbers if not pd.api.types.is_numeric_dtype(table[name].dtype)]
-    problems += [
-        f"{name} has no value in some rows" for name in ("n_cells", "rank") if name in table and table[name].isna().any()
-    ]
+    problems = [f"{name} is not numbers" for name in numbers if not pd.api.types.is_numeric_dtype(table[name].dtype)]
     if problems:
         raise InputError(f"{path} (--{option}): {problem}. Give the file as it was written." for problem in problems)
     return table
@@ -210,18 +223,6 @@ def _columns_of(option: str) -> list[str]:
         "faithfulness": ["group", "part", "curve", "ranking", "gain", "n_cells"],
     }
     return columns[option]
-
-
-def _tsv(path: Path) -> pd.DataFrame:
-    """A table whose names stay text: a label 'NA' or '007' is a name."""
-    header = pd.read_csv(path, sep="\t", nrows=0).columns
-    return pd.read_csv(
-        path,
-        sep="\t",
-        dtype={name: str for name in TEXT_COLUMNS if name in header},
-        keep_default_na=False,
-        na_values={name: ["", "nan", "NaN"] for name in header if name not in TEXT_COLUMNS},
-    )
 
 
 def _read(path: Path, quota: int, model: Bundle) -> Sample:

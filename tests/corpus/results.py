@@ -1,0 +1,795 @@
+"""Inputs of the scripts behind preprocessing, as hands, spreadsheets and mix-ups leave them, each with what is expected.
+
+A case copies the files that its command names from a run that was made once (see `made`), changes them, and runs the
+script. It is read or refused; where `says` is SAME, it is read as what it was before: all outputs have the same bytes.
+Outputs stand in `out/`.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from tests.corpus.edits import (
+    SAVED,
+    Case,
+    Edit,
+    column,
+    content,
+    cut,
+    data,
+    empty,
+    fields,
+    file_for,
+    folder_for,
+    gone,
+    h5,
+    nothing,
+    other,
+    put,
+    quoted,
+    renamed,
+    reversed_columns,
+    reversed_rows,
+    saved,
+    table,
+    text,
+    with_values,
+    without,
+)
+
+SAME = "same"
+
+CASES: list[Case] = []
+
+
+def case(script: str, name: str, edit: Edit, *says: str, ok: bool = False, **options: object) -> None:
+    """One case; SAME in place of words: it is read, and the outputs are as of the good files."""
+    same = says == (SAME,)
+    CASES.append(Case(script, name, edit, () if same else says, ok or same, same=same, **options))
+
+
+# Text files that went through an editor or a spreadsheet: for one file of each reader every way to save it, then one way.
+TEXTS = (
+    ("enrich", "q.tags.tsv", "\t", ""),
+    ("enrich", "sets.gmt", "\t", ""),
+    ("consensus", "q.labels.csv", ",", ""),
+    ("consensus", "map.tsv", "\t", "--label_map map.tsv"),
+    ("extract_tags", "cells.tsv", "\t", "--cell_list cells.tsv"),
+    ("preprocess_query", "panel.tsv", "\t", ""),
+    ("preprocess_reference", "query_genes.tsv", "\t", "--query_genes query_genes.tsv"),
+)
+ALSO = (
+    ("enrich", "q.slot_tags.tsv", ""),
+    ("enrich", "q.contrasts.tsv", "--contrasts q.contrasts.tsv"),
+    ("enrich", "panel.tsv", ""),
+    ("enrich", "q.alignment.json", "--alignment q.alignment.json"),
+    ("train", "panel.tsv", ""),
+    ("report", "q.tags.tsv", "--tags q.tags.tsv"),
+    ("report", "q.metrics.json", "--metrics q.metrics.json"),
+)
+for _script, _name, _separator, _more in TEXTS:
+    for _how in SAVED:
+        case(_script, f"{_name}_{_how}", saved(_name, _how), SAME, more=_more)
+    case(_script, f"{_name}_all_quoted", text(_name, quoted(_separator)), SAME, more=_more)
+    _latin = content(_name, lambda found: found + b"\xe9t\xe9\n")
+    case(_script, f"{_name}_latin_1", _latin, _name, "not a text file in UTF-8 (line ", more=_more)
+    case(_script, f"{_name}_a_folder", folder_for(_name), _name, "is a directory", more=_more)
+for _script, _name, _more in ALSO:
+    case(_script, f"{_name}_utf_16", saved(_name, "utf_16"), SAME, more=_more)
+for _script, _name, _more in [(script, name, more) for script, name, _, more in TEXTS] + list(ALSO):
+    case(_script, f"{_name}_empty", empty(_name), _name, more=_more)
+    case(_script, f"{_name}_binary", content(_name, b"\x89HDF\r\n\x1a\n" + bytes(300)), _name, more=_more)
+
+# h5ad files of every script that reads one of ours: empty, cut off, of another step, folders.
+OF_STEPS = (
+    ("train", "aligned.h5ad", ("query.h5ad",)),
+    ("adapt", "q.aligned.h5ad", ("query.h5ad",)),
+    ("map_query", "q.aligned.h5ad", ("query.h5ad", "q.mapped.h5ad")),
+    ("gather", "s0.h5ad", ("q.mapped.h5ad", "q.aligned.h5ad")),
+    ("extract_tags", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "q.tag_profiles.h5ad")),
+    ("faithfulness", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "o.mapped.h5ad")),
+    ("evaluate", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "o.mapped.h5ad")),
+    ("compare_slots", "q.tag_profiles.h5ad", ("q.mapped.h5ad", "query.h5ad")),
+    ("report", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "o.mapped.h5ad")),
+)
+for _script, _name, _others in OF_STEPS:
+    case(_script, f"{_name}_empty", empty(_name), _name)
+    case(_script, f"{_name}_cut_off", cut(_name), _name)
+    case(_script, f"{_name}_a_folder", folder_for(_name), _name, "is a directory")
+    for _other in _others:
+        case(_script, f"{_other}_for_{_name}", other(_name, _other), _name)
+
+# Model folders, for every script that reads one.
+OF_MODELS = ("adapt", "map_query", "gather", "faithfulness", "evaluate", "report")
+for _script in OF_MODELS:
+    case(
+        _script,
+        "model_incomplete",
+        gone("model/calibration.json"),
+        "model: the trained model is incomplete",
+        "calibration.json",
+        "copy the whole folder again",
+    )
+    case(
+        _script,
+        "model_changed",
+        text("model/labels.tsv", lambda found: found.replace("NK", "KN")),
+        "labels.tsv changed since the model was trained",
+        "use an untouched copy",
+    )
+case("map_query", "model_a_file", file_for("model"), "model", "is a file")
+case(
+    "map_query",
+    "model_without_files",
+    lambda folder, _: [path.unlink() for path in (folder / "model").iterdir()],
+    "the trained model is incomplete",
+    "config.json, model.safetensors",
+)
+case("map_query", "model_config_cut_off", cut("model/config.json"), "config.json of the trained model is damaged")
+case("map_query", "model_weights_empty", empty("model/model.safetensors"), "model.safetensors changed since")
+case(
+    "check_inputs",
+    "model_incomplete",
+    gone("model/panel.tsv"),
+    "incomplete",
+    "panel.tsv",
+    instead=(("--reference reference.h5ad --label_key cell_type", "--model model"),),
+)
+case("checksums", "model_incomplete", gone("model/config.json"), "model/config.json", more="--model model")
+case("checksums", "model_without_a_digest", content("model/config.json", b"{}"), "digest is missing", more="--model model")
+case("checksums", "model_config_cut_off", cut("model/config.json"), "model/config.json is not JSON", more="--model model")
+case("checksums", "model_config_a_list", content("model/config.json", b"[1]"), "not an object", more="--model model")
+case("checksums", "model_digest_a_list", content("model/config.json", b'{"digest": [1]}'), "digest", more="--model model")
+
+# Names that begin with a hyphen.
+for _script, _name in (
+    ("map_query", "q.aligned.h5ad"),
+    ("extract_tags", "q.mapped.h5ad"),
+    ("gather", "s0.h5ad"),
+    ("checksums", "q.mapped.h5ad"),
+    ("enrich", "q.tags.tsv"),
+    ("consensus", "q.labels.csv"),
+    ("evaluate", "q.mapped.h5ad"),
+    ("compare_slots", "o.tag_profiles.h5ad"),
+):
+    case(_script, "a_name_with_a_hyphen", renamed(_name, "-x.h5ad"), ok=True, instead=((_name, "-x.h5ad"),))
+
+# train
+case("train", "panel_of_other_order", table("panel.tsv", reversed_rows), "panel")
+case("train", "panel_of_fewer_genes", table("panel.tsv", lambda found: found.iloc[:-5]), "genes")
+case("train", "panel_without_a_column", table("panel.tsv", without("dispersion")), "dispersion")
+case("train", "panel_with_a_gene_twice", table("panel.tsv", with_values(gene=lambda g: "GENE0" if g == "GENE1" else g)), "GENE0")
+case("train", "no_such_label_column", nothing, "the label column 'type' (--label_key)", instead=(("cell_type", "type"),))
+case("train", "one_label", data("aligned.h5ad", column("cell_type", lambda _: "B")), "two labels")
+case("train", "empty_labels", data("aligned.h5ad", column("cell_type", lambda i: "B" if i % 2 else "")), "label")
+case("train", "levels_that_contradict", nothing, "has two parents", more="--label_levels donor,cell_type")
+case("train", "nan_among_values", h5("aligned.h5ad", lambda file: file["X/data"].__setitem__(5, np.nan)), "X")
+
+# adapt, map_query
+case("adapt", "an_adapted_model", other("model", "adapted"), "is adapted to 'q' already", "take the trained one")
+case("adapt", "the_run_is_a_number", h5("q.aligned.h5ad", put("uns/cellmemory", 3)), ok=True)
+case("map_query", "the_run_is_a_number", h5("q.aligned.h5ad", put("uns/cellmemory", 3)), "uns/cellmemory cannot be read")
+for _script in ("adapt", "map_query"):
+    case(_script, "nan_among_values", h5("q.aligned.h5ad", lambda file: file["X/data"].__setitem__(5, np.nan)), "X")
+    case(_script, "negative_values", h5("q.aligned.h5ad", lambda file: file["X/data"].__setitem__(5, -3)), "X")
+    case(_script, "genes_of_other_order", data("q.aligned.h5ad", lambda found: found[:, ::-1].copy()), "genes are not those")
+    case(
+        _script,
+        "measured_is_text",
+        data("q.aligned.h5ad", lambda found: setattr(found, "var", found.var.assign(measured="x"))),
+        "measured",
+    )
+    case(_script, "no_cells", data("q.aligned.h5ad", lambda found: found[:0].copy()), "no cells")
+    case(_script, "nothing_of_the_run", h5("q.aligned.h5ad", put("uns/cellmemory", None)), ok=True)
+    case(
+        _script,
+        "the_sample_is_a_list",
+        h5("q.aligned.h5ad", put("uns/cellmemory/sample", [1, 2])),
+        "uns/cellmemory",
+        "cannot be read",
+    )
+for _cells in ("0:0", "60:50", "500:600", "a:b", ":-5", "0:121", "5"):
+    case("map_query", f"cells_{_cells}", nothing, "--cells", _cells, more=f"--cells {_cells}")
+for _name, _names in (("formulas", "=1+1"), ("line_ends", "a\nb"), ("quotes", 'a"b'), ("commas", "a,b"), ("tabs", "a\tb")):
+    case(
+        "map_query",
+        f"names_of_cells_with_{_name}",
+        data(
+            "q.aligned.h5ad", lambda found, text=_names: setattr(found, "obs_names", [f"{text}{i}" for i in range(found.n_obs)])
+        ),
+        ok=True,
+    )
+
+# gather
+case(
+    "gather",
+    "slices_in_another_order",
+    nothing,
+    SAME,
+    instead=(("--slice s0.h5ad --slice s1.h5ad", "--slice s1.h5ad --slice s0.h5ad"),),
+)
+case(
+    "gather",
+    "a_slice_is_missing",
+    nothing,
+    "No slice has the cells 50:120",
+    "give all slices",
+    instead=(("--slice s1.h5ad", ""),),
+)
+case("gather", "a_slice_twice", other("s1.h5ad", "s0.h5ad"), "s1.h5ad")
+case("gather", "the_first_slice_is_missing", nothing, "cells", instead=(("--slice s0.h5ad ", ""),))
+case(
+    "gather",
+    "a_slice_of_another_query",
+    data("q.aligned.h5ad", lambda f: setattr(f, "obs_names", [f"n{i}" for i in range(120)])),
+    "this slice is of another query: cell 0 is 's1c0' here",
+)
+case("gather", "a_slice_of_a_longer_query", data("q.aligned.h5ad", lambda f: f[:100].copy()), "of a query of 120 cells")
+case("gather", "slices_of_another_model", other("model", "other"), "this slice was mapped with another model")
+case(
+    "gather",
+    "a_slice_of_other_settings",
+    h5("s1.h5ad", put("uns/cellmemory/alpha", 0.2)),
+    "s1.h5ad",
+    "mapped otherwise (alpha 0.2, not 0.05)",
+)
+case("gather", "a_slice_without_attention", h5("s1.h5ad", put("layers/attention", None)), "s1.h5ad", "attention")
+case("gather", "a_slice_whose_cells_are_shifted", h5("s1.h5ad", put("uns/cellmemory_slice/start", np.int64(40))), "s1.h5ad")
+
+# extract_tags
+MAPPED = "--mapped q.mapped.h5ad"
+case("extract_tags", "another_model", nothing, "was mapped with another model than other", more="--model other")
+case("extract_tags", "no_such_group", nothing, "the group column 'type' (--group_key)", more="--group_key type")
+case(
+    "extract_tags",
+    "groups_without_a_value",
+    data("q.mapped.h5ad", column("none", lambda _: " ")),
+    "'none' holds no value",
+    more="--group_key none",
+)
+case(
+    "extract_tags",
+    "groups_that_are_numbers",
+    data("q.mapped.h5ad", column("n", lambda i: i % 2)),
+    ok=True,
+    more="--group_key n",
+    holds=lambda folder: set(pd.read_csv(folder / "out/t.tsv", sep="\t")["group"]) == {0, 1},
+)
+case("extract_tags", "no_attention", h5("q.mapped.h5ad", put("layers/attention", None)), "holds no attention: map it again")
+case(
+    "extract_tags",
+    "cells_that_are_not_there",
+    text("cells.tsv", lambda f: f + "ghost\tfirst\n"),
+    "ghost",
+    more="--cell_list cells.tsv",
+)
+case(
+    "extract_tags",
+    "a_cell_in_two_groups",
+    text("cells.tsv", lambda f: f + "s1c0\tsecond\n"),
+    "line 81",
+    "'first' already",
+    more="--cell_list cells.tsv",
+)
+case(
+    "extract_tags",
+    "a_cell_twice_in_one_group",
+    text("cells.tsv", lambda f: f + "s1c0\tfirst\n"),
+    SAME,
+    more="--cell_list cells.tsv",
+)
+case(
+    "extract_tags",
+    "cells_between_commas",
+    text("cells.tsv", lambda f: f.replace("\t", ",")),
+    "are not in q.mapped.h5ad",
+    more="--cell_list cells.tsv",
+)
+case(
+    "extract_tags",
+    "cells_with_blanks_around",
+    text("cells.tsv", lambda f: f.replace("\t", " \t ")),
+    SAME,
+    more="--cell_list cells.tsv",
+)
+case(
+    "extract_tags",
+    "a_list_of_labels_csv",
+    other("cells.tsv", "q.labels.csv"),
+    "are not in q.mapped.h5ad",
+    more="--cell_list cells.tsv",
+)
+for _name, _contrast, _words in (
+    ("no_such_column", "sex:f:m", "write COLUMN:A:B"),
+    ("no_such_value", "donor:d0:d9", "has no two such values"),
+    ("one_part", "donor", "write COLUMN:A:B"),
+    ("the_same_value", "donor:d0:d0", "has no two such values"),
+    ("nothing", "", "write COLUMN:A:B"),
+):
+    case("extract_tags", f"contrast_{_name}", nothing, "--contrast", _words, more=f"--contrasts out/c.tsv --contrast={_contrast}")
+case(
+    "extract_tags",
+    "against_another_model",
+    nothing,
+    "was mapped with another model",
+    more="--contrasts out/c.tsv --against o.mapped.h5ad",
+)
+case(
+    "extract_tags",
+    "against_an_aligned_query",
+    nothing,
+    "q.aligned.h5ad",
+    "has not been mapped",
+    more="--contrasts out/c.tsv --against q.aligned.h5ad",
+)
+case(
+    "extract_tags",
+    "one_label_for_all",
+    data("q.mapped.h5ad", column("cellmemory_label", lambda _: "B")),
+    ok=True,
+    holds=lambda folder: set(pd.read_csv(folder / "out/t.tsv", sep="\t")["group"]) == {"B"},
+)
+case(
+    "extract_tags",
+    "groups_with_gaps",
+    data("q.mapped.h5ad", column("g", lambda i: ["a", "b", "", "  ", None][i % 5])),
+    "Left out 72 cells that have no value in g",
+    ok=True,
+    more="--group_key g",
+)
+for _script in ("extract_tags", "faithfulness", "report"):
+    case(
+        _script,
+        "measured_is_text",
+        data("q.mapped.h5ad", lambda f: setattr(f, "var", f.var.assign(measured="no"))),
+        "q.mapped.h5ad",
+        "var['measured'] is not true or false",
+    )
+    case(
+        _script,
+        "nothing_is_said_to_be_measured",
+        data("q.mapped.h5ad", lambda f: setattr(f, "var", f.var[[]])),
+        "q.mapped.h5ad",
+        "var['measured'] is not true or false",
+    )
+for _script, _matrix in (("extract_tags", "layers/attention"), ("extract_tags", "X"), ("faithfulness", "X"), ("report", "X")):
+    for _value in (np.nan, -1.0, np.inf):
+        case(
+            _script,
+            f"{_value:g}_in_{_matrix.split('/')[-1]}",
+            h5("q.mapped.h5ad", lambda file, m=_matrix, v=_value: file[f"{m}/data"].__setitem__(2, v)),
+            f"{_matrix} holds {_value:g} in the cell 's1c0'",
+            "Map the query again",
+        )
+case("extract_tags", "labels_that_the_model_lacks", data("q.mapped.h5ad", column("cellmemory_label", lambda _: "alien")), "alien")
+
+# faithfulness
+case("faithfulness", "labels_that_the_model_lacks", data("q.mapped.h5ad", column("cellmemory_label", lambda _: "alien")), "alien")
+case("faithfulness", "an_adapted_model_of_none", other("model", "other"), "another model")
+case("faithfulness", "one_cell", data("q.mapped.h5ad", lambda f: f[:1].copy()), ok=True)
+case("faithfulness", "cells_without_counts", h5("q.mapped.h5ad", lambda f: f["X/data"].__setitem__(slice(None), 0)), ok=True)
+
+# enrich
+TAGS = "q.tags.tsv"
+case("enrich", "tags_of_other_column_order", table(TAGS, reversed_columns), SAME)
+case("enrich", "tags_of_other_row_order", table(TAGS, lambda f: f.sort_values("gene", kind="stable")), ok=True)
+case("enrich", "tags_with_columns_of_ones_own", table(TAGS, lambda f: f.assign(note="x")), SAME)
+case("enrich", "tags_without_columns_that_are_not_needed", table(TAGS, lambda f: f[["group", "rank", "gene"]]), SAME)
+for _column in ("group", "rank", "gene"):
+    case("enrich", f"tags_without_{_column}", table(TAGS, without(_column)), TAGS, f"missing columns: {_column}")
+case("enrich", "tags_with_words_for_ranks", table(TAGS, with_values(rank=lambda r: f"{r}st")), TAGS, "rank", "1st")
+case("enrich", "tags_with_empty_ranks", table(TAGS, with_values(rank=lambda r: "" if r == "3" else r)), TAGS, "rank")
+case("enrich", "tags_with_ranks_of_a_spreadsheet", table(TAGS, with_values(rank=lambda r: f"{r},0")), TAGS, "rank", "1,0")
+case("enrich", "tags_with_ranks_with_a_point", table(TAGS, with_values(rank=lambda r: f"{r}.0")), SAME)
+case(
+    "enrich",
+    "tags_without_a_gene",
+    table(TAGS, with_values(gene=lambda g: "" if g == "GENE1" else g)),
+    "1 genes that the panel lacks ('')",
+)
+case(
+    "enrich",
+    "tags_with_dates_for_genes",
+    table(TAGS, with_values(gene=lambda g: "1-Mar" if g == "GENE1" else g)),
+    "1 genes that the panel lacks ('1-Mar')",
+)
+case("enrich", "tags_with_semicolons", text(TAGS, lambda f: f.replace("\t", ";")), TAGS, "missing columns: group, rank, gene")
+case("enrich", "tags_with_commas", text(TAGS, lambda f: f.replace("\t", ",")), TAGS, "missing columns: group, rank, gene")
+case("enrich", "tags_columns_alone", text(TAGS, lambda f: f.splitlines()[0] + "\n"), ok=True)
+case("enrich", "tags_cut_off", text(TAGS, lambda f: f[: len(f) // 2]), TAGS)
+case("enrich", "tags_with_a_row_too_long", text(TAGS, lambda f: f.replace("\n", "\tx\ty\n", 3).replace("\tx\ty", "", 1)), TAGS)
+case("enrich", "tags_with_an_open_quote", text(TAGS, lambda f: f.replace("GENE", '"GENE', 1)), TAGS)
+case("enrich", "tags_with_a_column_twice", text(TAGS, lambda f: f.replace("score", "gene", 1)), TAGS, "gene")
+case("enrich", "tags_with_zero_bytes", text(TAGS, lambda f: f.replace("GENE3", "GE\0NE3", 1)), TAGS)
+case("enrich", "slot_tags_for_tags", other(TAGS, "q.slot_tags.tsv"), TAGS, "it has the column slot")
+case("enrich", "tags_for_slot_tags", other("q.slot_tags.tsv", TAGS), "q.slot_tags.tsv", "missing columns: slot")
+case(
+    "enrich",
+    "contrasts_without_direction",
+    table("q.contrasts.tsv", without("direction")),
+    "missing columns: direction",
+    more="--contrasts q.contrasts.tsv",
+)
+case("enrich", "panel_of_other_genes", table("panel.tsv", with_values(gene=lambda g: f"X{g}")), "sets.gmt", "shares no gene")
+case("enrich", "panel_without_some_genes", table("panel.tsv", lambda f: f.iloc[:-5]), "5 genes that the panel lacks")
+case("enrich", "panel_of_another_table", other("panel.tsv", TAGS), "panel.tsv")
+case(
+    "enrich",
+    "sets_of_another_species",
+    text("sets.gmt", lambda f: f.replace("GENE", "FBgn")),
+    "shares no gene with the panel",
+    "ids of the same kind and species",
+)
+case(
+    "enrich", "sets_in_lower_case", text("sets.gmt", lambda f: f.replace("GENE", "gene")), "upper and lower case ignored", ok=True
+)
+case("enrich", "sets_with_weights", text("sets.gmt", lambda f: re.sub(r"(GENE\d+)", r"\1,1.0", f)), SAME)
+case(
+    "enrich",
+    "sets_of_few_genes",
+    text("sets.gmt", lambda f: "\n".join("\t".join(line.split("\t")[:4]) for line in f.split("\n"))),
+    "Dropped 3 sets of sets with fewer than 3 genes",
+    ok=True,
+)
+case("enrich", "two_files_of_one_name", nothing, "another GMT file is named 'sets' too", more="--gmt sets.gmt")
+case("enrich", "sets_a_gene_map", content("sets.gmt", b"a\tb\nc\td\n"), "sets.gmt, line 1", "has no genes")
+ALIGNMENT, ALIGNED = "q.alignment.json", "--alignment q.alignment.json"
+case("enrich", "alignment_cut_off", cut(ALIGNMENT), ALIGNMENT, "is not the alignment of a query", more=ALIGNED)
+case("enrich", "alignment_a_list", content(ALIGNMENT, b"[]"), ALIGNMENT, "is not the alignment of a query", more=ALIGNED)
+case("enrich", "alignment_without_its_genes", fields(ALIGNMENT, missing_genes=...), ALIGNMENT, "alignment", more=ALIGNED)
+case("enrich", "alignment_of_numbers", fields(ALIGNMENT, missing_genes=[1, 2]), ALIGNMENT, "alignment", more=ALIGNED)
+case("enrich", "alignment_without_ranked_genes", fields(ALIGNMENT, missing_genes=["GENE0"]), "GENE0", more=ALIGNED)
+PROFILES = "--profiles q.tag_profiles.h5ad"
+case("enrich", "profiles_cut_off", cut("q.tag_profiles.h5ad"), "q.tag_profiles.h5ad", more=PROFILES)
+case("enrich", "profiles_a_mapped_query", other("q.tag_profiles.h5ad", "q.mapped.h5ad"), "lacks level", more=PROFILES)
+case(
+    "enrich",
+    "profiles_of_other_genes",
+    data("q.tag_profiles.h5ad", lambda f: setattr(f, "var_names", [f"X{g}" for g in f.var_names])),
+    "hold no gene of the panel",
+    more=PROFILES,
+)
+case(
+    "enrich",
+    "profiles_of_infinite_numbers",
+    h5("q.tag_profiles.h5ad", lambda f: f["layers/ranking"].__setitem__((0, 0), np.inf)),
+    "q.tag_profiles.h5ad",
+    more=PROFILES,
+)
+case(
+    "enrich",
+    "profiles_of_text",
+    h5("q.tag_profiles.h5ad", put("layers/ranking", np.full((30, 60), b"x"))),
+    "q.tag_profiles.h5ad",
+    "ranking is not finite numbers",
+    more=PROFILES,
+)
+
+# evaluate
+QUERY = "q.mapped.h5ad"
+TRUTH = (("--truth_key cell_type", "--truth_key truth"),)
+
+
+def accuracy(folder: Path) -> float | None:
+    return json.loads((folder / "out/m.json").read_text())["accuracy"]
+
+
+case("evaluate", "no_such_truth", nothing, "the truth column 'truth' (--truth_key) is not in obs", instead=TRUTH)
+case("evaluate", "empty_truth", data(QUERY, column("truth", lambda _: " ")), "holds no value", instead=TRUTH)
+case(
+    "evaluate",
+    "truth_of_other_types",
+    data(QUERY, column("truth", lambda _: "b cell")),
+    "no true label is one of the model's",
+    ok=True,
+    instead=TRUTH,
+    holds=lambda folder: accuracy(folder) is None,
+)
+case(
+    "evaluate",
+    "truth_with_blanks_around",
+    data(QUERY, lambda f: column("truth", lambda i: f" {f.obs['cell_type'].iloc[i]} ")(f)),
+    ok=True,
+    instead=TRUTH,
+    holds=lambda folder: accuracy(folder) > 0.5,
+)
+case(
+    "evaluate",
+    "truth_that_is_numbers",
+    data(QUERY, column("truth", lambda i: i % 3)),
+    "no true label",
+    ok=True,
+    instead=TRUTH,
+    holds=lambda folder: accuracy(folder) is None,
+)
+case(
+    "evaluate",
+    "truth_with_gaps",
+    data(QUERY, column("truth", lambda i: "B" if i < 7 else None)),
+    "7 of them with a true label",
+    ok=True,
+    instead=TRUTH,
+)
+case("evaluate", "no_such_batch", nothing, "the batch column 'lane' (--batch_key) is not in obs", more="--batch_key lane")
+case("evaluate", "confidence_beyond_one", h5(QUERY, put("obs/cellmemory_confidence", np.full(120, 3.0))), "cellmemory_confidence")
+case("evaluate", "labels_that_the_model_lacks", data(QUERY, column("cellmemory_label", lambda _: "alien")), "alien")
+case("evaluate", "a_status_that_is_none", data(QUERY, column("cellmemory_status", lambda _: "maybe")), "cellmemory_status")
+
+# consensus
+LABELS = "q.labels.csv"
+
+
+def sheet(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Edit:
+    return table(LABELS, change, ",")
+
+
+case("consensus", "labels_of_other_column_order", sheet(reversed_columns), SAME)
+case("consensus", "labels_with_columns_of_ones_own", sheet(lambda f: f.assign(note="x")), SAME)
+case("consensus", "labels_with_semicolons", text(LABELS, lambda f: f.replace(",", ";")), LABELS, "has no column cell")
+case("consensus", "labels_with_tabs", text(LABELS, lambda f: f.replace(",", "\t")), LABELS, "has no column cell")
+case("consensus", "labels_without_status", sheet(without("cellmemory_status")), LABELS, "has no column cellmemory_status")
+case("consensus", "labels_of_other_row_order", sheet(reversed_rows), "are not of the same cells in the same order")
+case("consensus", "labels_of_fewer_cells", sheet(lambda f: f.iloc[:-3]), "are not of the same cells in the same order")
+case("consensus", "labels_of_no_cell", sheet(lambda f: f.iloc[:0]), LABELS)
+case("consensus", "labels_of_other_cells", sheet(with_values(cell=lambda c: f"x{c}")), "are not of the same cells")
+case(
+    "consensus",
+    "confidence_with_a_comma",
+    sheet(with_values(cellmemory_confidence=lambda _: "0,98")),
+    LABELS,
+    "cellmemory_confidence",
+    "'0,98', not a number from 0 to 1",
+)
+case("consensus", "confidence_in_percent", sheet(with_values(cellmemory_confidence=lambda c: f"{float(c):.0%}")), LABELS, "%")
+case(
+    "consensus",
+    "confidence_beyond_one",
+    sheet(with_values(cellmemory_confidence=lambda c: f"{float(c) * 100:g}")),
+    LABELS,
+    "cellmemory_confidence",
+)
+case(
+    "consensus",
+    "a_status_that_is_none",
+    sheet(with_values(cellmemory_status=lambda s: s.title())),
+    LABELS,
+    "cellmemory_status",
+    "Assigned",
+)
+case("consensus", "an_empty_label", sheet(with_values(cellmemory_label=lambda _: "")), LABELS, "cellmemory_label")
+case("consensus", "labels_cut_off", content(LABELS, lambda f: f[: len(f) // 2]), LABELS)
+case("consensus", "a_workbook", content(LABELS, b"PK\x03\x04\x14\x00\x06\x00"), LABELS)
+case(
+    "consensus",
+    "one_reference",
+    nothing,
+    "a consensus needs two references or more",
+    instead=(("--labels two o.labels.csv", ""),),
+)
+case("consensus", "a_reference_twice", nothing, "two references or more, each once", instead=(("two", "one"),))
+case("consensus", "tags_for_labels", other(LABELS, "q.tags.tsv"), LABELS, "has no column")
+MAP = "--label_map map.tsv"
+case(
+    "consensus",
+    "map_of_another_reference",
+    text("map.tsv", lambda f: f.replace("two", "three")),
+    "line 3 names the reference 'three'",
+    more=MAP,
+)
+case("consensus", "map_with_commas", text("map.tsv", lambda f: f.replace("\t", ",")), "with tabs between them", more=MAP)
+case(
+    "consensus", "map_without_its_first_line", text("map.tsv", lambda f: f.split("\n", 1)[1]), "the first line must be", more=MAP
+)
+case(
+    "consensus",
+    "map_of_a_label_twice",
+    text("map.tsv", lambda f: f + "one\tNK\tT\n"),
+    "line 4",
+    "a second common label",
+    more=MAP,
+)
+case("consensus", "map_with_a_line_too_short", text("map.tsv", lambda f: f + "one\tNK\n"), "line 4 does not have three", more=MAP)
+case(
+    "consensus",
+    "map_of_labels_of_no_cell",
+    text("map.tsv", lambda f: f + "one\talien\tT\n"),
+    "not 'one alien'",
+    ok=True,
+    more=MAP,
+)
+
+# compare_slots
+OWN = "q.tag_profiles.h5ad"
+case("compare_slots", "one_file_twice", nothing, "at least twice, for two models", instead=(("o.tag", "q.tag"),))
+case("compare_slots", "no_slots", data(OWN, lambda f: f[f.obs["level"] != "slot"].copy()), OWN, "holds no memory slots")
+case(
+    "compare_slots",
+    "slots_of_other_labels",
+    data(OWN, lambda f: setattr(f, "obs", f.obs.assign(group=[f"x{g}" for g in f.obs["group"]]))),
+    "share 0 labels",
+)
+case("compare_slots", "other_genes", data(OWN, lambda f: setattr(f, "var_names", [f"X{g}" for g in f.var_names])), "and 0 genes")
+case("compare_slots", "a_slot_is_missing", data(OWN, lambda f: f[f.obs["slot"] != "3"].copy()), ok=True)
+case(
+    "compare_slots",
+    "a_slot_of_one_label_is_missing",
+    data(OWN, lambda f: f[~((f.obs["slot"] == "3") & (f.obs["group"] == "B"))].copy()),
+    OWN,
+    "slot",
+)
+case("compare_slots", "a_slot_twice", data(OWN, lambda f: ad.concat([f, f[f.obs["slot"] == "3"]], merge="same")), OWN, "slot")
+case("compare_slots", "a_ranking_of_text", h5(OWN, put("layers/ranking", np.full((3, 60), b"x"))), OWN)
+case("compare_slots", "infinite_numbers", h5(OWN, lambda f: f["layers/ranking"].__setitem__(slice(None), np.inf)), OWN)
+
+# report
+for _option, _name in (
+    ("tags", "q.tags.tsv"),
+    ("slot_tags", "q.slot_tags.tsv"),
+    ("contrasts", "q.contrasts.tsv"),
+    ("faithfulness", "q.faithfulness.tsv"),
+    ("enrichment", "q.enrichment.tsv"),
+):
+    case("report", f"{_option}_cut_off", cut(_name), _name, more=f"--{_option} {_name}")
+    case("report", f"{_option}_of_another_step", other(_name, "panel.tsv"), _name, "missing columns", more=f"--{_option} {_name}")
+for _option, _name in (
+    ("metrics", "q.metrics.json"),
+    ("alignment", "q.alignment.json"),
+    ("consensus", "q.consensus.json"),
+    ("inputs", "inputs.json"),
+    ("provenance", "provenance.json"),
+):
+    case(
+        "report",
+        f"{_option}_cut_off",
+        cut(_name),
+        f"{_name} (--{_option}) is not JSON with an object",
+        more=f"--{_option} {_name}",
+    )
+    case(
+        "report",
+        f"{_option}_a_list",
+        content(_name, b"[1, 2]"),
+        f"{_name} (--{_option})",
+        "not an object",
+        more=f"--{_option} {_name}",
+    )
+for _option, _words in (("metrics", "known_cells is missing"), ("consensus", "sample is missing")):
+    case(
+        "report",
+        f"{_option}_an_empty_object",
+        content(f"q.{_option}.json", b"{}"),
+        f"q.{_option}.json (--{_option})",
+        _words,
+        more=f"--{_option} q.{_option}.json",
+    )
+case(
+    "report", "tags_of_another_sample", nothing, "o.tags.tsv (--tags) belongs to none of the samples q", more="--tags o.tags.tsv"
+)
+case("report", "a_sample_twice", other("o.mapped.h5ad", "q.mapped.h5ad"), "are both of sample 'q'", more="--mapped o.mapped.h5ad")
+case("report", "two_models", nothing, "was mapped with another model", more="--mapped o.mapped.h5ad")
+for _field, _value in (("weighted_f1", {"a": 1}), ("label_set_mean_size", "two"), ("cells", -1)):
+    case(
+        "report",
+        f"metrics_with_a_wrong_{_field}",
+        fields("q.metrics.json", **{_field: _value}),
+        "q.metrics.json (--metrics)",
+        f"{_field} is not",
+        more="--metrics q.metrics.json",
+    )
+case(
+    "report",
+    "inputs_with_a_number_of_warnings",
+    fields("inputs.json", reference={"warnings": 3}),
+    "inputs.json (--inputs): reference is not an object",
+    more="--inputs inputs.json",
+)
+case(
+    "report",
+    "inputs_with_words_for_sets",
+    fields("inputs.json", gmt=[{"name": "a", "sets": "many"}]),
+    "inputs.json (--inputs): gmt is not",
+    more="--inputs inputs.json",
+)
+case(
+    "report",
+    "alignment_with_a_list_of_counts",
+    fields("q.alignment.json", matched=[1]),
+    "q.alignment.json (--alignment): matched is not",
+    more="--alignment q.alignment.json",
+)
+case(
+    "report",
+    "metrics_with_a_wrong_accuracy",
+    fields("q.metrics.json", accuracy=7),
+    "accuracy is not",
+    more="--metrics q.metrics.json",
+)
+case("report", "labels_that_the_model_lacks", data(QUERY, column("cellmemory_label", lambda _: "alien")), "alien")
+
+# checksums
+case(
+    "checksums",
+    "an_empty_file",
+    empty("query.h5ad"),
+    ok=True,
+    holds=lambda folder: "e3b0c44298fc1c149afbf4c8996fb924" in (folder / "out/c.json").read_text(),
+)
+case(
+    "checksums",
+    "an_input_folder",
+    nothing,
+    ok=True,
+    more="--input query_mtx",
+    holds=lambda folder: "matrix.mtx.gz" in (folder / "out/c.json").read_text(),
+)
+case("checksums", "an_empty_folder", folder_for("query.h5ad"), ok=True)
+case("checksums", "a_folder_for_a_result", folder_for("q.mapped.h5ad"), "is a directory")
+case("checksums", "nothing_there", gone("query.h5ad"), "query.h5ad", "does not exist")
+case(
+    "checksums",
+    "a_dangling_link",
+    lambda folder, _: (gone("query.h5ad")(folder, _), (folder / "query.h5ad").symlink_to("nowhere")),
+    "query.h5ad",
+    "does not exist",
+)
+case(
+    "checksums",
+    "a_dangling_link_in_a_folder",
+    lambda folder, _: (folder / "query_mtx/x").symlink_to("nowhere"),
+    "query_mtx/x",
+    more="--input query_mtx",
+)
+
+# check_inputs, preprocessing: files for folders and folders for files; 10x files and folders that are odd.
+for _name in ("sheet.csv", "sets.gmt"):
+    case("check_inputs", f"{_name}_a_folder", folder_for(_name), _name, "is a directory", more="--gmt sets.gmt")
+case("check_inputs", "query_an_empty_folder", folder_for("query.h5ad"), "query.h5ad", more="--staged query.h5ad")
+case("preprocess_query", "query_an_empty_folder", folder_for("query.h5ad"), "query.h5ad")
+case("preprocess_query", "query_empty", empty("query.h5ad"), "query.h5ad")
+case("preprocess_query", "a_panel_for_a_query", other("query.h5ad", "panel.tsv"), "query.h5ad")
+case("preprocess_query", "a_mapped_query", other("query.h5ad", "q.mapped.h5ad"), "obs has columns that mapping writes")
+case("preprocess_query", "a_model_for_a_query", nothing, "model", instead=(("--query query.h5ad", "--query model"),))
+case("preprocess_query", "ten_x", nothing, "matched 60 of 60", ok=True, instead=(("--query query.h5ad", "--query query.h5"),))
+case("preprocess_query", "mtx", nothing, "matched 60 of 60", ok=True, instead=(("--query query.h5ad", "--query query_mtx"),))
+case(
+    "preprocess_query",
+    "mtx_without_genes",
+    gone("query_mtx/features.tsv.gz"),
+    "query_mtx",
+    instead=(("--query query.h5ad", "--query query_mtx"),),
+)
+case(
+    "preprocess_query",
+    "mtx_cut_off",
+    cut("query_mtx/matrix.mtx.gz"),
+    "query_mtx",
+    instead=(("--query query.h5ad", "--query query_mtx"),),
+)
+case("preprocess_query", "a_name_with_a_hyphen", renamed("query.h5ad", "-x.h5ad"), ok=True, instead=(("query.h5ad", "-x.h5ad"),))
+case("preprocess_reference", "reference_a_folder", folder_for("reference.h5ad"), "reference.h5ad")
+case(
+    "preprocess_reference",
+    "reference_mtx",
+    nothing,
+    "query_mtx",
+    instead=(("--reference reference.h5ad", "--reference query_mtx"),),
+)
+case(
+    "preprocess_reference",
+    "query_genes_of_another_table",
+    other("query_genes.tsv", "panel.tsv"),
+    "query_genes.tsv",
+    more="--query_genes query_genes.tsv",
+)
+case(
+    "preprocess_reference",
+    "query_genes_of_other_genes",
+    text("query_genes.tsv", lambda f: f.replace("GENE", "X")),
+    "genes",
+    more="--query_genes query_genes.tsv",
+)
