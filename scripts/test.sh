@@ -12,7 +12,7 @@ fi
 if ! command -v chromedriver >/dev/null; then
     echo "chromedriver is not on the PATH (on Debian: apt-get install chromium chromium-driver): the tests of the report in a browser are left out." >&2
 fi
-echo "Tests that need a GPU are left out: make test-cuda." >&2
+echo "Tests that need a GPU are left out (make test-cuda), and two thirds of the corpus of odd results (make test-corpus)." >&2
 # On the CPU alone, wherever this runs. Two side by side, a file at a time: tests of one file share what is made for them, a
 # run of the pipeline among it.
-CUDA_VISIBLE_DEVICES= exec pytest -n 2 --dist loadfile -m "not cuda" "$@"
+CUDA_VISIBLE_DEVICES= exec pytest -n 2 --dist loadfile -m "not cuda and not corpus" "$@"

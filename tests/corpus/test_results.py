@@ -53,7 +53,11 @@ def untouched(made: Path, tmp_path_factory: pytest.TempPathFactory):
     return of
 
 
-@pytest.mark.parametrize("case", results.CASES, ids=lambda case: f"{case.script}-{case.name}")
+#: `make test` takes every third of them, of each script and kind therefore some.
+CASES = [pytest.param(case, marks=[pytest.mark.corpus] if place % 3 else []) for place, case in enumerate(results.CASES)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.script}-{case.name}")
 def test_results(case, made, untouched, tmp_path):
     folder = prepared(case, tmp_path, made)
     done = run(case.script, case.options.split(), folder)
