@@ -67,7 +67,7 @@ def main(folder: Path, seed: int, threads: int) -> None:
     """Embeds and scores the task in FOLDER."""
     import torch
 
-    from cellmemory.metrics import integration
+    from cellmemory.evaluation import integration
 
     torch.set_num_threads(threads)
     groups = pd.read_csv(folder / "groups.csv", dtype=str, keep_default_na=False)

@@ -24,7 +24,7 @@ METHODS = ("cellmemory", "cellmemory_standard")
 
 def run_integration(splits: list[Split], wanted: list[str], path: Path, peers_python: Path, threads: int) -> Iterator[str]:
     """Runs what is missing of the wanted splits (all if none is named), writes integration.json, yields a line for each."""
-    from cellmemory.files import write_json
+    from cellmemory.io.atomic import write_json
 
     version = code_digest()
     kept = json.loads(path.read_text()) if path.exists() else {}

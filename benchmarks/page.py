@@ -49,7 +49,7 @@ def write_page(found: dict[str, dict], results: Path, docs: Path) -> None:
 
     What was run elsewhere and is not found here stays as it is in `results`, and on the page.
     """
-    from cellmemory.files import replacing, write_json
+    from cellmemory.io.atomic import replacing, write_json
 
     for name, value in found.items():
         write_json(results / f"{name}.json", value)

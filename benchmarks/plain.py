@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cellmemory.model import CellMemory
+from cellmemory.network.model import CellMemory
 
 
 class Plain:

@@ -157,6 +157,6 @@ def _execute(command: list[str], folder: Path, settings: Settings) -> str | None
 def code_digest() -> str:
     """A digest of our scripts and library: results of different code are not to be taken for one another's."""
     digest = hashlib.sha256()
-    for path in sorted([*BIN.glob("*.py"), *(BIN / "cellmemory").glob("*.py")]):
-        digest.update(path.name.encode() + path.read_bytes())
+    for path in sorted([*BIN.glob("*.py"), *(BIN / "cellmemory").rglob("*.py")]):
+        digest.update(str(path.relative_to(BIN)).encode() + path.read_bytes())
     return digest.hexdigest()[:12]

@@ -86,7 +86,7 @@ def write_query(path: Path, genes: list[str], n_cells: int) -> None:
     import numpy as np
     import pandas as pd
 
-    from cellmemory.writing import GrowingTable, H5adWriter
+    from cellmemory.cells.writing import GrowingTable, H5adWriter
     from throughput import synthetic
 
     with H5adWriter(path, len(genes)) as writer:
@@ -154,7 +154,7 @@ def figures(cost: Cost) -> dict:
 @click.option("--work", type=click.Path(path_type=Path), help="Where the synthetic files go: 8 GB for a million cells.")
 @click.option("--output", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/scale.json")
 def main(cells: tuple[int, ...], genes: tuple[int, ...], data: Path, threads: int, work: Path | None, output: Path) -> None:
-    from cellmemory.files import write_json
+    from cellmemory.io.atomic import write_json
 
     results: dict[str, object] = {"threads": threads}
     with tempfile.TemporaryDirectory(prefix="cellmemory-scale-", dir=work) as name:

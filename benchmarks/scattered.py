@@ -36,7 +36,7 @@ def write(path: Path, n_cells: int, seed: int) -> None:
     import numpy as np
     import pandas as pd
 
-    from cellmemory.writing import GrowingTable, H5adWriter
+    from cellmemory.cells.writing import GrowingTable, H5adWriter
 
     with H5adWriter(path, GENES) as writer:
         types = [f"type {code}" for code in range(LABELS)]
@@ -63,7 +63,7 @@ def trace(path: Path) -> list[dict]:
 @click.option("--work", type=click.Path(path_type=Path), help="Where all files go: 25 GB for a million cells.")
 @click.option("--output", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/scattered.json")
 def main(cells: int, cpus: int, work: Path | None, output: Path) -> None:
-    from cellmemory.files import write_json
+    from cellmemory.io.atomic import write_json
 
     with tempfile.TemporaryDirectory(prefix="cellmemory-scattered-", dir=work) as name:
         folder = Path(name)

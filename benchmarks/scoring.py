@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from cellmemory.calibration import expected_calibration_error
+from cellmemory.reference.calibration import expected_calibration_error
 
-#: A type with fewer cells in the reference, or a smaller share of them, is rare (as in bin/cellmemory/reference.py).
+#: A type with fewer cells in the reference, or a smaller share of them, is rare (as in bin/cellmemory/training/train.py).
 RARE_CELLS, RARE_SHARE = 20, 0.01
 RESAMPLES = 1000
 

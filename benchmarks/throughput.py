@@ -48,8 +48,8 @@ class Contest:
     def __init__(self, n_genes: int, threads: int, device: str):
         import numpy as np
 
-        from cellmemory.device import start
-        from cellmemory.tokens import tokenize
+        from cellmemory.network.runtime import start
+        from cellmemory.network.tokens import tokenize
 
         automatic = {v: start(device, "auto", threads, seed=0, variant=v).precision for v in ("standard", "light")}
         self.n_genes, self.automatic, self.device = n_genes, automatic, device
@@ -81,9 +81,9 @@ class Contest:
 
     def network(self, variant: str, precision: str = "fp32"):
         """A network of the shipped size, with random weights."""
-        from cellmemory.device import Runtime
-        from cellmemory.model import CellMemory
-        from cellmemory.reference import ModelSize
+        from cellmemory.network.model import CellMemory
+        from cellmemory.network.runtime import Runtime
+        from cellmemory.training.settings import ModelSize
 
         network = CellMemory(ModelSize(variant).config(self.n_genes, LABELS))
         network.number_format = Runtime(self.device, precision, 0).number_format
@@ -94,7 +94,7 @@ class Contest:
         import torch
         import torch.nn.functional as F
 
-        from cellmemory.batches import as_tensors
+        from cellmemory.network.batching import as_tensors
         from plain import Plain
 
         network = self.network("standard")
@@ -119,20 +119,21 @@ class Contest:
         """Tokens, labels, start and share of the cells that are trained on."""
         import numpy as np
 
-        from cellmemory.initialise import learn_start
-        from cellmemory.shares import share_of
+        from cellmemory.training.split import share_of
+        from cellmemory.training.warm_start import learn_start
 
         cells, labels = self.expressed.select(np.arange(TRAINING_CELLS)), self.labels[:TRAINING_CELLS]
         share = share_of(labels, None, 0)
         return cells, labels, learn_start(cells, labels, share.start, 50, 0), share
 
     def _train(self, variant: str, precision: str, tokens_per_cell: int | None) -> Callable:
-        """A step as training.py makes it: the batch drawn and padded, forward, backward, clipping, optimiser, average.
+        """A step as training/step.py makes it: the batch drawn and padded, forward, backward, clipping, optimiser, average.
 
         tokens_per_cell: None for what training takes, 0 for all of a cell's tokens.
         """
-        from cellmemory.batches import Sampling, TrainingBatches
-        from cellmemory.training import Plan, Schedule
+        from cellmemory.training.batches import TrainingBatches
+        from cellmemory.training.settings import Sampling, Schedule
+        from cellmemory.training.step import Plan
 
         sampling = Sampling(STEP) if tokens_per_cell is None else Sampling(STEP, tokens_per_cell, panel_dropout=0.0)
         batches = TrainingBatches(*self.reference, sampling, 50, 0)
@@ -143,8 +144,8 @@ class Contest:
 
     def _map(self, variant: str, precision: str) -> Callable:
         """Mapping as map_query.py does it, with attention, without the files."""
-        from cellmemory.device import Runtime
-        from cellmemory.inference import Inference
+        from cellmemory.network.inference import Inference
+        from cellmemory.network.runtime import Runtime
 
         inference = Inference(self.network(variant, precision).eval(), Runtime(self.device, precision, 0))
         return lambda: inference.run(self.expressed, attention=True)
@@ -154,7 +155,7 @@ def peak(precision: str, device: str) -> Callable[[], float]:
     """Measures GFLOP/s of a square matrix product in a number format."""
     import torch
 
-    from cellmemory.device import Runtime
+    from cellmemory.network.runtime import Runtime
 
     size = PEAK_SIZE[device]
     a, b = (torch.randn(size, size, device=device).to(Runtime(device, precision, 0).number_format) for _ in range(2))
@@ -234,7 +235,7 @@ def measure(n_genes: int, rounds: int, threads: int, device: str) -> dict:
 def main(genes: tuple[int, ...], rounds: int, threads: int, device: str, output: Path | None) -> None:
     import torch
 
-    from cellmemory.files import write_json
+    from cellmemory.io.atomic import write_json
 
     name = "throughput" if device == "cpu" else f"throughput_{device}"
     output = output or ROOT / "benchmarks/results" / f"{name}.json"

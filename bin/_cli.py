@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from cellmemory import __version__
 from cellmemory.errors import InputError, shortened
-from cellmemory.files import final_name
+from cellmemory.io.atomic import final_name
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
@@ -90,7 +90,7 @@ class _Command(click.Command):
 
 def _check_outputs(context: click.Context) -> None:
     """Raises InputError where an output would replace an input, another output, or what this script did not write."""
-    from cellmemory.outputs import output_problems
+    from cellmemory.io.outputs import output_problems
 
     outputs, inputs = {}, {}
     for option in context.command.params:

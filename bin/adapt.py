@@ -17,12 +17,12 @@ import _cli
 @_cli.seed
 def main(query: Path, model: Path, output: Path, device: str, threads: int, seed: int) -> None:
     """Writes a model whose linear path has learned from the cells of a query that the model is sure of."""
-    from cellmemory import bundle
-    from cellmemory import device as devices
-    from cellmemory.adaptation import adapt
+    from cellmemory.mapping.adaptation import adapt
+    from cellmemory.network.runtime import start
+    from cellmemory.reference import model_folder
 
-    trained = bundle.load(model)
-    runtime = devices.start(device, "auto", threads, seed, trained.config["model"]["variant"])
+    trained = model_folder.load(model)
+    runtime = start(device, "auto", threads, seed, trained.config["model"]["variant"])
     for line in adapt(query, trained, output, runtime):
         _cli.say(line)
 

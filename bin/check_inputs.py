@@ -31,8 +31,8 @@ def main(samplesheet: Path, staged, reference, label_key, label_levels, batch_ke
          gene_map, gmt, contrast, min_coverage, n_genes, output, query_genes):  # fmt: skip
     """Checks samplesheet, queries, reference or model, and gene sets; names every problem of all of them at once."""
     from cellmemory.checks import check_inputs
-    from cellmemory.files import replacing, write_json
-    from cellmemory.preprocess import Origin
+    from cellmemory.io.atomic import replacing, write_json
+    from cellmemory.io.samplesheet import Origin
 
     origin = Origin(counts_layer, gene_column, batch_key)
     inputs, genes = check_inputs(

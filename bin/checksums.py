@@ -20,9 +20,9 @@ def main(inputs: tuple[Path, ...], results: tuple[Path, ...], model: Path | None
 
     A folder's files are listed one by one. They are what the links lead to.
     """
-    from cellmemory.checked import read_json, text, wrong_fields
     from cellmemory.errors import InputError
-    from cellmemory.files import described, write_json
+    from cellmemory.io.atomic import described, write_json
+    from cellmemory.io.checked import read_json, text, wrong_fields
 
     digest = None
     if model:

@@ -22,12 +22,13 @@ def main(paths: tuple[Path, ...], top: int, output: Path) -> None:
     """
     if len(set(paths)) < 2:
         raise click.UsageError("--profiles has to be given at least twice, for two models.")
-    from cellmemory import profiles, stability, tags
-    from cellmemory.files import replacing
+    from cellmemory.explanation import profiles, stability
+    from cellmemory.io.atomic import replacing
+    from cellmemory.io.tables import write_table
 
     table = stability.compare({str(path): profiles.load(path) for path in dict.fromkeys(paths)}, top)
     with replacing(output) as partial:
-        tags.write_table(table, partial)
+        write_table(table, partial)
     for (first, second), block in table.groupby(["first", "second"], sort=False):
         mean = block.drop(columns=["first", "second", "slot", "matched_slot"]).mean()
         _cli.say(

@@ -32,9 +32,9 @@ def main(sample: str, tables: tuple[tuple[str, Path], ...], label_map: Path | No
 
     Each reference that assigns a cell has one vote. Labels agree where their texts are equal, after --label_map.
     """
-    from cellmemory import consensus
     from cellmemory.errors import InputError
-    from cellmemory.files import replacing, write_json
+    from cellmemory.io.atomic import replacing, write_json
+    from cellmemory.mapping import consensus
 
     names = [name for name, _ in tables]
     if len(names) < 2 or len(set(names)) < len(names):

@@ -46,16 +46,17 @@ def main(
         raise click.UsageError("--gmt is missing: a file with gene sets (or, where there is a network, --enrichr).")
     import pandas as pd
 
-    from cellmemory import enrichment, gsea, profiles, tags
-    from cellmemory.files import replacing
-    from cellmemory.panel import read_panel
+    from cellmemory.explanation import enrichment, gsea, profiles
+    from cellmemory.genes.panel import read_panel
+    from cellmemory.io.atomic import replacing
+    from cellmemory.io.tables import read_table, write_table
 
     panel = read_panel(panel_path)
     background = set(panel["gene"]).difference(enrichment.read_missing(alignment) if alignment else [])
     _cli.say(f"Background: {len(background):,} of the {len(panel):,} panel genes.")
-    of_groups = tags.read_table(tags_path, ["group", "rank", "gene"], never=("slot", "contrast"))
-    of_slots = tags.read_table(slots_path, ["group", "slot", "rank", "gene"], never=("contrast",))
-    contrasts = tags.read_table(contrasts_path, ["contrast", "direction", "group", "rank", "gene"]) if contrasts_path else None
+    of_groups = read_table(tags_path, ["group", "rank", "gene"], never=("slot", "contrast"))
+    of_slots = read_table(slots_path, ["group", "slot", "rank", "gene"], never=("contrast",))
+    contrasts = read_table(contrasts_path, ["contrast", "direction", "group", "rank", "gene"]) if contrasts_path else None
     rankings = enrichment.rankings_of(of_groups, of_slots, contrasts)
     _say_rankings(rankings, top)
     if 2 * top > len(background):
@@ -72,7 +73,7 @@ def main(
         tables.append(enrichment.preranked(ranked, libraries, background, gsea_permutations, seed))
     table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)
     with replacing(output) as partial:
-        tags.write_table(table, partial)
+        write_table(table, partial)
     for method, part in table.groupby("method"):
         significant = int((part["adjusted_p_value"] < 0.05).sum())
         _cli.say(f"{method}: {len(part):,} sets listed, {significant:,} of them with an adjusted p-value below 0.05.")

@@ -20,21 +20,22 @@ def main(mapped_path: Path, truth_key: str, model_path: Path, batch_key: str | N
     Cells of types that the model does not know count for novelty, not for accuracy; cells without a true label are
     left out.
     """
-    from cellmemory import bundle, metrics
-    from cellmemory.alarms import own_cells_sentence
+    from cellmemory import evaluation
     from cellmemory.errors import InputError, first_ids
-    from cellmemory.files import write_json
-    from cellmemory.mapped import MappedFile
+    from cellmemory.io.atomic import write_json
+    from cellmemory.mapping.mapped import MappedFile
+    from cellmemory.reference import model_folder
+    from cellmemory.reference.alarms import own_cells_sentence
 
-    model = bundle.load(model_path)
+    model = model_folder.load(model_path)
     with MappedFile(mapped_path) as file:
         file.check_model(model)
-        truth = metrics.true_labels(file.column(truth_key, "truth", "truth_key"), model.labels)
+        truth = evaluation.true_labels(file.column(truth_key, "truth", "truth_key"), model.labels)
         if not truth.notna().any():
             raise InputError(f"{mapped_path}: the obs column '{truth_key}' holds no value; give the one with true labels.")
         batch = file.column(batch_key, "batch", "batch_key") if batch_key else None
         table = model.label_table
-        found = metrics.evaluate(file.obs, truth, model.labels, table.loc[table["rare"], "label"].tolist())
+        found = evaluation.evaluate(file.obs, truth, model.labels, table.loc[table["rare"], "label"].tolist())
         _cli.say(
             f"Read {mapped_path}: {found['cells']:,} cells, {found['cells_with_truth']:,} of them with a true label in "
             f"{truth_key}, {found['known_cells']:,} of these of a type that the model knows."
@@ -49,13 +50,13 @@ def main(mapped_path: Path, truth_key: str, model_path: Path, batch_key: str | N
             )
         if own := int(file.run.get("reference_cells", 0)):
             _cli.say(f"Warning: {own_cells_sentence(own, file.n_cells)}")
-        hierarchy = metrics.by_level(file.obs, truth, model.hierarchy) if model.hierarchy else None
+        hierarchy = evaluation.by_level(file.obs, truth, model.hierarchy) if model.hierarchy else None
         for row in hierarchy["levels"] if hierarchy else ():
             if row["accuracy"] is not None:
                 _cli.say(f"Level {row['level']}: accuracy {row['accuracy']:.3f}, macro F1 {row['macro_f1']:.3f}.")
         scores = None
         if batch is not None:
-            scores, message = metrics.integration(file.embedding("X_cellmemory"), truth, batch)
+            scores, message = evaluation.integration(file.embedding("X_cellmemory"), truth, batch)
             _cli.say(message)
         result = {
             "sample": str(file.run["sample"]),

@@ -55,10 +55,11 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
 
     import pandas as pd
 
-    from cellmemory import contrasts as contrasting
-    from cellmemory import grouping, profiles, tags
-    from cellmemory.files import replacing
-    from cellmemory.mapped import MappedFile
+    from cellmemory.explanation import contrasts as contrasting
+    from cellmemory.explanation import grouping, profiles, tags
+    from cellmemory.io.atomic import replacing
+    from cellmemory.io.tables import write_table
+    from cellmemory.mapping.mapped import MappedFile
 
     with ExitStack() as files:
         file = files.enter_context(MappedFile(mapped_path))
@@ -97,7 +98,7 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         written.append((contrasts_path, contrasting.table(answers, genes, top)))
     with ExitStack() as outputs:
         for path, table in written:
-            tags.write_table(table, outputs.enter_context(replacing(path)))
+            write_table(table, outputs.enter_context(replacing(path)))
         if profiles_path:
             profiles.build(sums, slots, answers, genes, contributions).write_h5ad(outputs.enter_context(replacing(profiles_path)))
     for path, table in written:
@@ -107,20 +108,20 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
 
 def _mapper(file, model_path: Path, device: str, threads: int, seed: int):
     """The model that mapped the file, ready to run."""
-    from cellmemory import bundle
-    from cellmemory import device as devices
-    from cellmemory.mapping import Mapper
+    from cellmemory.mapping.mapper import Mapper
+    from cellmemory.network.runtime import start
+    from cellmemory.reference import model_folder
 
-    model = bundle.load(model_path)
+    model = model_folder.load(model_path)
     file.check_model(model)
-    return Mapper(model, devices.start(device, "fp32", threads, seed))
+    return Mapper(model, start(device, "fp32", threads, seed))
 
 
 def _contributions(cells, file, mapper, n_groups: int, seed: int):
     """Contributions of genes, as means over at most CONTRIBUTION_CELLS cells of each group."""
     import numpy as np
 
-    from cellmemory.attribution import mean_contributions
+    from cellmemory.explanation.attribution import mean_contributions
     from cellmemory.sampling import sample_each
 
     kept = np.zeros(len(cells.codes), bool)
@@ -131,8 +132,8 @@ def _contributions(cells, file, mapper, n_groups: int, seed: int):
 
 def _questions(file, contrasts: tuple[str, ...], against) -> list:
     """The contrasts that were asked for; all that is wrong with them at once."""
-    from cellmemory import contrasts as contrasting
     from cellmemory.errors import InputError
+    from cellmemory.explanation import contrasts as contrasting
 
     asked = [lambda text=text: contrasting.by_column(file, text) for text in contrasts]
     asked += [lambda: contrasting.between_files(file, against)] if against else []

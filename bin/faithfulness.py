@@ -24,15 +24,17 @@ def main(mapped_path: Path, model_path: Path, cells_per_label: int, output: Path
     """
     import numpy as np
 
-    from cellmemory import bundle, faithfulness, tags
-    from cellmemory import device as devices
-    from cellmemory.files import replacing
-    from cellmemory.mapped import MappedFile
-    from cellmemory.mapping import Mapper
+    from cellmemory.explanation import faithfulness
+    from cellmemory.io.atomic import replacing
+    from cellmemory.io.tables import write_table
+    from cellmemory.mapping.mapped import MappedFile
+    from cellmemory.mapping.mapper import Mapper
+    from cellmemory.network.runtime import start
+    from cellmemory.reference import model_folder
     from cellmemory.sampling import sample_each
 
-    model = bundle.load(model_path)
-    mapper = Mapper(model, devices.start(device, "fp32", threads, seed))
+    model = model_folder.load(model_path)
+    mapper = Mapper(model, start(device, "fp32", threads, seed))
     with MappedFile(mapped_path) as file:
         file.check_model(model)
         labels = file.obs["cellmemory_label"].astype("category").cat.set_categories(model.labels).cat.codes.to_numpy()
@@ -43,7 +45,7 @@ def main(mapped_path: Path, model_path: Path, cells_per_label: int, output: Path
     _cli.say(f"Read {mapped_path}: {len(tokens):,} of {len(labels):,} cells, at most {cells_per_label} of each label.")
     table = faithfulness.summarise(*faithfulness.curves(tokens, mapper, seed), model.labels)
     with replacing(output) as partial:
-        tags.write_table(table, partial)
+        write_table(table, partial)
     for row in table[(table["group"] == faithfulness.ALL) & (table["ranking"] == "attention")].itertuples():
         _cli.say(
             f"All labels, {row.part} decision, {row.curve}: area {row.area:.3f} by attention, {abs(row.gain):.3f} "

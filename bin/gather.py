@@ -18,10 +18,10 @@ import _cli
 @_cli.threads
 def main(query: Path, model: Path, slices: tuple[Path, ...], output: Path, labels: Path, threads: int) -> None:
     """Joins the slices of a query into one mapped query: the same files that map_query.py writes without --cells."""
-    from cellmemory import bundle
-    from cellmemory.gathering import gather
+    from cellmemory.mapping.gathering import gather
+    from cellmemory.reference import model_folder
 
-    for line in gather(query, bundle.load(model), slices, output, labels, threads):
+    for line in gather(query, model_folder.load(model), slices, output, labels, threads):
         _cli.say(line)
 
 

@@ -30,13 +30,13 @@ def main(query: Path, model, output, labels, cells, novelty_alpha, alpha, min_co
     """Maps a query onto a trained model: labels, confidence, novelty, embeddings and attention of every cell."""
     if cells is None and labels is None:
         raise click.UsageError("--labels is missing: where to write the new columns as .csv.")
-    from cellmemory import bundle
-    from cellmemory import device as devices
-    from cellmemory.calibration import Thresholds
-    from cellmemory.mapping import map_query
+    from cellmemory.mapping.mapper import map_query
+    from cellmemory.network.runtime import start
+    from cellmemory.reference import model_folder
+    from cellmemory.reference.calibration import Thresholds
 
-    trained = bundle.load(model)
-    runtime = devices.start(device, precision, threads, seed, trained.config["model"]["variant"])
+    trained = model_folder.load(model)
+    runtime = start(device, precision, threads, seed, trained.config["model"]["variant"])
     thresholds = Thresholds(novelty_alpha, alpha, min_confidence)
     for line in map_query(query, trained, output, labels, thresholds, attention, runtime, cells):
         _cli.say(line)

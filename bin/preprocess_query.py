@@ -24,7 +24,8 @@ import _cli
 def main(query: Path, sample, panel, counts_layer, gene_column, gene_map, batch_key, spatial_key, truth_key,
          min_coverage, output, alignment):  # fmt: skip
     """Brings a query's cells onto a gene panel: genes matched, duplicates summed, values normalised."""
-    from cellmemory.preprocess import Origin, preprocess_query
+    from cellmemory.genes.preprocess import preprocess_query
+    from cellmemory.io.samplesheet import Origin
 
     origin = Origin(counts_layer, gene_column, batch_key, spatial_key, truth_key)
     sample = sample or query.name.split(".")[0]

@@ -20,7 +20,8 @@ import _cli
 @click.option("--panel", type=_cli.Output("panel"), required=True, help="The panel, .tsv.")
 def main(reference: Path, label_key, batch_key, counts_layer, gene_column, query_genes, n_genes, output, panel):
     """Selects a reference's gene panel (its highly variable genes) and brings its cells onto it."""
-    from cellmemory.preprocess import Origin, preprocess_reference
+    from cellmemory.genes.preprocess import preprocess_reference
+    from cellmemory.io.samplesheet import Origin
 
     origin = Origin(counts_layer, gene_column, batch_key)
     for line in preprocess_reference(reference, label_key, origin, query_genes, n_genes, output, panel):

@@ -39,12 +39,12 @@ def main(
 
     Tables belong to the sample whose name their file name starts with. What is not given is left out; the page says so.
     """
-    from cellmemory import bundle
-    from cellmemory.files import replacing
+    from cellmemory.io.atomic import replacing
+    from cellmemory.reference import model_folder
     from cellmemory.report import multiqc, page, still
     from cellmemory.report.data import read_json, read_samples
 
-    trained = bundle.load(model)
+    trained = model_folder.load(model)
     samples = read_samples(mapped, trained, tables)
     for sample in samples:
         _cli.say(

@@ -1,7 +1,7 @@
 """CellMemory as its equations say, one cell at a time, in float64: no batch, no padding, no folding, no shortcut.
 
 What the fast network computes must equal this to 1e-5 (docs/model.md has the equations). Reads the weights of a
-`cellmemory.model.CellMemory` by name and shares no code with it.
+`cellmemory.network.model.CellMemory` by name and shares no code with it.
 """
 
 import numpy as np

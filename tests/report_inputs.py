@@ -16,9 +16,12 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellmemory import attribution, bundle, contrasts, enrichment, faithfulness, grouping, metrics, profiles, tags
-from cellmemory.files import write_json
-from cellmemory.mapped import MappedFile
+from cellmemory import evaluation
+from cellmemory.explanation import attribution, contrasts, enrichment, faithfulness, grouping, profiles, tags
+from cellmemory.io.atomic import write_json
+from cellmemory.io.tables import write_table
+from cellmemory.mapping.mapped import MappedFile
+from cellmemory.reference import model_folder
 from tests.conftest import succeed
 from tests.model_folders import write_placeholder
 
@@ -297,16 +300,16 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
         options.setdefault(option, []).append(path)
         return path
 
-    trained = bundle.load(model)
+    trained = model_folder.load(model)
     with MappedFile(mapped) as file:
         output("alignment", "alignment.json").write_text(file.run["alignment"])
         if file.run["truth_key"]:
-            truth = metrics.true_labels(file.obs[TRUTH_KEY], trained.labels)
+            truth = evaluation.true_labels(file.obs[TRUTH_KEY], trained.labels)
             rare = trained.label_table.loc[trained.label_table["rare"], "label"].tolist()
             scores = {
                 "sample": sample,
                 "truth_key": TRUTH_KEY,
-                **metrics.evaluate(file.obs, truth, trained.labels, rare),
+                **evaluation.evaluate(file.obs, truth, trained.labels, rare),
             }
             write_json(output("metrics", "metrics.json"), scores)
         if "layers/attention" not in file.matrices:
@@ -322,16 +325,16 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
         of_slots = tags.slot_tags(tags.read_slots(file), sums, file.genes, TOP)
         genes, background = file.genes, set(file.genes)
     libraries = enrichment.read_libraries([GENE_SETS], trained.panel, background)
-    tags.write_table(of_groups, output("tags", "tags.tsv"))
-    tags.write_table(of_slots, output("slot_tags", "slot_tags.tsv"))
+    write_table(of_groups, output("tags", "tags.tsv"))
+    write_table(of_slots, output("slot_tags", "slot_tags.tsv"))
     compared = contrasts.table(answers, genes, TOP)
-    tags.write_table(compared, output("contrasts", "contrasts.tsv"))
-    tags.write_table(_faithfulness(trained.labels), output("faithfulness", "faithfulness.tsv"))
+    write_table(compared, output("contrasts", "contrasts.tsv"))
+    write_table(_faithfulness(trained.labels), output("faithfulness", "faithfulness.tsv"))
     rankings = enrichment.rankings_of(of_groups, of_slots, compared)
     parts = [enrichment.over_represented(rankings, libraries, background, 50)]
     parts.append(enrichment.preranked(profiles.build(sums, None, answers, genes), libraries, background, 100, 0))
     terms = pd.concat(parts, ignore_index=True)
-    tags.write_table(terms, output("enrichment", "enrichment.tsv"))
+    write_table(terms, output("enrichment", "enrichment.tsv"))
 
 
 def _faithfulness(labels: list[str]) -> pd.DataFrame:

@@ -18,12 +18,14 @@ import evaluate
 import extract_tags
 import faithfulness
 import report
-from cellmemory import bundle, contrasts, device
-from cellmemory.adaptation import PENALTY, Adapted, _difference, adapt, learn_query
-from cellmemory.calibration import Thresholds
-from cellmemory.mapped import MappedFile
-from cellmemory.mapping import Mapper, map_query
-from cellmemory.tokens import Tokens
+from cellmemory.explanation import contrasts
+from cellmemory.mapping.adaptation import PENALTY, Adapted, _difference, adapt, learn_query
+from cellmemory.mapping.mapped import MappedFile
+from cellmemory.mapping.mapper import Mapper, map_query
+from cellmemory.network.runtime import start
+from cellmemory.network.tokens import Tokens
+from cellmemory.reference import model_folder
+from cellmemory.reference.calibration import Thresholds
 from tests.conftest import refused, succeed
 
 RUNTIME = ("--threads", 1, "--device", "cpu")
@@ -45,7 +47,7 @@ def tokens_of(mapper: Mapper, query: Path, factor: np.ndarray | None = None, mea
 
 @pytest.fixture(scope="module")
 def mapper(model: Path) -> Mapper:
-    return Mapper(bundle.load(model), device.start("cpu", "fp32", 1, 0))
+    return Mapper(model_folder.load(model), start("cpu", "fp32", 1, 0))
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +156,7 @@ def test_only_what_the_linear_path_says_changes(model, aligned, tmp_path):
         assert (adapted / name).read_bytes() == (model / name).read_bytes(), name
     calibrations = [json.loads((folder / "calibration.json").read_text()) for folder in (model, adapted)]
     assert {name for name in calibrations[0] if calibrations[0][name] != calibrations[1][name]} <= {"temperature"}
-    assert json.loads((adapted / "config.json").read_text())["adapted_from"] == bundle.load(model).config["digest"]
+    assert json.loads((adapted / "config.json").read_text())["adapted_from"] == model_folder.load(model).config["digest"]
     (sentence,) = refused("adapt", "--query", query, "--model", adapted, "--output", tmp_path / "twice", *RUNTIME)
     assert "is adapted to 'unseen_type' already" in sentence
     assert not (tmp_path / "twice").exists()
@@ -168,11 +170,11 @@ def both_ways(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFacto
     cells = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:60].copy()
     cells.uns["cellmemory"]["sample"] = "few"
     cells.write_h5ad(folder / "few.h5ad")
-    runtime = device.start("cpu", "fp32", 1, 0)
-    adapt(folder / "few.h5ad", bundle.load(model), folder / "adapted", runtime)
+    runtime = start("cpu", "fp32", 1, 0)
+    adapt(folder / "few.h5ad", model_folder.load(model), folder / "adapted", runtime)
     for name in ("trained", "adapted"):
         outputs = folder / f"{name}.h5ad", folder / f"{name}.csv"
-        map_query(folder / "few.h5ad", bundle.load(folder / name), *outputs, Thresholds(), True, runtime)
+        map_query(folder / "few.h5ad", model_folder.load(folder / name), *outputs, Thresholds(), True, runtime)
     return folder
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cellmemory.alarms import alarms, usual_share
+from cellmemory.reference.alarms import alarms, usual_share
 
 RNG = np.random.default_rng(0)
 UNIFORM = (np.arange(1000) + 1) / 1000

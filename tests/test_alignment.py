@@ -12,9 +12,9 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellmemory.align import make_aligner
-from cellmemory.genes import match_genes, normalise, read_gene_map
-from cellmemory.values import value_scale
+from cellmemory.genes.align import make_aligner
+from cellmemory.genes.names import match_genes, normalise, read_gene_map
+from cellmemory.genes.values import value_scale
 from tests.conftest import refused, succeed
 
 GENES = ["CD3E", "CD19", "LYZ", "NKG7", "MS4A1", "GNLY", "PPBP", "CST3", "IL7R", "CD14"]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from cellmemory.attribution import advantage, cls_contributions, linear_tokens, linear_zeros, presences
-from cellmemory.batches import as_tensors
-from cellmemory.model import CellMemory
+from cellmemory.explanation.attribution import advantage, cls_contributions, linear_tokens, linear_zeros, presences
+from cellmemory.network.batching import as_tensors
+from cellmemory.network.model import CellMemory
 from tests.test_model import N_BINS, cells, network  # noqa: F401 - the fixture of both variants
 
 

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from cellmemory.batches import as_tensors
-from cellmemory.model import CellMemory, ModelConfig
+from cellmemory.network.batching import as_tensors
+from cellmemory.network.config import ModelConfig
+from cellmemory.network.model import CellMemory
 from tests.conftest import ROOT
 from tests.oracle import Oracle
 from tests.test_model import N_BINS, SIZES, cells

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellmemory import consensus
+from cellmemory.mapping import consensus
 from tests.conftest import refused, succeed
 
 CELLS = ["c1", "c2", "c3", "c4"]

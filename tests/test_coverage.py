@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from cellmemory.coverage import SHARES, accuracy_by_coverage, expected_accuracy
+from cellmemory.reference.coverage import SHARES, accuracy_by_coverage, expected_accuracy
 
 
 def test_cells_are_right_as_long_as_the_gene_that_decides_is_measured():

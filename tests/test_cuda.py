@@ -13,15 +13,18 @@ import pandas as pd
 import pytest
 import torch
 
-from cellmemory import bundle, device
-from cellmemory.attribution import cls_contributions
-from cellmemory.batches import Sampling, as_tensors
-from cellmemory.checkpoints import CheckpointFile
-from cellmemory.inference import Inference
-from cellmemory.model import CellMemory, ModelConfig
-from cellmemory.reference import ModelSize
-from cellmemory.shares import share_of
-from cellmemory.training import Plan, Schedule, fit
+from cellmemory.explanation.attribution import cls_contributions
+from cellmemory.network.batching import as_tensors
+from cellmemory.network.config import ModelConfig
+from cellmemory.network.inference import Inference
+from cellmemory.network.model import CellMemory
+from cellmemory.network.runtime import start
+from cellmemory.reference import model_folder
+from cellmemory.training.checkpoints import CheckpointFile
+from cellmemory.training.fit import fit
+from cellmemory.training.settings import ModelSize, Sampling, Schedule
+from cellmemory.training.split import share_of
+from cellmemory.training.step import Plan
 from tests.conftest import succeed
 from tests.test_fit import STEPS, batches, labels, same, stop_at, tokens, train, uninterrupted  # noqa: F401
 from tests.test_model import cells, check, check_bf16, network, oracle  # noqa: F401
@@ -35,7 +38,7 @@ VARIANTS = ("light", "standard")
 
 @pytest.fixture
 def on_gpu(network):  # noqa: F811
-    device.start("cuda", "fp32", 1, 0)
+    start("cuda", "fp32", 1, 0)
     yield network.to("cuda")
     network.to("cpu")
 
@@ -85,7 +88,7 @@ class TestMemory:
 
     @pytest.fixture(autouse=True)
     def little(self):
-        runtime = device.start("cuda", "fp32", 1, 0)
+        runtime = start("cuda", "fp32", 1, 0)
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(2**30 / torch.cuda.get_device_properties(0).total_memory)
         yield runtime
@@ -132,10 +135,10 @@ def test_the_same_seed_gives_the_same_bytes(trained):
 
 
 def test_a_gpu_learns_what_a_cpu_learns(trained):
-    accuracy = [bundle.load(trained[where]).calibration["validation_accuracy"] for where in ("cpu", "cuda")]
+    accuracy = [model_folder.load(trained[where]).calibration["validation_accuracy"] for where in ("cpu", "cuda")]
     assert accuracy[1] == pytest.approx(accuracy[0], abs=0.05)
     assert accuracy[1] > 0.7
-    settings = bundle.load(trained["cuda"]).config
+    settings = model_folder.load(trained["cuda"]).config
     assert settings["training"]["precision"] == {"light": "fp32", "standard": "bf16"}[settings["model"]["variant"]]
 
 
@@ -186,7 +189,7 @@ def test_a_recorded_step_is_the_step_of_the_cpu(tokens, labels, variant):  # noq
     drawn = batches(tokens, labels)
     found = {}
     for name, where, longest in (("cpu", "cpu", None), ("cuda", "cuda", None), ("recorded", "cuda", drawn.longest)):
-        device.start(where, "fp32", 1, 0)
+        start(where, "fp32", 1, 0)
         torch.manual_seed(0)
         config = replace(ModelSize(variant, 32, 2).config(40, 3), dropout=0.0)
         plan = Plan(CellMemory(config), Schedule(), 120, longest=longest).to(where)

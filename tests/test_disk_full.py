@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from cellmemory.files import GuardedFile
-from cellmemory.writing import H5adWriter
+from cellmemory.cells.writing import H5adWriter
+from cellmemory.io.guarded import GuardedFile
 from tests.conftest import ROOT
 
 

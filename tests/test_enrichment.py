@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, fisher_exact, hypergeom
 
 import enrich
-from cellmemory import enrichment, tags
 from cellmemory.errors import InputError
-from cellmemory.gmt import EXPECTED, read_gmt
+from cellmemory.explanation import enrichment
+from cellmemory.io.gmt import EXPECTED, read_gmt
+from cellmemory.io.tables import read_table
 
 GENES = [f"GENE{i}" for i in range(40)]
 MARKERS = Path(__file__).parents[1] / "assets" / "genesets" / "blood_cell_markers.gmt"
@@ -264,4 +265,4 @@ def test_gmt_round_trip(tmp_path_factory, sets):
 def test_unreadable_tables_are_input_errors(tmp_path):
     (tmp_path / "empty.tsv").write_text("")
     with pytest.raises(InputError, match="not a table of TAGs"):
-        tags.read_table(tmp_path / "empty.tsv", ["group"])
+        read_table(tmp_path / "empty.tsv", ["group"])

@@ -7,8 +7,8 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellmemory.alarms import unlearned
-from cellmemory.fingerprints import count_known, fingerprints
+from cellmemory.reference.alarms import unlearned
+from cellmemory.reference.fingerprints import count_known, fingerprints
 from tests.conftest import DATA, succeed
 
 

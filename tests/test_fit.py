@@ -16,16 +16,19 @@ import scipy.sparse as sp
 import torch
 from safetensors import SafetensorError, safe_open
 
-from cellmemory import device
-from cellmemory.batches import Sampling, TrainingBatches
-from cellmemory.checkpoints import CheckpointFile
-from cellmemory.curves import draw
 from cellmemory.errors import InputError
-from cellmemory.initialise import learn_start
-from cellmemory.model import CellMemory, ModelConfig
-from cellmemory.shares import share_of
-from cellmemory.tokens import Tokens, tokenize
-from cellmemory.training import Devices, Plan, Schedule, Trained, fit
+from cellmemory.network.config import ModelConfig
+from cellmemory.network.model import CellMemory
+from cellmemory.network.runtime import is_out_of_memory, start
+from cellmemory.network.tokens import Tokens, tokenize
+from cellmemory.training.batches import TrainingBatches
+from cellmemory.training.checkpoints import CheckpointFile
+from cellmemory.training.curves import draw
+from cellmemory.training.fit import Trained, fit
+from cellmemory.training.settings import Devices, Sampling, Schedule
+from cellmemory.training.split import share_of
+from cellmemory.training.step import Plan
+from cellmemory.training.warm_start import learn_start
 from tests.conftest import ROOT, refused, succeed
 
 GENES, LABELS, N_BINS = 40, 3, 50
@@ -61,7 +64,7 @@ def train(
     schedule: Schedule = SCHEDULE,
     where: str = "cpu",
 ) -> Trained:
-    runtime = device.start(where, "fp32", 1, 0)
+    runtime = start(where, "fp32", 1, 0)
     share = share_of(labels, None, 0)
     return fit(tokens, labels, share, small_network(), schedule, Sampling(), 0, runtime, checkpoint=checkpoint)
 
@@ -172,7 +175,7 @@ class TestResuming:
     def test_a_kill_while_it_is_written_leaves_nothing_that_is_not_removed(self, tmp_path):
         checkpoint = CheckpointFile(tmp_path / "checkpoints", {"of": "this"})
         program = (
-            "import sys, torch; from pathlib import Path; from cellmemory.checkpoints import CheckpointFile\n"
+            "import sys, torch; from pathlib import Path; from cellmemory.training.checkpoints import CheckpointFile\n"
             "while True: CheckpointFile(Path(sys.argv[1]), {'of': 'this'}).write({'weight': torch.zeros(10_000_000)}, {})"
         )
         for _ in range(3):
@@ -272,7 +275,7 @@ class TestOutOfMemory:
 class TestDevices:
     def test_a_batch_that_cannot_be_shared_equally_is_refused(self):
         with pytest.raises(InputError, match="--batch_size 32 cannot be shared equally by --devices 3"):
-            Devices(3).check(device.start("cpu", "fp32", 1, 0), Sampling())
+            Devices(3).check(start("cpu", "fp32", 1, 0), Sampling())
 
     @pytest.mark.slow
     def test_two_processes_score_as_one(self, aligned, tmp_path):
@@ -378,5 +381,5 @@ def test_the_figure_has_the_same_bytes_and_its_marks(uninterrupted, tmp_path):
 
 
 def test_running_out_of_memory_is_told_from_other_errors():
-    assert device.is_out_of_memory(torch.OutOfMemoryError())
-    assert not device.is_out_of_memory(RuntimeError("shapes differ"))
+    assert is_out_of_memory(torch.OutOfMemoryError())
+    assert not is_out_of_memory(RuntimeError("shapes differ"))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellmemory import enrichment, gsea, profiles
 from cellmemory.errors import InputError
+from cellmemory.explanation import enrichment, gsea, profiles
 from tests.test_enrichment import GENES, run, write_gmt, write_inputs
 
 

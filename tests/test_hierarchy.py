@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellmemory import metrics
+from cellmemory import evaluation
 from cellmemory.errors import InputError
-from cellmemory.hierarchy import Hierarchy, parse_levels
+from cellmemory.reference.hierarchy import Hierarchy, parse_levels
 from tests.conftest import DATA, refused, succeed
 
 LINEAGES = ["lymphoid", "lymphoid", "lymphoid", "myeloid"]
@@ -46,11 +46,11 @@ def test_accuracy_of_levels_and_answers_is_that_of_a_count_by_hand():
     finest = np.array([[0.9, 0.1, 0, 0], [0.4, 0.45, 0.15, 0], [0.3, 0.3, 0.3, 0.1], [0, 0, 0.2, 0.8]])
     obs = FAMILY.table(finest, 0.6).add_prefix("cellmemory_")
     truth = pd.Series(["CD4", "CD4", "B", "CD14"])
-    found = metrics.by_level(obs, truth, FAMILY)
+    found = evaluation.by_level(obs, truth, FAMILY)
     assert [row["accuracy"] for row in found["levels"]] == [1.0, 0.75, 0.5]
     assert [(row["level"], row["share"], row["accuracy"]) for row in found["answers"]] == [
         ("none", 0, None), ("lineage", 0, None), ("type", 0.5, 0.5), ("sub", 0.5, 1.0)]  # fmt: skip
-    unknown = metrics.by_level(obs, pd.Series(["CD4", None, "Eryth", "CD14"]), FAMILY)
+    unknown = evaluation.by_level(obs, pd.Series(["CD4", None, "Eryth", "CD14"]), FAMILY)
     assert unknown["levels"][0]["accuracy"] == 1.0
 
 

@@ -13,12 +13,15 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from cellmemory import bundle, device, mapping, profiles
-from cellmemory.calibration import Thresholds
-from cellmemory.checked import parse_object
 from cellmemory.errors import InputError
-from cellmemory.gathering import gather
-from cellmemory.mapped import MappedFile
+from cellmemory.explanation import profiles
+from cellmemory.io.checked import parse_object
+from cellmemory.mapping import mapper
+from cellmemory.mapping.gathering import gather
+from cellmemory.mapping.mapped import MappedFile
+from cellmemory.network.runtime import start
+from cellmemory.reference import model_folder
+from cellmemory.reference.calibration import Thresholds
 from cellmemory.report import data
 from tests.mapped_files import mapped_cells
 from tests.report_inputs import Inputs, make_inputs
@@ -133,8 +136,10 @@ def sliced(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFactory)
     """A folder with a query of 30 cells and a slice of all of them."""
     folder = tmp_path_factory.mktemp("sliced")
     ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:30].copy().write_h5ad(folder / "q.h5ad")
-    runtime = device.start("cpu", "fp32", 1, 0)
-    mapping.map_query(folder / "q.h5ad", bundle.load(model), folder / "whole.h5ad", None, Thresholds(), True, runtime, "0:30")
+    runtime = start("cpu", "fp32", 1, 0)
+    mapper.map_query(
+        folder / "q.h5ad", model_folder.load(model), folder / "whole.h5ad", None, Thresholds(), True, runtime, "0:30"
+    )
     return folder
 
 
@@ -145,7 +150,7 @@ def test_a_damaged_slice_is_refused_in_sentences(model: Path, sliced: Path, tmp_
     with h5py.File(path, "r+") as file:
         change(file)
     with pytest.raises(InputError) as error:
-        gather(sliced / "q.h5ad", bundle.load(model), [path], tmp_path / "out.h5ad", tmp_path / "out.csv", 1)
+        gather(sliced / "q.h5ad", model_folder.load(model), [path], tmp_path / "out.h5ad", tmp_path / "out.csv", 1)
     assert any(words in problem for problem in error.value.problems), error.value.problems
     assert all(str(path) in problem for problem in error.value.problems)
     assert not (tmp_path / "out.h5ad").exists()
@@ -194,7 +199,7 @@ def test_a_damaged_table_of_the_report_is_refused_in_sentences(inputs: Inputs, t
     path, content = tmp_path / original.name, change(original.read_text())
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError) as error:
-        data.read_samples(inputs.mapped, bundle.load(inputs.model), {option: [path]})
+        data.read_samples(inputs.mapped, model_folder.load(inputs.model), {option: [path]})
     assert any(words in problem for problem in error.value.problems), error.value.problems
     assert all(f"{path} (--{option})" in problem for problem in error.value.problems)
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evaluate
-from cellmemory import metrics
+from cellmemory import evaluation
 from tests.mapped_files import mapped_cells, pbmc_query, write_model
 
 LABELS = ["a", "b", "c", "rare"]
@@ -192,11 +192,11 @@ def test_integration_is_null_with_a_reason(tmp_path, monkeypatch):
     cells = query(["a", "b"] * 60, ["a", "b"] * 60)
     cells.obs["batch"] = ["x"] * 120
     monkeypatch.setitem(sys.modules, "scib_metrics", None)
-    monkeypatch.setattr(metrics.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(evaluation.importlib.util, "find_spec", lambda name: None)
     result, found = run(tmp_path, cells, "--batch_key", "batch")
     assert found["integration"] is None
     assert "scib-metrics is not installed" in result.output
-    monkeypatch.setattr(metrics.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(evaluation.importlib.util, "find_spec", lambda name: name)
     result, found = run(tmp_path, cells, "--batch_key", "batch")
     assert found["integration"] is None
     assert "here are 1, 2 and 120" in result.output
@@ -209,7 +209,7 @@ def test_integration_scores_tell_mixed_from_separate_batches():
     truth, batch = pd.Series(rng.choice(["a", "b"], 300)), pd.Series(rng.choice(["x", "y"], 300))
     mixed = rng.normal(size=(300, 8)) + 6 * (truth == "a").to_numpy()[:, None]
     apart = mixed + 30 * (batch == "x").to_numpy()[:, None] * np.eye(8)[0]
-    (first, _), (second, _) = (metrics.integration(embedding, truth, batch) for embedding in (mixed, apart))
+    (first, _), (second, _) = (evaluation.integration(embedding, truth, batch) for embedding in (mixed, apart))
     assert first["Batch correction"] > second["Batch correction"] + 0.2
     assert json.dumps(first, allow_nan=False)
 
@@ -240,7 +240,7 @@ def test_any_query_gives_sound_figures(rows):
             "cellmemory_label_set": predicted,
         }
     )
-    found = metrics.evaluate(obs, metrics.true_labels(pd.Series(truth), ["a", "b", "c"]), ["a", "b", "c"], ["b"])
+    found = evaluation.evaluate(obs, evaluation.true_labels(pd.Series(truth), ["a", "b", "c"]), ["a", "b", "c"], ["b"])
     json.dumps(found, allow_nan=False)
     assert found["known_cells"] + found["unknown_cells"] == found["cells_with_truth"] == sum(t is not None for t in truth)
     assert found["label_set_coverage"] == found["accuracy"]

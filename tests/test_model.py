@@ -7,12 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellmemory import device
-from cellmemory.batches import Sampling, as_tensors, token_batches
-from cellmemory.model import CellMemory, ModelConfig, Output
-from cellmemory.shares import share_of
-from cellmemory.tokens import Tokens, pad, tokenize
-from cellmemory.training import Schedule, fit
+from cellmemory.network.batching import as_tensors, token_batches
+from cellmemory.network.config import ModelConfig
+from cellmemory.network.model import CellMemory, Output
+from cellmemory.network.runtime import start
+from cellmemory.network.tokens import Tokens, pad, tokenize
+from cellmemory.training.fit import fit
+from cellmemory.training.settings import Sampling, Schedule
+from cellmemory.training.split import share_of
 from tests.oracle import Oracle
 
 GENES = 40
@@ -176,7 +178,7 @@ def test_the_gene_that_alone_decides_the_label_is_attended_to_most(variant):
     tokens = tokenize(sp.csr_matrix(matrix.astype(np.float32)), np.ones(GENES, bool), "fast", "quantile", N_BINS)
     torch.manual_seed(0)
     network = CellMemory(ModelConfig(GENES, 2, variant, d_model=32, d_feedforward=64, d_value=8, n_layers=2))
-    runtime = device.start("cpu", "fp32", 1, 0)
+    runtime = start("cpu", "fp32", 1, 0)
     share = share_of(labels, None, 0)
     trained = fit(tokens, labels, share, network, Schedule(max_epochs=6), Sampling(), 0, runtime)
     with torch.inference_mode():

@@ -6,8 +6,8 @@ import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from cellmemory.novelty import Novelty, calibrate_novelty, learn_profiles
-from cellmemory.tokens import Tokens, label_means, tokenize
+from cellmemory.network.tokens import Tokens, label_means, tokenize
+from cellmemory.reference.novelty import Novelty, calibrate_novelty, learn_profiles
 
 GENES, LABELS = 60, 3
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cellmemory.errors import InputError
-from cellmemory.files import replacing
-from cellmemory.outputs import output_problems, replaceable
+from cellmemory.io.atomic import replacing
+from cellmemory.io.outputs import output_problems, replaceable
 from tests.conftest import DATA, refused, script, succeed
 
 
@@ -163,7 +163,7 @@ def test_the_library_itself_replaces_no_foreign_folder(content, tmp_path):
 def test_a_folder_is_replaced_in_one_move(system_swaps, model, tmp_path, monkeypatch):
     """The old one is whole until the new one is there, and gone after."""
     if not system_swaps:
-        monkeypatch.setattr("cellmemory.files.ctypes.CDLL", lambda *_args, **_options: object())
+        monkeypatch.setattr("cellmemory.io.atomic.ctypes.CDLL", lambda *_args, **_options: object())
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     with replacing(folder) as partial:
         shutil.copytree(model, partial)

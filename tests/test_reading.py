@@ -17,10 +17,10 @@ import pytest
 import scipy.sparse as sp
 from anndata.io import write_elem
 
-from cellmemory import probe
+from cellmemory.cells import probe
+from cellmemory.cells.reading import CellFile
+from cellmemory.cells.writing import H5adWriter
 from cellmemory.errors import InputError
-from cellmemory.reading import CellFile
-from cellmemory.writing import H5adWriter
 from tests.conftest import DATA, ROOT, refused
 
 CELLS, GENES = 9, 6

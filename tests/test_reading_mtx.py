@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError
-from cellmemory.reading import CellFile
 from tests.conftest import DATA, refused, succeed
 
 CELLS, GENES = 5, 3

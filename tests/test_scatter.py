@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellmemory import bundle, device, gathering, mapping, spans
 from cellmemory.errors import InputError
-from cellmemory.mapping import Thresholds
-from cellmemory.slots import SlotSums
-from cellmemory.spans import Span
-from cellmemory.tokens import Tokens
+from cellmemory.mapping import gathering, mapper, spans
+from cellmemory.mapping.slots import SlotSums
+from cellmemory.mapping.spans import Span
+from cellmemory.network.runtime import start
+from cellmemory.network.tokens import Tokens
+from cellmemory.reference import model_folder
+from cellmemory.reference.calibration import Thresholds
 from tests.conftest import refused, succeed
 
 CELLS = 195
@@ -24,12 +26,12 @@ class Mapping:
 
     def __init__(self, folder: Path, model: Path, query: Path):
         self.folder, self.query = folder, query
-        self.bundle, self.runtime = bundle.load(model), device.start("cpu", "fp32", 1, 0)
+        self.bundle, self.runtime = model_folder.load(model), start("cpu", "fp32", 1, 0)
 
     def map(self, name: str, cells: str | None = None, thresholds: Thresholds | None = None, attention: bool = True) -> Path:
         """The mapped file (with cells: the slice), with the labels beside it."""
         output = self.folder / f"{name}.h5ad"
-        mapping.map_query(self.query, self.bundle, output, output.with_suffix(".csv"), thresholds or Thresholds(), attention,
+        mapper.map_query(self.query, self.bundle, output, output.with_suffix(".csv"), thresholds or Thresholds(), attention,
                           self.runtime, cells)  # fmt: skip
         return output
 
@@ -243,7 +245,7 @@ def test_slot_sums_are_the_same_in_any_order():
 
 def test_cells_beyond_those_fitted_are_placed_among_their_like(monkeypatch):
     """Two clusters far apart: every placed cell lies nearer to the fitted cells of its own, whatever the chunks."""
-    from cellmemory import umap
+    from cellmemory.mapping import umap
 
     monkeypatch.setattr(umap, "MAX_FITTED", 60)
     monkeypatch.setattr(umap, "CHUNK_CELLS", 37)

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellmemory import shares
-from cellmemory.shares import share_of
+from cellmemory.training import split
+from cellmemory.training.split import share_of
 
 references = st.lists(st.integers(2, 40), min_size=1, max_size=6).map(lambda sizes: np.repeat(np.arange(len(sizes)), sizes))
 
@@ -36,8 +36,8 @@ def test_one_device_reads_everything(labels, seed):
 
 def test_a_share_grows_with_the_reference_by_its_part_alone(monkeypatch):
     """What all devices read, to start from and to validate, is bounded."""
-    monkeypatch.setattr(shares, "MAX_CELLS", 100)
-    monkeypatch.setattr(shares, "MAX_VALIDATION", 50)
+    monkeypatch.setattr(split, "MAX_CELLS", 100)
+    monkeypatch.setattr(split, "MAX_VALIDATION", 50)
     labels = np.arange(6_000) % 3
     rows = [len(share_of(labels[:n], None, 0, 1, 4).rows) for n in (2_000, 4_000, 6_000)]
     assert np.abs(np.diff(rows) - 500).max() < 30

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 import extract_tags
-from cellmemory import grouping, profiles, tags
 from cellmemory.errors import InputError
+from cellmemory.explanation import grouping, profiles, rankings, tags
+from cellmemory.io.tables import read_table
 from cellmemory.sampling import sample_cells
 from tests.mapped_files import N_SLOTS, attention_of, mapped_cells, pbmc_query
 
@@ -221,7 +222,7 @@ def test_names_survive_writing_and_reading(tmp_path):
     cells.var_names = ["NA", "None", "nan", *cells.var_names[3:]]
     result, _, _ = run(tmp_path, cells, "--top", "0")
     assert result.exit_code == 0, result.output
-    table = tags.read_table(tmp_path / "s.tags.tsv", ["group", "gene"])
+    table = read_table(tmp_path / "s.tags.tsv", ["group", "gene"])
     assert set(table["group"]) == set(names)
     assert {"NA", "None", "nan"} <= set(table["gene"])
 
@@ -288,6 +289,6 @@ def test_runs_alone_from_any_folder_and_twice_alike(tmp_path):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=30), st.integers(0, 35))
 def test_top_genes_are_the_best_in_stable_order(scores, top):
-    chosen = list(tags.top_genes(np.array(scores), top))
+    chosen = list(rankings.top_genes(np.array(scores), top))
     best = sorted((i for i, score in enumerate(scores) if score > 0), key=lambda i: (-scores[i], i))
     assert chosen == (best[:top] if top else best)

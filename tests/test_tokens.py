@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cellmemory.batches import subsample
-from cellmemory.shares import split_validation
-from cellmemory.tokens import pad, quantile_bins, tokenize, views
+from cellmemory.network.tokens import pad, quantile_bins, tokenize, views
+from cellmemory.training.batches import subsample
+from cellmemory.training.split import split_validation
 
 MATRICES = hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 12)),
                       elements=st.sampled_from([0, 0, 0.5, 1, 1, 2.25, 3, 7]))  # fmt: skip

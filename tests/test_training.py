@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellmemory.initialise import learn_start
-from cellmemory.tokens import Tokens
+from cellmemory.network.tokens import Tokens
+from cellmemory.training.warm_start import learn_start
 from tests.conftest import ROOT, refused, script, succeed
 
 COLUMNS = ["label", "confidence", "status", "novelty", "novelty_p", "label_set", "linear_share"]
@@ -75,11 +75,11 @@ def test_slot_means_are_means_over_the_cells_of_a_label(mapped, model):
     """varm against the network run again on the cells of the most frequent label, one average over all of them."""
     import torch
 
-    from cellmemory import bundle
-    from cellmemory.batches import as_tensors
-    from cellmemory.tokens import tokenize
+    from cellmemory.network.batching import as_tensors
+    from cellmemory.network.tokens import tokenize
+    from cellmemory.reference import model_folder
 
-    trained = bundle.load(model)
+    trained = model_folder.load(model)
     label = mapped.obs["cellmemory_label"].value_counts().index[0]
     cells = mapped[mapped.obs["cellmemory_label"] == label]
     tokens = tokenize(cells.X, np.ones(cells.n_vars, bool), "fast", "quantile", 50)
@@ -107,12 +107,14 @@ def test_a_cell_is_mapped_alike_alone_and_among_others(mapped, model, aligned, t
 
 
 def test_chunks_join_without_a_seam(mapped, model, aligned, tmp_path, monkeypatch):
-    from cellmemory import bundle, device, mapping, spans
+    from cellmemory.mapping import mapper, spans
+    from cellmemory.network.runtime import start
+    from cellmemory.reference import model_folder
 
     monkeypatch.setattr(spans, "BLOCK_CELLS", 50)
-    runtime = device.start("cpu", "fp32", 1, 0)
-    mapping.map_query(aligned / "unseen_type.aligned.h5ad", bundle.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
-                      mapping.Thresholds(), True, runtime)  # fmt: skip
+    runtime = start("cpu", "fp32", 1, 0)
+    mapper.map_query(aligned / "unseen_type.aligned.h5ad", model_folder.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
+                      mapper.Thresholds(), True, runtime)  # fmt: skip
     joined = ad.read_h5ad(tmp_path / "m.h5ad")
     assert joined.obs["cellmemory_label"].tolist() == mapped.obs["cellmemory_label"].tolist()
     np.testing.assert_allclose(joined.layers["attention"].data, mapped.layers["attention"].data, atol=1e-6)
@@ -141,15 +143,17 @@ def test_a_query_of_another_panel_is_refused(model, aligned, tmp_path):
 
 
 def test_a_mapping_that_is_killed_leaves_no_output(model, aligned, tmp_path, monkeypatch):
-    from cellmemory import bundle, device, mapping
+    from cellmemory.mapping import mapper
+    from cellmemory.network.runtime import start
+    from cellmemory.reference import model_folder
 
     def broken(*_):
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(mapping, "finish", broken)
+    monkeypatch.setattr(mapper, "finish", broken)
     with pytest.raises(RuntimeError, match="killed"):
-        mapping.map_query(aligned / "unseen_type.aligned.h5ad", bundle.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
-                          mapping.Thresholds(), True, device.start("cpu", "fp32", 1, 0))  # fmt: skip
+        mapper.map_query(aligned / "unseen_type.aligned.h5ad", model_folder.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
+                          mapper.Thresholds(), True, start("cpu", "fp32", 1, 0))  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
 
@@ -190,7 +194,7 @@ def test_out_of_fold_logits_are_those_of_a_classifier_that_never_saw_the_cell():
     """Refitted by hand on the other folds' cells."""
     from sklearn.linear_model import LogisticRegression
 
-    from cellmemory.tokens import views
+    from cellmemory.network.tokens import views
 
     bins = np.random.default_rng(0).integers(1, 51, (90, 12))
     labels = np.arange(90) % 3
@@ -212,7 +216,7 @@ def test_the_linear_classifier_looks_at_the_genes_that_tell_labels_apart():
     """As scikit-learn's analysis of variance ranks them; the others have no weight, and the best of the penalties is taken."""
     from sklearn.feature_selection import f_classif
 
-    from cellmemory.initialise import PENALTIES, telling_genes
+    from cellmemory.training.warm_start import PENALTIES, telling_genes
 
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 4
@@ -238,9 +242,10 @@ def test_the_linear_path_is_its_classifier_on_any_panel():
     """Its sparse sum over tokens equals the dense product; genes that were not measured count as average."""
     import torch
 
-    from cellmemory.batches import as_tensors
-    from cellmemory.model import CellMemory, ModelConfig
-    from cellmemory.tokens import views
+    from cellmemory.network.batching import as_tensors
+    from cellmemory.network.config import ModelConfig
+    from cellmemory.network.model import CellMemory
+    from cellmemory.network.tokens import views
 
     tokens = some_tokens(np.random.default_rng(0).integers(1, 51, (40, 10)))
     labels = np.arange(40) % 4
@@ -263,7 +268,7 @@ def test_the_linear_path_is_its_classifier_on_any_panel():
 
 
 def test_weights_of_the_two_parts_follow_the_better_one():
-    from cellmemory.calibration import fit_weights
+    from cellmemory.reference.calibration import fit_weights
 
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 2000)
@@ -277,7 +282,7 @@ def test_weights_of_the_two_parts_follow_the_better_one():
 
 def test_a_small_reference_is_decided_by_the_linear_path():
     """Eight held-out cells on which both parts are as good: 50 training cells are too few for the CLS token, 2,000 are not."""
-    from cellmemory.calibration import fit_weights
+    from cellmemory.reference.calibration import fit_weights
 
     labels = np.arange(8) % 4
     alike = 2 * np.eye(4)[labels] + np.random.default_rng(0).normal(size=(8, 4))
@@ -303,9 +308,9 @@ def test_a_wrong_option_leaves_with_status_1():
 
 
 @pytest.mark.parametrize(("step", "unused"), [
-    ("checks", "torch"), ("preprocess", "torch"), ("mapped", "torch"), ("gathering", "torch"), ("report.data", "torch"),
-    ("contrasts", "torch"), ("mapping", "lightning"), ("attribution", "lightning"), ("faithfulness", "lightning"),
-    ("adaptation", "lightning"),
+    ("checks", "torch"), ("genes.preprocess", "torch"), ("mapping.mapped", "torch"), ("mapping.gathering", "torch"),
+    ("report.data", "torch"), ("explanation.contrasts", "torch"), ("mapping.mapper", "lightning"),
+    ("explanation.attribution", "lightning"), ("explanation.faithfulness", "lightning"), ("mapping.adaptation", "lightning"),
 ])  # fmt: skip
 def test_a_step_loads_no_framework_that_it_does_not_use(step, unused):
     """Each is a process of its own, and torch costs it a second, lightning two more."""
@@ -314,7 +319,9 @@ def test_a_step_loads_no_framework_that_it_does_not_use(step, unused):
 
 def test_a_mapping_starts_without_the_compiler():
     """torch.use_deterministic_algorithms, for one, loads it; it takes a second of every process."""
-    starting = "import torch, cellmemory.mapping; from cellmemory.device import start; start('cpu', 'auto', 1, 0); "
+    starting = (
+        "import torch, cellmemory.mapping.mapper; from cellmemory.network.runtime import start; start('cpu', 'auto', 1, 0); "
+    )
     assert "torch._dynamo" not in loaded_by(starting + "assert torch.are_deterministic_algorithms_enabled()")
 
 

@@ -1,108 +1,24 @@
 """CHECK_INPUTS: every problem of every input, found before anything heavy runs, each as one sentence."""
 
-import re
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from cellmemory import bundle
-from cellmemory.align import match_query
-from cellmemory.errors import InputError
-from cellmemory.genes import id_type, read_gene_map
-from cellmemory.gmt import read_gmt
-from cellmemory.hierarchy import parse_levels, read_hierarchy
-from cellmemory.labels import label_notes
-from cellmemory.panel import reference_genes
-from cellmemory.preprocess import Origin, check_labels, column_problems
-from cellmemory.reading import CellFile
-from cellmemory.text import read_sheet
-from cellmemory.values import find_values
+from cellmemory.cells.labels import label_notes
+from cellmemory.cells.reading import CellFile
+from cellmemory.errors import Checker, InputError
+from cellmemory.genes.align import match_query
+from cellmemory.genes.names import id_type, read_gene_map
+from cellmemory.genes.panel import reference_genes
+from cellmemory.genes.preprocess import check_labels, column_problems
+from cellmemory.genes.values import find_values
+from cellmemory.io.gmt import read_gmt
+from cellmemory.io.samplesheet import Origin, Query, read_samplesheet
+from cellmemory.reference import model_folder
+from cellmemory.reference.hierarchy import parse_levels, read_hierarchy
 
-REQUIRED = ("sample", "h5ad")
-#: Names become names of files.
-SAMPLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 #: Genes that a panel needs: a cell's quantile bins are of several.
 MIN_PANEL = 2
-OPTIONAL = ("counts_layer", "gene_column", "batch_key", "spatial_key", "truth_key")
-
-
-@dataclass(frozen=True)
-class Query:
-    """A row of the samplesheet; path is where the file really is."""
-
-    sample: str
-    path: Path
-    origin: Origin
-
-
-def read_samplesheet(path: Path, staged: list[Path]) -> list[Query]:
-    """The rows of a samplesheet CSV. Paths are absolute or relative to its folder, unless `staged` gives them, row by row.
-
-    Raises InputError with all problems: columns, empty cells, duplicate samples.
-    """
-    sheet = read_sheet(path, REQUIRED)
-    columns, rows = (sheet[0][1], sheet[1:]) if sheet else ([], [])
-    known = REQUIRED + OPTIONAL
-    problems = [f"{path}: the samplesheet has no column '{c}'." for c in REQUIRED if c not in columns]
-    problems += [
-        f"{path}: the samplesheet's column '{c}' is not known; known are: {', '.join(known)}." for c in columns if c not in known
-    ]
-    problems += [f"{path}: the samplesheet has the column '{c}' {n} times." for c, n in Counter(columns).items() if n > 1]
-    if not problems and not rows:
-        problems.append(f"{path}: the samplesheet has no row.")
-    if not problems and staged and len(staged) != len(rows):
-        problems.append(f"{path}: {len(rows)} rows, but {len(staged)} --staged files.")
-    if problems:
-        raise InputError(problems)
-    problems = [
-        f"{path}: line {line} has {len(cells)} cells, but there are {len(columns)} columns."
-        for line, cells in rows
-        if len(cells) != len(columns)
-    ]
-    table = [(line, dict(zip(columns, cells, strict=False))) for line, cells in rows]
-    problems += [f"{path}: line {line} has no {c}." for line, row in table for c in REQUIRED if not row.get(c)]
-    problems += [
-        f"{path}: line {line} has the sample name '{row['sample'][:100]}'; a name has at most 80 letters, digits, '.', '_' and "
-        "'-', and begins with a letter or digit."
-        for line, row in table
-        if row.get("sample") and not SAMPLE_NAME.fullmatch(row["sample"])
-    ]
-    problems += [
-        f"{path}: the sample name '{name}' is on {n} lines; every query needs a name of its own."
-        for name, n in Counter(row.get("sample") for _, row in table).items()
-        if n > 1 and name
-    ]
-    spelled: dict[str, list[str]] = {}
-    for name in dict.fromkeys(row["sample"] for _, row in table if row.get("sample")):
-        spelled.setdefault(name.casefold(), []).append(name)
-    problems += [
-        f"{path}: the sample names {', '.join(alike)} differ only in capital letters, so that their files would be the same on "
-        "some disks. Rename all but one."
-        for alike in spelled.values()
-        if len(alike) > 1
-    ]
-    if problems:
-        raise InputError(problems)
-    origins = [Origin(**{c: row.get(c) or None for c in OPTIONAL}) for _, row in table]
-    paths = staged or [path.parent / row["h5ad"] for _, row in table]
-    return [Query(row["sample"], *found) for (_, row), *found in zip(table, paths, origins, strict=True)]
-
-
-class Checker:
-    """Collects problems instead of stopping at the first."""
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-
-    def attempt(self, function, *arguments):
-        """The function's result; None, with its problems kept, where it raises InputError."""
-        try:
-            return function(*arguments)
-        except InputError as error:
-            self.problems += error.problems
-            return None
 
 
 def check_inputs(
@@ -131,7 +47,7 @@ def check_inputs(
         checker.problems.append("Give --label_key, the column of the reference's obs that holds the labels.")
     mapping = (checker.attempt(read_gene_map, gene_map) if gene_map else {}) or {}
     queries = checker.attempt(read_samplesheet, samplesheet, staged) or []
-    trained = checker.attempt(bundle.load, model) if model else None
+    trained = checker.attempt(model_folder.load, model) if model else None
     panel = None if trained is None else trained.panel
     found_reference = None
     if reference is not None and label_key:
@@ -258,7 +174,7 @@ def _check_query(
 
 
 def _contrast_problems(file: CellFile, asked: list[str]) -> list[str]:
-    from cellmemory import contrasts  # with torch, which nothing else here needs
+    from cellmemory.explanation import contrasts  # with torch, which nothing else here needs
 
     checker = Checker()
     for text in asked:
@@ -272,7 +188,7 @@ def _check_gmt(path: Path) -> dict:
     return {"name": path.stem, "sets": len(read_gmt(path))}
 
 
-def _describe_model(trained: bundle.Bundle) -> dict:
+def _describe_model(trained: model_folder.Bundle) -> dict:
     return {
         "path": trained.path.name,
         "digest": trained.config["digest"],

@@ -1,15 +1,4 @@
-"""What mapping writes into obs, and where that would meet what a user has there."""
-
-from cellmemory.reading import CellFile
+"""Names that several parts of the library agree on."""
 
 #: What our columns of obs begin with.
 PREFIX = "cellmemory_"
-
-
-def taken_columns(file: CellFile) -> list[str]:
-    """A sentence where obs has columns of the names that mapping writes."""
-    taken = [name for name in file.columns if name.startswith(PREFIX)]
-    if not taken:
-        return []
-    listed = ", ".join(taken[:5]) + (", ..." if len(taken) > 5 else "")
-    return [f"{file.path}: obs has columns that mapping writes ({listed}); rename or remove them first."]

@@ -48,3 +48,14 @@ def sample_each(codes: np.ndarray, per_group: int, seed: int) -> np.ndarray:
     """Sorted row numbers of at most `per_group` cells of each group (codes of -1 have none), at random."""
     rows = [sample_cells(np.where(codes == code, 0, -1), per_group, seed) for code in np.unique(codes[codes >= 0])]
     return np.sort(np.concatenate(rows)) if rows else np.zeros(0, np.int64)
+
+
+def draw(codes: np.ndarray, quota: int, seed: int = 0) -> np.ndarray:
+    """Sorted row numbers of `quota` cells drawn at random, so that rare groups (`codes`) are not lost."""
+    if len(codes) <= quota:
+        return np.arange(len(codes))
+    order = np.random.default_rng(seed).permutation(len(codes))
+    # Place of each cell within its group: the first cells of every group come before all others.
+    place = turns(codes[order])
+    floor = max(1, quota // (4 * max(1, len(np.unique(codes)))))
+    return np.sort(order[np.argsort(place >= min(floor, 25), kind="stable")[:quota]])

@@ -14,9 +14,10 @@ import numpy as np
 
 LONGEST = 180  # seconds
 #: What scripts load, and take the most of a second each for: loaded here once, by nothing that starts a thread.
-LIBRARIES = ("anndata", "scanpy", "torch", "cellmemory.training", "cellmemory.adaptation", "cellmemory.mapping",
-             "cellmemory.gathering", "cellmemory.enrichment", "cellmemory.stability", "cellmemory.report.page",
-             "cellmemory.report.still", "cellmemory.umap", "umap")  # fmt: skip
+LIBRARIES = ("anndata", "scanpy", "torch", "cellmemory.training.fit", "cellmemory.mapping.adaptation",
+             "cellmemory.mapping.mapper", "cellmemory.mapping.gathering", "cellmemory.explanation.enrichment",
+             "cellmemory.explanation.stability", "cellmemory.report.page", "cellmemory.report.still",
+             "cellmemory.mapping.umap", "umap")  # fmt: skip
 
 
 def preload() -> None:
@@ -24,7 +25,7 @@ def preload() -> None:
     for name in LIBRARIES:
         importlib.import_module(name)
     points = np.random.default_rng(0).normal(size=(100, 16)).astype(np.float32)
-    picture = importlib.import_module("cellmemory.umap").Picture(points, points[:50], 0)
+    picture = importlib.import_module("cellmemory.mapping.umap").Picture(points, points[:50], 0)
     assert sum(map(len, picture.query())) == len(points)
     gc.collect()
     gc.freeze()  # a copy's own collections would make the pages of all these objects its own

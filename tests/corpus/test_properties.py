@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cellmemory.checks import read_samplesheet
+from cellmemory.cells.labels import clean_labels
 from cellmemory.errors import InputError
-from cellmemory.genes import read_gene_map
-from cellmemory.gmt import read_gmt
-from cellmemory.labels import clean_labels
-from cellmemory.panel import COLUMNS, write_panel
-from cellmemory.preprocess import Origin, preprocess_query
+from cellmemory.genes.names import read_gene_map
+from cellmemory.genes.panel import COLUMNS, write_panel
+from cellmemory.genes.preprocess import preprocess_query
+from cellmemory.io.gmt import read_gmt
+from cellmemory.io.samplesheet import Origin, read_samplesheet
 from tests.corpus import strategies
 
 GENES = [f"GENE{i}" for i in range(8)]

@@ -105,7 +105,7 @@ def test_changed_library_code_is_never_served_from_the_cache(project: Path, tmp_
     (library / "__pycache__" / "model.cpython-311.pyc").write_bytes(b"bytecode")
     assert succeed(*STUB, "-resume", folder=tmp_path, project=project).submitted == []
 
-    for changed in (library / "model.py", library / "report" / "page.css"):
+    for changed in (library / "network" / "layers.py", library / "report" / "page.css"):
         with changed.open("a") as file:
             file.write("\n")
         run = succeed(*STUB, "-resume", folder=tmp_path, project=project)

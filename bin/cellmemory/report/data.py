@@ -12,14 +12,15 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata.io import read_elem
 
-from cellmemory import checked, contrasts, enrichment, tags
-from cellmemory.bundle import Bundle
-from cellmemory.checked import Kind, either, integer, mapping, number, sequence, text
-from cellmemory.consensus import STATUSES
 from cellmemory.errors import InputError
-from cellmemory.hierarchy import column as level_column
-from cellmemory.mapped import MappedFile, group_codes
-from cellmemory.sampling import fair_quotas, turns
+from cellmemory.explanation import contrasts, enrichment, tags
+from cellmemory.io import checked
+from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
+from cellmemory.mapping.consensus import STATUSES
+from cellmemory.mapping.mapped import MappedFile, group_codes
+from cellmemory.reference.hierarchy import column as level_column
+from cellmemory.reference.model_folder import Bundle
+from cellmemory.sampling import draw, fair_quotas
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 MAX_COLUMNS, MAX_LEVELS = 24, 50
@@ -153,17 +154,6 @@ def read_samples(paths: Sequence[Path], model: Bundle, tables: dict[str, Sequenc
     if problems:
         raise InputError(problems)
     return samples
-
-
-def draw(codes: np.ndarray, quota: int, seed: int = 0) -> np.ndarray:
-    """Sorted row numbers of `quota` cells drawn at random, so that rare groups (`codes`) are not lost."""
-    if len(codes) <= quota:
-        return np.arange(len(codes))
-    order = np.random.default_rng(seed).permutation(len(codes))
-    # Place of each cell within its group: the first cells of every group come before all others.
-    place = turns(codes[order])
-    floor = max(1, quota // (4 * max(1, len(np.unique(codes)))))
-    return np.sort(order[np.argsort(place >= min(floor, 25), kind="stable")[:quota]])
 
 
 def _check(path: Path, file: MappedFile, model: Bundle, names: dict[str, Path]) -> list[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from cellmemory.errors import InputError
-from cellmemory.files import write_json
-from cellmemory.outputs import replaceable
+from cellmemory.io.atomic import write_json
+from cellmemory.io.outputs import replaceable
 from cellmemory.report.blocks import plain
 from cellmemory.report.data import Sample, alignment_of
 

@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from cellmemory import __version__
-from cellmemory.bundle import Bundle
+from cellmemory.reference.model_folder import Bundle
 from cellmemory.report import points, sections
 from cellmemory.report.blocks import Section, plain
 from cellmemory.report.colours import THEMES, palette

@@ -12,7 +12,8 @@ import scipy.sparse as sp
 
 from cellmemory.report.blocks import plain, text
 from cellmemory.report.colours import OTHER
-from cellmemory.report.data import DRAWN_REFERENCE, Sample, draw
+from cellmemory.report.data import DRAWN_REFERENCE, Sample
+from cellmemory.sampling import draw
 
 GENE_BYTES = 4_500_000  # of base64
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cellmemory.files import replacing
-from cellmemory.outputs import DRAWN_BY
+from cellmemory.io.atomic import replacing
+from cellmemory.io.outputs import DRAWN_BY
 from cellmemory.report.blocks import Figure, Section
 from cellmemory.report.colours import OTHER, THEMES
 from cellmemory.report.data import Sample

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cellmemory.bundle import Bundle
+from cellmemory.reference.model_folder import Bundle
 from cellmemory.report.blocks import Section
 from cellmemory.report.data import Sample
 from cellmemory.report.sections import (

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cellmemory.bundle import Bundle
+from cellmemory.reference.model_folder import Bundle
 from cellmemory.report import wording
 from cellmemory.report.blocks import Facts, Section
 from cellmemory.report.data import Sample

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from cellmemory.bundle import Bundle
-from cellmemory.coverage import expected_accuracy
+from cellmemory.reference.coverage import expected_accuracy
+from cellmemory.reference.model_folder import Bundle
 from cellmemory.report import wording
 from cellmemory.report.blocks import Facts, Notes, Section, Table, bounded
 from cellmemory.report.data import Sample, alignment_of

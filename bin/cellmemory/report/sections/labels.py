@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cellmemory.bundle import Bundle
-from cellmemory.hierarchy import Hierarchy
-from cellmemory.hierarchy import column as level_column
+from cellmemory.reference.hierarchy import Hierarchy
+from cellmemory.reference.hierarchy import column as level_column
+from cellmemory.reference.model_folder import Bundle
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Section, Selector, Table, bounded
 from cellmemory.report.data import Sample, level_title

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cellmemory.alarms import unlearned
-from cellmemory.bundle import Bundle
+from cellmemory.reference.alarms import unlearned
+from cellmemory.reference.model_folder import Bundle
 from cellmemory.report import wording
 from cellmemory.report.blocks import Facts, Notes, Section, Table, Tiles
 from cellmemory.report.data import Sample, alignment_of

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from cellmemory.bundle import Bundle
+from cellmemory.reference.model_folder import Bundle
 from cellmemory.report import drawing, wording
 from cellmemory.report.blocks import Facts, Figure, Notes, Section, Table
 

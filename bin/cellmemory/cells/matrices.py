@@ -1,0 +1,157 @@
+"""Matrices on disk, read by rows: CSR, CSC and dense. Each is verified before compiled code sees it."""
+
+import math
+from functools import cached_property
+
+import h5py
+import numpy as np
+import scipy.sparse as sp
+
+from cellmemory.cells.faults import AGAIN, ReadingError
+
+NUMBERS = "biuf"
+#: Encodings of sparse matrices in an h5ad.
+SPARSE = ("csr_matrix", "csc_matrix")
+#: Names of dtype kinds that are not numbers, in words.
+KINDS = {"c": "complex numbers", "V": "records", "M": "dates", "m": "durations"}
+
+
+def open_matrix(stored: object, name: str, n_cells: int, n_genes: int) -> "Matrix":
+    """The matrix of that name in an h5ad (cells x genes). Raises ReadingError where it is not one, or of another shape."""
+    if isinstance(stored, h5py.Dataset):
+        return DenseRows(stored, name, n_cells, n_genes)
+    encoding = as_text(stored.attrs.get("encoding-type", "")) if isinstance(stored, h5py.Group) else ""
+    if encoding not in SPARSE:
+        found = f"'{encoding}'" if encoding else "none"
+        raise ReadingError(f"{name} has an encoding that is not of a matrix ({found}). {AGAIN}")
+    _check_shape(name, stored.attrs.get("shape"), n_cells, n_genes)
+    kind = CsrRows if encoding == "csr_matrix" else CscRows
+    return kind(stored, name, n_cells, n_genes)
+
+
+def unwritten(stored: h5py.Dataset) -> bool:
+    """Whether parts of an array were never written: it may claim any length then, and cost no disk."""
+    if not stored.size:
+        return False
+    if stored.chunks is None:
+        return stored.id.get_storage_size() == 0 and stored.external is None and not stored.is_virtual
+    chunks = (-(-length // chunk) for length, chunk in zip(stored.shape, stored.chunks, strict=True))
+    return stored.id.get_num_chunks() < math.prod(chunks)
+
+
+class Matrix:
+    """A matrix of n_cells x n_genes whose rows are read when asked for. name: for messages."""
+
+    def __init__(self, stored: h5py.Group | h5py.Dataset, name: str, n_cells: int, n_genes: int):
+        self._stored, self._name, self.shape = stored, name, (n_cells, n_genes)
+
+    def rows(self, start: int, stop: int) -> sp.csr_matrix:
+        """Rows start to stop as float32 CSR. Raises ReadingError where they are damaged."""
+        raise NotImplementedError
+
+
+class DenseRows(Matrix):
+    """A matrix that is stored with its zeros."""
+
+    def __init__(self, stored: h5py.Dataset, name: str, n_cells: int, n_genes: int):
+        super().__init__(stored, name, n_cells, n_genes)
+        _check_shape(name, stored.shape, n_cells, n_genes)
+        _check_numbers(name, stored.dtype, NUMBERS)
+
+    def rows(self, start: int, stop: int) -> sp.csr_matrix:
+        block = self._stored[start:stop]
+        return sp.csr_matrix(block if block.dtype == np.float64 else block.astype(np.float32), dtype=np.float32)
+
+
+class CsrRows(Matrix):
+    """A sparse matrix stored by cells: `indptr` (cells + 1) is kept in memory, the rest is read by rows."""
+
+    @cached_property
+    def _indptr(self) -> np.ndarray:
+        return _read_indptr(self._stored, self._name, self.shape[0])
+
+    def rows(self, start: int, stop: int) -> sp.csr_matrix:
+        first, last = self._indptr[start], self._indptr[stop]
+        data, indices = _read_values(self._stored, self._name, first, last, self.shape[1])
+        return sp.csr_matrix((data, indices, self._indptr[start : stop + 1] - first), (stop - start, self.shape[1]))
+
+
+class CscRows(Matrix):
+    """A sparse matrix stored by genes. It is read whole once: its rows cannot be cut out on disk."""
+
+    @cached_property
+    def _rows(self) -> sp.csr_matrix:
+        indptr = _read_indptr(self._stored, self._name, self.shape[1])
+        data, indices = _read_values(self._stored, self._name, 0, indptr[-1], self.shape[0])
+        return sp.csc_matrix((data, indices, indptr), self.shape).tocsr()
+
+    def rows(self, start: int, stop: int) -> sp.csr_matrix:
+        return self._rows[start:stop]
+
+
+class MemoryRows(Matrix):
+    """A matrix that is in memory already, as float32 CSR."""
+
+    def __init__(self, matrix: sp.csr_matrix):
+        self._matrix, self.shape = matrix, matrix.shape
+
+    def rows(self, start: int, stop: int) -> sp.csr_matrix:
+        return self._matrix[start:stop]
+
+
+def _read_indptr(group: h5py.Group, name: str, n: int) -> np.ndarray:
+    """Where each row (column, of CSC) begins and ends among the values, (n + 1) int64, verified against what is there."""
+    parts = {part: _array(group, part, name) for part in ("indptr", "indices", "data")}
+    stored = parts["indptr"]
+    _check_numbers(f"{name}/indptr", stored.dtype, "iu")
+    if stored.shape[0] != n + 1:
+        raise ReadingError(f"{name}/indptr has {stored.shape[0]:,} numbers, but {n + 1:,} are needed. {AGAIN}")
+    indptr = stored[:]
+    if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any():
+        raise ReadingError(f"{name}/indptr does not rise from 0, so {name} is damaged. {AGAIN}")
+    for part in ("indices", "data"):
+        if (found := parts[part].shape[0]) < indptr[-1]:
+            raise ReadingError(f"{name}/{part} has {found:,} values, but {int(indptr[-1]):,} are needed. {AGAIN}")
+    _check_numbers(f"{name}/indices", parts["indices"].dtype, "iu")
+    _check_numbers(f"{name}/data", parts["data"].dtype, NUMBERS)
+    return indptr.astype(np.int64)
+
+
+def _read_values(group: h5py.Group, name: str, first: int, last: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values first to last as float32, and their indices, all of them below n."""
+    indices = group["indices"][first:last]
+    if len(indices) and (indices.min() < 0 or indices.max() >= n):
+        wrong = int(indices.min()) if indices.min() < 0 else int(indices.max())
+        raise ReadingError(
+            f"{name}/indices has a value that is not from 0 to {n - 1:,} ({wrong:,}), so {name} is damaged. {AGAIN}"
+        )
+    data = group["data"][first:last]
+    return data.astype(np.float32, copy=False), indices.astype(np.int32 if n <= np.iinfo(np.int32).max else np.int64, copy=False)
+
+
+def _array(group: h5py.Group, part: str, name: str) -> h5py.Dataset:
+    stored = group.get(part)
+    if not isinstance(stored, h5py.Dataset) or stored.shape is None or len(stored.shape) != 1:
+        raise ReadingError(f"{name}/{part} is missing or not a list, so {name} is damaged. {AGAIN}")
+    if unwritten(stored):
+        raise ReadingError(f"{name}/{part} was not written to its end, so {name} is damaged. {AGAIN}")
+    return stored
+
+
+def _check_shape(name: str, found: object, n_cells: int, n_genes: int) -> None:
+    shape = np.ravel(() if found is None or isinstance(found, h5py.Empty) else found).tolist()
+    if shape != [n_cells, n_genes]:
+        text = ", ".join(map(str, shape))
+        raise ReadingError(f"{name} has the shape ({text}), but {n_cells:,} cells and {n_genes:,} genes are listed. {AGAIN}")
+
+
+def _check_numbers(name: str, dtype: np.dtype, kinds: str) -> None:
+    if dtype.kind not in kinds:
+        found = KINDS.get(dtype.kind, "numbers with a fraction" if dtype.kind == "f" else "text")
+        whole = "" if "f" in kinds else "whole "
+        raise ReadingError(f"{name} holds {found} (dtype {dtype}). Write the file again with {whole}numbers there.")
+
+
+def as_text(value: object) -> str:
+    """An attribute of HDF5 as a string."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

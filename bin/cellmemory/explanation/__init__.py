@@ -1,0 +1,1 @@
+"""Which genes cells attend to, what these bring to labels, and which gene sets they are."""

@@ -1,0 +1,191 @@
+"""Two groups of cells contrasted label by label: what the cells of one attend to more than those of the other.
+
+A contrast is `COLUMN:A:B` (two values of a column of obs, such as condition:STIM:CTRL), or the query against the cells of
+a second mapped file, such as the mapped reference. Within each group of cells (by default a predicted label) side A is
+compared with side B alone; `effect` is Cohen's d of the attention, positive where A attends more, and it ranks the genes.
+
+Letters: N cells, M panel genes, G groups; the sums of a contrast are over 2 G groups, A's first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cellmemory.cells.reading import CellFile
+from cellmemory.errors import InputError, first_ids
+from cellmemory.explanation.differential import is_differential, wilcoxon
+from cellmemory.explanation.grouping import CellSample, GroupSums, gather
+from cellmemory.explanation.permutation import benjamini_hochberg, differently_attended
+from cellmemory.explanation.rankings import GeneTests, concatenated, log_ratio, ranked
+from cellmemory.mapping.mapped import MappedFile, group_codes
+from cellmemory.reference.model_folder import made_by
+
+#: A side of fewer cells is not contrasted: its mean is that of single cells, and no spread can be told.
+MIN_CELLS = 3
+COLUMNS = ["contrast", "group", "direction", "rank", "gene", "score", "score_other", "log2_ratio", "effect", "p_value"]
+COLUMNS += ["adjusted_p_value", "mean_expression", "mean_expression_other", "fraction_expressing"]
+COLUMNS += ["fraction_expressing_other", "expression_log2_change", "expression_adjusted_p_value", "differential"]
+COLUMNS += ["n_cells", "n_cells_other"]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A named question: the files that hold its cells, and (N,) side of each cell: 0 is A, 1 is B, -1 neither."""
+
+    name: str
+    files: list[MappedFile]
+    side: np.ndarray
+
+
+@dataclass(frozen=True)
+class Contrasted:
+    """The answer, for those groups that have MIN_CELLS cells or more on either side: sums of A's cells of each, then B's
+    (2 G groups), effect (G, M) and tests (G, M); skipped: the groups that have too few cells."""
+
+    name: str
+    groups: list[str]
+    sums: GroupSums
+    effect: np.ndarray
+    tests: GeneTests
+    skipped: list[str]
+
+
+def by_column(file: MappedFile, text: str) -> Contrast:
+    """A contrast of two values of an obs column, written COLUMN:A:B. Raises InputError as `sides` does."""
+    key, names, side = sides(file, text)
+    return Contrast(f"{key}: {' / '.join(names)}", [file], side)
+
+
+def sides(file: CellFile, text: str) -> tuple[str, list[str], np.ndarray]:
+    """The column and the two values of COLUMN:A:B, and (N,) side of each cell: 0 is A, 1 is B, -1 neither.
+
+    Names may hold colons themselves. Raises InputError where there is no such column or no such value; it says which
+    there are.
+    """
+    parts, found = text.split(":"), []
+    for i in range(1, len(parts) - 1):
+        key = ":".join(parts[:i])
+        if key in file.columns:
+            codes, levels = group_codes(file.obs[key])
+            pairs = [(":".join(parts[i:j]), ":".join(parts[j:])) for j in range(i + 1, len(parts))]
+            found += [(key, codes, levels, a, b) for a, b in pairs if a in levels and b in levels and a != b]
+            if not found:
+                raise InputError(
+                    f"--contrast {text}: the obs column {key!r} of {file.path} has no two such values; "
+                    f"it has {first_ids(levels, 20)}."
+                )
+    if not found:
+        raise InputError(
+            f"--contrast {text}: write COLUMN:A:B, a column of obs and two of its values; "
+            f"the columns of {file.path} are {', '.join(file.columns) or '(none)'}."
+        )
+    key, codes, levels, a, b = found[0]
+    side = np.full(len(codes), -1)
+    side[codes == levels.index(a)], side[codes == levels.index(b)] = 0, 1
+    return key, [a, b], side
+
+
+def check(file: CellFile, text: str) -> None:
+    """Raises InputError where a file that is yet to be mapped cannot answer COLUMN:A:B."""
+    _, names, side = sides(file, text)
+    few = [f"{n} of {name!r}" for name, n in zip(names, np.bincount(side[side >= 0], minlength=2), strict=True) if n < MIN_CELLS]
+    if few:
+        raise InputError(
+            f"--contrast {text}: {file.path} has too few cells, {' and '.join(few)}; a side needs {MIN_CELLS} or more."
+        )
+
+
+def between_files(file: MappedFile, other: MappedFile) -> Contrast:
+    """All cells of a mapped file against all cells of another that the same model mapped, such as the reference's.
+
+    Raises InputError where another model mapped it, since its attention is of other genes and another network. Whether the
+    model was adapted to either query does not matter: that leaves attention as it is.
+    """
+    if file.genes != other.genes or made_by(file.run)[0] != made_by(other.run)[0]:
+        raise InputError(
+            f"{other.path} was mapped with another model than {file.path}; attention can be compared within one model only."
+        )
+    side = np.repeat([0, 1], [file.n_cells, other.n_cells])
+    names = [str(f.run["sample"]) for f in (file, other)]
+    return Contrast(f"sample: {names[0]} / {names[1]}", [file, other], side)
+
+
+def groups_of(contrast: Contrast, key: str) -> tuple[np.ndarray, list[str]]:
+    """Group number (N,) of the cells of all files of a contrast (-1: none), and the groups, by the obs column `key`."""
+    columns = [file.column(key, "group", "group_key").astype("category") for file in contrast.files]
+    if len(columns) == 1:
+        return group_codes(columns[0])
+    levels = list(dict.fromkeys(str(level) for column in columns for level in column.cat.categories))
+    values = np.concatenate([column.astype(object).to_numpy() for column in columns])
+    codes = pd.Categorical([None if pd.isna(v) else str(v) for v in values], categories=levels).codes
+    return codes.astype(np.int64), levels
+
+
+def contrast_groups(
+    contrast: Contrast, codes: np.ndarray, groups: list[str], budget: int, permutations: int, seed: int
+) -> Contrasted:
+    """Compares the sides of a contrast within each group, over all cells; tests are of at most `budget` of them (0: no tests).
+
+    codes: (N,) group of each cell, -1 for none.
+    """
+    n = len(groups)
+    paired = np.where((codes >= 0) & (contrast.side >= 0), codes + n * contrast.side, -1)
+    size = np.bincount(paired[paired >= 0], minlength=2 * n)
+    kept = np.flatnonzero((size[:n] >= MIN_CELLS) & (size[n:] >= MIN_CELLS))
+    place = np.full(2 * n + 1, -1)
+    place[np.r_[kept, n + kept]] = np.arange(2 * len(kept))
+    names = [groups[g] for g in kept]
+    sums, sample = gather(contrast.files, place[paired], [*names, *names], budget, seed)
+    first, second = np.arange(len(kept)), len(kept) + np.arange(len(kept))
+    effect = sums.effect(np.r_[second, first])[: len(kept)]
+    tests = _test(sample, len(kept), permutations, seed) if budget else GeneTests.none(*effect.shape)
+    skipped = [groups[g] for g in np.flatnonzero(size[:n] + size[n:]) if g not in kept]
+    return Contrasted(contrast.name, names, sums, effect, tests, skipped)
+
+
+def _test(sample: CellSample, n: int, permutations: int, seed: int) -> GeneTests:
+    """GeneTests of each group's sides (codes g and n + g); p-values are adjusted over the genes of a group."""
+    found = [np.full((n, sample.values.shape[1]), np.nan) for _ in range(3)]
+    for g in range(n):
+        cells = sample.only(sample.codes % n == g)
+        first = cells.codes < n
+        found[0][g] = differently_attended(cells.attention, first, permutations, seed)
+        change, adjusted = wilcoxon(cells.values, np.where(first, 0, 1), 2)
+        found[1][g], found[2][g] = change[0], adjusted[0]
+    return GeneTests(found[0], benjamini_hochberg(found[0]), found[1], found[2])
+
+
+def table(results: Sequence[Contrasted], genes: list[str], top: int) -> pd.DataFrame:
+    """The `top` genes (0: all) that A attends to `more`, then those that it attends to `less`, of each group; COLUMNS."""
+    blocks = []
+    for result in results:
+        n, sums = len(result.groups), result.sums
+        score, expression, expressing = (sums.means(v) for v in (sums.attention, sums.expression, sums.expressing))
+        ratio = log_ratio(score[:n], score[n:])
+        differential = is_differential(result.tests.change, result.tests.expression_adjusted)
+        for g, group in enumerate(result.groups):
+            per_gene = {
+                "score": score[g],
+                "score_other": score[n + g],
+                "log2_ratio": ratio[g],
+                "effect": result.effect[g],
+                "p_value": result.tests.p_value[g],
+                "adjusted_p_value": result.tests.adjusted[g],
+                "mean_expression": expression[g],
+                "mean_expression_other": expression[n + g],
+                "fraction_expressing": expressing[g],
+                "fraction_expressing_other": expressing[n + g],
+                "expression_log2_change": result.tests.change[g],
+                "expression_adjusted_p_value": result.tests.expression_adjusted[g],
+                "differential": differential[g],
+            }
+            same = {"contrast": result.name, "group": group}
+            same |= {"n_cells": sums.n_cells[g], "n_cells_other": sums.n_cells[n + g]}
+            for direction, sign in (("more", 1), ("less", -1)):
+                effect = np.nan_to_num(sign * result.effect[g])
+                order = np.argsort(-effect, kind="stable")
+                order = order[effect[order] > 0][: top or None]
+                blocks.append(ranked(genes, order, {**same, "direction": direction}, per_gene))
+    return concatenated(blocks, COLUMNS)

@@ -1,0 +1,223 @@
+"""Gene sets in rankings of TAGs, offline: over-representation among the first genes, and pre-ranked tests of all.
+
+Over-representation is gseapy's test (hypergeometric, one-sided). Its kernel is called, not `gseapy.enrich`: that turns
+query and background to upper case under conditions of its own, after which human genes like C1orf56 match nothing, and
+corrects over the sets with a hit only. Pre-ranked tests are those of `gsea`.
+
+A family of tests is all sets of one library that one method tested for one ranking (of a label, a slot or a contrast): a
+set that is not listed counts in it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from gseapy.stats import calc_pvalues, multiple_testing_correction
+
+from cellmemory.errors import InputError, first_ids
+from cellmemory.explanation import gsea
+from cellmemory.genes.names import id_type, normalise, panel_index
+from cellmemory.io.checked import read_json, sequence, text
+from cellmemory.io.gmt import read_gmt
+
+COLUMNS = ["level", "contrast", "group", "slot", "method", "library", "term", "overlap", "p_value", "adjusted_p_value"]
+COLUMNS += ["odds_ratio", "nes", "genes", "background"]
+MAX_LISTED = 0.25  # adjusted p-value of a pre-ranked test; all sets get one, and most say nothing
+MIN_GENES = 3  # of a set that are in the background: what is smaller cannot reach a small p-value
+KEYS = ["level", "contrast", "group", "slot"]  # of a ranking
+FOLD_GAIN = 10  # human and mouse share a few symbols (C3, F5): case is ignored where that matches ten times as many genes
+
+
+@dataclass(frozen=True)
+class Library:
+    """The gene sets of one GMT file, in the panel's own gene names and cut to the background."""
+
+    name: str
+    sets: dict[str, list[str]]
+    n_sets: int  # in the file
+    n_genes: int  # in the file, different ones
+    n_matched: int  # genes of the background that the file names
+    case_folded: bool
+
+
+def read_missing(path: str | Path) -> list[str]:
+    """The panel genes that a query did not measure, from its alignment.json. Raises InputError where it is none."""
+    try:
+        missing = read_json(path).get("missing_genes")
+    except InputError:
+        missing = None
+    if not sequence(text(empty=True)).holds(missing):
+        raise InputError(f"{path} is not the alignment of a query; give the .alignment.json of preprocess_query.py.")
+    return missing
+
+
+def read_libraries(
+    paths: Iterable[str | Path], panel: pd.DataFrame, background: set[str], enrichr: Iterable[str] = ()
+) -> list[Library]:
+    """Reads GMT files, and libraries of Enrichr by name, and matches them to the panel; a file's name is its stem.
+
+    Raises InputError, for all at once: malformed lines, two of one name, one that shares no gene with the panel, a library
+    of Enrichr that cannot be had.
+    """
+    libraries: list[Library] = []
+    problems = []
+    for path in map(Path, paths):
+        if path.stem in [library.name for library in libraries]:
+            problems.append(f"{path}: another GMT file is named {path.stem!r} too; rename one, results go by that name.")
+            continue
+        try:
+            libraries.append(match_library(path, read_gmt(path), panel, background))
+        except InputError as error:
+            problems.extend(error.problems)
+    for name in enrichr:
+        try:
+            libraries.append(match_library(Path(name), enrichr_library(name), panel, background))
+        except InputError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InputError(problems)
+    return libraries
+
+
+def match_library(path: Path, sets: Mapping[str, list[str]], panel: pd.DataFrame, background: set[str]) -> Library:
+    """Finds which panel gene each gene of a GMT is, by `gene` or `source_id`, and cuts the sets to the background.
+
+    Case is ignored where that matches FOLD_GAIN times as many genes (sets of human genes, a panel of mouse genes).
+    Sets with fewer than MIN_GENES genes in the background are left out. Raises InputError where nothing matches.
+    """
+    named = {gene for genes in sets.values() for gene in genes}
+    genes = panel["gene"].tolist()
+    known = {name: genes[i] for name, i in panel_index(panel).items()}
+    exact = {gene: known[normalise(gene)] for gene in named if normalise(gene) in known}
+    # Of names that differ in case alone the first of the panel counts.
+    folded_names = {name.casefold(): gene for name, gene in reversed(known.items())}
+    folded = {g: folded_names[normalise(g).casefold()] for g in named if normalise(g).casefold() in folded_names}
+    case_folded = bool(folded) and len(folded) >= FOLD_GAIN * len(exact)
+    translation = folded if case_folded else exact
+    if not translation:
+        raise InputError(
+            f"{path} shares no gene with the panel: it has {first_ids(sorted(named))} ({id_type(sorted(named))} ids); the panel "
+            f"has {first_ids(genes)} ({id_type(genes)} ids). Give gene sets with ids of the same kind and species."
+        )
+    cut = {
+        term: [gene for gene in dict.fromkeys(map(translation.get, members)) if gene in background]
+        for term, members in sets.items()
+    }
+    return Library(
+        name=path.stem,
+        sets={term: members for term, members in cut.items() if len(members) >= MIN_GENES},
+        n_sets=len(sets),
+        n_genes=len(named),
+        n_matched=len(background.intersection(translation.values())),
+        case_folded=case_folded,
+    )
+
+
+def over_representation(genes: list[str], library: Library, background: set[str]) -> pd.DataFrame:
+    """Tests each set of the library for more of `genes` than chance gives, with `background` as the genes to draw from.
+
+    Columns term, overlap (k/K), p_value, adjusted_p_value (Benjamini-Hochberg over all tested sets), odds_ratio (of the
+    2 x 2 table, 0.5 added to each cell so that it is finite) and genes (in the order given, joined by ';'), by rising
+    p_value. Sets without a hit are tested, not listed.
+    """
+    results = list(calc_pvalues(query=genes, gene_sets=library.sets, background=background))
+    if not results:
+        return pd.DataFrame(columns=["term", "overlap", "p_value", "adjusted_p_value", "odds_ratio", "genes"])
+    terms, p_values, odds_ratios, hits, sizes, members = results
+    without_hit = np.ones(len(library.sets) - len(terms))
+    adjusted, _ = multiple_testing_correction(np.concatenate([p_values, without_hit]))
+    table = pd.DataFrame(
+        {
+            "term": terms,
+            "overlap": [f"{k}/{size}" for k, size in zip(hits, sizes, strict=True)],
+            "p_value": p_values,
+            "adjusted_p_value": adjusted[: len(terms)],
+            "odds_ratio": odds_ratios,
+            "genes": [";".join(gene for gene in genes if gene in found) for found in members],
+        }
+    )
+    return table.sort_values(["p_value", "term"], kind="stable", ignore_index=True)
+
+
+def over_represented(rankings: pd.DataFrame, libraries: list[Library], background: set[str], top: int) -> pd.DataFrame:
+    """Tests the `top` genes of every ranking against every library; columns COLUMNS, method `ora`.
+
+    rankings: level, contrast, group, slot, rank, gene, as `rankings_of` joins the tables of extract_tags.py. Raises
+    InputError where they rank genes that no panel gene is.
+    """
+    strange = sorted(set(rankings["gene"]) - background)
+    if strange:
+        raise InputError(
+            f"The tables of TAGs rank {len(strange)} genes that the panel lacks ({first_ids(strange)}), or that --alignment "
+            "calls missing. Give the panel.tsv of the model that the query was mapped with, and the query's own alignment."
+        )
+    chosen = rankings[rankings["rank"] <= top].sort_values("rank", kind="stable")
+    genes_of = {key: list(block["gene"]) for key, block in chosen.groupby(KEYS)}
+    blocks = []
+    for key in rankings[KEYS].drop_duplicates().itertuples(index=False, name=None):
+        for library in libraries:
+            found = over_representation(genes_of.get(key, []), library, background)
+            blocks.append(found.assign(**dict(zip(KEYS, key, strict=True)), library=library.name, background=len(background)))
+    return _joined(blocks, "ora")
+
+
+def preranked(profiles, libraries: list[Library], background: set[str], permutations: int, seed: int) -> pd.DataFrame:
+    """Tests every set against the whole of every ranking in `profiles` (see `profiles`); columns COLUMNS, method `gsea`.
+
+    Rankings are of the genes of the background. Sets with an adjusted p-value of at most MAX_LISTED are listed. Raises
+    InputError where the profiles are of other genes.
+    """
+    kept = [gene for gene in profiles.var_names if gene in background]
+    if not kept:
+        raise InputError(
+            f"The profiles (--profiles) hold no gene of the panel: they have {first_ids(profiles.var_names)}. Give those of a "
+            "query that was mapped with the panel's model."
+        )
+    matrix = np.asarray(profiles[:, kept].layers["ranking"], np.float64)
+    blocks = []
+    for key, values in zip(profiles.obs[KEYS].itertuples(index=False, name=None), matrix, strict=True):
+        if not np.isfinite(values).any():
+            continue  # a lone group has nothing that it could differ from
+        ranking = pd.Series(np.nan_to_num(values), index=kept)
+        for library in libraries:
+            found = gsea.prerank(ranking, library.sets, permutations, seed)
+            if len(found):
+                found["adjusted_p_value"] = multiple_testing_correction(found["p_value"].to_numpy())[0]
+                found = found[found["adjusted_p_value"] <= MAX_LISTED]
+            blocks.append(found.assign(**dict(zip(KEYS, key, strict=True)), library=library.name, background=len(kept)))
+    return _joined(blocks, "gsea")
+
+
+def rankings_of(tags: pd.DataFrame, slot_tags: pd.DataFrame, contrasts: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The rankings of the tables of extract_tags.py as one: KEYS, rank and gene. Of contrasts, what side A attends to more."""
+    parts = [tags.assign(level="label", contrast="", slot=""), slot_tags.assign(level="slot", contrast="")]
+    if contrasts is not None:
+        parts.append(contrasts[contrasts["direction"] == "more"].assign(level="contrast", slot=""))
+    columns = [*KEYS, "rank", "gene"]
+    joined = pd.concat([part[columns].astype({"slot": str}) for part in parts if len(part)] or [parts[0][columns]])
+    return joined.reset_index(drop=True)
+
+
+def enrichr_library(name: str, organism: str = "human") -> dict[str, list[str]]:
+    """A library of Enrichr by its name, from the network. Raises InputError where there is no such library or no network."""
+    import gseapy
+
+    try:
+        sets = gseapy.get_library(name, organism)
+    except Exception as error:  # requests, JSON and gseapy raise anything here
+        raise InputError(
+            f"--enrichr {name}: the library cannot be had from Enrichr ({str(error)[:200]}); "
+            "without a network give a GMT file with --gmt."
+        ) from None
+    if not sets:
+        raise InputError(f"--enrichr {name}: Enrichr has no such library; `gseapy.get_library_name()` lists them.")
+    return {term: [gene.split(",")[0] for gene in genes] for term, genes in sets.items()}
+
+
+def _joined(blocks: list[pd.DataFrame], method: str) -> pd.DataFrame:
+    blocks = [block for block in blocks if len(block)]
+    if not blocks:
+        return pd.DataFrame(columns=COLUMNS)
+    return pd.concat(blocks, ignore_index=True).assign(method=method).reindex(columns=COLUMNS)

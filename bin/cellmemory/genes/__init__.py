@@ -1,0 +1,1 @@
+"""Names of genes, scales of values, the panel, and how cells are brought onto it."""

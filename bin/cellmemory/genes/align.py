@@ -1,0 +1,127 @@
+"""Brings the cells of any file onto a gene panel: genes matched, duplicates summed, values normalised."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from cellmemory.cells.reading import CellFile
+from cellmemory.errors import InputError, first_ids
+from cellmemory.genes.names import Match, match_genes, no_overlap
+from cellmemory.genes.values import LOG_BASES, TARGET_SUM, find_values, undo_log
+
+
+@dataclass(frozen=True)
+class Aligner:
+    """How the rows of one matrix become rows over the panel.
+
+    selector: (file genes, panel genes) 0/1; expression: file genes that count towards a cell's total; scale: what the values
+    are, by `value_scale`; those that are log-normalised keep their normalisation.
+    """
+
+    selector: sp.csr_matrix
+    expression: np.ndarray
+    scale: str
+
+    def __call__(self, rows: sp.csr_matrix) -> tuple[sp.csr_matrix, np.ndarray]:
+        """log1p(counts per 10,000) over the panel (cells x panel genes, CSR float32), and which cells are empty.
+
+        The total is that of all genes of the file, before genes are selected. Genes of one name are summed before the
+        logarithm, log-normalised ones after it was undone.
+        """
+        rows = rows.astype(np.float64)
+        rows.data = undo_log(rows.data, self.scale)
+        totals = np.asarray(rows[:, self.expression].sum(1)).ravel()
+        aligned = sp.csr_matrix(rows @ self.selector)
+        if self.scale not in LOG_BASES:
+            aligned = sp.csr_matrix(sp.diags(TARGET_SUM / np.maximum(totals, 1e-12)) @ aligned)
+        aligned.sum_duplicates()
+        aligned.eliminate_zeros()
+        aligned.data = np.log1p(aligned.data)
+        return aligned.astype(np.float32), totals == 0
+
+
+def make_aligner(match: Match, n_panel: int, scale: str) -> Aligner:
+    """The aligner of a matrix whose genes are matched to a panel of n_panel genes, with values of that scale."""
+    rows = np.flatnonzero(match.target >= 0)
+    ones = np.ones(len(rows))
+    selector = sp.csr_matrix((ones, (rows, match.target[rows])), shape=(len(match.target), n_panel))
+    return Aligner(selector, np.flatnonzero(match.expression), scale)
+
+
+def match_query(
+    file: CellFile,
+    panel: pd.DataFrame,
+    counts_layer: str | None,
+    gene_column: str | None,
+    gene_map: dict[str, tuple[str, ...]],
+    min_coverage: float,
+) -> tuple[Match, str, str]:
+    """Finds a query's values and genes: (match, matrix, scale). Raises InputError where too few genes are shared."""
+    if not file.n_cells:
+        raise InputError(f"{file.path}: this query has no cells.")
+    matrix, scale = find_values(file, counts_layer)
+    var = file.var(matrix)
+    match = match_genes(var, panel, gene_column, gene_map, str(file.path))
+    share = len(match.measured) / len(panel)
+    if share < min_coverage or not len(match.measured):
+        names = var.index if match.column == "index" else var[match.column]
+        raise InputError(no_overlap(str(file.path), names, panel["gene"], share, min_coverage))
+    return match, matrix, scale
+
+
+_SCALE_MESSAGES = {
+    "log1p": "Values are log-normalised already and were used as they are.",
+    "log2": "Values are log-normalised already, to the base 2; they were taken to the natural logarithm.",
+    "linear": "Values are not whole numbers; they were normalised as counts are.",
+}
+
+
+def alignment_summary(
+    sample: str, file: CellFile, match: Match, matrix: str, scale: str, panel: pd.DataFrame, empty: int
+) -> dict:
+    """What `<sample>.alignment.json` holds: what was found, matched, summed, dropped and missing."""
+    measured, genes = match.measured, panel["gene"].to_numpy()
+    target = match.target
+    missing = np.setdiff1d(np.arange(len(panel)), measured)
+    messages = list(match.messages)
+    if matrix != "X":
+        messages.append(f"Values were taken from {matrix}.")
+    if scale in _SCALE_MESSAGES:
+        messages.append(_SCALE_MESSAGES[scale])
+    if empty:
+        messages.append(f"{empty} cells have no counts; they are kept, and can only be unassigned.")
+    return {
+        "sample": sample,
+        "cells": file.n_cells,
+        "empty_cells": int(empty),
+        "genes_in_file": len(target),
+        "panel_genes": len(panel),
+        "matched": len(measured),
+        "coverage": round(len(measured) / len(panel), 6),
+        "id_type": match.id_type,
+        "gene_names_from": match.column,
+        "values_from": matrix,
+        "value_scale": scale,
+        "renamed": match.renamed,
+        "summed": int(np.sum(target >= 0) - len(measured)),
+        "summed_genes": genes[match.summed].tolist(),
+        "unknown": int(np.sum(target < 0) - match.n_left_out),
+        "dropped_feature_types": match.n_left_out,
+        "missing_genes": genes[missing].tolist(),
+        "messages": messages,
+    }
+
+
+def describe(summary: dict) -> list[str]:
+    """The alignment in a few lines of log."""
+    missing = summary["missing_genes"]
+    return [
+        f"read {summary['cells']:,} cells x {summary['genes_in_file']:,} genes "
+        f"({summary['value_scale']} in {summary['values_from']}, {summary['id_type']} ids)",
+        f"matched {summary['matched']:,} of {summary['panel_genes']:,} panel genes ({summary['coverage']:.1%}); "
+        f"{summary['renamed']} renamed, {summary['summed']} summed into another, {summary['unknown']} not in the panel",
+        *([f"missing {len(missing):,} panel genes: {first_ids(missing)}"] if missing else []),
+        *summary["messages"],
+    ]

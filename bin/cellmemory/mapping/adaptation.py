@@ -1,0 +1,135 @@
+"""Adapts the linear path to a query that differs from the reference as a whole: another protocol, condition or species.
+
+It learns from the query's cells that the model is sure of, as if their labels were known (self-training). Both parts of
+the model say what these are, and one of them learns from it, so that each can correct the other. What it learned from the
+reference is where it starts and what it is drawn back to. A cell's label then depends on the other cells of its query, so
+this is off by default and said in all outputs. The CLS token's part, and with it embedding and attention, stay as they are.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import brentq, minimize
+from scipy.special import log_softmax, softmax
+
+from cellmemory.errors import InputError
+from cellmemory.genes.values import checked
+from cellmemory.mapping.aligned import open_aligned, sample_name
+from cellmemory.mapping.mapper import Mapper
+from cellmemory.network.linear_path import CLIP
+from cellmemory.network.runtime import Runtime
+from cellmemory.network.tokens import Tokens, views
+from cellmemory.reference import model_folder
+from cellmemory.reference.model_folder import Bundle
+from cellmemory.sampling import evenly_spaced
+
+#: A query's cells that are looked at, evenly spaced over its file: a linear path learns no more from more.
+MAX_CELLS = 5_000
+#: Rounds of labelling and learning; the cells that are sure change little after the second.
+ROUNDS = 4
+#: Confidence above which a cell is learned from, if it is like the reference's cells, too.
+SURE = 0.6
+LIKE_REFERENCE = 0.05
+#: Inverse strength of what draws the weights back to the reference's; of the order of `initialise.PENALTIES`.
+PENALTY = 0.03
+#: The mean cell of each of the reference's labels counts as so many cells, lest a label that the query lacks be unlearned.
+REFERENCE_CELLS = 10
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """weight: (2, genes, C), the linear path's new ones; temperature: the new one; label: (n,) what each cell was learned from
+    as, -1 where not."""
+
+    weight: np.ndarray
+    temperature: float
+    label: np.ndarray
+
+
+def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
+    """Weights that fit the query's sure cells as well as the reference. Memory: cells x the genes that the linear path looks
+    at, dense, twice."""
+    network, calibration = mapper.network, mapper.bundle.calibration
+    path = {name: getattr(network.linear, name).cpu().numpy() for name in ("weight", "bias", "mean", "spread", "share")}
+    genes = np.flatnonzero((path["weight"] != 0).any((0, 2)) & tokens.measured)
+    seen = views(tokens, np.arange(len(tokens)), network.config.n_bins)[:, :, genes]
+    seen[:, 1] *= np.sqrt(path["share"][tokens.measured].sum())
+    cells, means = (
+        np.clip((values - path["mean"][:, genes]) / path["spread"][:, genes], -CLIP, CLIP).reshape(len(values), -1)
+        for values in (seen, mapper.bundle.label_means.transpose(1, 0, 2)[:, :, genes])
+    )
+    mapped = mapper.run(tokens, attention=False)
+    like_reference = mapper.novelty(mapped.logits, tokens)[1] >= LIKE_REFERENCE
+    scale, temperature = calibration["linear_weight"], calibration["temperature"]
+    start = path["weight"][:, genes].reshape(cells.shape[1], -1)
+    moved, label = np.zeros_like(start), np.full(len(cells), -1)
+    for _ in range(ROUNDS):
+        probability = softmax((mapped.logits + cells @ moved) / temperature, 1)
+        sure = like_reference & (probability.max(1) > SURE)
+        label = np.where(sure, probability.argmax(1), -1)
+        if not sure.any():
+            break
+        learned = np.concatenate([cells[sure], means]).astype(np.float64)
+        offset = (learned @ start + path["bias"]) / scale
+        moved = scale * _difference(learned, offset, *_weighted(label[sure], len(means)))
+    weight = path["weight"].copy()
+    weight[:, genes] += moved.reshape(2, len(genes), -1)
+    temperature *= _cooling(mapped.logits / temperature, (mapped.logits + cells @ moved) / temperature)
+    return Adapted(weight, temperature, label)
+
+
+def _weighted(label: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and weights of cells, each label's with the same sum, followed by those of the labels' means."""
+    size = np.bincount(label, minlength=n_labels)
+    balanced = len(label) / (size > 0).sum() / size[label]
+    return np.concatenate([label, np.arange(n_labels)]), np.concatenate([balanced, np.full(n_labels, REFERENCE_CELLS)])
+
+
+def _difference(cells: np.ndarray, offset: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """D (features, C) that minimises |D|^2 / 2 + PENALTY sum_i weight_i cross-entropy(label_i, offset_i + cells_i D)."""
+    shape, rows = (cells.shape[1], offset.shape[1]), np.arange(len(cells))
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        difference = flat.reshape(shape)
+        log_p = log_softmax(offset + cells @ difference, 1)
+        error = np.exp(log_p)
+        error[rows, labels] -= 1
+        gradient = cells.T @ (error * (PENALTY * weight)[:, None]) + difference
+        return (difference**2).sum() / 2 - PENALTY * (weight * log_p[rows, labels]).sum(), gradient.ravel()
+
+    return minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x.reshape(shape)
+
+
+def _cooling(before: np.ndarray, after: np.ndarray) -> float:
+    """What logits (n, C) are to be divided by, at least 1, to be no surer in the mean than they were: who learns from what he
+    said himself gets surer of it, right or not."""
+
+    def surer(log_factor: float) -> float:
+        return softmax(after / np.exp(log_factor), 1).max(1).mean() - softmax(before, 1).max(1).mean()
+
+    return float(np.exp(brentq(surer, 0, np.log(100)))) if surer(0) > 0 else 1.0
+
+
+def adapt(query: Path, trained: Bundle, output: Path, runtime: Runtime) -> list[str]:
+    """Writes the model folder adapted to an aligned query; returns the lines of the log. Raises InputError for a model that is
+    adapted already: what it took from another query must not be taken for the reference's."""
+    if trained.adapted_to:
+        raise InputError(f"{trained.path}: this model is adapted to '{trained.adapted_to}' already; take the trained one.")
+    mapper = Mapper(trained, runtime)
+    with open_aligned(query, trained) as file:
+        rows = evenly_spaced(file.n_cells, MAX_CELLS)
+        cells = checked(file.picked("X", rows), file, "X", 0, "log1p")
+        cells = cells[np.diff(cells.indptr) > 0]
+        if not cells.shape[0]:
+            raise InputError(f"{query}: no cell expresses a gene of the panel, so there is nothing to adapt to.")
+        adapted = learn_query(mapper.tokenize(cells, file.var()["measured"].to_numpy(bool)), mapper)
+        sample = sample_name(file)
+    weights = {"linear.weight": adapted.weight.astype(np.float32)}
+    model_folder.save_adapted(output, trained, weights, {"temperature": adapted.temperature}, sample)
+    learned = adapted.label[adapted.label >= 0]
+    return [
+        f"looked at {cells.shape[0]:,} cells of '{sample}' and learned from the {len(learned):,} that the model is sure of and "
+        f"that are like the reference's: {len(np.unique(learned))} of {len(trained.labels)} labels",
+        f"wrote {output}",
+    ]

@@ -1,0 +1,68 @@
+"""The aligned query: opened, checked, and what its mapped file says of the run."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from cellmemory.cells.faults import reading
+from cellmemory.cells.reading import CellFile
+from cellmemory.cells.taken_columns import taken_columns
+from cellmemory.errors import InputError, first_ids
+from cellmemory.io.provenance import provenance
+from cellmemory.reference.calibration import Thresholds
+from cellmemory.reference.model_folder import Bundle
+
+
+def open_aligned(path: Path, bundle: Bundle) -> CellFile:
+    """The aligned query. Raises InputError unless its genes are the model's panel, in order."""
+    file = CellFile(path)
+    genes = file.var().index.astype(str).tolist()
+    panel = bundle.panel["gene"].tolist()
+    if genes != panel or "measured" not in file.var():
+        raise InputError(
+            f"{path}: the genes are not those of the model's panel ({bundle.path / 'panel.tsv'}): found {first_ids(genes)}, "
+            f"expected {first_ids(panel)}. Align the query first: preprocess_query.py --panel {bundle.path / 'panel.tsv'}."
+        )
+    if file.var()["measured"].dtype != bool:
+        raise InputError(
+            f"{path}: var['measured'] is not true or false for each gene. Align the query again with preprocess_query.py."
+        )
+    if not file.n_cells:
+        raise InputError(f"{path}: this query has no cells.")
+    if taken := taken_columns(file):
+        raise InputError(taken)
+    return file
+
+
+def sample_name(file: CellFile) -> str:
+    """What the aligned query says its name is, else the first part of its file's name."""
+    with reading(file.path, "uns/cellmemory/sample"):
+        stored = file.uns["cellmemory"]["sample"].asstr()[()] if "cellmemory/sample" in file.uns else ""
+    return str(stored) or file.path.name.split(".")[0]
+
+
+def describe_run(file: CellFile, bundle: Bundle, thresholds: Thresholds, precision: str) -> dict:
+    """`uns['cellmemory']` of the mapped query."""
+    from anndata.io import read_elem
+
+    config = bundle.config
+    with reading(file.path, "uns/cellmemory"):
+        aligned = read_elem(file.uns["cellmemory"]) if "cellmemory" in file.uns else {}
+    keep = {k: str(aligned.get(k, "")) for k in ("truth_key", "batch_key", "spatial_key", "source", "value_scale")}
+    return provenance(
+        step="map_query",
+        **keep,
+        sample=sample_name(file),
+        model_digest=bundle.trained_digest,
+        adapted_to=bundle.adapted_to,
+        label_key=config["label_key"],
+        slot_groups=np.array(bundle.labels, object),
+        n_slots=config["model"]["n_slots"],
+        label_levels=np.array(bundle.hierarchy.levels if bundle.hierarchy else [], object),
+        **asdict(thresholds),
+        mode=config["mode"],
+        binning=config["binning"],
+        precision=precision,
+        seed=config["seed"],
+    )

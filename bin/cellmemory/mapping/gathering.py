@@ -1,0 +1,203 @@
+"""Joins the slices of a query, mapped by many tasks, into the file that one task would have written, bit for bit."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from cellmemory.cells.faults import reading
+from cellmemory.cells.reading import CellFile
+from cellmemory.cells.writing import H5adWriter
+from cellmemory.columns import PREFIX
+from cellmemory.errors import InputError, first_ids
+from cellmemory.io.atomic import replacing
+from cellmemory.mapping.aligned import describe_run, open_aligned
+from cellmemory.mapping.mapped_checks import problems_of_slice, read_run, read_span
+from cellmemory.mapping.parts import Part, column_categories, finish, join_parts, write_parts
+from cellmemory.mapping.slots import SlotSums
+from cellmemory.mapping.spans import Span
+from cellmemory.reference.calibration import Thresholds
+from cellmemory.reference.model_folder import Bundle
+
+
+class Slice(CellFile):
+    """A slice of a query, by `map_query.py --cells`. Raises InputError for a file that is not one."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        if "cellmemory_slice" not in self.uns:
+            self.close()
+            raise InputError(f"{path}: this is not a slice of a mapped query; write slices with map_query.py --cells START:STOP.")
+        self.run = read_run(self)
+        problems = problems_of_slice(self, self.run, [field.name for field in fields(SlotSums)])
+        if problems:
+            self.close()
+            raise InputError(problems)
+        self.span = Span(*read_span(self.uns["cellmemory_slice"]))
+        self.attention = "layers/attention" in self.matrices
+
+    def sums(self) -> SlotSums:
+        """What the slots got of these cells. Read from disk each time: with many labels it is not small."""
+        stored = self.uns["cellmemory_slice"]
+        with reading(self.path, "uns/cellmemory_slice"):
+            return SlotSums(*(stored[field.name][:] if field.name in stored else None for field in fields(SlotSums)))
+
+    def part(self, start: int, stop: int) -> Part:
+        """Cells start to stop, numbered as in the query."""
+        first, last = start - self.span.start, stop - self.span.start
+        with reading(self.path, f"the slice's cells {first} to {last}"):
+            return Part(
+                self.names(first, last),
+                pd.DataFrame({name: self._column(name, first, last) for name in self.columns}),
+                self.obsm["X_cellmemory"][first:last],
+                self.obsm["X_cellmemory_slots"][first:last] if self.attention else None,
+                self.rows("layers/attention", first, last) if self.attention else None,
+            )
+
+    def categories(self, name: str) -> list[str]:
+        """The names that an obs column of categories holds; one that says so where it has none."""
+        stored = self.stored(f"obs/{name}")
+        return [str(value) for value in self.obs[name].cat.categories] if isinstance(stored, h5py.Group) else ["no categories"]
+
+    def _column(self, name: str, first: int, last: int) -> np.ndarray:
+        stored = self.stored(f"obs/{name}")
+        # Not `"codes" in stored`: of numbers that would look through all cells, one by one.
+        if isinstance(stored, h5py.Group):
+            return stored["categories"].asstr()[:].astype(object)[stored["codes"][first:last]]
+        return stored[first:last]
+
+
+def gather(query: Path, bundle: Bundle, slices: Sequence[Path], output: Path, labels: Path, threads: int) -> list[str]:
+    """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv` from slices in any order; returns the lines of the log.
+
+    Memory: a block of cells, whatever the number of cells. Raises InputError, a sentence for each problem, where the
+    slices are not all the cells of the query, each once, mapped with this model and the same settings.
+    """
+    with ExitStack() as opened:
+        file = opened.enter_context(open_aligned(query, bundle))
+        parts = _open_slices(slices, opened)
+        run = _same_run(parts, file, bundle)
+        sums = _total(parts)
+        with (
+            replacing(output) as partial,
+            replacing(labels) as partial_labels,
+            H5adWriter(partial, len(bundle.panel)) as writer,
+        ):
+            obs, unassigned = write_parts(writer, _parts(parts, file.n_cells), file, bundle, partial_labels)
+            found = finish(writer, obs, file, bundle, run, sums, threads)
+    return [
+        f"joined {len(parts)} slices of {file.n_cells:,} cells; {unassigned:,} unassigned (novelty p < {run['novelty_alpha']:g})",
+        *(f"Warning: {alarm}" for alarm in found),
+        f"wrote {output} and {labels}",
+    ]
+
+
+def _open_slices(paths: Sequence[Path], opened: ExitStack) -> list[Slice]:
+    """The slices by their first cell."""
+    found, problems = [], []
+    for path in paths:
+        try:
+            found.append(opened.enter_context(Slice(path)))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return sorted(found, key=lambda part: (part.span.start, part.span.stop))
+
+
+def _same_run(slices: Sequence[Slice], file: CellFile, bundle: Bundle) -> dict:
+    """What the slices say of how they were made. Raises InputError unless it is the same, of this query, by this model,
+    and their cells are those of the query, each once."""
+    first = slices[0]
+    thresholds = Thresholds(*(float(first.run[field.name]) for field in fields(Thresholds)))
+    run = describe_run(file, bundle, thresholds, first.run["precision"])
+    problems = []
+    for one in slices:
+        if not bundle.mapped(one.run):
+            problems.append(f"{one.path}: this slice was mapped with another model than {bundle.path}; map it again with that.")
+            continue
+        other = [f"{key} {one.run.get(key)}, not {run[key]}" for key in run if not np.array_equal(one.run.get(key), run[key])]
+        if one.attention != first.attention:
+            other.append(f"{'with' if one.attention else 'without'} attention")
+        if other:
+            problems.append(f"{one.path}: this slice was mapped otherwise ({'; '.join(other)}); map it again like the others.")
+        problems += _of_query(one, file) + _of_model(one, bundle)
+    problems += _coverage(slices, file.n_cells)
+    if problems:
+        raise InputError(problems)
+    return run
+
+
+def _of_query(one: Slice, file: CellFile) -> list[str]:
+    """A sentence where a slice's cells are not those of the query."""
+    if one.span.n_cells != file.n_cells:
+        return [f"{one.path}: this slice is of a query of {one.span.n_cells:,} cells, but {file.path} has {file.n_cells:,}."]
+    first = one.span.start
+    for start, stop in one.span.pieces():
+        names, expected = one.names(start - first, stop - first), file.names(start, stop)
+        if (names != expected).any():
+            wrong = int(np.argmax(names != expected))
+            return [
+                f"{one.path}: this slice is of another query: cell {start + wrong} is '{names[wrong]}' here, "
+                f"but '{expected[wrong]}' in {file.path}."
+            ]
+    return []
+
+
+def _of_model(one: Slice, bundle: Bundle) -> list[str]:
+    """A sentence where a slice's columns are not those that the model writes, with its labels."""
+    known = column_categories(bundle)
+    numbers = [PREFIX + name for name in ("confidence", "novelty", "novelty_p", "linear_share")]
+    missing = [name for name in (*known, *numbers, f"{PREFIX}label_set") if name not in one.columns]
+    if missing:
+        return [f"{one.path}: this slice has no obs column {', '.join(missing)}; map it again."]
+    found = {name: one.categories(name) for name in known}
+    strange = [f"'{value}' in {name}" for name, values in found.items() for value in values if value not in known[name]]
+    width = bundle.config["model"]["d_model"]
+    if one.stored("obsm/X_cellmemory") is None or one.obsm["X_cellmemory"].shape[1] != width:
+        strange.append(f"an embedding that is not {width} wide")
+    if one.attention and "X_cellmemory_slots" not in one.obsm:
+        strange.append("attention without obsm['X_cellmemory_slots']")
+    return [f"{one.path}: this slice has what the model does not write ({first_ids(strange)}); map it again."] if strange else []
+
+
+def _coverage(slices: Sequence[Slice], n_cells: int) -> list[str]:
+    """A sentence for each run of cells that no slice has, and for each slice that has cells of another."""
+    problems, reached, furthest = [], 0, None
+    for one in slices:
+        span = one.span
+        if span.start > reached:
+            problems.append(_missing(reached, span.start))
+        elif span.start < reached:
+            problems.append(
+                f"{one.path}: cells {span.start}:{min(span.stop, reached)} are in {furthest.path} already; give each cell once."
+            )
+        if span.stop > reached:
+            reached, furthest = span.stop, one
+    if reached < n_cells:
+        problems.append(_missing(reached, n_cells))
+    return problems
+
+
+def _missing(start: int, stop: int) -> str:
+    return f"No slice has the cells {start}:{stop}; map them with map_query.py --cells {start}:{stop}, and give all slices."
+
+
+def _total(slices: Sequence[Slice]) -> SlotSums | None:
+    if not slices[0].attention:
+        return None
+    total = slices[0].sums()
+    for one in slices[1:]:
+        total.add_sums(one.sums())
+    return total
+
+
+def _parts(slices: Sequence[Slice], n_cells: int) -> Iterator[Part]:
+    """The parts that one task would have made: of whole blocks, whatever the slices."""
+    for start, stop in Span(0, n_cells, n_cells).pieces():
+        here = [one for one in slices if one.span.start < stop and one.span.stop > start]
+        yield join_parts([one.part(max(start, one.span.start), min(stop, one.span.stop)) for one in here])

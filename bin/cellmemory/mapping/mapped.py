@@ -1,0 +1,86 @@
+"""Reading a mapped query (`<sample>.mapped.h5ad`) in parts: its obs, what is kept per gene, and matrices by chunks."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata.io import read_elem
+
+from cellmemory.cells.faults import reading
+from cellmemory.cells.labels import cleaned
+from cellmemory.cells.reading import CellFile
+from cellmemory.errors import InputError
+from cellmemory.mapping.mapped_checks import problems_of_mapped, read_run
+from cellmemory.reference.model_folder import Bundle, made_by
+
+
+class MappedFile(CellFile):
+    """A query that map_query.py has mapped. Raises InputError for a file that is not h5ad, that was not mapped,
+    or that holds something else than mapping writes."""
+
+    def __init__(self, path: str | Path):
+        super().__init__(path)
+        if "cellmemory_slice" in self.uns:
+            self.close()
+            raise InputError(f"{path}: this is a slice of a mapped query; join all slices first with gather.py.")
+        if "cellmemory" not in self.uns or "cellmemory_label" not in self.columns:
+            self.close()
+            raise InputError(f"{path}: this file has not been mapped (no cellmemory_label in obs); run map_query.py first.")
+        self.run = read_run(self)
+        problems = problems_of_mapped(self, self.run)
+        if problems:
+            self.close()
+            raise InputError(problems)
+        for name in self.matrices:
+            self.rows(name, 0, 0)  # its shape is looked at before hours of work
+
+    @property
+    def genes(self) -> list[str]:
+        """The panel's genes, in panel order."""
+        return [str(gene) for gene in self.var().index]
+
+    def rows(self, matrix: str, start: int, stop: int) -> sp.csr_matrix:
+        """As CellFile.rows. Raises InputError for values that mapping does not write: NaN, infinite or negative ones."""
+        found = super().rows(matrix, start, stop)
+        wrong = ~(np.isfinite(found.data) & (found.data >= 0))
+        if wrong.any():
+            cell = start + int(np.searchsorted(found.indptr, np.argmax(wrong), side="right")) - 1
+            raise InputError(
+                f"{self.path}: {matrix} holds {found.data[wrong][0]:g} in the cell '{self.names(cell, cell + 1)[0]}'; mapping "
+                "writes numbers of 0 or more. Map the query again with map_query.py."
+            )
+        return found
+
+    def check_model(self, model: Bundle, adapted: bool = False) -> None:
+        """Raises InputError where another model mapped these cells; adapted: see Bundle.mapped."""
+        if not model.mapped(self.run, adapted):
+            raise InputError(
+                f"{self.path} was mapped with another model than {model.path}{_adaptations(self.run, model)}. Give the one that "
+                "it was mapped with, or map it again."
+            )
+
+    def per_gene(self, key: str) -> np.ndarray | None:
+        """varm[key] in full as float64 (M, columns); None where it is not there."""
+        stored = self.stored(f"varm/{key}")
+        with reading(self.path, f"varm/{key}"):
+            return None if stored is None else np.asarray(read_elem(stored), np.float64)
+
+
+def _adaptations(run: dict, model: Bundle) -> str:
+    """What the model that mapped a run and this one were adapted to, where it is not the same."""
+    _, adapted_to = made_by(run)
+    if adapted_to == model.adapted_to:
+        return ""
+    one, other = (f"one adapted to '{name}'" if name else "one that is not adapted" for name in (adapted_to, model.adapted_to))
+    return f" ({one}, not {other})"
+
+
+def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Group number of every cell (-1: no value) and the groups' names, in the order of the categories or sorted. A blank text is
+    no value."""
+    values = column.astype("category").cat
+    names = [str(name) for name in values.categories]
+    groups = [name for name in names if cleaned(name) is not None]
+    place = {name: number for number, name in enumerate(groups)}
+    return np.array([place.get(name, -1) for name in [*names, None]], np.int64)[values.codes], groups

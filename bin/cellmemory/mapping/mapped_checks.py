@@ -1,0 +1,175 @@
+"""Whether a mapped query, or a slice of one, holds what mapping writes: kinds, shapes and ranges, said before it is used."""
+
+from collections.abc import Mapping, Sequence
+
+import h5py
+import numpy as np
+from anndata.io import read_elem
+
+from cellmemory.cells.reading import CellFile
+from cellmemory.columns import PREFIX
+from cellmemory.errors import first_ids
+from cellmemory.io.checked import choice, integer, number, sequence, text, wrong_fields
+from cellmemory.reference.hierarchy import column as level_column
+
+REMEDY = "Map the query again with map_query.py."
+_ANY_TEXT, _SHARE = text(empty=True), number(0, 1)
+_RUN = {
+    "sample": text(),
+    "model_digest": _ANY_TEXT,
+    "slot_groups": sequence(text(), 1),
+    "n_slots": integer(1, 10**6),
+    "novelty_alpha": _SHARE,
+    "alpha": _SHARE,
+}
+#: What is not in the files of all versions.
+_OPTIONAL = {
+    **dict.fromkeys(("adapted_to", "label_key", "truth_key", "batch_key", "spatial_key", "version", "mode"), _ANY_TEXT),
+    **dict.fromkeys(("binning", "precision", "source", "value_scale", "alignment"), _ANY_TEXT),
+    "min_confidence": _SHARE,
+    "seed": integer(0, 2**32 - 1),
+    "label_levels": sequence(text()),
+    "alarms": sequence(text()),
+    "reference_cells": integer(0, 2**63 - 1),
+}
+#: What gathering needs to map the same way.
+_OF_SLICES = {"min_confidence": _SHARE, "precision": choice(("fp32", "bf16"))}
+_NUMBERS = {"confidence": (0, 1), "novelty": (-np.inf, np.inf), "novelty_p": (0, 1), "linear_share": (0, 1)}
+
+
+def read_run(file: CellFile) -> dict:
+    """`uns['cellmemory']` as it is; an empty object where it cannot be read as one."""
+    try:
+        run = read_elem(file.uns["cellmemory"])
+    except Exception:  # anndata raises anything on what it did not write
+        return {}
+    return run if isinstance(run, dict) else {}
+
+
+def problems_of_mapped(file: CellFile, run: Mapping) -> list[str]:
+    """A sentence for each thing that is not as map_query.py writes it."""
+    problems = [f"uns['cellmemory']: {clause}" for clause in wrong_fields(run, _RUN, _OPTIONAL)]
+    problems += _missing_columns(file, run) + _wrong_numbers(file)
+    if not problems:
+        groups, slots = len(run["slot_groups"]), run["n_slots"]
+        width = f"{groups} labels x {slots} slots"
+        problems += _wrong_shapes(file, slots)
+        problems += [
+            f"varm['{key}'] is not numbers of {file.var().shape[0]} genes x {width} ({_shape(stored)})"
+            for key in ("cellmemory_slot_write", "cellmemory_slot_read")
+            if (stored := file.stored(f"varm/{key}")) is not None and not _is_array(stored, file.var().shape[0], groups * slots)
+        ]
+        problems += _wrong_reference(file) + _wrong_names(file, run)
+        if "measured" not in file.var() or file.var()["measured"].dtype != bool:
+            problems.append("var['measured'] is not true or false for each gene")
+    return [f"{file.path}: {problem}. {REMEDY}" for problem in problems]
+
+
+def problems_of_slice(file: CellFile, run: Mapping, sums: Sequence[str]) -> list[str]:
+    """As `problems_of_mapped`, of a slice; sums: the names of what its slots got."""
+    problems = [f"uns['cellmemory']: {clause}" for clause in wrong_fields(run, _RUN | _OF_SLICES, _OPTIONAL)]
+    problems += _wrong_numbers(file)
+    stored = file.uns["cellmemory_slice"]
+    span = read_span(stored)
+    if span is None or not 0 <= span[0] < span[1] <= span[2] or span[1] - span[0] != file.n_cells:
+        problems.append("uns['cellmemory_slice'] does not say which cells of how many these are (start, stop, n_cells)")
+    if not problems:
+        problems += _wrong_shapes(file, run["n_slots"])
+        problems += _wrong_sums(file, stored, len(run["slot_groups"]), run["n_slots"], sums)
+    return [f"{file.path}: {problem}. {REMEDY}" for problem in problems]
+
+
+def read_span(stored: object) -> tuple[int, int, int] | None:
+    """First cell, the one after the last, and number of cells of a slice's query; None where they are not all there."""
+    if not isinstance(stored, h5py.Group):
+        return None
+    found = [stored.get(key) for key in ("start", "stop", "n_cells")]
+    if not all(isinstance(v, h5py.Dataset) and v.shape == () and v.dtype.kind in "iu" for v in found):
+        return None
+    return tuple(int(v[()]) for v in found)
+
+
+def _missing_columns(file: CellFile, run: Mapping) -> list[str]:
+    names = ["label", "status", "label_set", *_NUMBERS]
+    levels = run.get("label_levels", ())
+    if len(levels) and _OPTIONAL["label_levels"].holds(levels):
+        names += [*map(level_column, levels), "answer", "answer_level"]
+    missing = [f"'{PREFIX}{name}'" for name in names if PREFIX + name not in file.columns]
+    return [f"obs has no column {', '.join(missing)}"] if missing else []
+
+
+def _wrong_numbers(file: CellFile) -> list[str]:
+    problems = []
+    for name, (low, high) in _NUMBERS.items():
+        column = f"{PREFIX}{name}"
+        stored = file.stored(f"obs/{column}")
+        if stored is None:
+            continue  # whoever needs it says so
+        if not _is_array(stored, file.n_cells):
+            problems.append(f"the obs column '{column}' is not numbers, one a cell")
+        elif not _within(stored[:], low, high):
+            problems.append(f"the obs column '{column}' holds numbers out of its range ({low:g} to {high:g})")
+    return problems
+
+
+def _wrong_names(file: CellFile, run: Mapping) -> list[str]:
+    """A clause for a column of obs with other labels or statuses than mapping gives."""
+    problems = []
+    for name, allowed in (("label", set(run["slot_groups"])), ("status", {"assigned", "unassigned"})):
+        column = f"{PREFIX}{name}"
+        strange = [str(value) for value in file.obs[column].dropna().unique() if value not in allowed]
+        if strange:
+            problems.append(f"the obs column '{column}' holds {first_ids(strange)}, which mapping does not give")
+    return problems
+
+
+def _within(values: np.ndarray, low: float, high: float) -> bool:
+    """A cell without a value (NaN) is within, infinity never."""
+    known = values[~np.isnan(values)]
+    return bool(np.isfinite(known).all() and (known >= low).all() and (known <= high * 1.000001).all())
+
+
+def _wrong_shapes(file: CellFile, n_slots: int) -> list[str]:
+    problems = []
+    for key, width in (("X_cellmemory", None), ("X_cellmemory_slots", n_slots), ("X_umap", 2)):
+        stored = file.stored(f"obsm/{key}")
+        if stored is not None and not _is_array(stored, file.n_cells, width):
+            columns = "" if width is None else f" x {width}"
+            problems.append(f"obsm['{key}'] is not numbers of {file.n_cells} cells{columns} ({_shape(stored)})")
+    return problems
+
+
+def _wrong_reference(file: CellFile) -> list[str]:
+    stored = file.uns.get("cellmemory_reference")
+    if stored is None:
+        return []
+    umap, label = (stored.get(key) if isinstance(stored, h5py.Group) else None for key in ("X_umap", "label"))
+    n = label.shape[0] if isinstance(label, h5py.Dataset) and label.ndim == 1 else None
+    whole = n is not None and _is_array(umap, n, 2)
+    return [] if whole else ["uns['cellmemory_reference'] does not hold X_umap and label of the same cells"]
+
+
+def _wrong_sums(file: CellFile, stored: h5py.Group, groups: int, slots: int, names: Sequence[str]) -> list[str]:
+    genes = file.var().shape[0]
+    if "layers/attention" not in file.matrices:
+        return []
+    shapes = {"write": (groups, slots, genes), "read": (groups, slots, genes), "expressing": (groups, genes), "cells": (groups,)}
+    found = {name: stored.get(name) for name in names}
+    return [
+        f"uns['cellmemory_slice']: '{name}' is not whole numbers of {' x '.join(map(str, shapes[name]))} ({_shape(one)})"
+        for name, one in found.items()
+        if not (name == "read" and one is None) and not (_is_array(one, *shapes[name]) and one.dtype.kind in "iu")
+    ]
+
+
+def _is_array(stored: object, *shape: int | None) -> bool:
+    """Whether it is a plain array of numbers of this shape; None: any length."""
+    if not isinstance(stored, h5py.Dataset) or stored.dtype.kind not in "iuf" or stored.ndim != len(shape):
+        return False
+    return all(wanted is None or size == wanted for size, wanted in zip(stored.shape, shape, strict=True))
+
+
+def _shape(stored: object) -> str:
+    if not isinstance(stored, h5py.Dataset):
+        return "found none"
+    return f"found {' x '.join(map(str, stored.shape)) or 'a single value'}, {stored.dtype}"

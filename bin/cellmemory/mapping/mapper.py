@@ -1,0 +1,142 @@
+"""Maps a query onto a trained reference: streamed from disk in blocks of cells, written as it goes."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from scipy.special import softmax
+
+from cellmemory.cells.reading import CellFile
+from cellmemory.cells.writing import H5adWriter
+from cellmemory.columns import PREFIX
+from cellmemory.errors import InputError
+from cellmemory.genes.values import checked
+from cellmemory.io.atomic import replacing
+from cellmemory.mapping.aligned import describe_run, open_aligned
+from cellmemory.mapping.parts import STATUSES, Part, finish, finish_slice, write_parts
+from cellmemory.mapping.slots import SlotSums
+from cellmemory.mapping.spans import Span
+from cellmemory.network.inference import Inference, Mapped
+from cellmemory.network.runtime import Runtime
+from cellmemory.network.tokens import Tokens, tokenize
+from cellmemory.reference.calibration import Thresholds, conformal_threshold, label_sets
+from cellmemory.reference.model_folder import Bundle
+
+
+class Mapper(Inference):
+    """A trained reference that is ready to map: network, calibration and novelty."""
+
+    def __init__(self, bundle: Bundle, runtime: Runtime):
+        super().__init__(bundle.model(), runtime)
+        self.network.number_format = runtime.number_format
+        self.bundle, self.config = bundle, bundle.config
+        self.novelty = bundle.novelty
+
+    def tokenize(self, rows: sp.csr_matrix, measured: np.ndarray) -> Tokens:
+        """The tokens of aligned cells as the model was trained on them."""
+        return tokenize(rows, measured, self.config["mode"], self.config["binning"], self.config["model"]["n_bins"])
+
+    def no_sums(self) -> SlotSums:
+        """What the slots got of no cells."""
+        config = self.network.config
+        return SlotSums.zeros(config.n_labels, config.n_slots, config.n_genes, config.variant == "standard")
+
+    def table(self, mapped: Mapped, tokens: Tokens, empty: np.ndarray, thresholds: Thresholds) -> pd.DataFrame:
+        """The `cellmemory_` columns of obs for the cells of a chunk. empty: cells without counts, never assigned."""
+        labels, calibration = self.bundle.labels, self.bundle.calibration
+        if not np.isfinite(mapped.logits).all():
+            raise InputError(
+                f"{self.bundle.path}: the model's numbers leave the range of float32 for these cells. Use an untouched copy of "
+                "the trained model; if it is one, check the query's values."
+            )
+        probabilities = softmax(mapped.logits.astype(np.float64) / calibration["temperature"], 1)
+        best = probabilities.argmax(1)
+        novelty, p = self.novelty(mapped.logits, tokens)
+        assigned = (p >= thresholds.novelty_alpha) & ~empty
+        threshold = conformal_threshold(np.array(calibration["conformal_scores"]), thresholds.alpha)
+        columns = {
+            "label": pd.Categorical.from_codes(best, labels),
+            "confidence": probabilities.max(1),
+            "status": pd.Categorical.from_codes(assigned.astype(int), STATUSES),
+            "novelty": novelty,
+            "novelty_p": p,
+            "label_set": label_sets(probabilities, labels, threshold),
+            "linear_share": linear_share(mapped.logits, mapped.cls_logits),
+        }
+        found = pd.DataFrame(columns)
+        if self.bundle.hierarchy:
+            found = pd.concat([found, self.bundle.hierarchy.table(probabilities, thresholds.min_confidence)], axis=1)
+        return found.add_prefix(PREFIX)
+
+
+def linear_share(logits: np.ndarray, cls_logits: np.ndarray) -> np.ndarray:
+    """How much of each cell's decision (n,) the linear path made, 0 to 1, the rest being the CLS token's.
+
+    A part's say is how far it puts the chosen label above the mean of all labels, or below.
+    """
+    rows, best = np.arange(len(logits)), logits.argmax(1)
+    linear, cls = (np.abs((part - part.mean(1, keepdims=True))[rows, best]) for part in (logits - cls_logits, cls_logits))
+    return linear / np.maximum(linear + cls, 1e-12)
+
+
+def map_query(
+    query: Path,
+    bundle: Bundle,
+    output: Path,
+    labels: Path | None,
+    thresholds: Thresholds,
+    attention: bool,
+    runtime: Runtime,
+    cells: str | None = None,
+) -> list[str]:
+    """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv`; returns the lines of the log.
+
+    With cells (`START:STOP`) a slice of the query is written instead, for `gathering.gather`; labels may be None then.
+    Memory: a block of cells with its attention, whatever the number of cells.
+    """
+    mapper = Mapper(bundle, runtime)
+    with open_aligned(query, bundle) as file:
+        span = Span.parse(cells, file.n_cells)
+        run = describe_run(file, bundle, thresholds, runtime.precision)
+        sums = mapper.no_sums() if attention else None
+        parts = runtime.progress(map_parts(file, mapper, thresholds, span, sums), len(span), "mapping")
+        with (
+            replacing(output) as partial,
+            replacing(labels) if labels else nullcontext() as partial_labels,
+            H5adWriter(partial, len(bundle.panel)) as writer,
+        ):
+            obs, unassigned = write_parts(writer, parts, file, bundle, partial_labels)
+            found = []
+            if cells is None:
+                found = finish(writer, obs, file, bundle, run, sums, runtime.threads)
+            else:
+                finish_slice(writer, obs, file, run, span, sums)
+    return [
+        f"mapped {len(span):,} cells{f' ({cells})' if cells else ''} onto {len(bundle.labels)} labels ({runtime}); "
+        f"{unassigned:,} unassigned (novelty p < {thresholds.novelty_alpha:g})",
+        *(f"Warning: {alarm}" for alarm in found),
+        f"wrote {output}{f' and {labels}' if labels else ''}",
+    ]
+
+
+def map_parts(file: CellFile, mapper: Mapper, thresholds: Thresholds, span: Span, sums: SlotSums | None) -> Iterator[Part]:
+    """Maps the cells of a span, block by block. Adds to `sums` what the slots get; without it no attention is made."""
+    measured = file.var()["measured"].to_numpy(bool)
+    for start, stop, kept in span.blocks():
+        rows = checked(file.rows("X", start, stop), file, "X", start, "log1p")
+        tokens = mapper.tokenize(rows, measured)
+        mapped = mapper.run(tokens, sums is not None)
+        table = mapper.table(mapped, tokens, np.diff(rows.indptr) == 0, thresholds)[kept]
+        slots = weights = None
+        if sums is not None:
+            first, last = tokens.start[kept.start], tokens.start[kept.stop]
+            chosen = tokens.select(np.arange(kept.start, kept.stop))
+            weights = chosen.matrix(mapped.cls[first:last])
+            slots = mapped.slots[kept]
+            label = table[PREFIX + "label"].cat.codes.to_numpy(np.int64)
+            read = None if mapped.read is None else mapped.read[first:last]
+            sums.add(label, chosen, mapped.write[first:last], read)
+        yield Part(file.names(start + kept.start, start + kept.stop), table, mapped.embedding[kept], slots, weights)

@@ -1,0 +1,1 @@
+"""The network, its tokens, and running it on cells; nothing of training."""

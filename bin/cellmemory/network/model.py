@@ -1,0 +1,123 @@
+"""CellMemory: embeddings of genes and expression, the layers, the labels' logits (paper A.1).
+
+Letters for dimensions, here as in docs/model.md: B cells, T tokens of a cell (padded), S = 1 + T with the CLS token in
+front, d model width, H memory slots, A heads, C labels, L layers.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cellmemory.network.config import ModelConfig
+from cellmemory.network.layers import LightLayers, Maps, StandardLayers
+from cellmemory.network.linear_path import LinearPath
+from cellmemory.training.warm_start import Linear, Start
+
+VARIANTS = {"light": LightLayers, "standard": StandardLayers}
+
+
+class Attention(NamedTuple):
+    """Attention of B cells on their T tokens, averaged over heads and layers.
+
+    cls: (B, T) genes' part of the CLS row of A_read A_write; with the CLS token's own share it sums to 1.
+    slots: (B, H) CLS row of A_read: how much CLS reads from each slot; sums to 1.
+    write: (B, H, T) genes' part of A_write; a slot's row sums to 1 with the CLS token's share.
+    read: (B, T, H) genes' rows of A_read; sum to 1 over the slots. None in the light variant, where genes read nothing.
+    """
+
+    cls: Tensor
+    slots: Tensor
+    write: Tensor
+    read: Tensor | None
+
+
+class Output(NamedTuple):
+    """logits (B, C): those of the CLS token (B, C) and of the linear path (B, C), summed; CLS embedding (B, d), memory
+    (B, H, d), attention or None."""
+
+    logits: Tensor
+    cls_logits: Tensor
+    embedding: Tensor
+    memory: Tensor
+    attention: Attention | None
+
+
+class CellMemory(nn.Module):
+    """The whole model: embeddings, L layers, a linear map of the final CLS row to the labels (eq. 7), a linear path.
+
+    number_format: that of the tokens and of the products with them, torch.float32 or torch.bfloat16; all else is fp32.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.gene = nn.Embedding(config.n_genes, config.d_model)
+        self.expression = nn.Embedding(config.n_bins + 1, config.d_model)
+        self.level = nn.Parameter(torch.arange(config.n_bins + 1) / (config.n_bins / 2))
+        self.cls = nn.Parameter(torch.randn(config.d_model))
+        self.slots = nn.Parameter(torch.randn(config.n_slots, config.d_model))
+        self.layers = VARIANTS[config.variant](config)
+        self.norm = nn.LayerNorm(config.d_model)
+        self.head = nn.Linear(config.d_model, config.n_labels)
+        self.linear = LinearPath(config.n_genes, config.n_labels)
+        self.number_format = torch.float32
+
+    def embed(self, gene: Tensor, bins: Tensor) -> Tensor:
+        """Token of a gene at an expression bin, (B, T, d): the gene's vector, scaled by the level, plus the level's own.
+
+        The scale lets a plain average of tokens be a linear map of expression, which a sum of both vectors is not.
+        """
+        return self.gene(gene) * F.embedding(bins, self.level.unsqueeze(-1)) + self.expression(bins)
+
+    def start_from(self, start: Start) -> None:
+        """Starts the gene embeddings from the reference's loadings, over noise of a tenth of theirs, and scales the genes of
+        the linear path. Where there are more loadings than dimensions, the last ones are left out."""
+        loadings = torch.from_numpy(start.loadings[:, : self.config.d_model])
+        with torch.no_grad():
+            self.gene.weight *= 0.1
+            self.expression.weight *= 0.3
+            self.gene.weight[:, : loadings.shape[1]] += loadings
+            for name in ("mean", "spread", "share"):
+                getattr(self.linear, name).copy_(torch.from_numpy(getattr(start, name)))
+
+    def decide_by(self, linear: Linear, linear_weight: float = 1.0, cls_weight: float = 1.0) -> None:
+        """Sets the linear path's classifier, and weighs its logits and those of the CLS token in their sum, for good."""
+        with torch.no_grad():
+            self.linear.weight.copy_(linear_weight * torch.from_numpy(linear.weight))
+            self.linear.bias.copy_(linear_weight * torch.from_numpy(linear.bias))
+            self.head.weight *= cls_weight
+            self.head.bias *= cls_weight
+
+    def forward(self, gene: Tensor, bins: Tensor, valid: Tensor, attention: bool = False) -> tuple[Tensor, ...]:
+        """The CLS token's part. gene, bins: (B, T) integers; valid: (B, T), False on padding, which takes part in nothing.
+
+        Returns its logits (B, C), embedding (B, d), memory (B, H, d) and Attention or None.
+        """
+        batch, tokens = len(gene), self.embed(gene, bins).to(self.number_format)
+        bias = torch.zeros(batch, 1, 1 + tokens.shape[1], device=tokens.device)
+        bias[:, 0, 1:].masked_fill_(~valid, -math.inf)
+        cls, memory = self.cls.expand(batch, 1, -1), self.slots.expand(batch, -1, -1)
+        memory, cls, maps = self.layers(memory, cls, tokens, bias, attention)
+        embedding = self.norm(cls.float())
+        return self.head(embedding), embedding, memory, _average(maps, valid) if attention else None
+
+    def decide(
+        self, gene: Tensor, bins: Tensor, root: Tensor, valid: Tensor, measured: Tensor, attention: bool = False
+    ) -> Output:
+        """Both parts. root: (B, T) roots of shares (tokens.root_of_share); measured: (genes,) bool, what the file measured."""
+        cls_logits, embedding, memory, maps = self(gene, bins, valid, attention)
+        logits = cls_logits + self.linear(gene, bins / self.config.n_bins, root, valid, measured)
+        return Output(logits, cls_logits, embedding, memory, maps)
+
+
+def _average(maps: list[Maps], valid: Tensor) -> Attention:
+    """Over heads and layers. A_read A_write is made head by head, then averaged."""
+    heads = maps[0].cls.shape[2]
+    cls = sum(torch.bmm(m.cls.flatten(1)[:, None], m.write.flatten(1, 2))[:, 0] for m in maps) / (heads * len(maps))
+    slots = sum(m.cls.mean(2) for m in maps) / len(maps)
+    write = sum(m.write.mean(2) for m in maps) / len(maps)
+    read = None if maps[0].read is None else (sum(m.read.mean(2) for m in maps) / len(maps)).mT * valid[..., None]
+    return Attention(cls[:, 1:], slots, write[..., 1:], read)

@@ -1,0 +1,291 @@
+"""Whether the files of a model folder are what they have to be: kinds, ranges, and that they agree with each other.
+
+Checksums tell that a folder is as it was written. Whoever writes a folder can write checksums too, so nothing in it is
+believed: sizes are those of the tensors that are there, and every number is finite. Needs no torch.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cellmemory.errors import InputError
+from cellmemory.genes.panel import read_panel
+from cellmemory.io.checked import (
+    as_numbers,
+    choice,
+    either,
+    fixed,
+    integer,
+    mapping,
+    number,
+    read_json,
+    read_tsv,
+    sequence,
+    shown,
+    text,
+    wrong_fields,
+)
+from cellmemory.network.config import LAYERS, ModelConfig, network_shapes, reference_shapes
+from cellmemory.network.tokens import BINNINGS, MODES
+from cellmemory.reference.hierarchy import COLUMN
+from cellmemory.reference.novelty import PARTS
+
+REMEDY = "Use an untouched copy of the trained model."
+#: Beyond these, products of weights leave the range of float32; trained ones stay far below.
+LARGEST_WEIGHT, LARGEST_OF_REFERENCE = 1e4, 1e8
+MANY = 10**9
+_SHARE, _POSITIVE = number(0, 1), number(1e-9, 1e9)
+_CONFIG = {
+    "version": text(),
+    "label_key": text(),
+    "label_levels": sequence(text()),
+    "mode": choice(MODES),
+    "binning": choice(BINNINGS),
+    "seed": integer(0, 2**32 - 1),
+    "cells": integer(1, 10**12),
+    "usual_share": sequence(_SHARE, 2, rising=True),
+    "training": mapping(),
+    "model": mapping({
+        **dict.fromkeys(("n_genes", "n_labels", "d_model", "d_feedforward", "d_key", "d_value"), integer(1, MANY)),
+        **dict.fromkeys(("n_heads", "n_slots", "n_layers"), integer(1, MANY)),
+        "variant": choice(LAYERS),
+        "n_bins": integer(1, 255),
+        "dropout": number(0, 1),
+    }),
+}  # fmt: skip
+_ADAPTED = {"batch_key": either(text(empty=True), None), "adapted_to": text(), "adapted_from": text()}
+_CALIBRATION = {
+    "validation_cells": integer(1, MANY),
+    # 0.05 to 20 as trained; adapting may multiply it by up to 100.
+    "temperature": number(0.01, 1e4),
+    **dict.fromkeys(("ece_before", "ece_after", "validation_accuracy", "commonest_share"), _SHARE),
+    "conformal_scores": sequence(_SHARE, 1, rising=True),
+    "novelty_method": text(),
+    "novelty_parts": mapping(dict.fromkeys(PARTS, fixed(number(-1e9, 1e9), _POSITIVE))),
+    "novelty_null": sequence(number(-1e12, 1e12), 1, rising=True),
+    "panel_accuracy": sequence(fixed(_SHARE, _SHARE), 1),
+    "linear_weight": _POSITIVE,
+    "cls_weight": _POSITIVE,
+}
+LABEL_COLUMNS = ["label", "n_cells", "n_train", "n_validation", "rare"]
+_COUNTS = LABEL_COLUMNS[1:4]
+
+
+def read_config(path: Path) -> dict:
+    """config.json. Raises InputError with all that is wrong with it; whether it fits the other files is not looked at."""
+    return _read_fields(path, _CONFIG, _ADAPTED)
+
+
+def read_calibration(path: Path) -> dict:
+    """calibration.json. Raises InputError with all that is wrong with it."""
+    calibration = _read_fields(path, _CALIBRATION)
+    shares = [share for share, _ in calibration["panel_accuracy"]]
+    if sorted(shares, reverse=True) != shares:
+        raise InputError(f"{path}: the shares of panel_accuracy do not fall ({shown(shares)}). {REMEDY}")
+    return calibration
+
+
+def _read_fields(path: Path, kinds: dict, optional: dict | None = None) -> dict:
+    value = read_json(path)
+    problems = wrong_fields(value, kinds, optional)
+    if problems:
+        raise InputError(f"{path}: {problem}. {REMEDY}" for problem in problems)
+    return value
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """labels.tsv, one label a row in the model's order: label, counts (int), rare (bool), and `level:` columns, coarse to fine.
+
+    Labels of any level are text, whatever they look like: `7` and `NA` are names, too. Raises InputError.
+    """
+    table = _read_table(path, LABEL_COLUMNS)
+    problems = []
+    names = ["label", *(name for name in table if name.startswith(COLUMN))]
+    problems += [f"a row has no {name}" for name in names if (table[name].str.strip() == "").any()]
+    problems += [f"the label {shown(name)} is there twice" for name in table["label"][table["label"].duplicated()].unique()]
+    numbers = {name: as_numbers(table[name], whole=True) for name in _COUNTS}
+    problems += [f"{name} is not whole numbers" for name, found in numbers.items() if found is None]
+    if not table["rare"].isin(["true", "false"]).all():
+        problems.append("rare is not true or false everywhere")
+    problems += _wrong_levels(table, names[1:])
+    if not len(table):
+        problems.append("there is no label")
+    if problems:
+        raise InputError(f"{path}: {problem}. {REMEDY}" for problem in problems)
+    return table.assign(**numbers, rare=table["rare"] == "true")
+
+
+def _wrong_levels(table: pd.DataFrame, levels: list[str]) -> list[str]:
+    if not levels:
+        return []
+    problems = [] if (table[levels[-1]] == table["label"]).all() else [f"the last level, {levels[-1]}, is not the labels"]
+    if len(levels) == 1:
+        problems.append(f"there is one level alone, {levels[0]}")
+    for coarse, fine in pairwise(levels):
+        parents = table.groupby(fine)[coarse].nunique()
+        problems += [f"{shown(name)} of {fine} has several parents in {coarse}" for name in parents.index[parents > 1]]
+    return problems
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """history.tsv, one epoch a row, numbers alone; an empty field is NaN. Raises InputError."""
+    table = _read_table(path, ["epoch"])
+    epochs = as_numbers(table["epoch"], whole=True)
+    numbers = {name: as_numbers(table[name], whole=True) for name in table}  # a step stays whole when it is written again
+    numbers = {name: as_numbers(table[name]) if found is None else found for name, found in numbers.items()}
+    problems = [f"{name} is not numbers" for name, found in numbers.items() if found is None]
+    if epochs is None or (np.diff(epochs) <= 0).any():
+        problems.append("epoch does not count up")
+    if problems:
+        raise InputError(f"{path}: {problem}. {REMEDY}" for problem in problems)
+    return pd.DataFrame(numbers | {"epoch": epochs})
+
+
+def _read_table(path: Path, needed: list[str]) -> pd.DataFrame:
+    try:
+        return read_tsv(path, needed)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a table ({error}). {REMEDY}") from None
+
+
+def check_agreement(folder: Path, config: dict, panel: pd.DataFrame, labels: pd.DataFrame) -> list[str]:
+    """A sentence for each number of config.json that the panel or the labels contradict."""
+    counted = {"n_genes": (len(panel), "panel.tsv"), "n_labels": (len(labels), "labels.tsv")}
+    problems = [
+        f"{folder / 'config.json'}: {name} is {config['model'][name]}, but {file} has {found} rows. {REMEDY}"
+        for name, (found, file) in counted.items()
+        if config["model"][name] != found
+    ]
+    levels = [name.removeprefix(COLUMN) for name in labels if name.startswith(COLUMN)]
+    if levels != config["label_levels"]:
+        problems.append(
+            f"{folder / 'config.json'}: label_levels is {shown(config['label_levels'])}, but the levels in labels.tsv are "
+            f"{shown(levels)}. {REMEDY}"
+        )
+    if ("adapted_to" in config) != ("adapted_from" in config):
+        problems.append(f"{folder / 'config.json'}: it has one of adapted_to and adapted_from alone. {REMEDY}")
+    return problems
+
+
+def check_tensors(path: Path, config: ModelConfig) -> list[str]:
+    """A sentence for each tensor of model.safetensors that is missing, too many, of another shape or type, or out of range.
+
+    Shapes are compared before a tensor is read, and all that is compared is of the size of the file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            kinds = {name: _kind(file.get_slice(name)) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            problems = _wrong_shapes(kinds, config)
+            if not problems:
+                problems = [p for name in kinds for p in _wrong_values(name, file.get_tensor(name), config)]
+    except (SafetensorError, OSError, ValueError, TypeError, OverflowError) as error:
+        problems = [f"it cannot be read ({shown(str(error), 100)})"]
+    return [f"{path}: {problem}. {REMEDY}" for problem in problems]
+
+
+#: The tensors that are not of float32.
+_INTEGERS = {"reference.label": "I64", "reference.fingerprint": "U64"}
+
+
+def _kind(tensor) -> tuple[tuple[int, ...], str]:
+    return tuple(tensor.get_shape()), tensor.get_dtype()
+
+
+def _wrong_shapes(kinds: dict[str, tuple[tuple[int, ...], str]], config: ModelConfig) -> list[str]:
+    if config.n_layers > len(kinds):  # before the names of so many layers are made
+        return [f"it has {len(kinds)} tensors, too few for the {config.n_layers:,} layers of config.json"]
+
+    def length(name: str, dimension: int) -> int:
+        shape = kinds.get(name, ((), ""))[0]
+        return max(1, shape[dimension]) if len(shape) > dimension else 1
+
+    sizes = (length("reference.embedding", 0), length("reference.components", 1), length("reference.scale", 0))
+    expected = network_shapes(config) | reference_shapes(config, *sizes)
+    expected["reference.fingerprint"] = (length("reference.fingerprint", 0),)
+    wanted = {name: (shape, _INTEGERS.get(name, "F32")) for name, shape in expected.items()}
+    missing, extra = sorted(wanted.keys() - kinds.keys()), sorted(kinds.keys() - wanted.keys())
+    problems = [f"{len(names)} {what}, such as {names[0]}" for names, what in (
+        (missing, "tensors are missing"), (extra, "tensors do not belong to the network of config.json")) if names]  # fmt: skip
+    problems += [
+        f"the tensor {name} is {_words(kinds[name])}, not {_words(wanted[name])}"
+        for name in wanted.keys() & kinds.keys()
+        if kinds[name] != wanted[name]
+    ]
+    if sizes[2] > sizes[1]:
+        problems.append(f"reference.scale has {sizes[2]} rows, more than reference.components has columns ({sizes[1]})")
+    return sorted(problems)
+
+
+def _words(kind: tuple[tuple[int, ...], str]) -> str:
+    return f"{' x '.join(map(str, kind[0])) or 'a single number'} of {kind[1]}"
+
+
+def _at_least(low: float) -> Callable[[np.ndarray], bool]:
+    return lambda values: bool((values >= low).all())
+
+
+#: What some tensors have to be beside finite, in words and as a test.
+_RANGES = {
+    "linear.spread": ("above 0", _at_least(1e-6)),
+    "linear.share": ("shares of one whole", lambda v: bool((v >= 0).all()) and abs(float(v.sum(dtype=np.float64)) - 1) < 0.01),
+    "reference.means": ("0 or more", _at_least(0)),
+}
+
+
+def _wrong_values(name: str, tensor: np.ndarray, config: ModelConfig) -> list[str]:
+    if name == "reference.label":
+        inside = bool(((tensor >= 0) & (tensor < config.n_labels)).all())
+        return [] if inside else [f"reference.label holds numbers of labels that there are not (0 to {config.n_labels - 1})"]
+    if name == "reference.fingerprint":
+        return [] if (tensor[1:] >= tensor[:-1]).all() else ["reference.fingerprint is not in rising order"]
+    largest = LARGEST_OF_REFERENCE if name.startswith("reference.") else LARGEST_WEIGHT
+    if not (np.abs(tensor) <= largest).all():  # NaN is not, either
+        return [f"the tensor {name} holds NaN, infinite or far too large numbers (above {largest:g})"]
+    words, holds = _RANGES.get(name, ("", lambda _: True))
+    return [] if holds(tensor) else [f"the tensor {name} is not {words} everywhere"]
+
+
+def read_text(path: Path) -> str:
+    """A text of the folder. Raises InputError where it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise InputError(f"{path} is not text ({error}). {REMEDY}") from None
+
+
+def collected(reads: list[Callable[[], object]]) -> list:
+    """The results of all reads. Raises InputError with the problems of all of them."""
+    found, problems = [], []
+    for read in reads:
+        try:
+            found.append(read())
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def read_all(folder: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame, dict, pd.DataFrame]:
+    """Config, panel, labels, calibration and history of a folder, held to all of the above.
+
+    Raises InputError with all problems."""
+    read = collected([
+        lambda: read_config(folder / "config.json"),
+        lambda: read_panel(folder / "panel.tsv"),
+        lambda: read_labels(folder / "labels.tsv"),
+        lambda: read_calibration(folder / "calibration.json"),
+        lambda: read_history(folder / "history.tsv"),
+        lambda: read_text(folder / "model_card.md"),
+    ])  # fmt: skip
+    config, panel, labels, *_ = read
+    problems = check_agreement(folder, config, panel, labels)
+    problems = problems or check_tensors(folder / "model.safetensors", ModelConfig(**config["model"]))
+    if problems:
+        raise InputError(problems)
+    return tuple(read[:5])

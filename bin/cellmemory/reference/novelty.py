@@ -1,0 +1,126 @@
+"""Novelty: how little speaks for a cell's label, and how far the cell lies from the reference's cells of that label.
+
+Either alone misses much: a cell of an unknown type may be far from its label and labelled with all confidence, or lie
+near a label that hardly fits. What speaks for a label is asked twice. The network was taught that every cell has one of
+the labels; a classifier of one label against all cells without it was not, and can turn down each. docs/model.md has the
+comparison that led to the mean of the three.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellmemory.network.tokens import Tokens
+
+#: Principal components that the labels' own classifiers see.
+COMPONENTS = 30
+#: The first of them, that the distance is measured in: more of them tell a query's protocol or state, not its types.
+NEAR = 10
+#: Added to each component's variance within labels, as a share of the mean variance: small ones must not decide.
+SHRINKAGE = 1.0
+METHOD = (
+    "mean of three z-scores over the held-out cells: minus the largest logit, minus the log odds of the label against all "
+    f"others, and the Mahalanobis distance to its mean, these in {COMPONENTS} and {NEAR} principal components of the roots of "
+    "genes' shares"
+)
+PARTS = ("logit", "odds", "distance")
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Where the labels lie, and what tells each from all others.
+
+    components: (genes, k). profile: (C, genes), the mean root of each label's cells. share: (genes,), mean share of a cell's
+    counts. scale: (near, near), along the first components, to standard deviations within labels. weight, bias: (k, C) and
+    (C,), of one classifier for each label.
+    """
+
+    components: np.ndarray
+    profile: np.ndarray
+    share: np.ndarray
+    scale: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def place(self, tokens: Tokens, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each cell and its label, a number of C: the log odds that it is of this label rather than of any other, and how
+        far it is from the label's mean, in standard deviations within labels; (n,) each.
+
+        Over the genes that were measured alone; their shares are taken as shares of what they make up in the reference.
+        """
+        measured = tokens.measured
+        components = self.components * measured[:, None]
+        cells = np.sqrt(self.share[measured].sum()) * (tokens.matrix(tokens.root) @ components)
+        means, near = self.profile @ components, len(self.scale)
+        odds = ((cells - means.mean(0)) * self.weight.T[label]).sum(1) + self.bias[label]
+        distance = np.linalg.norm((cells - means[label])[:, :near] @ self.scale, axis=1)
+        return odds.astype(np.float64), distance.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """The novelty of cells against that of held-out cells. parts: mean and standard deviation of each of PARTS over these;
+    null: their novelty, sorted."""
+
+    profiles: Profiles
+    parts: dict[str, tuple[float, float]]
+    null: np.ndarray
+
+    def __call__(self, logits: np.ndarray, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
+        """Novelty and p-value of each cell (n,), given its logits (n, C): the share of held-out cells at least as novel."""
+        novelty = self.score(logits, tokens)
+        more = len(self.null) - np.searchsorted(self.null, novelty, side="left")
+        return novelty, (1 + more) / (1 + len(self.null))
+
+    def score(self, logits: np.ndarray, tokens: Tokens) -> np.ndarray:
+        """The mean of the parts, each centred and scaled as over the held-out cells (n,); larger is stranger."""
+        found = _parts(self.profiles, logits, tokens)
+        return np.mean([(found[name] - mean) / spread for name, (mean, spread) in self.parts.items()], 0)
+
+
+def _parts(profiles: Profiles, logits: np.ndarray, tokens: Tokens) -> dict[str, np.ndarray]:
+    label = logits.argmax(1)
+    odds, distance = profiles.place(tokens, label)
+    return dict(zip(PARTS, (-logits.max(1).astype(np.float64), -odds, distance), strict=True))
+
+
+def learn_profiles(tokens: Tokens, labels: np.ndarray, profile: np.ndarray, share: np.ndarray, seed: int) -> Profiles:
+    """Profiles of the cells of `tokens`, all with a label (n,), given the labels' means (C, genes). Memory: cells x genes,
+    dense."""
+    from sklearn.decomposition import PCA
+
+    cells = tokens.matrix(tokens.root).toarray()
+    pca = PCA(min(COMPONENTS, *cells.shape), svd_solver="randomized", random_state=seed)
+    pca.fit(cells)
+    components = pca.components_.T
+    means = profile @ components
+    cells = cells @ components
+    within = (cells - means[labels])[:, :NEAR]
+    covariance = within.T @ within / len(within)
+    covariance += max(SHRINKAGE * np.trace(covariance) / len(covariance), 1e-6) * np.eye(len(covariance))
+    # The norm of a difference times this is its Mahalanobis distance.
+    scale = np.linalg.cholesky(np.linalg.inv(covariance))
+    weight, bias = _one_against_all(cells - means.mean(0), labels, len(means))
+    arrays = (components, profile, share, scale, weight, bias)
+    return Profiles(*(array.astype(np.float32) for array in arrays))
+
+
+def _one_against_all(cells: np.ndarray, labels: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (k, C) and biases (C,) of a logistic regression for each label, that tells its cells from all others."""
+    from sklearn.linear_model import LogisticRegression
+
+    spread = np.maximum(cells.std(0), 1e-6)
+    weight, bias = np.zeros((cells.shape[1], n_labels)), np.full(n_labels, -np.log(1 + len(cells)))
+    # Of several devices that train together, one may have no cell of a rare label.
+    for label in np.unique(labels):
+        fitted = LogisticRegression(max_iter=300).fit(cells / spread, labels == label)
+        weight[:, label], bias[label] = fitted.coef_[0] / spread, fitted.intercept_[0]
+    return weight, bias
+
+
+def calibrate_novelty(profiles: Profiles, logits: np.ndarray, tokens: Tokens) -> dict:
+    """The part of `calibration.json` that Novelty is made of, from held-out cells: logits (n, C) and tokens."""
+    found = _parts(profiles, logits, tokens)
+    parts = {name: (float(part.mean()), max(float(part.std()), 1e-6)) for name, part in found.items()}
+    null = np.sort(Novelty(profiles, parts, np.empty(0)).score(logits, tokens))
+    return {"novelty_method": METHOD, "novelty_parts": parts, "novelty_null": np.round(null, 6).tolist()}

@@ -1,0 +1,1 @@
+"""From an aligned reference to a trained one."""

@@ -1,0 +1,197 @@
+"""Checkpoints of a training: one safetensors file with all that its next step depends on, written while it runs.
+
+A training that was killed goes on from there and ends with the same bytes as one that was not. No pickle is involved:
+tensors are tensors, all else is JSON in the file's metadata.
+"""
+
+import hashlib
+import json
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from cellmemory.io.atomic import replacing, sha256
+from cellmemory.log import say
+
+if TYPE_CHECKING:
+    from cellmemory.training.history import History
+    from cellmemory.training.step import Plan
+
+SUFFIX = ".safetensors"
+LIBRARY = Path(__file__).parents[1]
+#: The parts of the library that training imports, itself among them (tests/test_house.py holds this to the imports).
+CODE = ("__init__", "errors", "log", "sampling", "columns", "io", "cells", "genes", "network", "reference", "training")
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """The checkpoint of one training in a folder that several may share: its name is a digest of `about`.
+
+    about: all that decides the training's result (digests of code and inputs, its settings), as JSON knows it, by name.
+    every: seconds between two checkpoints.
+    """
+
+    folder: Path
+    about: dict
+    every: float = 30.0
+
+    @property
+    def path(self) -> Path:
+        """Where it is, or would be."""
+        return self.folder / f"{hashlib.sha256(_json(self.about).encode()).hexdigest()[:16]}{SUFFIX}"
+
+    def write(self, tensors: dict[str, torch.Tensor], state: dict) -> None:
+        """Replaces the checkpoint in one move: a kill leaves the old one or the new one."""
+        metadata = {"about": _json(self.about), "state": json.dumps(state)}
+        # Not by save_file: that writes to a file with a name of its own choice first, which a kill would leave behind.
+        content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+        with replacing(self.path) as partial, open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read(self) -> tuple[dict[str, torch.Tensor], dict] | None:
+        """Tensors and state of this training's last checkpoint; None where there is none, or none that can be read."""
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return tensors, json.loads(file.metadata()["state"])
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            say(f"The checkpoint {self.path} is damaged; training starts at the beginning.")
+            return None
+
+    def others(self) -> list[str]:
+        """The checkpoints of other trainings in the folder: each one's path, and in which points it differs from this."""
+        found = []
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            with suppress(SafetensorError, OSError, ValueError, KeyError, TypeError):
+                if path != self.path and not path.name.startswith("."):
+                    with safe_open(path, "pt") as file:
+                        found.append(f"{path} ({_differences(json.loads(file.metadata()['about']), self.about)})")
+        return found
+
+    def remove(self) -> None:
+        """Removes the checkpoint, and the folder with its last one."""
+        for path in (self.path, *self.folder.glob(f".partial-*{self.path.name}")):  # the latter of kills while one was written
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+
+def code_digest() -> str:
+    """A digest of the code of training: a changed one would end with other bytes than the one that a checkpoint is of."""
+    digest = hashlib.sha256()
+    for path in sorted(LIBRARY.rglob("*.py")):
+        name = path.relative_to(LIBRARY)
+        if name.parts[0].removesuffix(".py") in CODE:
+            digest.update(f"{name} {sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _differences(there: dict, here: dict) -> str:
+    """`other reference, batch_size 64 instead of 32`; what is a digest is not shown."""
+    words = []
+    for name in sorted(there.keys() | here.keys()):
+        a, b = there.get(name), here.get(name)
+        if a != b:
+            is_digest = isinstance(a, str) and isinstance(b, str) and len(a) == len(b) == 64
+            words.append(f"other {name}" if is_digest else f"{name} {a} instead of {b}")
+    return ", ".join(words)
+
+
+class Checkpoints(Callback):
+    """Writes a training's state every so many seconds, at its end, and when it is asked to stop; restores it.
+
+    It only ever writes between two steps, or after all that an epoch ends with.
+    """
+
+    def __init__(self, file: CheckpointFile, plan: "Plan", history: "History", stopping: EarlyStopping):
+        self.file, self.plan, self.history, self.stopping = file, plan, history, stopping
+        self.finished = False
+        self._optimiser: dict | None = None
+        self._written = time.monotonic()
+        self._writable = True
+
+    def restore(self) -> None:
+        """Takes up the last checkpoint, if there is one, before the trainer starts, and says so."""
+        others = self.file.others()
+        if others:
+            say(f"Not resumed, since they are of other trainings: {'; '.join(others)}. Delete what is no longer wanted.")
+        found = self.file.read()
+        if found is None:
+            return
+        tensors, state = found
+        plan, part = self.plan, lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        plan.load_state_dict(part("plan."))
+        plan.steps, plan.at_once, plan.epoch_loss = state["steps"], state["at_once"], state["epoch_loss"]
+        self.history.restore(state["history"], part("best."))
+        self.stopping.load_state_dict(state["stopping"] | {"best_score": tensors["stopping.best_score"]})
+        self.finished = state["finished"]
+        self._optimiser = {}
+        for name, value in part("optimiser.").items():
+            parameter, key = name.split(".")
+            self._optimiser.setdefault(int(parameter), {})[key] = value
+        say(f"Resumed at step {plan.steps} of {plan.total_steps} from {self.file.path}.")
+
+    def on_train_start(self, trainer: L.Trainer, plan: "Plan") -> None:
+        if self._optimiser is not None:
+            optimiser = trainer.optimizers[0]
+            optimiser.load_state_dict({"state": self._optimiser, "param_groups": optimiser.state_dict()["param_groups"]})
+            self._optimiser = None
+
+    def on_train_batch_end(self, trainer: L.Trainer, plan: "Plan", *_: object) -> None:
+        if not plan.epoch_ended and self._due(trainer):
+            self._write(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, plan: "Plan") -> None:
+        self.finished = trainer.should_stop or plan.steps == plan.total_steps
+        if self._due(trainer) or self.finished:
+            self._write(trainer)
+
+    def on_exception(self, trainer: L.Trainer, plan: "Plan", exception: BaseException) -> None:
+        if isinstance(exception, SIGTERMException) and not plan.epoch_ended:
+            self._write(trainer)
+
+    def _due(self, trainer: L.Trainer) -> bool:
+        # Only the first device writes, and only its clock counts: the others need not wait for it.
+        return trainer.is_global_zero and time.monotonic() - self._written >= self.file.every
+
+    def _write(self, trainer: L.Trainer) -> None:
+        if not (trainer.is_global_zero and self._writable):
+            return
+        plan, stopping = self.plan, self.stopping.state_dict()
+        tensors = {f"plan.{name}": value for name, value in plan.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in (self.history.best_weights or {}).items()}
+        tensors["stopping.best_score"] = stopping.pop("best_score")
+        for parameter, values in trainer.optimizers[0].state_dict()["state"].items():
+            tensors |= {f"optimiser.{parameter}.{key}": value for key, value in values.items()}
+        state = {
+            "steps": plan.steps,
+            "at_once": plan.at_once,
+            "epoch_loss": float(plan.epoch_loss),
+            "history": self.history.rows,
+            "stopping": stopping,
+            "finished": self.finished,
+        }
+        try:
+            self.file.write(tensors, state)
+        except OSError as error:
+            self._writable = False
+            say(f"No checkpoint could be written to {self.file.folder} ({error}); training goes on without.")
+        self._written = time.monotonic()

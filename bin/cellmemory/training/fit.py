@@ -1,0 +1,142 @@
+"""Trains CellMemory on an aligned reference with lightning: when to stop, what to keep, on which devices."""
+
+import logging
+import os
+import signal
+import sys
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+import torch.distributed
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from cellmemory.errors import InputError
+from cellmemory.network.model import CellMemory
+from cellmemory.network.runtime import Runtime
+from cellmemory.network.tokens import Tokens
+from cellmemory.training.batches import TrainingBatches, ValidationBatches
+from cellmemory.training.checkpoints import CheckpointFile, Checkpoints
+from cellmemory.training.history import History
+from cellmemory.training.settings import Devices, Sampling, Schedule
+from cellmemory.training.split import Share
+from cellmemory.training.step import Plan
+from cellmemory.training.warm_start import Start, learn_start
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network with its best weights, what it started from, and its history."""
+
+    network: CellMemory
+    start: Start
+    history: pd.DataFrame
+    best_epoch: int
+
+
+def fit(
+    tokens: Tokens,
+    labels: np.ndarray,
+    share: Share,
+    network: CellMemory,
+    schedule: Schedule,
+    sampling: Sampling,
+    seed: int,
+    runtime: Runtime,
+    devices: Devices = Devices(),
+    checkpoint: CheckpointFile | None = None,
+) -> Trained | None:
+    """Trains `network` on a device's share of a reference (tokens and labels (n,) of its rows alone) to the early stop.
+
+    Goes on from `checkpoint` where there is one, and writes it. With several devices lightning starts this program once
+    more for each, with its own share: all but the first end here with None.
+    """
+    devices.check(runtime, sampling)
+    n_bins = network.config.n_bins
+    start = learn_start(tokens, labels, share.start, n_bins, seed)
+    network.start_from(start)
+    network.number_format = runtime.number_format
+    batches = TrainingBatches(tokens, labels, start, share, sampling, n_bins, seed)
+    steps = batches.steps_per_epoch * schedule.max_epochs
+    plan = Plan(network, schedule, steps, seed, labels[share.validation], batches.longest)
+    history, stopping = History(), _stopping(schedule)
+    callbacks: list[Callback] = [history, stopping]
+    if checkpoint:
+        checkpoints = Checkpoints(checkpoint, plan, history, stopping)
+        checkpoints.restore()
+        batches.next_step = plan.steps
+        callbacks += [checkpoints]
+    if not (checkpoint and checkpoints.finished):
+        _run(plan, batches, ValidationBatches(tokens, share, runtime.token_budget), callbacks, runtime, devices)
+    if devices.rank > 0:
+        return None
+    if history.best_weights is None:
+        raise InputError("The validation loss was no number in any epoch; training needs a lower --learning_rate.")
+    network.load_state_dict(history.best_weights)
+    network.number_format = torch.float32
+    return Trained(network.eval().cpu(), start, history.table(), history.best_epoch)
+
+
+def _stopping(schedule: Schedule) -> EarlyStopping:
+    # Right after validation: what is checkpointed at the end of an epoch then knows what was decided.
+    return EarlyStopping("validation_loss", patience=schedule.patience, check_on_train_epoch_end=False)
+
+
+def _run(
+    plan: Plan,
+    batches: TrainingBatches,
+    validating: ValidationBatches,
+    callbacks: list[Callback],
+    runtime: Runtime,
+    devices: Devices,
+) -> None:
+    """Trains from the plan's step to the end, on all devices."""
+    if devices.count > 1 and runtime.device == "cpu":
+        threads = max(1, runtime.threads // devices.count)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # lightning leaves the number alone then
+        torch.set_num_threads(threads)
+    epochs = plan.schedule.max_epochs - plan.steps // batches.steps_per_epoch
+    trainer = _trainer(plan.schedule, epochs, callbacks, runtime, devices)
+    # One sentence of the first process is enough, and lightning kills it at once where another fails.
+    expected = [InputError] if devices.rank > 0 else []
+    with warnings.catch_warnings(), suppress(*expected):
+        for message in (".*does not have many workers.*", ".*isinstance.treespec, LeafSpec.*", ".*in eval mode.*", ".*srun.*"):
+            warnings.filterwarnings("ignore", message)
+        try:
+            trainer.fit(plan, batches, validating)
+        except SIGTERMException:
+            sys.exit(128 + signal.SIGTERM)  # lightning would leave with 0, as if all were well
+    torch.set_num_threads(runtime.threads)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _trainer(schedule: Schedule, epochs: int, callbacks: list[Callback], runtime: Runtime, devices: Devices) -> L.Trainer:
+    bar = [TQDMProgressBar()] if sys.stderr.isatty() else []
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    together = devices.count > 1 or devices.strategy == "ddp"
+    return L.Trainer(
+        accelerator="gpu" if runtime.device == "cuda" else "cpu",
+        devices=devices.count,
+        # Buffers are the same everywhere: no need to broadcast them at each step.
+        strategy=DDPStrategy(forward_sync_buffers=False) if together else "auto",
+        # Not Slurm's, which lightning takes within a Slurm job: that would need a task of Slurm for each device.
+        plugins=[LightningEnvironment()],
+        max_epochs=epochs,
+        deterministic=True,
+        callbacks=[*callbacks, *bar],
+        enable_progress_bar=bool(bar),
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        logger=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )

@@ -1,0 +1,72 @@
+"""Which cells of a reference train, which validate, and which of them a device reads: of several, each its own share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellmemory.sampling import stratified, turns
+
+VALIDATION_SHARE = 0.15
+#: Validation decides when to stop; more cells than these would not change its mind.
+MAX_VALIDATION = 5_000
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one device reads of a reference. rows: (m,) of the reference, sorted; all others are numbers among these.
+
+    training: the cells that it trains on, of several devices a part; start: those that training starts from, and
+    validation, the same for all devices. all_training, all_validation: rows of the reference, whoever reads them. device:
+    whose share it is, (rank, of how many).
+    """
+
+    rows: np.ndarray
+    training: np.ndarray
+    start: np.ndarray
+    validation: np.ndarray
+    all_training: np.ndarray
+    all_validation: np.ndarray
+    device: tuple[int, int]
+
+
+def share_of(labels: np.ndarray, batch: np.ndarray | None, seed: int, rank: int = 0, devices: int = 1) -> Share:
+    """The share of a device, by its number among them. labels, batch (or None): (n,) codes of all cells of the reference.
+
+    It grows with the reference by its part of the training cells alone: no more than 5,000 cells are started from, and no
+    more validate.
+    """
+    training, validation = split_validation(labels, batch, min(VALIDATION_SHARE, MAX_VALIDATION / len(labels)), seed)
+    start = stratified(labels, training, MAX_CELLS, np.random.default_rng(seed))
+    own = _dealt(labels, training, rank, devices)
+    rows = np.unique(np.concatenate([own, start, validation]))
+    numbers = (np.searchsorted(rows, cells) for cells in (own, start, validation))
+    return Share(rows, *numbers, training, validation, (rank, devices))
+
+
+def split_validation(labels: np.ndarray, batch: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation cells, stratified by label and within a label by batch.
+
+    labels, batch: (n,) integer codes. Every label with two cells or more has at least one on either side. Returns two
+    sorted arrays of row numbers.
+    """
+    rng = np.random.default_rng(seed)
+    validation = []
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        n = int(np.clip(round(len(rows) * share), 1, len(rows) - 1))
+        if batch is not None:
+            rows = rows[np.argsort(batch[rows], kind="stable")]
+        # Evenly spaced over cells ordered by batch: each batch gives its share.
+        validation.append(rows[np.floor((np.arange(n) + rng.random()) * len(rows) / n).astype(int)])
+    validation = np.sort(np.concatenate(validation))
+    return np.setdiff1d(np.arange(len(labels)), validation), validation
+
+
+def _dealt(labels: np.ndarray, cells: np.ndarray, rank: int, devices: int) -> np.ndarray:
+    """A device's part of the cells, sorted: of each label in turn, and all of one that has fewer cells than there are devices."""
+    few = np.bincount(labels[cells])[labels[cells]] < devices
+    return cells[few | (turns(labels[cells]) % devices == rank)]
+
+
+#: The linear classifier sees at most so many cells; beyond that it has nothing more to say.
+MAX_CELLS = 5_000

@@ -1,0 +1,179 @@
+"""What a reference can teach before the first training step: where gene embeddings start, and how sure its labels are.
+
+A Transformer trained from random weights on a few hundred cells spends them on learning which genes go together, and
+then remembers every mislabelled cell. Two convex models of the same cells say both at once: a PCA and a regularised
+linear classifier. What each brought is in docs/model.md.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import log_softmax
+
+from cellmemory.network.linear_path import CLIP
+from cellmemory.network.tokens import ROOT_SCALE, Tokens, views
+from cellmemory.sampling import stratified
+from cellmemory.training.split import MAX_CELLS
+
+COMPONENTS = 50
+#: Keeps genes that hardly vary from being blown up to the variance of the others.
+SMALLEST_SPREAD = 0.02
+#: Cells whose views are made dense at a time.
+CHUNK = 1_024
+FOLDS = 5
+#: It looks at so many genes at most, those that tell the labels apart best: each gene more is one more that another
+#: donor, protocol or species may express otherwise.
+TELLING_GENES = 500
+#: Inverse strengths of its L2 penalty, on views of unit variance, of which the folds choose.
+PENALTIES = (0.01, 0.03, 0.1)
+#: Its loadings start larger than those of the PCA: they are about the labels.
+LINEAR_SCALE = 2.0
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear classifier on the centred and scaled views of genes: weight (2, genes, C), bias (C,)."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, cells: np.ndarray) -> np.ndarray:
+        """Logits (n, C) of views (n, 2, genes)."""
+        weight = self.weight.reshape(-1, len(self.bias))
+        return cells.reshape(-1, len(weight)) @ weight + self.bias
+
+
+@dataclass(frozen=True)
+class Start:
+    """loadings: (genes, k), where the gene embeddings start. mean, spread: (2, genes), of the genes' views. share: (genes,),
+    mean share of a cell's counts.
+
+    telling: the genes that a classifier looks at; penalty: the inverse strength of its penalty. folds: classifiers on these
+    genes, each of which left out a part of the cells; fold: (n,) one that never saw a cell.
+    """
+
+    loadings: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+    share: np.ndarray
+    telling: np.ndarray
+    penalty: float
+    folds: list[Linear]
+    fold: np.ndarray
+
+    def classifier(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: int, seed: int) -> Linear:
+        """One classifier of all of `cells`, at most 5,000 of them; genes, their scale and the penalty are those of the folds.
+        Genes that it does not look at have no weight."""
+        seen = stratified(labels, cells, MAX_CELLS, np.random.default_rng(seed))
+        found = _classifier(self._telling_views(tokens, seen, n_bins), labels[seen], int(labels.max()) + 1, self.penalty)
+        weight = np.zeros((*self.mean.shape, found.weight.shape[-1]), np.float32)
+        weight[:, self.telling] = found.weight
+        return replace(found, weight=weight)
+
+    def _telling_views(self, tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
+        return self.scale(views(tokens, cells, n_bins)[:, :, self.telling], self.telling)
+
+    def scale(self, seen: np.ndarray, genes: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Views (n, 2, genes), of all genes or of some, centred, scaled and clipped, in place."""
+        seen -= self.mean[:, genes]
+        seen /= self.spread[:, genes]
+        return np.clip(seen, -CLIP, CLIP, out=seen)
+
+    def out_of_fold(self, tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
+        """Logits (len(cells), C) of training cells, each by the classifier that never saw it."""
+        logits = np.empty((len(cells), len(self.folds[0].bias)), np.float32)
+        for start in range(0, len(cells), CHUNK):
+            chunk = cells[start : start + CHUNK]
+            seen = self._telling_views(tokens, chunk, n_bins)
+            logits[start : start + CHUNK] = _by_who_left_out(self.folds, self.fold[chunk], seen)
+        return logits
+
+
+def learn_start(tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: int, seed: int) -> Start:
+    """Loadings of a PCA and of linear classifiers side by side, and the classifiers themselves.
+
+    labels: (n,) codes of all cells of `tokens`; cells: those that are learned from. Memory: these cells x twice the
+    genes, dense.
+    """
+    rng = np.random.default_rng(seed)
+    values = views(tokens, cells, n_bins)
+    mean, spread = values.mean(0), values.std(0) + np.float32(SMALLEST_SPREAD)
+    share = ((values[:, 1] / ROOT_SCALE) ** 2).mean(0)
+    part = rng.permutation(len(cells)) % FOLDS
+    # Cells that no classifier saw are out of fold for all of them; they are shared out.
+    fold = np.arange(len(tokens)) % FOLDS
+    fold[cells] = part
+    start = Start(np.empty((0, 0)), mean, spread, share / max(share.sum(), 1e-12), np.empty(0), 0.0, [], fold)
+    centred, n_labels = start.scale(values), int(labels.max()) + 1
+    telling = telling_genes(centred, labels[cells], n_labels)
+    penalty, folds = _choose_penalty(np.ascontiguousarray(centred[:, :, telling]), labels[cells], part, n_labels)
+    supervised = np.zeros((len(mean[0]), n_labels), np.float32)
+    supervised[telling] = np.mean([f.weight[0] for f in folds], 0) / spread[0][telling, None]
+    unsupervised = _unit_variance(_principal_loadings(centred[:, 0], seed))
+    loadings = np.hstack([LINEAR_SCALE * _unit_variance(supervised), unsupervised])
+    return replace(start, loadings=loadings, telling=telling, penalty=penalty, folds=folds)
+
+
+def telling_genes(cells: np.ndarray, labels: np.ndarray, n_labels: int, n: int = TELLING_GENES) -> np.ndarray:
+    """The n genes (all, if there are no more) whose views (cells, 2, genes) differ most between labels, sorted.
+
+    By the variance between labels over the one within, of the better of the two views (one-way ANOVA).
+    """
+    member = np.eye(n_labels, dtype=np.float32)[labels]
+    size = np.maximum(member.sum(0), 1)[:, None]
+    flat = cells.reshape(len(cells), -1)
+    mean = member.T @ flat / size
+    between = (size * (mean - flat.mean(0)) ** 2).sum(0)
+    within = np.maximum((flat**2).sum(0) - len(flat) * flat.mean(0) ** 2 - between, 1e-6)
+    best = (between / within).reshape(cells.shape[1:]).max(0)
+    return np.sort(np.argsort(-best, kind="stable")[:n])
+
+
+def _choose_penalty(cells: np.ndarray, labels: np.ndarray, part: np.ndarray, n_labels: int) -> tuple[float, list[Linear]]:
+    """The penalty under which classifiers of all parts but one are right about that one most often, by cross-entropy, and
+    these classifiers. cells: (n, 2, genes); part: (n,) below FOLDS."""
+    found = []
+    for penalty in PENALTIES:
+        folds = [_classifier(cells[part != f], labels[part != f], n_labels, penalty) for f in range(FOLDS)]
+        loss = -log_softmax(_by_who_left_out(folds, part, cells), 1)[np.arange(len(labels)), labels].mean()
+        found.append((loss, penalty, folds))
+    return min(found, key=lambda one: one[0])[1:]
+
+
+def _by_who_left_out(folds: list[Linear], fold: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Logits (n, C) of cells (n, 2, genes), each by the classifier of its fold (n,), which never saw it."""
+    logits = np.empty((len(cells), len(folds[0].bias)), np.float32)
+    for number, classifier in enumerate(folds):
+        rows = fold == number
+        logits[rows] = classifier(cells[rows])
+    return logits
+
+
+def _classifier(cells: np.ndarray, labels: np.ndarray, n_labels: int, penalty: float) -> Linear:
+    """A linear classifier of centred cells (n, 2, genes); a label that does not occur gets no weight."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    weight, bias = np.zeros((cells.shape[1] * cells.shape[2], n_labels), np.float32), np.zeros(n_labels, np.float32)
+    if len(np.unique(labels)) == 1:  # a fold of a tiny reference: it knows nothing to tell labels by
+        return Linear(weight.reshape(*cells.shape[1:], n_labels), bias)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a rough solution is all that is needed
+        model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=200, tol=1e-3)
+        model.fit(cells.reshape(len(cells), -1), labels)
+    columns = model.classes_ if len(model.classes_) > 2 else model.classes_[1:]  # of two labels only the second has weights
+    weight[:, columns], bias[columns] = model.coef_.T, model.intercept_
+    return Linear(weight.reshape(*cells.shape[1:], n_labels), bias)
+
+
+def _principal_loadings(centred: np.ndarray, seed: int) -> np.ndarray:
+    from sklearn.decomposition import PCA
+
+    k = min(COMPONENTS, min(centred.shape) - 1)
+    found = PCA(k, svd_solver="randomized", random_state=seed).fit(centred)
+    return found.components_.T * np.sqrt(found.explained_variance_)
+
+
+def _unit_variance(loadings: np.ndarray) -> np.ndarray:
+    return (loadings / max(loadings.std(), 1e-12)).astype(np.float32)
