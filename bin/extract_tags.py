@@ -55,6 +55,8 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
 
     import pandas as pd
 
+    from cellmemory.cells.groups import MIN_CELLS
+    from cellmemory.columns import SLOT_TAG_COLUMNS
     from cellmemory.explanation import contrasts as contrasting
     from cellmemory.explanation import grouping, profiles, tags
     from cellmemory.io.atomic import replacing
@@ -81,7 +83,7 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
             contributions = _contributions(cells, file, mapper, len(groups), seed)
         of_groups = tags.group_tags(sums, genes, top, tests, contributions)
 
-        slots, of_slots = None, pd.DataFrame(columns=tags.SLOT_TAG_COLUMNS)
+        slots, of_slots = None, pd.DataFrame(columns=SLOT_TAG_COLUMNS)
         if of_what == "cellmemory_label":
             slots = tags.read_slots(file)
             of_slots = tags.slot_tags(slots, sums, genes, top)
@@ -92,7 +94,7 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         for question in questions:
             own = (codes, groups) if cell_list else contrasting.groups_of(question, group_key)
             answers.append(contrasting.contrast_groups(question, *own, test_cells if permutations else 0, permutations, seed))
-            _say_contrast(answers[-1], contrasting.MIN_CELLS)
+            _say_contrast(answers[-1], MIN_CELLS)
     written = [(tags_path, of_groups), (slots_path, of_slots)]
     if contrasts_path:
         written.append((contrasts_path, contrasting.table(answers, genes, top)))

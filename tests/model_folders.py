@@ -44,7 +44,7 @@ def write_placeholder(
     found |= {"novelty_parts": {part: [0.0, 1.0] for part in novelty.PARTS}, "linear_weight": 1.0, "cls_weight": 1.0}
     rare = np.where(label_table["rare"].astype(bool), "true", "false")
     table = label_table.assign(rare=rare)
-    model_folder.save(folder, tensors, whole_config, panel, table, found | (calibration or {}), history, "# Model card\n")
+    model_folder.save(folder, tensors, whole_config, panel, table, found | (calibration or {}), history, b"", "# Model card\n")
     return model_folder.load(folder).config["digest"]
 
 

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from click.testing import CliRunner
 
 import extract_tags
-from cellmemory.explanation import contrasts
+from cellmemory.columns import CONTRAST_COLUMNS
 from cellmemory.io.tables import read_table
 from tests.mapped_files import attention_of, mapped_cells
 
@@ -38,7 +38,7 @@ def run(folder: Path, cells: ad.AnnData, *options: object):
     arguments = ["--mapped", folder / "s.mapped.h5ad", "--tags", folder / "t.tsv", "--slot_tags", folder / "s.tsv"]
     arguments += ["--contrasts", output, "--permutations", 300, *options]
     result = CliRunner().invoke(extract_tags.main, [str(argument) for argument in arguments])
-    return result, read_table(output, contrasts.COLUMNS) if output.exists() else None
+    return result, read_table(output, CONTRAST_COLUMNS) if output.exists() else None
 
 
 def check_response(table: pd.DataFrame, name: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, fisher_exact, hypergeom
 
 import enrich
+from cellmemory.columns import ENRICHMENT_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.explanation import enrichment
 from cellmemory.io.gmt import EXPECTED, read_gmt
@@ -57,7 +58,7 @@ def test_figures_equal_fishers_test_and_benjamini_hochberg(tmp_path):
     options = write_inputs(tmp_path, {"a": GENES[:8], "b": GENES[20:28]}, {("a", 1): GENES[5:13], ("a", 2): GENES[30:38]})
     result, table = run(tmp_path, [*options, "--gmt", write_gmt(tmp_path / "sets.gmt", sets), "--top", "6"])
     assert result.exit_code == 0, result.output
-    assert list(table) == enrichment.COLUMNS
+    assert list(table) == ENRICHMENT_COLUMNS
     assert "Dropped 1 sets of sets with fewer than 3 genes" in result.output
     tested = {name: set(genes) for name, genes in sets.items() if name != "FEW"}
     queries = {("label", "a", ""): GENES[:6], ("label", "b", ""): GENES[20:26], ("slot", "a", "1"): GENES[5:11]}
@@ -239,7 +240,7 @@ def test_short_and_empty_tables(tmp_path):
     assert "1 of them list fewer than 50 genes" in result.output
     assert "over half of the background" in result.output
     assert table.empty
-    assert list(table) == enrichment.COLUMNS
+    assert list(table) == ENRICHMENT_COLUMNS
 
 
 def test_gmt_reader_takes_what_others_write(tmp_path):

@@ -11,8 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 import extract_tags
 import faithfulness as script
+from cellmemory.columns import CONTRIBUTION_RANKS, CONTRIBUTIONS
 from cellmemory.explanation import faithfulness
-from cellmemory.explanation.tags import CONTRIBUTION_RANKS, CONTRIBUTIONS
 from tests.planted import Planted, plant
 
 

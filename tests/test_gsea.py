@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cellmemory.columns import ENRICHMENT_COLUMNS
 from cellmemory.errors import InputError
-from cellmemory.explanation import enrichment, gsea, profiles
+from cellmemory.explanation import gsea, profiles
 from tests.test_enrichment import GENES, run, write_gmt, write_inputs
 
 
@@ -89,7 +90,7 @@ def test_both_methods_of_all_levels_are_in_one_table(tmp_path):
     options += ["--gmt", gmt, "--contrasts", str(tmp_path / "c.tsv"), "--profiles", ranked, "--top", "8"]
     result, table = run(tmp_path, options)
     assert result.exit_code == 0, result.output
-    assert list(table) == enrichment.COLUMNS
+    assert list(table) == ENRICHMENT_COLUMNS
     assert "Pre-ranked tests are of 3 sets of 5 to 500 genes" in result.output
     best = table.drop_duplicates(["level", "method", "group"]).set_index(["level", "method"])
     assert set(best.index) == {(level, method) for level in ("label", "slot", "contrast") for method in ("ora", "gsea")}

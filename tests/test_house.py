@@ -1,8 +1,10 @@
-"""The library's walls: digests of code cover all that a step imports."""
+"""The library's walls: which part imports which (docs/architecture.md), and digests of code, which cover all that is imported."""
 
 import ast
+import re
 import shutil
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from cellmemory.training import checkpoints
@@ -10,6 +12,10 @@ from cellmemory.training import checkpoints
 ROOT = Path(__file__).parents[1]
 BIN = ROOT / "bin"
 LIBRARY = BIN / "cellmemory"
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+#: The parts of the library from the top: each imports only parts before it.
+PARTS = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", PAGE.split("## The parts of the library")[1].split("\n## ")[0], re.MULTILINE)
+APART = ({"training", "mapping"}, {"explanation", "report"})
 
 
 def name_of(path: Path) -> str:
@@ -46,6 +52,33 @@ def parts_behind(name: str) -> set[str]:
         reached |= ahead
         ahead = {found for here in ahead for found in imported(here)} - reached
     return {part(found) for found in reached if found.startswith("cellmemory")}
+
+
+def test_the_page_lists_every_part_once():
+    parts = [path.stem for path in LIBRARY.iterdir() if path.name not in ("__init__.py", "__pycache__")]
+    assert sorted(PARTS) == sorted(parts)
+
+
+def test_a_part_imports_only_parts_above_it():
+    rank = {name: place for place, name in enumerate(["__init__", *PARTS])}
+    wrong = [
+        f"{name} imports {found}"
+        for name in sorted(FILES.keys())
+        if name.startswith("cellmemory")
+        for found in sorted(imported(name))
+        if part(found) != part(name) and (rank[part(found)] > rank[part(name)] or {part(name), part(found)} in APART)
+    ]
+    assert wrong == []
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    TopologicalSorter({name: imported(name) for name in FILES}).prepare()  # raises CycleError, which shows the circle
+
+
+def test_a_folder_holds_at_most_twelve_modules():
+    folders = {path.parent for path in LIBRARY.rglob("*.py")} - {LIBRARY, LIBRARY / "report" / "sections"}
+    crowded = {folder.name: n for folder in folders if (n := len(set(folder.glob("*.py")) - {folder / "__init__.py"})) > 12}
+    assert crowded == {}
 
 
 def test_checkpoints_know_the_code_of_training(tmp_path: Path, monkeypatch):

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 import extract_tags
+from cellmemory.columns import SLOT_TAG_COLUMNS, TAG_COLUMNS
 from cellmemory.errors import InputError
-from cellmemory.explanation import grouping, profiles, rankings, tags
+from cellmemory.explanation import grouping, profiles, rankings
 from cellmemory.io.tables import read_table
 from cellmemory.sampling import sample_cells
 from tests.mapped_files import N_SLOTS, attention_of, mapped_cells, pbmc_query
@@ -42,8 +43,8 @@ def test_tables_equal_dense_means(tmp_path):
     cells = pbmc_query()
     result, table, slots = run(tmp_path, cells, "--top", "0")
     assert result.exit_code == 0, result.output
-    assert list(table) == tags.TAG_COLUMNS
-    assert list(slots) == tags.SLOT_TAG_COLUMNS
+    assert list(table) == TAG_COLUMNS
+    assert list(slots) == SLOT_TAG_COLUMNS
     values, attention = cells.X.toarray(), cells.layers["attention"].toarray().astype(float)
     label = cells.obs["cellmemory_label"].to_numpy()
     for group, block in table.groupby("group"):
@@ -197,7 +198,7 @@ def test_groups_without_cells_with_one_cell_and_cells_without_group(tmp_path):
     assert "single cell: y" in result.output
     assert "Left out 1 cells" in result.output
     assert slots.empty
-    assert list(slots) == tags.SLOT_TAG_COLUMNS
+    assert list(slots) == SLOT_TAG_COLUMNS
     assert "No slot genes" in result.output
 
 

@@ -251,9 +251,9 @@ def test_the_linear_path_is_its_classifier_on_any_panel():
     labels = np.arange(40) % 4
     start = learn_start(tokens, labels, np.arange(40), 50, 0)
     network = CellMemory(ModelConfig(10, 4, d_model=8))
-    network.start_from(start)
+    network.start_from(start.loadings, start.mean, start.spread, start.share)
     fitted = start.classifier(tokens, labels, np.arange(40), 50, 0)
-    network.decide_by(fitted)
+    network.decide_by(fitted.weight, fitted.bias)
     path, weight = network.linear, fitted.weight.reshape(-1, 4)
     seen = start.scale(views(tokens, np.arange(40), 50))
     expected = seen.reshape(40, -1) @ weight + fitted.bias

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cellmemory.cells import groups
 from cellmemory.cells.labels import label_notes
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import Checker, InputError
@@ -174,13 +175,11 @@ def _check_query(
 
 
 def _contrast_problems(file: CellFile, asked: list[str]) -> list[str]:
-    from cellmemory.explanation import contrasts  # with torch, which nothing else here needs
-
     checker = Checker()
     for text in asked:
         # Our own columns, such as the status, are there only when the query is mapped.
         if not text.startswith("cellmemory_"):
-            checker.attempt(contrasts.check, file, text)
+            checker.attempt(groups.check, file, text)
     return checker.problems
 
 

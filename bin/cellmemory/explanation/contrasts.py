@@ -13,21 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cellmemory.cells.reading import CellFile
-from cellmemory.errors import InputError, first_ids
+from cellmemory.cells.groups import MIN_CELLS, group_codes, sides
+from cellmemory.columns import CONTRAST_COLUMNS
+from cellmemory.errors import InputError
 from cellmemory.explanation.differential import is_differential, wilcoxon
 from cellmemory.explanation.grouping import CellSample, GroupSums, gather
 from cellmemory.explanation.permutation import benjamini_hochberg, differently_attended
 from cellmemory.explanation.rankings import GeneTests, concatenated, log_ratio, ranked
-from cellmemory.mapping.mapped import MappedFile, group_codes
+from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.model_folder import made_by
-
-#: A side of fewer cells is not contrasted: its mean is that of single cells, and no spread can be told.
-MIN_CELLS = 3
-COLUMNS = ["contrast", "group", "direction", "rank", "gene", "score", "score_other", "log2_ratio", "effect", "p_value"]
-COLUMNS += ["adjusted_p_value", "mean_expression", "mean_expression_other", "fraction_expressing"]
-COLUMNS += ["fraction_expressing_other", "expression_log2_change", "expression_adjusted_p_value", "differential"]
-COLUMNS += ["n_cells", "n_cells_other"]
 
 
 @dataclass(frozen=True)
@@ -56,45 +50,6 @@ def by_column(file: MappedFile, text: str) -> Contrast:
     """A contrast of two values of an obs column, written COLUMN:A:B. Raises InputError as `sides` does."""
     key, names, side = sides(file, text)
     return Contrast(f"{key}: {' / '.join(names)}", [file], side)
-
-
-def sides(file: CellFile, text: str) -> tuple[str, list[str], np.ndarray]:
-    """The column and the two values of COLUMN:A:B, and (N,) side of each cell: 0 is A, 1 is B, -1 neither.
-
-    Names may hold colons themselves. Raises InputError where there is no such column or no such value; it says which
-    there are.
-    """
-    parts, found = text.split(":"), []
-    for i in range(1, len(parts) - 1):
-        key = ":".join(parts[:i])
-        if key in file.columns:
-            codes, levels = group_codes(file.obs[key])
-            pairs = [(":".join(parts[i:j]), ":".join(parts[j:])) for j in range(i + 1, len(parts))]
-            found += [(key, codes, levels, a, b) for a, b in pairs if a in levels and b in levels and a != b]
-            if not found:
-                raise InputError(
-                    f"--contrast {text}: the obs column {key!r} of {file.path} has no two such values; "
-                    f"it has {first_ids(levels, 20)}."
-                )
-    if not found:
-        raise InputError(
-            f"--contrast {text}: write COLUMN:A:B, a column of obs and two of its values; "
-            f"the columns of {file.path} are {', '.join(file.columns) or '(none)'}."
-        )
-    key, codes, levels, a, b = found[0]
-    side = np.full(len(codes), -1)
-    side[codes == levels.index(a)], side[codes == levels.index(b)] = 0, 1
-    return key, [a, b], side
-
-
-def check(file: CellFile, text: str) -> None:
-    """Raises InputError where a file that is yet to be mapped cannot answer COLUMN:A:B."""
-    _, names, side = sides(file, text)
-    few = [f"{n} of {name!r}" for name, n in zip(names, np.bincount(side[side >= 0], minlength=2), strict=True) if n < MIN_CELLS]
-    if few:
-        raise InputError(
-            f"--contrast {text}: {file.path} has too few cells, {' and '.join(few)}; a side needs {MIN_CELLS} or more."
-        )
 
 
 def between_files(file: MappedFile, other: MappedFile) -> Contrast:
@@ -158,7 +113,7 @@ def _test(sample: CellSample, n: int, permutations: int, seed: int) -> GeneTests
 
 
 def table(results: Sequence[Contrasted], genes: list[str], top: int) -> pd.DataFrame:
-    """The `top` genes (0: all) that A attends to `more`, then those that it attends to `less`, of each group; COLUMNS."""
+    """CONTRAST_COLUMNS of the `top` genes (0: all) of each group that A attends to `more`, then of those it attends to `less`."""
     blocks = []
     for result in results:
         n, sums = len(result.groups), result.sums
@@ -188,4 +143,4 @@ def table(results: Sequence[Contrasted], genes: list[str], top: int) -> pd.DataF
                 order = np.argsort(-effect, kind="stable")
                 order = order[effect[order] > 0][: top or None]
                 blocks.append(ranked(genes, order, {**same, "direction": direction}, per_gene))
-    return concatenated(blocks, COLUMNS)
+    return concatenated(blocks, CONTRAST_COLUMNS)

@@ -16,14 +16,13 @@ import numpy as np
 import pandas as pd
 from gseapy.stats import calc_pvalues, multiple_testing_correction
 
+from cellmemory.columns import ENRICHMENT_COLUMNS
 from cellmemory.errors import InputError, first_ids
 from cellmemory.explanation import gsea
 from cellmemory.genes.names import id_type, normalise, panel_index
 from cellmemory.io.checked import read_json, sequence, text
 from cellmemory.io.gmt import read_gmt
 
-COLUMNS = ["level", "contrast", "group", "slot", "method", "library", "term", "overlap", "p_value", "adjusted_p_value"]
-COLUMNS += ["odds_ratio", "nes", "genes", "background"]
 MAX_LISTED = 0.25  # adjusted p-value of a pre-ranked test; all sets get one, and most say nothing
 MIN_GENES = 3  # of a set that are in the background: what is smaller cannot reach a small p-value
 KEYS = ["level", "contrast", "group", "slot"]  # of a ranking
@@ -142,7 +141,7 @@ def over_representation(genes: list[str], library: Library, background: set[str]
 
 
 def over_represented(rankings: pd.DataFrame, libraries: list[Library], background: set[str], top: int) -> pd.DataFrame:
-    """Tests the `top` genes of every ranking against every library; columns COLUMNS, method `ora`.
+    """Tests the `top` genes of every ranking against every library; ENRICHMENT_COLUMNS, method `ora`.
 
     rankings: level, contrast, group, slot, rank, gene, as `rankings_of` joins the tables of extract_tags.py. Raises
     InputError where they rank genes that no panel gene is.
@@ -164,7 +163,7 @@ def over_represented(rankings: pd.DataFrame, libraries: list[Library], backgroun
 
 
 def preranked(profiles, libraries: list[Library], background: set[str], permutations: int, seed: int) -> pd.DataFrame:
-    """Tests every set against the whole of every ranking in `profiles` (see `profiles`); columns COLUMNS, method `gsea`.
+    """Tests every set against the whole of every ranking in `profiles` (see `profiles`); ENRICHMENT_COLUMNS, method `gsea`.
 
     Rankings are of the genes of the background. Sets with an adjusted p-value of at most MAX_LISTED are listed. Raises
     InputError where the profiles are of other genes.
@@ -219,5 +218,5 @@ def enrichr_library(name: str, organism: str = "human") -> dict[str, list[str]]:
 def _joined(blocks: list[pd.DataFrame], method: str) -> pd.DataFrame:
     blocks = [block for block in blocks if len(block)]
     if not blocks:
-        return pd.DataFrame(columns=COLUMNS)
-    return pd.concat(blocks, ignore_index=True).assign(method=method).reindex(columns=COLUMNS)
+        return pd.DataFrame(columns=ENRICHMENT_COLUMNS)
+    return pd.concat(blocks, ignore_index=True).assign(method=method).reindex(columns=ENRICHMENT_COLUMNS)

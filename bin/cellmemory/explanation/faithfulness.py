@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from cellmemory.columns import FAITHFULNESS_COLUMNS
 from cellmemory.explanation.attribution import cls_contributions, linear_tokens
 from cellmemory.mapping.mapper import Mapper
 from cellmemory.network.batching import as_tensors, token_batches
@@ -29,7 +30,7 @@ STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
 RANKINGS = ("attention", "cls_contribution", "linear_contribution", "both_contributions", "expression", "random")
 PARTS, CURVES = ("whole", "cls"), ("deletion", "insertion")
 ALL = "(all labels)"
-COLUMNS = ["group", "part", "curve", "ranking", "area", "gain", "gain_error", "n_cells", *(f"k{k}" for k in STEPS)]
+COLUMNS = [*FAITHFULNESS_COLUMNS, *(f"k{k}" for k in STEPS)]
 
 
 @dataclass(frozen=True)

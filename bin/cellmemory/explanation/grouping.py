@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
+from cellmemory.cells.groups import group_codes
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.text import read_text, tab_cells
-from cellmemory.mapping.mapped import MappedFile, group_codes
+from cellmemory.mapping.mapped import MappedFile
 from cellmemory.sampling import sample_cells
 
 MAX_GROUPS = 1000

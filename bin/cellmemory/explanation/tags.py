@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cellmemory.columns import CONTRIBUTION_RANKS, CONTRIBUTIONS, SLOT_TAG_COLUMNS, TAG_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.explanation.differential import is_differential, wilcoxon
 from cellmemory.explanation.grouping import CellSample, GroupSums
@@ -32,27 +33,6 @@ from cellmemory.mapping.mapped import MappedFile
 
 if TYPE_CHECKING:  # its module imports torch, which few tables need
     from cellmemory.explanation.attribution import Contributions
-
-ATTENTION_COLUMNS = ["score", "specificity", "effect", "p_value", "adjusted_p_value"]
-CONTRIBUTIONS = ("contribution", "cls_contribution", "linear_contribution")
-CONTRIBUTION_RANKS = ("contribution_rank", "cls_rank", "linear_rank")
-CONTRIBUTION_COLUMNS = [name for pair in zip(CONTRIBUTIONS, CONTRIBUTION_RANKS, strict=True) for name in pair]
-EXPRESSION_COLUMNS = ["mean_expression", "fraction_expressing", "expression_log2_change", "expression_adjusted_p_value"]
-EXPRESSION_COLUMNS += ["differential"]
-TAG_COLUMNS = ["group", "rank", "gene", *ATTENTION_COLUMNS, *CONTRIBUTION_COLUMNS]
-TAG_COLUMNS += [*EXPRESSION_COLUMNS, "n_cells"]
-SLOT_TAG_COLUMNS = [
-    "group",
-    "slot",
-    "rank",
-    "gene",
-    "score",
-    "read",
-    "specificity",
-    "mean_expression",
-    "fraction_expressing",
-    "usage",
-]
 
 
 def tests_of_groups(sample: CellSample, n_groups: int, permutations: int, seed: int) -> GeneTests:

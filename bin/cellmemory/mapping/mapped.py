@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 from anndata.io import read_elem
 
 from cellmemory.cells.faults import reading
-from cellmemory.cells.labels import cleaned
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError
 from cellmemory.mapping.mapped_checks import problems_of_mapped, read_run
@@ -74,13 +72,3 @@ def _adaptations(run: dict, model: Bundle) -> str:
         return ""
     one, other = (f"one adapted to '{name}'" if name else "one that is not adapted" for name in (adapted_to, model.adapted_to))
     return f" ({one}, not {other})"
-
-
-def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """Group number of every cell (-1: no value) and the groups' names, in the order of the categories or sorted. A blank text is
-    no value."""
-    values = column.astype("category").cat
-    names = [str(name) for name in values.categories]
-    groups = [name for name in names if cleaned(name) is not None]
-    place = {name: number for number, name in enumerate(groups)}
-    return np.array([place.get(name, -1) for name in [*names, None]], np.int64)[values.codes], groups

@@ -7,6 +7,7 @@ front, d model width, H memory slots, A heads, C labels, L layers.
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 from cellmemory.network.config import ModelConfig
 from cellmemory.network.layers import LightLayers, Maps, StandardLayers
 from cellmemory.network.linear_path import LinearPath
-from cellmemory.training.warm_start import Linear, Start
 
 VARIANTS = {"light": LightLayers, "standard": StandardLayers}
 
@@ -72,22 +72,24 @@ class CellMemory(nn.Module):
         """
         return self.gene(gene) * F.embedding(bins, self.level.unsqueeze(-1)) + self.expression(bins)
 
-    def start_from(self, start: Start) -> None:
-        """Starts the gene embeddings from the reference's loadings, over noise of a tenth of theirs, and scales the genes of
-        the linear path. Where there are more loadings than dimensions, the last ones are left out."""
-        loadings = torch.from_numpy(start.loadings[:, : self.config.d_model])
+    def start_from(self, loadings: np.ndarray, mean: np.ndarray, spread: np.ndarray, share: np.ndarray) -> None:
+        """Starts the gene embeddings from loadings (genes, k), over noise of a tenth of theirs, and scales the genes of the
+        linear path: mean, spread (2, genes) of their views, share (genes,) of a cell's counts. Where there are more loadings
+        than dimensions, the last ones are left out."""
+        loadings = torch.from_numpy(loadings[:, : self.config.d_model])
         with torch.no_grad():
             self.gene.weight *= 0.1
             self.expression.weight *= 0.3
             self.gene.weight[:, : loadings.shape[1]] += loadings
-            for name in ("mean", "spread", "share"):
-                getattr(self.linear, name).copy_(torch.from_numpy(getattr(start, name)))
+            for name, values in (("mean", mean), ("spread", spread), ("share", share)):
+                getattr(self.linear, name).copy_(torch.from_numpy(values))
 
-    def decide_by(self, linear: Linear, linear_weight: float = 1.0, cls_weight: float = 1.0) -> None:
-        """Sets the linear path's classifier, and weighs its logits and those of the CLS token in their sum, for good."""
+    def decide_by(self, weight: np.ndarray, bias: np.ndarray, linear_weight: float = 1.0, cls_weight: float = 1.0) -> None:
+        """Sets the linear path's classifier, weight (2, genes, C) and bias (C,), and weighs its logits and those of the CLS
+        token in their sum, for good."""
         with torch.no_grad():
-            self.linear.weight.copy_(linear_weight * torch.from_numpy(linear.weight))
-            self.linear.bias.copy_(linear_weight * torch.from_numpy(linear.bias))
+            self.linear.weight.copy_(linear_weight * torch.from_numpy(weight))
+            self.linear.bias.copy_(linear_weight * torch.from_numpy(bias))
             self.head.weight *= cls_weight
             self.head.bias *= cls_weight
 

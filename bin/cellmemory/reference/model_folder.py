@@ -148,12 +148,11 @@ def save(
     label_table: pd.DataFrame,
     calibration: dict,
     history: pd.DataFrame,
+    figure: bytes,
     card: str,
 ) -> None:
-    """Writes a trained reference whole or not at all. The same content gives the same bytes."""
+    """Writes a trained reference whole or not at all. The same content gives the same bytes. figure: PNG of the history."""
     from safetensors.numpy import save as save_tensors
-
-    from cellmemory.training.curves import draw
 
     with replacing(folder) as partial:
         partial.mkdir()
@@ -163,7 +162,7 @@ def save(
         label_table.to_csv(partial / "labels.tsv", sep="\t", index=False)
         write_json(partial / "calibration.json", calibration)
         history.to_csv(partial / "history.tsv", sep="\t", index=False, float_format="%.6g")
-        draw(history, partial / "history.png")
+        (partial / "history.png").write_bytes(figure)
         (partial / "model_card.md").write_text(card)
         config = {"format": FORMAT, "version": __version__, **config, "files": {n: sha256(partial / n) for n in FILES}}
         write_json(partial / "config.json", {**config, "digest": _digest(config)})
@@ -181,6 +180,7 @@ def save_adapted(folder: str | Path, trained: Bundle, tensors: dict[str, np.ndar
         pd.read_csv(trained.path / "labels.tsv", sep="\t", dtype=str, keep_default_na=False),
         trained.calibration | calibration,
         trained.history,
+        (trained.path / "history.png").read_bytes(),
         f"{card}\nIts linear path is adapted to the cells of '{adapted_to}', and of use for these alone.\n",
     )
 

@@ -12,12 +12,19 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata.io import read_elem
 
+from cellmemory.cells.groups import group_codes
+from cellmemory.columns import (
+    CONTRAST_COLUMNS,
+    ENRICHMENT_COLUMNS,
+    FAITHFULNESS_COLUMNS,
+    SLOT_TAG_COLUMNS,
+    TAG_COLUMNS,
+)
 from cellmemory.errors import InputError
-from cellmemory.explanation import contrasts, enrichment, tags
 from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
 from cellmemory.mapping.consensus import STATUSES
-from cellmemory.mapping.mapped import MappedFile, group_codes
+from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.model_folder import Bundle
 from cellmemory.sampling import draw, fair_quotas
@@ -26,6 +33,13 @@ DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 MAX_COLUMNS, MAX_LEVELS = 24, 50
 TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
 TABLES |= {"faithfulness": ".tsv", "enrichment": ".tsv"}
+COLUMNS = {
+    "tags": TAG_COLUMNS,
+    "slot_tags": SLOT_TAG_COLUMNS,
+    "contrasts": CONTRAST_COLUMNS,
+    "enrichment": ENRICHMENT_COLUMNS,
+    "faithfulness": FAITHFULNESS_COLUMNS,
+}
 TEXT_COLUMNS = ("level", "contrast", "group", "direction", "gene", "differential", "slot", "library", "term", "overlap", "method")
 TEXT_COLUMNS += ("genes", "part", "curve", "ranking")
 _NUMBERS = ("cellmemory_confidence", "cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_linear_share")
@@ -192,7 +206,7 @@ def _read_table(path: Path, option: str) -> pd.DataFrame | dict:
     if TABLES[option] == ".json":
         return read_json(path, option)
     try:
-        table = checked.read_results(path, _columns_of(option), TEXT_COLUMNS)
+        table = checked.read_results(path, COLUMNS[option], TEXT_COLUMNS)
     except (ValueError, OSError) as error:  # pandas' errors of parsing are of this kind, too
         raise InputError(f"{path} (--{option}) cannot be read: {error}. Give the file as it was written.") from None
     numbers = [name for name in table if name not in TEXT_COLUMNS]
@@ -200,19 +214,6 @@ def _read_table(path: Path, option: str) -> pd.DataFrame | dict:
     if problems:
         raise InputError(f"{path} (--{option}): {problem}. Give the file as it was written." for problem in problems)
     return table
-
-
-def _columns_of(option: str) -> list[str]:
-    """The columns of a table, as its writer names them."""
-    columns = {
-        "tags": tags.TAG_COLUMNS,
-        "slot_tags": tags.SLOT_TAG_COLUMNS,
-        "contrasts": contrasts.COLUMNS,
-        "enrichment": enrichment.COLUMNS,
-        # Its module imports torch.
-        "faithfulness": ["group", "part", "curve", "ranking", "gain", "n_cells"],
-    }
-    return columns[option]
 
 
 def _read(path: Path, quota: int, model: Bundle) -> Sample:

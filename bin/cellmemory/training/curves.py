@@ -1,6 +1,6 @@
 """The figure of a training's course."""
 
-from pathlib import Path
+from io import BytesIO
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ import pandas as pd
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 
 
-def draw(history: pd.DataFrame, path: Path) -> None:
+def draw(history: pd.DataFrame) -> bytes:
     """history.png: losses above, macro F1 of the validation cells below, the kept epoch marked. The same history gives the
     same bytes."""
     from matplotlib.figure import Figure
@@ -30,4 +30,6 @@ def draw(history: pd.DataFrame, path: Path) -> None:
     losses.set(ylabel="loss (cross-entropy)")
     scores.set(xlabel="epoch", ylabel="validation macro F1", ylim=(0, 1.02))
     scores.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.savefig(path, format="png", metadata={"Software": None})
+    content = BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()

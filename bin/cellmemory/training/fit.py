@@ -61,7 +61,7 @@ def fit(
     devices.check(runtime, sampling)
     n_bins = network.config.n_bins
     start = learn_start(tokens, labels, share.start, n_bins, seed)
-    network.start_from(start)
+    network.start_from(start.loadings, start.mean, start.spread, start.share)
     network.number_format = runtime.number_format
     batches = TrainingBatches(tokens, labels, start, share, sampling, n_bins, seed)
     steps = batches.steps_per_epoch * schedule.max_epochs

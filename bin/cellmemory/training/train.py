@@ -29,6 +29,7 @@ from cellmemory.reference.novelty import calibrate_novelty, learn_profiles
 from cellmemory.sampling import stratified
 from cellmemory.training.card import model_card
 from cellmemory.training.checkpoints import CheckpointFile, code_digest
+from cellmemory.training.curves import draw
 from cellmemory.training.fit import Trained, fit
 from cellmemory.training.settings import Devices, ModelSize, Sampling, Schedule
 from cellmemory.training.split import Share, share_of
@@ -116,7 +117,7 @@ def train_reference(
     settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
     settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
     card = model_card(settings, table, calibration)
-    model_folder.save(output, tensors, settings, panel, table, calibration, trained.history, card)
+    model_folder.save(output, tensors, settings, panel, table, calibration, trained.history, draw(trained.history), card)
     checkpoint.remove()
     return [
         f"read {len(all_codes):,} cells x {len(panel):,} genes, {len(labels)} labels of '{label_key}'",
@@ -171,7 +172,8 @@ def _finish(trained: Trained, read: _Reference, settings: dict, runtime: Runtime
     known, held_out = tokens.select(kept), tokens.select(share.validation)
     means = label_means(known, codes[kept], len(read.labels), n_bins)
     profiles = learn_profiles(known, codes[kept], means[1], start.share, seed)
-    network.decide_by(start.classifier(tokens, codes, share.training, n_bins, seed))
+    classifier = start.classifier(tokens, codes, share.training, n_bins, seed)
+    network.decide_by(classifier.weight, classifier.bias)
     inference = Inference(network, runtime)
     found = inference.run(tokens.select(np.r_[share.validation, kept]), attention=False)
     linear, cls = found.linear_logits[:n], found.cls_logits[:n]
@@ -185,7 +187,8 @@ def _finish(trained: Trained, read: _Reference, settings: dict, runtime: Runtime
         return weights[0] * fewer.linear_logits + weights[1] * fewer.cls_logits
 
     calibration["panel_accuracy"] = accuracy_by_coverage(with_fewer_genes, read.cells[share.validation], truth, seed)
-    network.decide_by(start.classifier(tokens, codes, np.arange(len(codes)), n_bins, seed), *weights)
+    classifier = start.classifier(tokens, codes, np.arange(len(codes)), n_bins, seed)
+    network.decide_by(classifier.weight, classifier.bias, *weights)
     calibration |= {"linear_weight": weights[0], "cls_weight": weights[1]}
     tensors = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     tensors |= {f"reference.{name}": getattr(profiles, name) for name in ("components", "scale", "weight", "bias")}
