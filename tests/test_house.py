@@ -99,3 +99,15 @@ def test_checkpoints_know_the_code_of_training(tmp_path: Path, monkeypatch):
             file.write("\n")
         assert checkpoint().read() is None, changed
         assert "(other code)" in checkpoint().others()[0]
+
+
+def test_steps_depend_on_the_parts_that_their_scripts_import():
+    """`ext code` of a module, of which its tasks hold a digest: a part too few serves old results, one too many repeats work."""
+    scripts = {path.stem for path in BIN.glob("[a-z]*.py")}
+    listed, needed = {}, {}
+    for path in ROOT.glob("modules/*/main.nf"):
+        source, module = path.read_text(), path.parent.name
+        behind = set().union(*map(parts_behind, scripts & set(re.findall(r"\b(\w+)\.py\b", source))))
+        listed[module] = re.findall(r"'(\w+)'", re.search(r"^    ext code: \[(.*?)\]", source, re.MULTILINE)[1])
+        needed[module] = [name for name in PARTS if name in behind]
+    assert listed == needed

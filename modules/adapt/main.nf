@@ -6,6 +6,7 @@ process ADAPT {
     tag "${meta.id}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
+    ext code: ['errors', 'log', 'sampling', 'exact', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping']
 
     input:
     tuple val(meta), path(query)

@@ -7,6 +7,7 @@ process MAP_QUERY {
     label 'process_medium'
     label 'process_gpu'
     conda "${moduleDir}/../environment.yml"
+    ext code: ['errors', 'log', 'sampling', 'exact', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping']
 
     input:
     tuple val(meta), path(query), val(cells) // START:STOP, or '' for all

@@ -4,7 +4,8 @@ include { calledByOrigin; commandLine } from '../../functions/command_line.nf'
 process PREPROCESS_REFERENCE {
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext reference: { meta.id } // for a configuration to name the tasks by
+    // reference: for a configuration to name the tasks by.
+    ext code: ['errors', 'columns', 'io', 'cells', 'genes'], reference: { meta.id }
     memory { (6.GB + 8.B * reference.size()) * task.attempt }
 
     input:

@@ -7,7 +7,8 @@ process TRAIN {
     label 'process_high'
     label 'process_gpu'
     conda "${moduleDir}/../environment.yml"
-    ext reference: { meta.id } // for a configuration to name the tasks by
+    // reference: for a configuration to name the tasks by.
+    ext code: ['errors', 'log', 'sampling', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'training'], reference: { meta.id }
     memory { (8.GB + 8.B * reference.size()) * task.attempt }
 
     input:
