@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from _cli import THREAD_VARIABLES
@@ -16,6 +17,10 @@ for name in THREAD_VARIABLES:
     os.environ.setdefault(name, "1")
 # Of numba's ways to start threads the one that bears a process to be split off later: tests/corpus does that.
 os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
+
+# How long an example takes says more about the machine's other work than about the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 def script(name: str, *arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess:
