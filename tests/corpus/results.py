@@ -690,6 +690,19 @@ case(
 )
 case(
     "report",
+    "inputs_with_a_number_for_a_path",
+    fields("inputs.json", reference={"path": 7}),
+    "inputs.json (--inputs): reference is not an object",
+    more="--inputs inputs.json",
+)
+case(
+    "report",
+    "labels_of_the_reference_in_an_unknown_encoding",
+    h5("q.mapped.h5ad", lambda file: file["uns/cellmemory_reference/label"].attrs.update({"encoding-type": "strange"})),
+    "q.mapped.h5ad: uns/cellmemory_reference cannot be read",
+)
+case(
+    "report",
     "inputs_with_words_for_sets",
     fields("inputs.json", gmt=[{"name": "a", "sets": "many"}]),
     "inputs.json (--inputs): gmt is not",

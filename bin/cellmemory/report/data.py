@@ -12,6 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata.io import read_elem
 
+from cellmemory.cells.faults import reading
 from cellmemory.cells.groups import group_codes
 from cellmemory.columns import (
     CONTRAST_COLUMNS,
@@ -102,7 +103,10 @@ JSON_FIELDS = {
          "warnings": _NAMES},
         {},
     ),
-    "inputs": ({}, {"reference": either(_some(warnings=_NAMES), None), "gmt": sequence(_some(sets=_COUNT))}),
+    "inputs": (
+        {},
+        {"reference": either(_some(warnings=_NAMES, path=text(empty=True)), None), "gmt": sequence(_some(sets=_COUNT))},
+    ),
 }  # fmt: skip
 
 
@@ -220,7 +224,8 @@ def _read(path: Path, quota: int, model: Bundle) -> Sample:
     with MappedFile(path) as file:
         info, cells = file.run, _cells(file.obs, model.labels)
         drawn = draw(cells["label"].cat.codes.to_numpy(), quota)
-        reference = read_elem(file.uns["cellmemory_reference"]) if "cellmemory_reference" in file.uns else None
+        with reading(file.path, "uns/cellmemory_reference"):
+            reference = read_elem(file.uns["cellmemory_reference"]) if "cellmemory_reference" in file.uns else None
         truth_key = str(info.get("truth_key", ""))
         return Sample(
             name=str(info["sample"]),
