@@ -42,8 +42,7 @@ process REPORT {
         ${repeated('mapped', mapped)} \\
         ${options.join(' ')} \\
         ${commandLine([output: "${name}.html", mqc_dir: "${name}.mqc", figures_dir: "${name}.figures"])}
-    made=(${quoted("${name}.figures")}/* ${quoted("${name}.mqc")}/*)
-    n_files=\${#made[@]}
+    n_files=\$(find ${quotedAll(["${name}.figures", "${name}.mqc"])} -type f | wc -l)
     versions.py "${task.process}" anndata jinja2 matplotlib plotly > versions.yml
     """
 

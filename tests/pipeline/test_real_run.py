@@ -193,7 +193,8 @@ def mtx_folder(path: Path, cells: ad.AnnData) -> None:
 def test_a_trained_model_is_used_as_it_is_and_an_mtx_folder_is_mapped_like_an_h5ad(results: Path, tmp_path: Path):
     mtx_folder(tmp_path / "folder", ad.read_h5ad(DATA / "unseen_type.h5ad"))
     (tmp_path / "sheet.csv").write_text(f"sample,h5ad\nunseen_type,{DATA / 'unseen_type.h5ad'}\nfolder,folder\n")
-    run = succeed("--model", results / "model", "--input", "sheet.csv", *one_thread(tmp_path), folder=tmp_path)
+    run = succeed("--model", results / "model", "--input", "sheet.csv", "--attention", "false", *one_thread(tmp_path),
+                  folder=tmp_path)  # fmt: skip
     steps = counted(run.submitted)
     assert "TRAIN" not in steps
     assert "PREPROCESS_REFERENCE" not in steps
@@ -205,7 +206,7 @@ def test_a_trained_model_is_used_as_it_is_and_an_mtx_folder_is_mapped_like_an_h5
 
 def test_scattered_queries_give_the_same_files(results: Path, tmp_path: Path):
     run = succeed("--model", results / "model", "--input", DATA / "samplesheet.csv", "--cells_per_task", "64",
-                  *one_thread(tmp_path), folder=tmp_path)  # fmt: skip
+                  "--faithfulness", "false", *one_thread(tmp_path), folder=tmp_path)  # fmt: skip
     steps = counted(run.submitted)
     assert (steps["MAP_QUERY"], steps["GATHER"]) == (2 + 4, 2)
     for sample in SAMPLES:
@@ -256,7 +257,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_leaves_nothing_half_done_and_the_run_goes_on_with_room(results: Path, small_disk: Path, tmp_path: Path):
     arguments = ("--model", results / "model", "--input", DATA / "samplesheet.csv", *one_thread(tmp_path),
-                 "-work-dir", small_disk)  # fmt: skip
+                 "--faithfulness", "false", "--permutations", "0", "-work-dir", small_disk)  # fmt: skip
     run = pipeline(*arguments, folder=tmp_path)
     assert run.status != 0
     assert "the same command with -resume" in run.output
