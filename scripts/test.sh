@@ -14,5 +14,5 @@ if ! command -v chromedriver >/dev/null; then
 fi
 echo "Tests that need a GPU are left out (make test-cuda), and two thirds of the corpus of odd results (make test-corpus)." >&2
 # On the CPU alone, wherever this runs. Two side by side, a file at a time: tests of one file share what is made for them, a
-# run of the pipeline among it.
-CUDA_VISIBLE_DEVICES= exec pytest -n 2 --dist loadfile -m "not cuda and not corpus" "$@"
+# run of the pipeline among it. In the order of their names: the long files of the pipeline are not left for the end.
+CUDA_VISIBLE_DEVICES= exec pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not cuda and not corpus" "$@"
