@@ -16,7 +16,8 @@ KINDS = ("text", "category", "number", "whole", "flag", "gaps", "nullable")
 def sheets(draw) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of a samplesheet."""
     columns = ["sample", "h5ad", *draw(st.lists(st.sampled_from(["counts_layer", "gene_column", "truth_key"]), unique=True))]
-    names = draw(st.lists(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", fullmatch=True), min_size=1, max_size=5, unique=True))
+    one = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", fullmatch=True)
+    names = draw(st.lists(one, min_size=1, max_size=5, unique_by=str.casefold))
     return columns, [[name, *(draw(words) for _ in columns[1:])] for name in names]
 
 
