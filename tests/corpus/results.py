@@ -672,55 +672,23 @@ case(
 )
 case("report", "a_sample_twice", other("o.mapped.h5ad", "q.mapped.h5ad"), "are both of sample 'q'", more="--mapped o.mapped.h5ad")
 case("report", "two_models", nothing, "was mapped with another model", more="--mapped o.mapped.h5ad")
-for _field, _value in (("weighted_f1", {"a": 1}), ("label_set_mean_size", "two"), ("cells", -1)):
-    case(
-        "report",
-        f"metrics_with_a_wrong_{_field}",
-        fields("q.metrics.json", **{_field: _value}),
-        "q.metrics.json (--metrics)",
-        f"{_field} is not",
-        more="--metrics q.metrics.json",
-    )
-case(
-    "report",
-    "inputs_with_a_number_of_warnings",
-    fields("inputs.json", reference={"warnings": 3}),
-    "inputs.json (--inputs): reference is not an object",
-    more="--inputs inputs.json",
-)
-case(
-    "report",
-    "inputs_with_a_number_for_a_path",
-    fields("inputs.json", reference={"path": 7}),
-    "inputs.json (--inputs): reference is not an object",
-    more="--inputs inputs.json",
-)
+for _name, _option, _file, _values, _words in (
+    ("metrics_with_a_wrong_weighted_f1", "metrics", "q.metrics.json", {"weighted_f1": {"a": 1}}, "weighted_f1 is not"),
+    ("metrics_with_a_wrong_label_set_mean_size", "metrics", "q.metrics.json", {"label_set_mean_size": "two"},
+     "label_set_mean_size is not"),
+    ("metrics_with_a_wrong_cells", "metrics", "q.metrics.json", {"cells": -1}, "cells is not"),
+    ("metrics_with_a_wrong_accuracy", "metrics", "q.metrics.json", {"accuracy": 7}, "accuracy is not"),
+    ("inputs_with_a_number_of_warnings", "inputs", "inputs.json", {"reference": {"warnings": 3}}, "reference is not an object"),
+    ("inputs_with_a_number_for_a_path", "inputs", "inputs.json", {"reference": {"path": 7}}, "reference is not an object"),
+    ("inputs_with_words_for_sets", "inputs", "inputs.json", {"gmt": [{"name": "a", "sets": "many"}]}, "gmt is not"),
+    ("alignment_with_a_list_of_counts", "alignment", "q.alignment.json", {"matched": [1]}, "matched is not"),
+):  # fmt: skip
+    case("report", _name, fields(_file, **_values), f"{_file} (--{_option}): {_words}", more=f"--{_option} {_file}")
 case(
     "report",
     "labels_of_the_reference_in_an_unknown_encoding",
     h5("q.mapped.h5ad", lambda file: file["uns/cellmemory_reference/label"].attrs.update({"encoding-type": "strange"})),
     "q.mapped.h5ad: uns/cellmemory_reference cannot be read",
-)
-case(
-    "report",
-    "inputs_with_words_for_sets",
-    fields("inputs.json", gmt=[{"name": "a", "sets": "many"}]),
-    "inputs.json (--inputs): gmt is not",
-    more="--inputs inputs.json",
-)
-case(
-    "report",
-    "alignment_with_a_list_of_counts",
-    fields("q.alignment.json", matched=[1]),
-    "q.alignment.json (--alignment): matched is not",
-    more="--alignment q.alignment.json",
-)
-case(
-    "report",
-    "metrics_with_a_wrong_accuracy",
-    fields("q.metrics.json", accuracy=7),
-    "accuracy is not",
-    more="--metrics q.metrics.json",
 )
 case("report", "labels_that_the_model_lacks", data(QUERY, column("cellmemory_label", lambda _: "alien")), "alien")
 
