@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +67,18 @@ def nextflow(*arguments: object, folder: Path, **environment: str) -> Run:
 
 def pipeline(*arguments: object, folder: Path, project: Path = ROOT, **environment: str) -> Run:
     """Runs the pipeline; a line for each task instead of a screen that redraws itself."""
-    if {"-stub", "-stub-run"} & set(arguments):
-        arguments = (*arguments, "-c", STUB_CONFIG)
-    return nextflow("run", project, "-ansi-log", "false", *arguments, folder=folder, **environment)
+    return nextflow(*_words(project, arguments), folder=folder, **environment)
+
+
+def start(*arguments: object, folder: Path) -> subprocess.Popen:
+    """Starts the pipeline, in a session of its own, and leaves it running; its stdout is what it says."""
+    words, streams = command(*_words(ROOT, arguments)), {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(words, cwd=folder, text=True, start_new_session=True, **streams)
+
+
+def _words(project: Path, arguments: tuple[object, ...]) -> tuple[object, ...]:
+    stub = ("-c", STUB_CONFIG) if {"-stub", "-stub-run"} & set(arguments) else ()
+    return "run", project, "-ansi-log", "false", *arguments, *stub
 
 
 def succeed(*arguments: object, folder: Path, project: Path = ROOT, **environment: str) -> Run:
@@ -91,3 +101,15 @@ def counted(tasks: list[str]) -> dict[str, int]:
     """How many tasks each step has among `tasks`: `["MAP_QUERY (a)", "MAP_QUERY (b)"]` is `{"MAP_QUERY": 2}`."""
     steps = [task.split(" ")[0] for task in tasks]
     return {step: steps.count(step) for step in steps}
+
+
+def files_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def lose(work: Path, name: str) -> None:
+    """Removes what tasks made of this name, and leaves the links to it of the tasks that took it."""
+    found = [path for path in work.glob(f"*/*/{name}") if not path.is_symlink() and not path.parent.is_symlink()]
+    assert found, name
+    for path in found:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from tests.pipeline.nextflow import DATA, ROOT, STEPS, Run, command, counted, pipeline, succeed
-from tests.pipeline.test_resume import lose
+from tests.pipeline.nextflow import DATA, STEPS, Run, counted, lose, pipeline, start, succeed
 
 SAMPLES = ("reduced_panel", "unseen_type")
 pytestmark = pytest.mark.slow
@@ -219,10 +218,7 @@ def test_scattered_queries_give_the_same_files(results: Path, tmp_path: Path):
 
 def stop_at(step: str, folder: Path) -> None:
     """Runs the test profile until `step` has started, and kills all of it then, as a crashing machine does."""
-    run = subprocess.Popen(
-        command("run", ROOT, "-ansi-log", "false", "-profile", "test", "--faithfulness", "false", "-resume"),
-        cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+    run = start("-profile", "test", "--faithfulness", "false", "-resume", folder=folder)
     assert any(f"Submitted process > CELLMEMORY:{step}" in line for line in run.stdout), f"{step} never started"
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()

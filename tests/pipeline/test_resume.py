@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.nextflow import ROOT, counted, pipeline, succeed
+from tests.pipeline.nextflow import ROOT, counted, files_in, lose, pipeline, succeed
 
 # One query is mapped whole and contrasted, the other in slices: the chains of the two do not depend on each other, so that
 # one -resume can show two losses.
@@ -24,18 +24,6 @@ LOST = (
     {"model/config.json": "TRAIN"},
     {"query_genes.tsv": "CHECK_INPUTS"},
 )  # fmt: skip
-
-
-def files_in(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-
-
-def lose(work: Path, name: str) -> None:
-    """Removes what tasks made of this name, and leaves the links to it of the tasks that took it."""
-    found = [path for path in work.glob(f"*/*/{name}") if not path.is_symlink() and not path.parent.is_symlink()]
-    assert found, name
-    for path in found:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @pytest.fixture(scope="module")

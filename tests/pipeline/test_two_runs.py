@@ -6,16 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.nextflow import DATA, ROOT, STEPS, STUB_CONFIG, Run, command, counted, succeed
-from tests.pipeline.test_resume import files_in
+from tests.pipeline.nextflow import DATA, STEPS, Run, counted, files_in, start, succeed
 
 STUB = ("-profile", "test", "-stub-run")
-
-
-def start(folder: Path, *arguments: object) -> subprocess.Popen:
-    folder.mkdir(exist_ok=True)
-    words = command("run", ROOT, "-ansi-log", "false", *STUB, "-c", STUB_CONFIG, *arguments)
-    return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def end(process: subprocess.Popen) -> Run:
@@ -27,7 +20,10 @@ def end(process: subprocess.Popen) -> Run:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Run]]:
     """Two runs at once, from folders of their own, with one work folder and one outdir."""
     folder = tmp_path_factory.mktemp("shared")
-    both = [start(folder / name, "-work-dir", folder / "work", "--outdir", folder / "results") for name in ("one", "other")]
+    places = ("-work-dir", folder / "work", "--outdir", folder / "results")
+    for name in ("one", "other"):
+        (folder / name).mkdir()
+    both = [start(*STUB, *places, folder=folder / name) for name in ("one", "other")]
     return folder, [end(process) for process in both]
 
 
@@ -42,8 +38,8 @@ def test_two_runs_at_once_in_one_work_folder_and_one_outdir_do_not_disturb_each_
 
 def test_one_run_cannot_be_resumed_twice_at_once(shared):
     folder, _ = shared
-    resume = ("-resume", "-work-dir", folder / "work", "--outdir", folder / "results")
-    runs = [end(process) for process in [start(folder / "one", *resume), start(folder / "one", *resume)]]
+    resume = (*STUB, "-resume", "-work-dir", folder / "work", "--outdir", folder / "results")
+    runs = [end(process) for process in [start(*resume, folder=folder / "one") for _ in range(2)]]
     assert sorted(run.status for run in runs) == [0, 1]
     whole, refused = sorted(runs, key=lambda run: run.status)
     assert "Unable to acquire lock on session" in refused.output
