@@ -280,7 +280,7 @@ class TestDevices:
     @pytest.mark.slow
     def test_two_processes_score_as_one(self, aligned, tmp_path):
         """With gloo, started by the script's bare name: lightning runs the same command again for the second process."""
-        options = ("--max_epochs", 3, "--threads", 2)
+        options = ("--max_epochs", 3, "--threads", 1, "--d_model", 32, "--n_layers", 1)
         one, two = (run_train(aligned, tmp_path / name, *options, "--devices", n) for name, n in (("one", 1), ("two", 2)))
         assert two.returncode == 0, two.stderr
         for line in ("epoch 3:", "wrote"):

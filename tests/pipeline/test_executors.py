@@ -98,36 +98,46 @@ def header(folder: Path, step: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("profile", "request_", "on_all", "on_gpu"),
+    ("profile", "account", "queue", "gpus"),
     [
-        ("slurm", "gpu:a100:1", {"-A us"}, {"-p fast", "--gres=gpu:a100:1"}),
-        ("lsf", "num=1:mode=shared", {"-G us"}, {"-q fast", "-gpu num=1:mode=shared"}),
-        ("sge", "gpu_card=1", {"-P us"}, {"-q fast", "-l gpu_card=1"}),
+        ("slurm", "-A us", "-p {}", "--gres=gpu:{}"),
+        ("lsf", "-G us", "-q {}", "-gpu num={}"),
+        ("sge", "-P us", "-q {}", "-l gpu={}"),
     ],
 )
-def test_schedulers_are_asked_for_queue_account_and_gpu(
-    profile: str, request_: str, on_all: set[str], on_gpu: set[str], tmp_path: Path
+def test_schedulers_are_asked_for_queue_account_and_as_many_gpus_as_training_has_devices(
+    profile: str, account: str, queue: str, gpus: str, tmp_path: Path
 ):
-    (tmp_path / "site.config").write_text("executor { pollInterval = '1 s'; submitRateLimit = null }")
+    (tmp_path / "site.config").write_text("executor { pollInterval = '500 ms'; submitRateLimit = null }")
     run = succeed(
         "-profile", f"test,{profile},cuda", "-stub-run", "-c", "site.config", "--queue", "slow", "--account", "us",
-        "--gpu_queue", "fast", "--gpu_request", request_, folder=tmp_path, PATH=scheduler(tmp_path),
+        "--gpu_queue", "fast", "--devices", "2", folder=tmp_path, PATH=scheduler(tmp_path),
     )  # fmt: skip
     assert counted(run.submitted) == STEPS
     check, train = header(tmp_path, "CHECK_INPUTS"), header(tmp_path, "TRAIN")
-    has = lambda job, wanted: all(any(text in line for line in job) for text in wanted)  # noqa: E731
-    assert has(check, on_all | {text.replace("fast", "slow") for text in on_gpu if "fast" in text}), check
-    assert has(train, on_all | on_gpu), train
+    has = lambda job, *wanted: all(any(f"{text} " in f"{line} " for line in job) for text in wanted)  # noqa: E731
+    assert has(check, account, queue.format("slow")), check
+    assert has(train, account, queue.format("fast"), gpus.format(2)), train
+    assert has(header(tmp_path, "MAP_QUERY (unseen_type)"), gpus.format(1))
     assert not any("gpu" in line for line in check), check
 
 
-@pytest.mark.parametrize(("profile", "asked"), [("slurm", "--gres=gpu:{}"), ("lsf", "-gpu num={}"), ("sge", "-l gpu={}")])
-def test_training_asks_for_as_many_gpus_as_it_has_devices(profile: str, asked: str, tmp_path: Path):
-    (tmp_path / "site.config").write_text("executor { pollInterval = '1 s'; submitRateLimit = null }")
-    options = ("-profile", f"test,{profile},cuda", "-stub-run", "-c", "site.config", "--devices", "2")
-    succeed(*options, folder=tmp_path, PATH=scheduler(tmp_path))
-    for step, gpus in (("TRAIN", 2), ("MAP_QUERY (unseen_type)", 1)):
-        assert any(line.endswith(asked.format(gpus)) for line in header(tmp_path, step)), header(tmp_path, step)
+def test_a_gpu_is_asked_for_by_the_name_that_it_has_at_a_site(tmp_path: Path):
+    """The rules of the schedulers' profiles: --gpu_request takes the place of their own words."""
+    expected = {"slurm": "--gres=a:1", "lsf": "-gpu a:1", "sge": "-P us -l a:1"}
+    (tmp_path / "main.nf").write_text(f"""
+        workflow {{
+            {list(expected)}.each {{ profile ->
+                def parser = new nextflow.config.ConfigParser().setBinding([params: [:]])
+                def rule = parser.parse(file("{ROOT}/conf/${{profile}}.config")).process.clusterOptions
+                def about = [params: [gpu_request: 'a:1', account: 'us'], task: [accelerator: [request: 1]]]
+                println("${{profile}}: ${{rule.rehydrate(about, about, about)()}}")
+            }}
+        }}
+        """)
+    run = nextflow("run", "main.nf", folder=tmp_path)
+    assert run.status == 0, run.output
+    assert dict(re.findall(r"^(\w+): (-.*)$", run.output, re.MULTILINE)) == expected
 
 
 def test_memory_grows_with_the_input_and_with_every_attempt(tmp_path: Path):

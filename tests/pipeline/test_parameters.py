@@ -39,6 +39,7 @@ def test_version(tmp_path: Path):
 def test_false_may_be_a_string(tmp_path: Path):
     output = refused("--help", "false", "--version", "false", folder=tmp_path, NXF_DISABLE_PARAMS_TYPE_DETECTION="true")
     assert "--input is missing" in output
+    assert "Neither --reference" in output
 
 
 def test_configuration_has_the_defaults_of_the_schema(tmp_path: Path):
@@ -82,17 +83,12 @@ def test_all_problems_are_said_at_once(tmp_path: Path):
         "--gene_map: sets is a folder, but must be a file.",
         "--model: queries.csv is a file, but must be a folder.",
         "--label_map: there is no file none.tsv.",
+        "--reference and --model exclude each other",
         "--label_map is about labels of several references, but there is no --references.",
         "--checkpoint_dir: s3://bucket/checkpoints is no folder of a file system",
         "queries.csv has a column 'colour' that means nothing here",
     ):
         assert sentence in output
-
-
-def test_either_a_reference_or_a_model(tmp_path: Path):
-    assert "Neither --reference" in refused("--input", DATA / "samplesheet.csv", folder=tmp_path)
-    both = refused("--input", DATA / "samplesheet.csv", *REFERENCE, "--model", DATA, folder=tmp_path)
-    assert "--reference and --model exclude each other" in both
 
 
 def test_problems_of_a_samplesheet_name_their_line(tmp_path: Path):
@@ -112,20 +108,6 @@ def test_problems_of_a_samplesheet_name_their_line(tmp_path: Path):
         "queries.csv, line 10: h5ad is empty.",
     ):
         assert sentence in output
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("", "queries.csv is empty"),
-        ("sample,h5ad\n", "queries.csv names no query"),
-        ("name,path\na,b\n", "queries.csv lacks the column sample; its first line is name,path."),
-        ("sample,h5ad,h5ad\na,b,c\n", "queries.csv has the column h5ad 2 times."),
-    ],
-)
-def test_samplesheets_that_are_none(tmp_path: Path, text: str, sentence: str):
-    (tmp_path / "queries.csv").write_text(text)
-    assert sentence in refused("--input", "queries.csv", *REFERENCE, folder=tmp_path)
 
 
 def test_what_only_the_files_show_is_refused_before_anything_heavy(tmp_path: Path):

@@ -191,29 +191,22 @@ def mtx_folder(path: Path, cells: ad.AnnData) -> None:
     (path / "features.tsv").write_text("".join(f"{name}\t{name}\n" for name in cells.var_names))
 
 
-def test_a_trained_model_is_used_as_it_is_and_an_mtx_folder_is_mapped_like_an_h5ad(results: Path, tmp_path: Path):
+def test_a_trained_model_maps_slices_and_an_mtx_folder_to_the_same_files(results: Path, tmp_path: Path):
     mtx_folder(tmp_path / "folder", ad.read_h5ad(DATA / "unseen_type.h5ad"))
-    (tmp_path / "sheet.csv").write_text(f"sample,h5ad\nunseen_type,{DATA / 'unseen_type.h5ad'}\nfolder,folder\n")
-    run = succeed("--model", results / "model", "--input", "sheet.csv", "--attention", "false", *one_thread(tmp_path),
-                  folder=tmp_path)  # fmt: skip
+    (tmp_path / "sheet.csv").write_text(
+        f"sample,h5ad,truth_key\nreduced_panel,{DATA / 'reduced_panel.h5ad'},author_label\nfolder,folder,\n"
+    )
+    run = succeed("--model", results / "model", "--input", "sheet.csv", "--cells_per_task", "64", "--faithfulness", "false",
+                  *one_thread(tmp_path), folder=tmp_path)  # fmt: skip
     steps = counted(run.submitted)
-    assert "TRAIN" not in steps
-    assert "PREPROCESS_REFERENCE" not in steps
-    assert steps["MAP_QUERY"] == 2
-    labels = (results / "samples" / "unseen_type" / "unseen_type.labels.csv").read_bytes()
-    for sample in ("unseen_type", "folder"):
-        assert (tmp_path / "results" / "samples" / sample / f"{sample}.labels.csv").read_bytes() == labels
-
-
-def test_scattered_queries_give_the_same_files(results: Path, tmp_path: Path):
-    run = succeed("--model", results / "model", "--input", DATA / "samplesheet.csv", "--cells_per_task", "64",
-                  "--faithfulness", "false", *one_thread(tmp_path), folder=tmp_path)  # fmt: skip
-    steps = counted(run.submitted)
+    assert not {"TRAIN", "PREPROCESS_REFERENCE"} & set(steps)
     assert (steps["MAP_QUERY"], steps["GATHER"]) == (2 + 4, 2)
-    for sample in SAMPLES:
-        for kind in ("mapped.h5ad", "labels.csv", "tags.tsv", "slot_tags.tsv", "metrics.json"):
-            name = f"samples/{sample}/{sample}.{kind}"
-            assert (tmp_path / "results" / name).read_bytes() == (results / name).read_bytes(), name
+    found, expected = tmp_path / "results" / "samples", results / "samples"
+    for kind in ("mapped.h5ad", "labels.csv", "tags.tsv", "slot_tags.tsv", "metrics.json"):
+        name = f"reduced_panel/reduced_panel.{kind}"
+        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+    labels = (expected / "unseen_type" / "unseen_type.labels.csv").read_bytes()
+    assert (found / "folder" / "folder.labels.csv").read_bytes() == labels
 
 
 def stop_at(step: str, folder: Path) -> None:
@@ -254,12 +247,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_leaves_nothing_half_done_and_the_run_goes_on_with_room(results: Path, small_disk: Path, tmp_path: Path):
-    arguments = ("--model", results / "model", "--input", DATA / "samplesheet.csv", *one_thread(tmp_path),
-                 "--faithfulness", "false", "--permutations", "0", "-work-dir", small_disk)  # fmt: skip
+    (tmp_path / "sheet.csv").write_text(f"sample,h5ad\nunseen_type,{DATA / 'unseen_type.h5ad'}\n")
+    arguments = ("--model", results / "model", "--input", "sheet.csv", "--faithfulness", "false", "--permutations", "0",
+                 *one_thread(tmp_path), "-work-dir", small_disk)  # fmt: skip
     run = pipeline(*arguments, folder=tmp_path)
     assert run.status != 0
     assert "the same command with -resume" in run.output
-    assert counted(run.submitted)["MAP_QUERY"] == 2
+    assert counted(run.submitted)["MAP_QUERY"] == 1
     for kind in ("mapped.h5ad", "labels.csv"):
         written = [*tmp_path.glob(f"results/samples/*/*.{kind}"), *small_disk.glob(f"*/*/[!.]*.{kind}")]
         for path in written:
@@ -268,6 +262,5 @@ def test_a_full_disk_leaves_nothing_half_done_and_the_run_goes_on_with_room(resu
     subprocess.run(["mount", "-o", "remount,size=1g", small_disk], check=True)
     run = succeed(*arguments, "-resume", folder=tmp_path)
     assert "CHECK_INPUTS" in run.cached
-    for sample in SAMPLES:
-        name = f"samples/{sample}/{sample}.labels.csv"
-        assert (tmp_path / "results" / name).read_bytes() == (results / name).read_bytes()
+    name = "samples/unseen_type/unseen_type.labels.csv"
+    assert (tmp_path / "results" / name).read_bytes() == (results / name).read_bytes()

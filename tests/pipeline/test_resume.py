@@ -9,20 +9,19 @@ import pytest
 from tests.pipeline.nextflow import ROOT, counted, files_in, lose, pipeline, succeed
 
 # One query is mapped whole and contrasted, the other in slices: the chains of the two do not depend on each other, so that
-# one -resume can show two losses.
+# one -resume can show two losses, or more where nothing follows from them.
 STUB = ("-profile", "test", "-stub-run", "-c", "cells.config", "--cells_per_task", "400")
 CELLS = "process { withName: 'PREPROCESS_QUERY' { ext.stub_cells = { meta.id == 'unseen_type' ? 800 : 400 } } }"
 LOST = (
     {"reduced_panel.mapped.h5ad": "MAP_QUERY (reduced_panel)",
      "unseen_type.400-800.slice.h5ad": "MAP_QUERY (unseen_type 400:800)"},
-    {"reduced_panel.labels.csv": "MAP_QUERY (reduced_panel)", "unseen_type.labels.csv": "GATHER (unseen_type)"},
-    {"reduced_panel.contrasts.tsv": "EXTRACT_TAGS (reduced_panel)", "unseen_type.aligned.h5ad": "PREPROCESS_QUERY (unseen_type)"},
-    {"reduced_panel.metrics.json": "EVALUATE (reduced_panel)", "unseen_type.enrichment.tsv": "ENRICH (unseen_type)"},
-    {"reduced_panel.report.html": "REPORT_SAMPLE (reduced_panel.report)",
+    {"reduced_panel.contrasts.tsv": "EXTRACT_TAGS (reduced_panel)", "unseen_type.labels.csv": "GATHER (unseen_type)"},
+    {"reduced_panel.metrics.json": "EVALUATE (reduced_panel)", "reduced_panel.faithfulness.tsv": "FAITHFULNESS (reduced_panel)",
+     "reduced_panel.enrichment.tsv": "ENRICH (reduced_panel)", "unseen_type.aligned.h5ad": "PREPROCESS_QUERY (unseen_type)"},
+    {"reduced_panel.report.html": "REPORT_SAMPLE (reduced_panel.report)", "report.figures": "REPORT_RUN (report)",
      "unseen_type.checksums.json": "CHECKSUMS_SAMPLE (unseen_type)"},
-    {"reduced_panel.faithfulness.tsv": "FAITHFULNESS (reduced_panel)", "report.figures": "REPORT_RUN (report)"},
+    {"reduced_panel.labels.csv": "MAP_QUERY (reduced_panel)", "query_genes.tsv": "CHECK_INPUTS"},
     {"model/config.json": "TRAIN"},
-    {"query_genes.tsv": "CHECK_INPUTS"},
 )  # fmt: skip
 
 
