@@ -239,7 +239,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for the first steps of a run, and not for a mapped query."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", disk], capture_output=True, text=True, check=False)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", disk], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
     yield disk
@@ -247,7 +247,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_leaves_nothing_half_done_and_the_run_goes_on_with_room(results: Path, small_disk: Path, tmp_path: Path):
-    (tmp_path / "sheet.csv").write_text(f"sample,h5ad\nunseen_type,{DATA / 'unseen_type.h5ad'}\n")
+    (tmp_path / "sheet.csv").write_text(f"sample,h5ad,truth_key\nunseen_type,{DATA / 'unseen_type.h5ad'},author_label\n")
     arguments = ("--model", results / "model", "--input", "sheet.csv", "--faithfulness", "false", "--permutations", "0",
                  *one_thread(tmp_path), "-work-dir", small_disk)  # fmt: skip
     run = pipeline(*arguments, folder=tmp_path)
