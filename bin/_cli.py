@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from click.core import ParameterSource
@@ -79,13 +80,19 @@ class _Command(click.Command):
         except OSError as error:
             if error.errno is None:
                 raise
+            if error.errno == errno.ENOMEM:
+                _out_of_memory()
             problems = [_io_sentence(error)]
         except MemoryError:
-            click.echo("Error: there is not enough memory here for this input; run it where there is more.", err=True)
-            sys.exit(OUT_OF_MEMORY)
+            _out_of_memory()
         for problem in shortened(problems):
             click.echo(f"Error: {_by_own_names(problem, called)}", err=True)
         sys.exit(1)
+
+
+def _out_of_memory() -> NoReturn:
+    click.echo("Error: there is not enough memory for this input. Run it where there is more.", err=True)
+    sys.exit(OUT_OF_MEMORY)
 
 
 def _check_outputs(context: click.Context) -> None:

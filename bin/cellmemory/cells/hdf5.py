@@ -12,7 +12,7 @@ from cellmemory.cells.faults import AGAIN, ReadingError
 from cellmemory.cells.matrices import NUMBERS, SPARSE, Matrix, as_text, open_matrix, unwritten
 from cellmemory.cells.probe import survive
 from cellmemory.cells.tenx import TenX, several_genomes
-from cellmemory.errors import first_ids
+from cellmemory.errors import Problems, first_ids
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: What a file of another kind begins with, and what it then is.
@@ -82,15 +82,12 @@ class H5ad:
 
     def __init__(self, file: h5py.File):
         self.file = file
-        problems = []
-        lengths = {}
+        problems = Problems()
+        lengths: dict[str, int] = {}
         for name in ("obs", "var", "raw/var"):
-            if name == "raw/var" and file.get("raw/X") is None:
-                continue
-            try:
-                lengths[name] = _check_table(file, name)
-            except ReadingError as fault:
-                problems += fault.problems
+            if name != "raw/var" or file.get("raw/X") is not None:
+                with problems.collect():
+                    lengths[name] = _check_table(file, name)
         if problems:
             raise ReadingError(problems)
         self.n_cells = lengths["obs"]

@@ -4,6 +4,7 @@ import stat
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import h5py
 import numpy as np
@@ -114,7 +115,7 @@ class CellFile:
         """Closes the file; matrices cannot be read any more."""
         self._source.close()
 
-    def __enter__(self) -> "CellFile":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,7 +10,7 @@ from cellmemory.cells.labels import clean_labels, label_notes
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.taken_columns import taken_columns
 from cellmemory.cells.writing import H5adWriter
-from cellmemory.errors import InputError, first_ids
+from cellmemory.errors import InputError, Problems, first_ids
 from cellmemory.genes.align import Aligner, alignment_summary, describe, make_aligner, match_query
 from cellmemory.genes.names import Match, left_out, read_gene_map
 from cellmemory.genes.panel import queried, read_panel, reference_genes, select_panel, write_panel
@@ -189,16 +189,14 @@ def preprocess_query(
 
 def column_problems(file: CellFile, origin: Origin) -> list[str]:
     """A sentence for each column that a samplesheet names and the file lacks, and for those that mapping would write."""
-    problems = []
+    problems = Problems()
     for key, role, option in (
         (origin.batch_key, "batch", "batch_key"),
         (origin.truth_key, "truth", "truth_key"),
     ):
-        if key and key not in file.obs:
-            try:
+        with problems.collect():
+            if key:
                 file.column(key, role, option)
-            except InputError as error:
-                problems += error.problems
     if origin.spatial_key and origin.spatial_key not in file.obsm:
         found = ", ".join(file.obsm) or "(none)"
         problems.append(
