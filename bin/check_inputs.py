@@ -55,11 +55,11 @@ def main(samplesheet: Path, staged, reference, label_key, label_levels, batch_ke
     for query in inputs["queries"]:
         _cli.say(
             f"{query['sample']}: {query['cells']:,} cells, {query['shared_genes']:,} of {query['genes']:,} genes shared "
-            f"({query['value_scale']} in {query['values_from']}, {query['id_type']} ids)"
+            f"({query['value_scale']} in {query['values_from']}, {query['id_type']} ids)."
         )
     for warning in (inputs["reference"] or {}).get("warnings", ()):
-        _cli.say(f"Warning: {warning}")
-    _cli.say(f"wrote {output} and {query_genes}")
+        _cli.warn(warning)
+    _cli.say(f"Wrote {output} and {query_genes}.")
 
 
 if __name__ == "__main__":

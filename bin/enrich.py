@@ -60,7 +60,7 @@ def main(
     rankings = enrichment.rankings_of(of_groups, of_slots, contrasts)
     _say_rankings(rankings, top)
     if 2 * top > len(background):
-        _cli.say(f"Warning: the first {top} genes are over half of the background; choose a lower --top to see a difference.")
+        _cli.warn(f"The first {top} genes are over half of the background; choose a lower --top to see a difference.")
     libraries = enrichment.read_libraries(gmts, panel, background, enrichr)
     for library in libraries:
         _say_library(library, enrichment.MIN_GENES)

@@ -44,12 +44,12 @@ def main(mapped_path: Path, truth_key: str, model_path: Path, batch_key: str | N
             _cli.say(f"Type that the model does not know: {unknown['label']}, {unknown['cells']:,} cells.")
         if not found["known_cells"]:
             types = [unknown["label"] for unknown in found["unknown_types"]]
-            _cli.say(
-                f"Warning: no true label is one of the model's: {truth_key} has {first_ids(types)}; "
+            _cli.warn(
+                f"No true label is one of the model's: {truth_key} has {first_ids(types)}; "
                 f"the model has {first_ids(model.labels)}. Accuracy cannot be computed."
             )
         if own := int(file.run.get("reference_cells", 0)):
-            _cli.say(f"Warning: {own_cells_sentence(own, file.n_cells)}")
+            _cli.warn(own_cells_sentence(own, file.n_cells))
         hierarchy = evaluation.by_level(file.obs, truth, model.hierarchy) if model.hierarchy else None
         for row in hierarchy["levels"] if hierarchy else ():
             if row["accuracy"] is not None:

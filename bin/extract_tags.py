@@ -157,7 +157,7 @@ def _say_groups(groups: list[str], n_cells, ungrouped: int, of_what: str) -> Non
     if empty:
         _cli.say(f"Skipped {len(empty)} groups without a cell: {', '.join(empty)}.")
     if single:
-        _cli.say(f"Warning: read the genes of these groups with care, each is a single cell: {', '.join(single)}.")
+        _cli.warn(f"Read the genes of these groups with care, each is a single cell: {', '.join(single)}.")
     if ungrouped:
         _cli.say(f"Left out {ungrouped:,} cells that have no value in {of_what}.")
 

@@ -24,13 +24,18 @@ import _cli
 def main(query: Path, sample, panel, counts_layer, gene_column, gene_map, batch_key, spatial_key, truth_key,
          min_coverage, output, alignment):  # fmt: skip
     """Brings a query's cells onto a gene panel: genes matched, duplicates summed, values normalised."""
+    from cellmemory.genes.align import describe
     from cellmemory.genes.preprocess import preprocess_query
     from cellmemory.io.samplesheet import Origin
 
     origin = Origin(counts_layer, gene_column, batch_key, spatial_key, truth_key)
     sample = sample or query.name.split(".")[0]
-    for line in preprocess_query(query, sample, panel, origin, gene_map, min_coverage, output, alignment):
-        _cli.say(line)
+    found = preprocess_query(
+        query, panel, origin, sample=sample, gene_map=gene_map, min_coverage=min_coverage, output=output, alignment=alignment
+    )
+    for sentence in describe(found):
+        _cli.say(sentence)
+    _cli.say(f"Wrote {output} and {alignment}.")
 
 
 if __name__ == "__main__":

@@ -735,8 +735,8 @@ case("preprocess_query", "query_empty", empty("query.h5ad"), "query.h5ad")
 case("preprocess_query", "a_panel_for_a_query", other("query.h5ad", "panel.tsv"), "query.h5ad")
 case("preprocess_query", "a_mapped_query", other("query.h5ad", "q.mapped.h5ad"), "obs has columns that mapping writes")
 case("preprocess_query", "a_model_for_a_query", nothing, "model", instead=(("--query query.h5ad", "--query model"),))
-case("preprocess_query", "ten_x", nothing, "matched 60 of 60", ok=True, instead=(("--query query.h5ad", "--query query.h5"),))
-case("preprocess_query", "mtx", nothing, "matched 60 of 60", ok=True, instead=(("--query query.h5ad", "--query query_mtx"),))
+case("preprocess_query", "ten_x", nothing, "Matched 60 of 60", ok=True, instead=(("--query query.h5ad", "--query query.h5"),))
+case("preprocess_query", "mtx", nothing, "Matched 60 of 60", ok=True, instead=(("--query query.h5ad", "--query query_mtx"),))
 case(
     "preprocess_query",
     "mtx_without_genes",

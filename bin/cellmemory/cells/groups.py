@@ -18,7 +18,7 @@ def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     names = [str(name) for name in values.categories]
     groups = [name for name in names if cleaned(name) is not None]
     place = {name: number for number, name in enumerate(groups)}
-    return np.array([place.get(name, -1) for name in [*names, None]], np.int64)[values.codes], groups
+    return np.array([*(place.get(name, -1) for name in names), -1], np.int64)[values.codes], groups
 
 
 def sides(file: CellFile, text: str) -> tuple[str, list[str], np.ndarray]:

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -146,7 +147,7 @@ def _check_embedding(array: h5py.Dataset | np.ndarray, key: str, n_cells: int) -
         )
 
 
-def _members(file: h5py.File, name: str) -> dict:
+def _members(file: h5py.File, name: str) -> dict[str, Any]:
     group = file.get(name)
     members = {key: group.get(key) for key in group} if isinstance(group, h5py.Group) else {}
     return {key: value for key, value in members.items() if value is not None}

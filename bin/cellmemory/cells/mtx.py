@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pandas as pd
@@ -47,8 +47,8 @@ class MtxFolder:
     """
 
     columns: list[str] = []  # noqa: RUF012 - it never has any
-    obsm: dict = {}  # noqa: RUF012
-    uns: dict = {}  # noqa: RUF012
+    obsm: dict[str, Any] = {}  # noqa: RUF012
+    uns: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self, folder: Path):
         files = sorted(path.name for path in folder.iterdir() if path.is_file())
@@ -59,13 +59,14 @@ class MtxFolder:
         matrix = _find_matrix(folder, files)
         genes, cells = _find_list(matrix, files, GENES, "genes"), _find_list(matrix, files, CELLS, "cells")
         gene_lines, cell_lines = _read_lines(folder / genes), _read_lines(folder / cells)
-        *shape, n_values = _read_shape(folder / matrix)
-        turned, gene_lines, cell_lines = _fit(matrix, tuple(shape), (genes, gene_lines), (cells, cell_lines))
+        n_rows, n_columns, n_values = _read_shape(folder / matrix)
+        shape = n_rows, n_columns
+        turned, gene_lines, cell_lines = _fit(matrix, shape, (genes, gene_lines), (cells, cell_lines))
         symbols = next((_read_lines(folder / name) for name in files if SYMBOLS.fullmatch(name)), None)
         self._var = _make_var(genes, gene_lines, symbols)
         self._obs = pd.DataFrame(index=_column(cell_lines, 0))
         self.n_cells = len(self._obs)
-        self.matrices = {"X": MemoryRows(_read_matrix(folder / matrix, tuple(shape), n_values, turned))}
+        self.matrices = {"X": MemoryRows(_read_matrix(folder / matrix, shape, n_values, turned))}
 
     def names(self, start: int, stop: int) -> np.ndarray:
         return self._obs.index[start:stop].to_numpy(object)
@@ -103,7 +104,7 @@ def _find_matrix(folder: Path, files: list[str]) -> str:
     raise ReadingError(f"this folder holds no matrix (.mtx or .mtx.gz). {NEEDED}.")
 
 
-def _find_list(matrix: str, files: list[str], pattern: re.Pattern, what: str) -> str:
+def _find_list(matrix: str, files: list[str], pattern: re.Pattern[str], what: str) -> str:
     """The file that lists the genes or the cells: of several, the one whose name begins as that of the matrix does."""
     found = [name for name in files if pattern.fullmatch(name)]
     prefix = re.sub(r"(matrix)?\.mtx(\.gz)?$", "", matrix, flags=re.IGNORECASE)
@@ -125,7 +126,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         try:
-            yield gzip.GzipFile(fileobj=raw) if packed else raw
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise _incomplete(path.name, error) from error
 
@@ -179,15 +180,15 @@ def _read_head(file: BinaryIO) -> tuple[list[str], list[bytes]]:
 
 
 def _fit(
-    matrix: str, shape: tuple[int, int], genes: tuple[str, list], cells: tuple[str, list]
+    matrix: str, shape: tuple[int, int], genes: tuple[str, list[list[str]]], cells: tuple[str, list[list[str]]]
 ) -> tuple[bool, list[list[str]], list[list[str]]]:
     """Whether cells are in rows, and both lists without their header lines, by the lengths of the lists."""
     ways = (True, False) if CELLS_IN_ROWS.fullmatch(matrix) else (False, True)
     for turned in ways:
         n_genes, n_cells = shape[::-1] if turned else shape
-        fitting = [_without_header(lines, n) for (_, lines), n in ((genes, n_genes), (cells, n_cells))]
-        if None not in fitting:
-            return turned, *fitting
+        of_genes, of_cells = _without_header(genes[1], n_genes), _without_header(cells[1], n_cells)
+        if of_genes is not None and of_cells is not None:
+            return turned, of_genes, of_cells
     raise ReadingError(
         f"{matrix} has {shape[0]:,} rows and {shape[1]:,} columns, but {genes[0]} lists {len(genes[1]):,} genes and {cells[0]} "
         f"{len(cells[1]):,} cells. Give the three files of one run."

@@ -109,6 +109,8 @@ class CellFile:
     def embedding(self, key: str) -> np.ndarray:
         """obsm[key] in full, e.g. spatial coordinates (n, 2)."""
         with reading(self.path, f"obsm/{key}"):
+            if not isinstance(self._source, H5ad):
+                raise ReadingError(f"this file has no obsm/{key}; only an .h5ad has coordinates.")
             return self._source.embedding(key)
 
     def close(self) -> None:

@@ -153,7 +153,8 @@ def _highly_variable(data: ad.AnnData, n_top: int, logged: bool) -> tuple[pd.Dat
     """mean, dispersion and order (0 first) of each gene; a line of log where batches are given up."""
     import scanpy
 
-    key, notes = "batch" if "batch" in data.obs else None, []
+    key = "batch" if "batch" in data.obs else None
+    notes: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if logged:

@@ -91,7 +91,7 @@ def _place_problems(where: str, path: Path, kind: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return _parent_problems(where, path)
     except OSError as error:
-        return [f"{where}: this path cannot be used ({os.strerror(error.errno)}); give another one."]
+        return [f"{where}: this path cannot be used ({os.strerror(error.errno or 0)}). Give another one."]
     if stat.S_ISLNK(found.st_mode):
         return [f"{where} is a link to {os.readlink(path)}; give the path of a plain {_noun(kind)}, or remove the link."]
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
@@ -151,7 +151,7 @@ def _is_h5ad(path: Path, kind: str) -> bool:
     with h5py.File(path, "r") as file:
         if kind == "profiles":
             return "layers/ranking" in file and "layers/read" in file and "obs/level" in file
-        return file["uns/cellmemory/step"].asstr()[()] == H5ADS[kind]
+        return str(file["uns/cellmemory/step"].asstr()[()]) == H5ADS[kind]
 
 
 def _is_model(folder: Path, adapted: bool) -> bool:
