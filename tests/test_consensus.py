@@ -163,7 +163,7 @@ def test_one_reference_is_no_consensus(tmp_path: Path):
 def test_all_problems_of_a_label_map_are_said(tmp_path: Path):
     arguments = [*write(tmp_path), "--label_map", tmp_path / "map.tsv"]
     (tmp_path / "map.tsv").write_bytes(b"\xff\xfe\n")
-    assert "this is not a text file in UTF-8 (line 1)" in refused("consensus", *arguments)[0]
+    assert "is not a text file in UTF-8 (line 1)" in refused("consensus", *arguments)[0]
     (tmp_path / "map.tsv").write_text("from\tto\n")
     assert "the first line must be" in refused("consensus", *arguments)[0]
     lines = ["reference\tlabel\tcommon_label", "pbmc\tB", "brain\tB\tB", "pbmc\tT\tT cell", "pbmc\tT\tT lymphocyte"]

@@ -5,13 +5,13 @@ from pathlib import Path
 import pandas as pd
 
 from cellmemory.cells import groups
-from cellmemory.cells.labels import label_notes
+from cellmemory.cells.labels import check_labels, label_notes
+from cellmemory.cells.named_columns import column_problems
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import Checker, InputError
 from cellmemory.genes.align import match_query
 from cellmemory.genes.names import id_type, read_gene_map
 from cellmemory.genes.panel import reference_genes
-from cellmemory.genes.preprocess import check_labels, column_problems
 from cellmemory.genes.values import find_values
 from cellmemory.io.gmt import read_gmt
 from cellmemory.io.samplesheet import Origin, Query, read_samplesheet

@@ -23,5 +23,9 @@ CONTRAST_COLUMNS += ["n_cells", "n_cells_other"]
 ENRICHMENT_COLUMNS = ["level", "contrast", "group", "slot", "method", "library", "term", "overlap", "p_value"]
 ENRICHMENT_COLUMNS += ["adjusted_p_value", "odds_ratio", "nes", "genes", "background"]
 
+#: Columns of tables of results that hold names and other text; all others hold numbers.
+TEXT_COLUMNS = frozenset(["level", "contrast", "group", "slot", "direction", "gene", "differential"])
+TEXT_COLUMNS |= {"method", "library", "term", "overlap", "genes", "part", "curve", "ranking"}
+
 #: Without those of the curves' points.
 FAITHFULNESS_COLUMNS = ["group", "part", "curve", "ranking", "area", "gain", "gain_error", "n_cells"]

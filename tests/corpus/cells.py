@@ -368,7 +368,7 @@ def coordinates_that_are_not_there(cells, _):
     return cells
 
 
-@query("obs has columns that mapping writes (cellmemory_label, cellmemory_status)")
+@query("obs has columns that mapping writes ('cellmemory_label', 'cellmemory_status')")
 def mapped_before(cells, _):
     cells.obs["cellmemory_label"], cells.obs["cellmemory_status"] = "B", "assigned"
     return cells

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from cellmemory.cells.faults import AGAIN, ReadingError
-from cellmemory.cells.matrices import NUMBERS, SPARSE, Matrix, as_text, open_matrix, unwritten
+from cellmemory.cells.matrices import NUMBERS, SPARSE, Matrix, attribute_text, open_matrix, unwritten
 from cellmemory.cells.probe import survive
 from cellmemory.cells.tenx import TenX, several_genomes
 from cellmemory.errors import Problems, first_ids
@@ -128,7 +128,7 @@ class H5ad:
             _check_embedding(stored, key, self.n_cells)
             if unwritten(stored):
                 raise ReadingError(f"obsm/{key} was not written to its end. {AGAIN}")
-        if as_text(stored.attrs.get("encoding-type")) in SPARSE:
+        if attribute_text(stored.attrs.get("encoding-type")) in SPARSE:
             n_columns = int(np.ravel(stored.attrs["shape"])[-1])
             return open_matrix(stored, f"obsm/{key}", self.n_cells, n_columns).rows(0, self.n_cells).toarray()
         array = np.asarray(read_elem(stored))
@@ -163,18 +163,18 @@ def _check_table(file: h5py.File, name: str) -> int:
     table = file.get(name)
     if isinstance(table, h5py.Dataset):
         raise ReadingError("this h5ad is of anndata before 0.7. Read it and write it again with a current anndata.")
-    if not isinstance(table, h5py.Group) or as_text(table.attrs.get("encoding-type")) != "dataframe":
+    if not isinstance(table, h5py.Group) or attribute_text(table.attrs.get("encoding-type")) != "dataframe":
         raise ReadingError(f"{name} is missing or not a table, so this h5ad is damaged. {AGAIN}")
     index = table.attrs.get("_index")
-    if not isinstance(index, str | bytes) or as_text(index) not in table:
+    if not isinstance(index, str | bytes) or attribute_text(index) not in table:
         raise ReadingError(f"{name} has no index ('_index'), so its rows have no names. {AGAIN}")
     if "column-order" not in table.attrs:
         raise ReadingError(f"{name} has no list of its columns ('column-order'). {AGAIN}")
     columns = _columns(table)
     "".join(columns).encode()  # HDF5 hands on what is not UTF-8; writing it would fail much later
-    n = _length(table[index], f"{name}/{as_text(index)}")
+    n = _length(table[index], f"{name}/{attribute_text(index)}")
     if n is None:
-        raise ReadingError(f"{name}/{as_text(index)} is not a list of names, so this h5ad is damaged. {AGAIN}")
+        raise ReadingError(f"{name}/{attribute_text(index)} is not a list of names, so this h5ad is damaged. {AGAIN}")
     missing = [column for column in columns if column not in table]
     problems = [f"{name} lacks columns that it lists ({first_ids(missing)}). {AGAIN}"] if missing else []
     for column in dict.fromkeys(columns):
@@ -186,7 +186,7 @@ def _check_table(file: h5py.File, name: str) -> int:
 
 
 def _columns(table: h5py.Group) -> list[str]:
-    return [as_text(column) for column in np.ravel(table.attrs["column-order"])]
+    return [attribute_text(column) for column in np.ravel(table.attrs["column-order"])]
 
 
 def _length(stored: object, name: str) -> int | None:

@@ -19,6 +19,7 @@ import scipy.sparse as sp
 
 from cellmemory.cells.faults import ReadingError
 from cellmemory.cells.matrices import MemoryRows
+from cellmemory.io.text import decoded
 
 NEEDED = "An mtx folder needs matrix.mtx, barcodes.tsv and features.tsv (or genes.tsv)"
 GENES = re.compile(r"(^|.*[._-])(features|genes)\.(tsv|txt)(\.gz)?|.*_cols\.txt(\.gz)?", re.IGNORECASE)
@@ -138,14 +139,10 @@ def _incomplete(name: str, found: object) -> ReadingError:
 def _read_lines(path: Path) -> list[list[str]]:
     """The lines of a list, split at tabs, without quotes, a byte order mark, and empty lines at the end."""
     with _opened(path) as file:
-        data = file.read()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ReadingError(f"{path.name} holds text that is not UTF-8. Write the file again with its text in UTF-8.") from None
-    if "\0" in text:
-        raise ReadingError(f"{path.name} holds zero bytes, and is not a text. Get it again.")
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        try:
+            lines = decoded(file).split("\n")
+        except ValueError as error:
+            raise ReadingError(f"{path.name} is {error}. Get it again, or save it as text in UTF-8.") from None
     while lines and not lines[-1].strip():
         lines.pop()
     return [[cell.strip().strip('"') for cell in line.split("\t")] for line in lines]

@@ -19,7 +19,8 @@ from gseapy.stats import calc_pvalues, multiple_testing_correction
 from cellmemory.columns import ENRICHMENT_COLUMNS
 from cellmemory.errors import InputError, first_ids
 from cellmemory.explanation import gsea
-from cellmemory.genes.names import id_type, normalise, panel_index
+from cellmemory.genes.matching import panel_index
+from cellmemory.genes.names import id_type, normalise
 from cellmemory.io.checked import read_json, sequence, text
 from cellmemory.io.gmt import read_gmt
 

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
-from cellmemory.genes.names import Match, match_genes, no_overlap
+from cellmemory.genes.matching import Match, match_genes, no_overlap
 from cellmemory.genes.values import LOG_BASES, TARGET_SUM, find_values, undo_log
 
 

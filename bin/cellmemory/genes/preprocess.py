@@ -8,49 +8,19 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellmemory.cells.labels import clean_labels, label_notes
+from cellmemory.cells.labels import check_labels, label_notes, label_problems
+from cellmemory.cells.named_columns import column_problems
 from cellmemory.cells.reading import CellFile
-from cellmemory.cells.taken_columns import taken_columns
 from cellmemory.cells.writing import H5adWriter
-from cellmemory.errors import InputError, Problems, first_ids
+from cellmemory.errors import InputError, first_ids
 from cellmemory.genes.align import Aligner, alignment_summary, make_aligner, match_query
-from cellmemory.genes.names import Match, read_gene_map
+from cellmemory.genes.matching import Match, match_own_genes
+from cellmemory.genes.names import read_gene_map
 from cellmemory.genes.panel import queried, read_panel, reference_genes, select_panel, write_panel
 from cellmemory.genes.values import LOG_BASES, checked, find_values
 from cellmemory.io.atomic import replacing, write_json
 from cellmemory.io.provenance import provenance
 from cellmemory.io.samplesheet import Origin
-
-#: One cell trains, one validates.
-MIN_CELLS_PER_LABEL = 2
-
-
-def check_labels(file: CellFile, label_key: str) -> pd.Series:
-    """The labels of a reference as strings, missing ones as None (see labels.clean_labels).
-
-    Raises InputError, one sentence a problem, for a missing column, fewer than two labels, and labels of a single cell.
-    """
-    labels = clean_labels(file.column(label_key, "label", "label_key"))
-    problems = label_problems(labels, str(file.path), label_key)
-    if problems:
-        raise InputError(problems)
-    return labels
-
-
-def label_problems(labels: pd.Series, where: str, label_key: str) -> list[str]:
-    """A sentence for what keeps labels from being learned: fewer than two of them, or labels of a single cell."""
-    counts = labels.value_counts()
-    problems = []
-    if len(single := counts.index[counts < MIN_CELLS_PER_LABEL]):
-        problems.append(
-            f"{where}: labels of '{label_key}' with a single cell: {first_ids(single, 20)} ({len(single):,} in all). "
-            f"Each needs at least {MIN_CELLS_PER_LABEL}, one to train and one to validate. Remove such cells, or merge their "
-            "labels into others."
-        )
-    if len(counts) < 2:
-        found = f"only '{counts.index[0]}'" if len(counts) else "no label"
-        problems.append(f"{where}: the label column '{label_key}' holds {found}; a reference needs at least two labels.")
-    return problems
 
 
 @dataclass(frozen=True)
@@ -123,14 +93,14 @@ def preprocess_reference(
         genes, expression = reference_genes(file.var(matrix), origin.gene_column, str(reference))
         shared = queried(genes, query_genes) & expression
         candidates = genes[shared].drop_duplicates("gene").reset_index(drop=True)
-        match = match_genes_by_name(genes["gene"], expression, candidates)
+        match = match_own_genes(genes["gene"], expression, candidates)
         values, kept = _candidate_values(file, matrix, scale, match, len(candidates), labels.notna().to_numpy())
         warnings += _gone(labels, kept, str(reference), label_key)
         if scale in LOG_BASES:
             values *= np.float32(np.log(LOG_BASES[scale]))
         of_kept = None if batch is None else batch[kept]
         panel, batch_notes = select_panel(values, candidates, of_kept, n_genes, scale in LOG_BASES)
-        onto_panel = match_genes_by_name(genes["gene"], expression, panel)
+        onto_panel = match_own_genes(genes["gene"], expression, panel)
         made = provenance(
             step="preprocess_reference",
             source=reference.name,
@@ -168,13 +138,6 @@ def _gone(labels: pd.Series, kept: np.ndarray, where: str, label_key: str) -> li
     if problems:
         raise InputError([*notes, *(f"{problem} Cells without counts do not count." for problem in problems)])
     return notes
-
-
-def match_genes_by_name(names: pd.Series, expression: np.ndarray, panel: pd.DataFrame) -> Match:
-    """The match of a reference's own genes to a panel that was made of them: by equal name alone."""
-    column = pd.Series(np.arange(len(panel)), index=panel["gene"])
-    target = column.reindex(names).fillna(-1).astype(np.int64).to_numpy()
-    return Match(np.where(expression, target, -1), expression, "index", "symbol", 0)
 
 
 def _candidate_values(
@@ -263,24 +226,6 @@ def preprocess_query(
         summary = alignment_summary(sample, file, match, matrix, scale, panel, empty)
     write_json(alignment, summary)
     return summary
-
-
-def column_problems(file: CellFile, origin: Origin) -> list[str]:
-    """A sentence for each column that a samplesheet names and the file lacks, and for those that mapping would write."""
-    problems = Problems()
-    for key, role, option in (
-        (origin.batch_key, "batch", "batch_key"),
-        (origin.truth_key, "truth", "truth_key"),
-    ):
-        with problems.collect():
-            if key:
-                file.column(key, role, option)
-    if origin.spatial_key and origin.spatial_key not in file.obsm:
-        found = ", ".join(file.obsm) or "(none)"
-        problems.append(
-            f"{file.path}: the coordinates '{origin.spatial_key}' (--spatial_key) are not in obsm; there are: {found}."
-        )
-    return problems + taken_columns(file)
 
 
 def coordinates(file: CellFile, spatial_key: str | None) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ in words, so that the sentence about a wrong one says so too.
 
 import csv
 import json
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -183,37 +183,6 @@ def _check_names(names: list[str], needed: Iterable[str]) -> None:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"the column {shown(twice[0])} is there twice")
-
-
-#: Columns of results that hold a number in every row.
-FILLED = ("rank", "n_cells")
-
-
-def read_results(path: str | Path, needed: Iterable[str], text_columns: Container[str]) -> pd.DataFrame:
-    """A tab-separated table of results: text_columns stay text, whatever they look like (a gene may be called NA), and in
-    others an empty field is NaN.
-
-    Raises ValueError as `tsv_rows` does, and where a column of FILLED holds something else than numbers.
-    """
-    for _ in tsv_rows(path, needed):
-        pass  # pandas would fill short rows, and take the first column of long ones for row names
-    encoding = encoding_of(path)
-    header = pd.read_csv(path, sep="\t", nrows=0, encoding=encoding).columns
-    numbers = [name for name in header if name not in text_columns]
-    table = pd.read_csv(
-        path,
-        sep="\t",
-        encoding=encoding,
-        dtype={name: str for name in header if name not in numbers},
-        keep_default_na=False,
-        na_values={name: ["", "nan", "NaN"] for name in numbers},
-    )
-    for name in filter(table.columns.__contains__, FILLED):
-        missing = pd.to_numeric(table[name], errors="coerce").isna()
-        if missing.any():
-            row = int(np.argmax(missing))
-            raise ValueError(f"{name} is not a number in row {row + 1} ({shown(table[name].fillna('').iloc[row])})")
-    return table
 
 
 def as_numbers(column: Iterable[str], whole: bool = False) -> np.ndarray | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from cellmemory.cells.faults import reading
+from cellmemory.cells.named_columns import taken_columns
 from cellmemory.cells.reading import CellFile
-from cellmemory.cells.taken_columns import taken_columns
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.provenance import provenance
 from cellmemory.reference.calibration import Thresholds

@@ -89,7 +89,7 @@ def parse_levels(text: str | None, label_key: str) -> list[str]:
 
 
 def read_hierarchy(file: CellFile, levels: list[str], labels: pd.Series) -> Hierarchy:
-    """The hierarchy in the columns of a reference's obs. labels: the finest level, as preprocess.check_labels gives it.
+    """The hierarchy in the columns of a reference's obs. labels: the finest level, as check_labels gives it.
 
     Raises InputError, a sentence each, for a missing column, a label without a parent, and a label with two parents.
     """

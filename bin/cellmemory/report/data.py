@@ -20,10 +20,12 @@ from cellmemory.columns import (
     FAITHFULNESS_COLUMNS,
     SLOT_TAG_COLUMNS,
     TAG_COLUMNS,
+    TEXT_COLUMNS,
 )
 from cellmemory.errors import InputError
 from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
+from cellmemory.io.tables import read_results
 from cellmemory.mapping.consensus import STATUSES
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
@@ -41,8 +43,6 @@ COLUMNS = {
     "enrichment": ENRICHMENT_COLUMNS,
     "faithfulness": FAITHFULNESS_COLUMNS,
 }
-TEXT_COLUMNS = ("level", "contrast", "group", "direction", "gene", "differential", "slot", "library", "term", "overlap", "method")
-TEXT_COLUMNS += ("genes", "part", "curve", "ranking")
 _NUMBERS = ("cellmemory_confidence", "cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_linear_share")
 
 
@@ -210,7 +210,7 @@ def _read_table(path: Path, option: str) -> pd.DataFrame | dict:
     if TABLES[option] == ".json":
         return read_json(path, option)
     try:
-        table = checked.read_results(path, COLUMNS[option], TEXT_COLUMNS)
+        table = read_results(path, COLUMNS[option])
     except (ValueError, OSError) as error:  # pandas' errors of parsing are of this kind, too
         raise InputError(f"{path} (--{option}) cannot be read: {error}. Give the file as it was written.") from None
     numbers = [name for name in table if name not in TEXT_COLUMNS]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 LIBRARY = Path(__file__).parents[1]
 #: The parts of the library that training imports, itself among them (tests/test_house.py holds this to the imports).
-CODE = ("__init__", "errors", "log", "sampling", "columns", "io", "cells", "genes", "network", "reference", "training")
+CODE = ("__init__", "errors", "log", "sampling", "io", "cells", "genes", "network", "reference", "training")
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from cellmemory.cells.labels import as_text
+from cellmemory.cells.labels import as_text, check_labels
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError
 from cellmemory.genes.panel import read_panel
-from cellmemory.genes.preprocess import check_labels
 from cellmemory.genes.values import checked
 from cellmemory.io.atomic import sha256
 from cellmemory.network.inference import Inference
