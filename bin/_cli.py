@@ -141,10 +141,10 @@ def _by_own_names(sentence: str, called: dict[str, str]) -> str:
 
 
 def _limit_threads(context: click.Context) -> None:
-    """Has every library that is loaded later take the threads of `--threads`, 1 in a script without: by themselves they take
-    all that the machine has, whatever part of it a task was given, and the last digits of a result depend on their number.
+    """Limits every library loaded later to `--threads` threads (1 where a script has no such option); left alone, each would use
+    all cores of the machine, and the last digits of a result depend on their number.
 
-    What the environment says is overruled by an option that was given, and by nothing else.
+    Variables that are set already win over the default of the option, but not over an option that was given.
     """
     given = context.get_parameter_source("threads") is ParameterSource.COMMANDLINE
     for name in THREAD_VARIABLES:

@@ -415,7 +415,7 @@ reference("Dropped 12 cells", ok=True, at="step")(_named("empty_labels", _labels
 reference("Dropped 12 cells", ok=True, at="step")(
     _named("blank_labels", _labels(lambda i, label: "  " if i % 10 == 0 else label))
 )
-reference("3 labels in", "differ in blanks or invisible characters alone were merged: 'B', 'NK', 'T'", ok=True)(
+reference("3 labels in", "differ only in blanks or invisible characters were merged: 'B', 'NK', 'T'", ok=True)(
     _named("blanks_after_labels", _labels(lambda i, label: label + " " * (i % 4 // 3)))
 )
 reference("3 labels in", "were merged", ok=True)(
@@ -427,14 +427,14 @@ reference("3 labels in", "were merged", ok=True)(
 reference("Dropped 12 cells", ok=True, at="step")(
     _named("labels_without_width", _labels(lambda i, label: label if i % 10 else "\ufeff"))
 )
-reference("differ in case alone stay apart: 'NK' (30 cells), 'nk' (10 cells)", ok=True)(
+reference("differ only in case stay apart: 'NK' (30 cells), 'nk' (10 cells)", ok=True)(
     _named("labels_of_other_case", _labels(lambda i, label: "nk" if label == "NK" and i % 4 == 2 else label))
 )
-reference("'nan' is taken for a label (12 cells)", ok=True)(
+reference("'nan' is used as a label (12 cells)", ok=True)(
     _named("nan_as_a_text", _labels(lambda i, label: "nan" if i % 10 == 0 else label))
 )
-reference("holds only 'B'; a reference needs at least two labels")(_named("one_label", _labels(lambda _i, _label: "B")))
-reference("holds no label; a reference needs at least two labels")(_named("no_label", _labels(lambda _i, _label: "")))
+reference("holds only 'B'. A reference needs at least two labels")(_named("one_label", _labels(lambda _i, _label: "B")))
+reference("holds no label. A reference needs at least two labels")(_named("no_label", _labels(lambda _i, _label: "")))
 reference("labels of 'cell_type' with a single cell: 'odd' (1 in all)")(
     _named("a_label_of_one_cell", _labels(lambda i, label: "odd" if i == 5 else label))
 )

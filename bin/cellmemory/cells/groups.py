@@ -7,7 +7,7 @@ from cellmemory.cells.labels import cleaned
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
 
-#: A side of fewer cells is not contrasted: its mean is that of single cells, and no spread can be told.
+#: A side of fewer cells is not contrasted: its mean is that of single cells, and has no spread to speak of.
 MIN_CELLS = 3
 
 
@@ -24,8 +24,8 @@ def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
 def sides(file: CellFile, text: str) -> tuple[str, list[str], np.ndarray]:
     """The column and the two values of COLUMN:A:B, and (N,) side of each cell: 0 is A, 1 is B, -1 neither.
 
-    Names may hold colons themselves. Raises InputError where there is no such column or no such value; it says which
-    there are.
+    Names may hold colons themselves. Raises InputError where there is no such column or no such value, and lists
+    those that exist.
     """
     parts, found = text.split(":"), []
     for i in range(1, len(parts) - 1):

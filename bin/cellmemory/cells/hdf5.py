@@ -190,7 +190,7 @@ def _columns(table: h5py.Group) -> list[str]:
 
 
 def _length(stored: object, name: str) -> int | None:
-    """How many values a column of any encoding has; None where nothing tells. Raises ReadingError if they were not written."""
+    """How many values a column of any encoding has; None where that is unknown. Raises ReadingError if they were not written."""
     if isinstance(stored, h5py.Group):
         part = next((stored[part] for part in ("codes", "values") if part in stored), None)
         return _length(part, name)

@@ -27,9 +27,9 @@ CELLS = re.compile(r"(^|.*[._-])barcodes\.(tsv|txt)(\.gz)?|.*_rows\.txt(\.gz)?",
 #: The symbols that kb-python lists beside the ids.
 SYMBOLS = re.compile(r".*genes\.names\.txt(\.gz)?", re.IGNORECASE)
 MATRIX = re.compile(r".*\.mtx(\.gz)?", re.IGNORECASE)
-#: Matrices with cells in rows, by name: where there are as many genes as cells, nothing else can tell.
+#: Matrices with cells in rows, by name: where there are as many genes as cells, nothing else decides.
 CELLS_IN_ROWS = re.compile(r"(.*[._-])?(cells_x_genes|quants_mat)\b.*", re.IGNORECASE)
-#: What tells a folder of another kind, and what it is.
+#: Names by which folders of other kinds are recognised, what these are, and what to do.
 OTHERS = (
     (r"quants_mat\.gz", "alevin's binary matrix (quants_mat.gz)", "Run alevin with --dumpMtx, or write the cells as .h5ad"),
     (r"(DGE|count_matrix)\.mtx(\.gz)?", "a matrix of Parse Biosciences", "Write the cells as .h5ad, with scanpy's read_mtx"),
@@ -161,7 +161,7 @@ def _read_shape(path: Path) -> tuple[int, int, int]:
     if len(size) != 3 or not all(number.isdigit() for number in size):
         raise ReadingError(f"{path.name} does not say how many rows, columns and values it has. Get it again.")
     rows, columns, values = map(int, size)
-    # A line takes 6 bytes at least, and gzip makes a byte of 1,100 at most.
+    # A line has 6 bytes or more, and gzip makes one byte of 1,100 at most.
     if values > min(rows * columns, path.stat().st_size * (1100 if packed else 1) // 5):
         raise ReadingError(f"{path.name} cannot hold as many values as its head says ({values:,}). Get it again.")
     return rows, columns, values

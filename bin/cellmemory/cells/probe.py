@@ -11,7 +11,7 @@ import h5py
 
 from cellmemory.cells.faults import AGAIN, ReadingError
 
-#: What a walk may take of the processor; waiting for a disk does not count. A million cells take half a second.
+#: Processor time that a walk may use; waiting for a disk does not count. A million cells take half a second.
 CPU_SECONDS = 30
 #: Texts that are read at once where they are not in chunks.
 SLICE = 65536

@@ -51,8 +51,8 @@ def match_genes(
 ) -> Match:
     """Finds the panel gene (`gene` or `source_id`) of each gene of a file.
 
-    The column of names that matches most is taken. Names that match directly are left alone; others are looked up in
-    `gene_map`; a name that leads to several panel genes is nobody's. Case is folded only if nearly nothing matches
+    The column of names that matches most is used. Names that match directly are kept; others are looked up in
+    `gene_map`; a name that maps to several panel genes is left unmatched. Case is ignored only if nearly nothing matches
     otherwise (another species' spelling). where: the file, for messages.
     """
     known = panel_index(panel)
@@ -82,7 +82,7 @@ def match_genes(
 
 
 def match_own_genes(names: pd.Series, expression: np.ndarray, panel: pd.DataFrame) -> Match:
-    """The match of a reference's own genes to a panel that was made of them: by equal name alone."""
+    """The match of a reference's own genes to a panel that was made of them: by equal names only."""
     column = pd.Series(np.arange(len(panel)), index=panel["gene"])
     target = column.reindex(names).fillna(-1).astype(np.int64).to_numpy()
     return Match(np.where(expression, target, -1), expression, "index", "symbol", 0)

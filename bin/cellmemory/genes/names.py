@@ -15,7 +15,7 @@ ENSEMBL = re.compile(r"(ENS[A-Z]{0,6}G\d{11})(\.\d+)?")
 #: Columns of var in which files of this field keep a second name of each gene, however they write them (Gene.Symbol, ID).
 ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "feature_id", "id", "feature_name", "gene_name", "gene_names",
               "gene_symbol", "gene_symbols", "symbol", "hgnc_symbol")  # fmt: skip
-#: What var['feature_types'] says of genes, in the spellings in use, in lower case; nothing is no other type.
+#: What var['feature_types'] says of genes, in the spellings in use, in lower case; an empty one counts as gene expression.
 EXPRESSION_TYPES = ("gene expression", "gene", "genes", "gex", "rna", "mrna", "nan", "")
 #: A genome before the name, as Cell Ranger writes it where a reference has several.
 GENOME = re.compile(r"(?:GRC[a-z]\d+(?:\.p\d+)?|hg\d\d|mm\d\d?|rn\d|human|mouse)(?:[-_]premrna)?_+(?=.)", re.IGNORECASE)
@@ -69,7 +69,7 @@ def read_gene_map(path: str | Path) -> dict[str, tuple[str, ...]]:
     for mark in (",", ";"):
         if written and all(mark in line and "\t" not in line for line in written):
             raise InputError(
-                f"{path}: its names are separated by {DELIMITERS[mark]}, not by tabs; save it with tabs between them."
+                f"{path}: its names are separated by {DELIMITERS[mark]}, not by tabs. Save it with tabs between them."
             )
     for number, line in enumerate(lines, 1):
         cells = [normalise(cell) for cell in tab_cells(line)]
@@ -82,7 +82,7 @@ def read_gene_map(path: str | Path) -> dict[str, tuple[str, ...]]:
         else:
             targets.setdefault(cells[0], []).append(cells[1])
     if not targets and not problems:
-        problems.append(f"{path} holds no names; write two to a line, 'from' and 'to', with a tab between them.")
+        problems.append(f"{path} holds no names. Write two to a line, 'from' and 'to', with a tab between them.")
     if problems:
         raise InputError(problems)
     return {name: tuple(dict.fromkeys(found)) for name, found in targets.items()}
@@ -100,7 +100,7 @@ def expression_rows(var: pd.DataFrame, where: str) -> np.ndarray:
     if len(var) and not known.any():
         raise InputError(
             f"{where}: no feature is gene expression: var['feature_types'] holds {first_ids(sorted(types.unique()))}. Write "
-            "'Gene Expression' (GEX and RNA are known, too) for the genes, or remove the column."
+            "'Gene Expression' (GEX and RNA are also known) for the genes, or remove the column."
         )
     return known
 
@@ -111,7 +111,7 @@ def left_out(n: int) -> str:
 
 
 def name_columns(var: pd.DataFrame, gene_column: str | None, where: str) -> dict[str, list[str]]:
-    """The candidates for gene names, normalised: the column asked for alone, else the index and the usual columns.
+    """The candidates for gene names, normalised: only the column asked for, else the index and the usual columns.
 
     An index of mere numbers gives way to the usual columns, where there are some. Raises InputError, with the columns that
     exist, where the one asked for is missing.

@@ -111,7 +111,7 @@ def undo_log(values: np.ndarray | float, scale: str) -> np.ndarray | float:
 
 def _told_by_counts(cells: sp.csr_matrix, possible: list[str]) -> str | None:
     """The scale on which the values of a cell are whole multiples of its smallest, as those of one, two and three counts are;
-    None where most cells do not tell: reads by a gene's length, corrected counts, values so small that no scale bends them.
+    None where most cells leave it open: reads by a gene's length, corrected counts, values so small that no scale bends them.
     """
     votes: Counter[str] = Counter()
     for cell in range(cells.shape[0]):

@@ -30,7 +30,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield partial
         if path.is_dir():
             if not (partial.is_dir() and is_own_folder(path)):
-                raise InputError(f"{path} is a folder with other things in it; give another path, or remove it first.")
+                raise InputError(f"{path} is a folder with other things in it. Give another path, or remove it first.")
             _exchange(partial, path)
         else:
             partial.replace(path)

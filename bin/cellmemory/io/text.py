@@ -81,7 +81,7 @@ def read_sheet(path: str | Path, required: tuple[str, ...]) -> list[tuple[int, l
     """The rows of a sheet of cells between commas, semicolons or tabs, as (line, cells), the column names first.
 
     Cells are bare or in double quotes, without blanks around them. Rows and columns at the end in which nothing is are left
-    out. required: names of the first line that tell what is between cells. Raises InputError for a quote that is not closed.
+    out. required: names of the first line, which show the delimiter. Raises InputError for a quote that is not closed.
     """
     text = re.sub(r"^sep=.\n", "\n", read_text(path), flags=re.IGNORECASE)  # Excel's own first line
     first = next((line for line in text.split("\n") if line.strip()), "")
@@ -94,7 +94,7 @@ def read_sheet(path: str | Path, required: tuple[str, ...]) -> list[tuple[int, l
             begun = reader.line_num + 1
     except csv.Error as error:
         if "field limit" in str(error):
-            raise InputError(f"{path}: a cell from line {begun} on is longer than a text can be here; shorten it.") from None
+            raise InputError(f"{path}: a cell from line {begun} on is longer than a cell can be. Shorten it.") from None
         raise InputError(f'{path}: line {begun} has a quote (") that is not closed or stands within a cell ({error}).') from None
     rows = [(line, cells) for line, cells in rows if any(cells)]
     width = max((max(place for place, cell in enumerate(cells, 1) if cell) for _, cells in rows), default=0)
