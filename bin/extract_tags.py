@@ -111,12 +111,12 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
 def _mapper(file, model_path: Path, device: str, threads: int, seed: int):
     """The model that mapped the file, ready to run."""
     from cellmemory.mapping.mapper import Mapper
-    from cellmemory.network.runtime import start
+    from cellmemory.network.runtime import configure
     from cellmemory.reference import model_folder
 
     model = model_folder.load(model_path)
     file.check_model(model)
-    return Mapper(model, start(device, "fp32", threads, seed))
+    return Mapper(model, configure(device, "fp32", threads, seed))
 
 
 def _contributions(cells, file, mapper, n_groups: int, seed: int):

@@ -29,12 +29,12 @@ def main(mapped_path: Path, model_path: Path, cells_per_label: int, output: Path
     from cellmemory.io.tables import write_table
     from cellmemory.mapping.mapped import MappedFile
     from cellmemory.mapping.mapper import Mapper
-    from cellmemory.network.runtime import start
+    from cellmemory.network.runtime import configure
     from cellmemory.reference import model_folder
     from cellmemory.sampling import sample_each
 
     model = model_folder.load(model_path)
-    mapper = Mapper(model, start(device, "fp32", threads, seed))
+    mapper = Mapper(model, configure(device, "fp32", threads, seed))
     with MappedFile(mapped_path) as file:
         file.check_model(model)
         labels = file.obs["cellmemory_label"].astype("category").cat.set_categories(model.labels).cat.codes.to_numpy()

@@ -22,7 +22,7 @@ from cellmemory.explanation import contrasts
 from cellmemory.mapping.adaptation import PENALTY, Adapted, _difference, adapt, learn_query
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.mapping.mapper import Mapper, map_query
-from cellmemory.network.runtime import start
+from cellmemory.network.runtime import configure
 from cellmemory.network.tokens import Tokens
 from cellmemory.reference import model_folder
 from cellmemory.reference.calibration import Thresholds
@@ -47,7 +47,7 @@ def tokens_of(mapper: Mapper, query: Path, factor: np.ndarray | None = None, mea
 
 @pytest.fixture(scope="module")
 def mapper(model: Path) -> Mapper:
-    return Mapper(model_folder.load(model), start("cpu", "fp32", 1, 0))
+    return Mapper(model_folder.load(model), configure("cpu", "fp32", 1, 0))
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def both_ways(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFacto
     cells = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:60].copy()
     cells.uns["cellmemory"]["sample"] = "few"
     cells.write_h5ad(folder / "few.h5ad")
-    runtime = start("cpu", "fp32", 1, 0)
+    runtime = configure("cpu", "fp32", 1, 0)
     adapt(folder / "few.h5ad", model_folder.load(model), folder / "adapted", runtime)
     for name in ("trained", "adapted"):
         outputs = folder / f"{name}.h5ad", folder / f"{name}.csv"

@@ -19,7 +19,7 @@ from cellmemory.io.checked import parse_object
 from cellmemory.mapping import mapper
 from cellmemory.mapping.gathering import gather
 from cellmemory.mapping.mapped import MappedFile
-from cellmemory.network.runtime import start
+from cellmemory.network.runtime import configure
 from cellmemory.reference import model_folder
 from cellmemory.reference.calibration import Thresholds
 from cellmemory.report import data
@@ -136,7 +136,7 @@ def sliced(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFactory)
     """A folder with a query of 30 cells and a slice of all of them."""
     folder = tmp_path_factory.mktemp("sliced")
     ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:30].copy().write_h5ad(folder / "q.h5ad")
-    runtime = start("cpu", "fp32", 1, 0)
+    runtime = configure("cpu", "fp32", 1, 0)
     mapper.map_query(
         folder / "q.h5ad", model_folder.load(model), folder / "whole.h5ad", None, Thresholds(), True, runtime, "0:30"
     )

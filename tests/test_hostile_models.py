@@ -16,7 +16,7 @@ from cellmemory.errors import InputError
 from cellmemory.mapping.mapper import map_query
 from cellmemory.network.config import ModelConfig, network_shapes
 from cellmemory.network.model import CellMemory
-from cellmemory.network.runtime import start
+from cellmemory.network.runtime import configure
 from cellmemory.reference import model_folder
 from cellmemory.reference.calibration import Thresholds
 from tests.conftest import ROOT, refused
@@ -334,7 +334,7 @@ def test_a_damaged_model_is_refused_in_sentences(model: Path, tmp_path: Path, na
 def test_what_is_accepted_maps_to_finite_results(model: Path, few_cells: Path, tmp_path: Path, name: str):
     trained = model_folder.load(damaged(model, tmp_path / "model", HARMLESS[name]))
     output = tmp_path / "out.h5ad"
-    runtime = start("cpu", "fp32", 1, 0)
+    runtime = configure("cpu", "fp32", 1, 0)
     map_query(few_cells, trained, output, tmp_path / "labels.csv", Thresholds(), True, runtime)
     found = ad.read_h5ad(output)
     for column in ("confidence", "novelty", "novelty_p", "linear_share"):

@@ -320,12 +320,12 @@ def test_quotas_are_fair(sizes: list[int], budget: int):
 
 def test_drawing_keeps_rare_groups():
     codes = np.repeat([0, 1, 2], [100_000, 500, 3])
-    rows = sampling.draw(codes, 1000)
+    rows = sampling.sample_cells_to_draw(codes, 1000)
     assert len(rows) == 1000
     assert (np.diff(rows) > 0).all()
     assert np.sum(codes[rows] == 2) == 3
     assert np.sum(codes[rows] == 1) >= 25
-    np.testing.assert_array_equal(rows, sampling.draw(codes, 1000))
+    np.testing.assert_array_equal(rows, sampling.sample_cells_to_draw(codes, 1000))
 
 
 @pytest.mark.parametrize("n", [1, 8, 9, 30, 100])

@@ -12,7 +12,7 @@ from cellmemory.errors import InputError
 from cellmemory.mapping import gathering, mapper, spans
 from cellmemory.mapping.slots import SlotSums
 from cellmemory.mapping.spans import Span
-from cellmemory.network.runtime import start
+from cellmemory.network.runtime import configure
 from cellmemory.network.tokens import Tokens
 from cellmemory.reference import model_folder
 from cellmemory.reference.calibration import Thresholds
@@ -26,7 +26,7 @@ class Mapping:
 
     def __init__(self, folder: Path, model: Path, query: Path):
         self.folder, self.query = folder, query
-        self.bundle, self.runtime = model_folder.load(model), start("cpu", "fp32", 1, 0)
+        self.bundle, self.runtime = model_folder.load(model), configure("cpu", "fp32", 1, 0)
 
     def map(self, name: str, cells: str | None = None, thresholds: Thresholds | None = None, attention: bool = True) -> Path:
         """The mapped file (with cells: the slice), with the labels beside it."""

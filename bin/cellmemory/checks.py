@@ -64,7 +64,7 @@ def check_inputs(
     sets = [found for path in gmt if (found := checker.attempt(_check_gmt, path))]
     query_genes = pd.concat(genes) if genes else pd.DataFrame({"sample": [], "gene": []})
     if found_reference is not None and genes:
-        checker.problems += _hopeless(rows, query_genes, n_genes, min_coverage)
+        checker.problems += _coverage_problems(rows, query_genes, n_genes, min_coverage)
     if checker.problems:
         raise InputError(checker.problems)
     inputs = {
@@ -76,7 +76,7 @@ def check_inputs(
     return inputs, query_genes
 
 
-def _hopeless(rows: list[dict], query_genes: pd.DataFrame, n_genes: int, min_coverage: float) -> list[str]:
+def _coverage_problems(rows: list[dict], query_genes: pd.DataFrame, n_genes: int, min_coverage: float) -> list[str]:
     """A sentence for each query that cannot reach min_coverage, whichever n_genes of the queries' genes are chosen."""
     panel = min(n_genes, query_genes["gene"].nunique())
     return [

@@ -75,7 +75,7 @@ def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
         moved = scale * _difference(learned, offset, *_weighted(label[sure], len(means)))
     weight = path["weight"].copy()
     weight[:, genes] += moved.reshape(2, len(genes), -1)
-    temperature *= _cooling(mapped.logits / temperature, (mapped.logits + cells @ moved) / temperature)
+    temperature *= _temperature_correction(mapped.logits / temperature, (mapped.logits + cells @ moved) / temperature)
     return Adapted(weight, temperature, label)
 
 
@@ -101,7 +101,7 @@ def _difference(cells: np.ndarray, offset: np.ndarray, labels: np.ndarray, weigh
     return minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x.reshape(shape)
 
 
-def _cooling(before: np.ndarray, after: np.ndarray) -> float:
+def _temperature_correction(before: np.ndarray, after: np.ndarray) -> float:
     """What logits (n, C) are to be divided by, at least 1, to be no surer in the mean than they were: who learns from what he
     said himself gets surer of it, right or not."""
 

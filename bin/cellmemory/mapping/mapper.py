@@ -31,7 +31,7 @@ class Mapper(Inference):
 
     def __init__(self, bundle: Bundle, runtime: Runtime):
         super().__init__(bundle.model(), runtime)
-        self.network.number_format = runtime.number_format
+        self.network.dtype = runtime.dtype
         self.bundle, self.config = bundle, bundle.config
         self.novelty = bundle.novelty
 

@@ -28,7 +28,7 @@ from cellmemory.mapping.consensus import STATUSES
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.model_folder import Bundle
-from cellmemory.sampling import draw, fair_quotas
+from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 MAX_COLUMNS, MAX_LEVELS = 24, 50
@@ -223,7 +223,7 @@ def _read_table(path: Path, option: str) -> pd.DataFrame | dict:
 def _read(path: Path, quota: int, model: Bundle) -> Sample:
     with MappedFile(path) as file:
         info, cells = file.run, _cells(file.obs, model.labels)
-        drawn = draw(cells["label"].cat.codes.to_numpy(), quota)
+        drawn = sample_cells_to_draw(cells["label"].cat.codes.to_numpy(), quota)
         with reading(file.path, "uns/cellmemory_reference"):
             reference = read_elem(file.uns["cellmemory_reference"]) if "cellmemory_reference" in file.uns else None
         truth_key = str(info.get("truth_key", ""))
