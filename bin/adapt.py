@@ -19,9 +19,9 @@ def main(query: Path, model: Path, output: Path, device: str, threads: int, seed
     """Writes a model whose linear path has learned from the cells of a query that the model is sure of."""
     from cellmemory.mapping.adaptation import adapt
     from cellmemory.network.runtime import configure
-    from cellmemory.reference import model_folder
+    from cellmemory.reference import trained_model
 
-    trained = model_folder.load(model)
+    trained = trained_model.load(model)
     runtime = configure(device, "auto", threads, seed, trained.config["model"]["variant"])
     for line in adapt(query, trained, output, runtime):
         _cli.say(line)

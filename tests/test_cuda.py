@@ -19,7 +19,7 @@ from cellmemory.network.config import ModelConfig
 from cellmemory.network.inference import Inference
 from cellmemory.network.model import CellMemory
 from cellmemory.network.runtime import configure
-from cellmemory.reference import model_folder
+from cellmemory.reference import trained_model
 from cellmemory.training.checkpoints import CheckpointFile
 from cellmemory.training.fit import fit
 from cellmemory.training.settings import ModelSize, Sampling, Schedule
@@ -135,10 +135,10 @@ def test_the_same_seed_gives_the_same_bytes(trained):
 
 
 def test_a_gpu_learns_what_a_cpu_learns(trained):
-    accuracy = [model_folder.load(trained[where]).calibration["validation_accuracy"] for where in ("cpu", "cuda")]
+    accuracy = [trained_model.load(trained[where]).calibration["validation_accuracy"] for where in ("cpu", "cuda")]
     assert accuracy[1] == pytest.approx(accuracy[0], abs=0.05)
     assert accuracy[1] > 0.7
-    settings = model_folder.load(trained["cuda"]).config
+    settings = trained_model.load(trained["cuda"]).config
     assert settings["training"]["precision"] == {"light": "fp32", "standard": "bf16"}[settings["model"]["variant"]]
 
 

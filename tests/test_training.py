@@ -77,15 +77,15 @@ def test_slot_means_are_means_over_the_cells_of_a_label(mapped, model):
 
     from cellmemory.network.batching import as_tensors
     from cellmemory.network.tokens import tokenize
-    from cellmemory.reference import model_folder
+    from cellmemory.reference import trained_model
 
-    trained = model_folder.load(model)
+    trained = trained_model.load(model)
     label = mapped.obs["cellmemory_label"].value_counts().index[0]
     cells = mapped[mapped.obs["cellmemory_label"] == label]
     tokens = tokenize(cells.X, np.ones(cells.n_vars, bool), "fast", "quantile", 50)
     gene, bins, _, valid, _ = as_tensors(tokens, np.arange(cells.n_obs))
     with torch.inference_mode():
-        *_, attention = trained.model()(gene, bins, valid, True)
+        *_, attention = trained.network()(gene, bins, valid, True)
     slots = trained.config["model"]["n_slots"]
     write = np.zeros((cells.n_vars, slots))
     for i in range(cells.n_obs):
@@ -107,13 +107,13 @@ def test_a_cell_is_mapped_alike_alone_and_among_others(mapped, model, aligned, t
 
 
 def test_chunks_join_without_a_seam(mapped, model, aligned, tmp_path, monkeypatch):
-    from cellmemory.mapping import mapper, spans
+    from cellmemory.mapping import cell_ranges, mapper
     from cellmemory.network.runtime import configure
-    from cellmemory.reference import model_folder
+    from cellmemory.reference import trained_model
 
-    monkeypatch.setattr(spans, "BLOCK_CELLS", 50)
+    monkeypatch.setattr(cell_ranges, "BLOCK_CELLS", 50)
     runtime = configure("cpu", "fp32", 1, 0)
-    mapper.map_query(aligned / "unseen_type.aligned.h5ad", model_folder.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
+    mapper.map_query(aligned / "unseen_type.aligned.h5ad", trained_model.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
                       mapper.Thresholds(), True, runtime)  # fmt: skip
     joined = ad.read_h5ad(tmp_path / "m.h5ad")
     assert joined.obs["cellmemory_label"].tolist() == mapped.obs["cellmemory_label"].tolist()
@@ -145,14 +145,14 @@ def test_a_query_of_another_panel_is_refused(model, aligned, tmp_path):
 def test_a_mapping_that_is_killed_leaves_no_output(model, aligned, tmp_path, monkeypatch):
     from cellmemory.mapping import mapper
     from cellmemory.network.runtime import configure
-    from cellmemory.reference import model_folder
+    from cellmemory.reference import trained_model
 
     def broken(*_):
         raise RuntimeError("killed")
 
     monkeypatch.setattr(mapper, "finish", broken)
     with pytest.raises(RuntimeError, match="killed"):
-        mapper.map_query(aligned / "unseen_type.aligned.h5ad", model_folder.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
+        mapper.map_query(aligned / "unseen_type.aligned.h5ad", trained_model.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
                           mapper.Thresholds(), True, configure("cpu", "fp32", 1, 0))  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 

@@ -19,7 +19,7 @@ from cellmemory.network.inference import Inference
 from cellmemory.network.model import CellMemory
 from cellmemory.network.runtime import Runtime
 from cellmemory.network.tokens import Tokens, label_means, tokenize
-from cellmemory.reference import model_folder
+from cellmemory.reference import trained_model
 from cellmemory.reference.alarms import unlearned, usual_share
 from cellmemory.reference.calibration import calibrate, fit_weights
 from cellmemory.reference.coverage import accuracy_by_coverage
@@ -117,7 +117,7 @@ def train_reference(
     settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
     settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": fitted.best_epoch}
     card = model_card(settings, table, calibration)
-    model_folder.save(output, tensors, settings, panel, table, calibration, fitted.history, plot_history(fitted.history), card)
+    trained_model.save(output, tensors, settings, panel, table, calibration, fitted.history, plot_history(fitted.history), card)
     checkpoint.remove()
     return [
         f"read {len(all_codes):,} cells x {len(panel):,} genes, {len(labels)} labels of '{label_key}'",
