@@ -20,7 +20,7 @@ CONTRIBUTION_CELLS = 100
               help="Contrast the cells of two values of an obs column within each group; may be given repeatedly.")  # fmt: skip
 @click.option("--against", type=_cli.FILE, metavar="H5AD",
               help="Contrast with this mapped file within each group: the reference's cells, or another sample's.")  # fmt: skip
-@click.option("--model", "model_path", type=_cli.FOLDER,
+@click.option("--model", type=_cli.FOLDER,
               help="The model that mapped the query: adds what each gene contributes to the labels, in logits.")  # fmt: skip
 @click.option("--top", type=click.IntRange(min=0), default=100, help="Genes to list per ranking; 0: all.")
 @click.option("--permutations", type=click.IntRange(min=0), default=1000,
@@ -39,7 +39,7 @@ CONTRIBUTION_CELLS = 100
 @_cli.threads
 @_cli.seed
 def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: tuple[str, ...], against: Path | None,
-         model_path: Path | None, top: int, permutations: int, test_cells: int, tags_path: Path, slots_path: Path,
+         model: Path | None, top: int, permutations: int, test_cells: int, tags_path: Path, slots_path: Path,
          contrasts_path: Path | None, profiles_path: Path | None, device: str, threads: int, seed: int) -> None:  # fmt: skip
     """Extract type-associated genes (TAGs) from the attention of a mapped query.
 
@@ -71,9 +71,9 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         _cli.say(f"Read {mapped_path}: {len(codes):,} cells x {len(genes):,} genes, grouped by {of_what}.")
         questions = _questions(file, contrasts, files.enter_context(MappedFile(against)) if against else None)
 
-        mapper = _mapper(file, model_path, device, threads, seed) if model_path else None
+        mapper = _mapper(file, model, device, threads, seed) if model else None
 
-        sums, cells = grouping.gather([file], codes, groups, test_cells if permutations or mapper else 0, seed)
+        sums, cells = grouping.accumulate([file], codes, groups, test_cells if permutations or mapper else 0, seed)
         _say_groups(groups, sums.n_cells, int((codes < 0).sum()), of_what)
         tests = contributions = None
         if permutations:
@@ -108,15 +108,15 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         _cli.say(f"Wrote {path}: {len(table):,} rows for {table.groupby(keys).ngroups} rankings by {' and '.join(keys)}.")
 
 
-def _mapper(file, model_path: Path, device: str, threads: int, seed: int):
+def _mapper(file, model: Path, device: str, threads: int, seed: int):
     """The model that mapped the file, ready to run."""
     from cellmemory.mapping.mapper import Mapper
-    from cellmemory.network.runtime import start
-    from cellmemory.reference import model_folder
+    from cellmemory.network.runtime import configure
+    from cellmemory.reference import trained_model
 
-    model = model_folder.load(model_path)
-    file.check_model(model)
-    return Mapper(model, start(device, "fp32", threads, seed))
+    trained = trained_model.load(model)
+    file.check_model(trained)
+    return Mapper(trained, configure(device, "fp32", threads, seed))
 
 
 def _contributions(cells, file, mapper, n_groups: int, seed: int):

@@ -45,11 +45,11 @@ def main(reference: Path, panel, label_key, batch_key, label_levels, output, mod
 
     The same command again goes on where a killed training was.
     """
-    from cellmemory.network.runtime import start
+    from cellmemory.network.runtime import configure
     from cellmemory.training.settings import Devices, ModelSize, Sampling, Schedule
     from cellmemory.training.train import train_reference
 
-    runtime = start(device, precision, threads, seed, variant)
+    runtime = configure(device, precision, threads, seed, variant)
     schedule = Schedule(max_epochs=max_epochs, patience=patience, learning_rate=learning_rate)
     size = ModelSize(variant, d_model, n_layers)
     lines = train_reference(

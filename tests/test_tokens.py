@@ -65,12 +65,12 @@ def test_full_mode_has_every_measured_gene_and_no_other(matrix, data):
 def test_padding_keeps_every_token_in_place(matrix):
     tokens = tokenize(sp.csr_matrix(matrix), np.ones(matrix.shape[1], bool), "fast", "quantile", 50)
     cells = np.random.default_rng(0).permutation(len(matrix))
-    gene, bins, root, valid = pad(tokens, cells)
+    gene, bins, sqrt_share, valid = pad(tokens, cells)
     for row, cell in enumerate(cells):
         here = slice(tokens.start[cell], tokens.start[cell + 1])
         assert gene[row][valid[row]].tolist() == tokens.gene[here].tolist()
         assert bins[row][valid[row]].tolist() == tokens.bin[here].tolist()
-        assert root[row][valid[row]].tolist() == tokens.root[here].tolist()
+        assert sqrt_share[row][valid[row]].tolist() == tokens.sqrt_share[here].tolist()
 
 
 @settings(deadline=None)
@@ -111,7 +111,7 @@ def test_roots_are_of_shares_of_the_counts_whatever_the_scale(counts, scale):
     tokens = tokenize(sp.csr_matrix(np.log1p(scale * counts / total)), np.ones(counts.shape[1], bool), "fast", "quantile", 50)
     for i, row in enumerate(counts):
         here = slice(tokens.start[i], tokens.start[i + 1])
-        np.testing.assert_allclose((tokens.root[here] / 10) ** 2, row[row > 0] / max(row.sum(), 1e-9), rtol=1e-4)
+        np.testing.assert_allclose((tokens.sqrt_share[here] / 10) ** 2, row[row > 0] / max(row.sum(), 1e-9), rtol=1e-4)
 
 
 @settings(deadline=None)
@@ -120,6 +120,6 @@ def test_views_are_dense_and_the_same_in_both_modes(matrix, mode):
     tokens = tokenize(sp.csr_matrix(matrix), np.ones(matrix.shape[1], bool), mode, "quantile", 50)
     seen = views(tokens, np.arange(len(matrix)), 50)
     assert (seen[:, :, :][np.repeat((matrix == 0)[:, None], 2, 1)] == 0).all()
-    for row, (level, root) in zip(matrix, seen, strict=True):
+    for row, (level, sqrt_share) in zip(matrix, seen, strict=True):
         np.testing.assert_allclose(level[row > 0] * 50, expected_bins(row, 50), rtol=1e-6)
-        np.testing.assert_allclose((root**2).sum(), 100 * (row > 0).any(), rtol=1e-4)
+        np.testing.assert_allclose((sqrt_share**2).sum(), 100 * (row > 0).any(), rtol=1e-4)

@@ -15,7 +15,7 @@ from cellmemory.genes.panel import reference_genes
 from cellmemory.genes.values import find_values
 from cellmemory.io.gmt import read_gmt
 from cellmemory.io.samplesheet import Origin, Query, read_samplesheet
-from cellmemory.reference import model_folder
+from cellmemory.reference import trained_model
 from cellmemory.reference.hierarchy import parse_levels, read_hierarchy
 
 #: Genes that a panel needs: a cell's quantile bins are of several.
@@ -48,7 +48,7 @@ def check_inputs(
         checker.problems.append("Give --label_key, the column of the reference's obs that holds the labels.")
     mapping = (checker.attempt(read_gene_map, gene_map) if gene_map else {}) or {}
     queries = checker.attempt(read_samplesheet, samplesheet, staged) or []
-    trained = checker.attempt(model_folder.load, model) if model else None
+    trained = checker.attempt(trained_model.load, model) if model else None
     panel = None if trained is None else trained.panel
     found_reference = None
     if reference is not None and label_key:
@@ -64,7 +64,7 @@ def check_inputs(
     sets = [found for path in gmt if (found := checker.attempt(_check_gmt, path))]
     query_genes = pd.concat(genes) if genes else pd.DataFrame({"sample": [], "gene": []})
     if found_reference is not None and genes:
-        checker.problems += _hopeless(rows, query_genes, n_genes, min_coverage)
+        checker.problems += _coverage_problems(rows, query_genes, n_genes, min_coverage)
     if checker.problems:
         raise InputError(checker.problems)
     inputs = {
@@ -76,7 +76,7 @@ def check_inputs(
     return inputs, query_genes
 
 
-def _hopeless(rows: list[dict], query_genes: pd.DataFrame, n_genes: int, min_coverage: float) -> list[str]:
+def _coverage_problems(rows: list[dict], query_genes: pd.DataFrame, n_genes: int, min_coverage: float) -> list[str]:
     """A sentence for each query that cannot reach min_coverage, whichever n_genes of the queries' genes are chosen."""
     panel = min(n_genes, query_genes["gene"].nunique())
     return [
@@ -187,7 +187,7 @@ def _check_gmt(path: Path) -> dict:
     return {"name": path.stem, "sets": len(read_gmt(path))}
 
 
-def _describe_model(trained: model_folder.Bundle) -> dict:
+def _describe_model(trained: trained_model.TrainedModel) -> dict:
     return {
         "path": trained.path.name,
         "digest": trained.config["digest"],

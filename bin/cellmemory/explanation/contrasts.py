@@ -17,11 +17,11 @@ from cellmemory.cells.groups import MIN_CELLS, group_codes, sides
 from cellmemory.columns import CONTRAST_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.explanation.differential import is_differential, wilcoxon
-from cellmemory.explanation.grouping import CellSample, GroupSums, gather
+from cellmemory.explanation.grouping import CellSample, GroupSums, accumulate
 from cellmemory.explanation.permutation import benjamini_hochberg, differently_attended
 from cellmemory.explanation.rankings import GeneTests, concatenated, log_ratio, ranked
 from cellmemory.mapping.mapped import MappedFile
-from cellmemory.reference.model_folder import made_by
+from cellmemory.reference.trained_model import made_by
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def contrast_groups(
     place = np.full(2 * n + 1, -1)
     place[np.r_[kept, n + kept]] = np.arange(2 * len(kept))
     names = [groups[g] for g in kept]
-    sums, sample = gather(contrast.files, place[paired], [*names, *names], budget, seed)
+    sums, sample = accumulate(contrast.files, place[paired], [*names, *names], budget, seed)
     first, second = np.arange(len(kept)), len(kept) + np.arange(len(kept))
     effect = sums.effect(np.r_[second, first])[: len(kept)]
     tests = _test(sample, len(kept), permutations, seed) if budget else GeneTests.none(*effect.shape)

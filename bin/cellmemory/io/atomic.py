@@ -75,7 +75,7 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def described(paths: Iterable[Path]) -> list[dict[str, str | int]]:
+def checksums(paths: Iterable[Path]) -> list[dict[str, str | int]]:
     """Name, size and SHA-256 of each file; a folder's files are named FOLDER/FILE. Raises InputError for a link to nothing."""
     links = [link for path in paths for link in path.rglob("*") if not link.exists()]
     if links:

@@ -20,8 +20,8 @@ from cellmemory.mapping.mapper import Mapper
 from cellmemory.network.linear_path import CLIP
 from cellmemory.network.runtime import Runtime
 from cellmemory.network.tokens import Tokens, views
-from cellmemory.reference import model_folder
-from cellmemory.reference.model_folder import Bundle
+from cellmemory.reference import trained_model
+from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.sampling import evenly_spaced
 
 #: A query's cells that are looked at, evenly spaced over its file: a linear path learns no more from more.
@@ -31,7 +31,7 @@ ROUNDS = 4
 #: Confidence above which a cell is learned from, if it is like the reference's cells, too.
 SURE = 0.6
 LIKE_REFERENCE = 0.05
-#: Inverse strength of what draws the weights back to the reference's; of the order of `initialise.PENALTIES`.
+#: Inverse strength of what draws the weights back to the reference's; of the order of `warm_start.PENALTIES`.
 PENALTY = 0.03
 #: The mean cell of each of the reference's labels counts as so many cells, lest a label that the query lacks be unlearned.
 REFERENCE_CELLS = 10
@@ -50,14 +50,14 @@ class Adapted:
 def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
     """Weights that fit the query's sure cells as well as the reference. Memory: cells x the genes that the linear path looks
     at, dense, twice."""
-    network, calibration = mapper.network, mapper.bundle.calibration
+    network, calibration = mapper.network, mapper.trained.calibration
     path = {name: getattr(network.linear, name).cpu().numpy() for name in ("weight", "bias", "mean", "spread", "share")}
     genes = np.flatnonzero((path["weight"] != 0).any((0, 2)) & tokens.measured)
     seen = views(tokens, np.arange(len(tokens)), network.config.n_bins)[:, :, genes]
     seen[:, 1] *= np.sqrt(path["share"][tokens.measured].sum())
     cells, means = (
         np.clip((values - path["mean"][:, genes]) / path["spread"][:, genes], -CLIP, CLIP).reshape(len(values), -1)
-        for values in (seen, mapper.bundle.label_means.transpose(1, 0, 2)[:, :, genes])
+        for values in (seen, mapper.trained.label_means.transpose(1, 0, 2)[:, :, genes])
     )
     mapped = mapper.run(tokens, attention=False)
     like_reference = mapper.novelty(mapped.logits, tokens)[1] >= LIKE_REFERENCE
@@ -75,7 +75,7 @@ def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
         moved = scale * _difference(learned, offset, *_weighted(label[sure], len(means)))
     weight = path["weight"].copy()
     weight[:, genes] += moved.reshape(2, len(genes), -1)
-    temperature *= _cooling(mapped.logits / temperature, (mapped.logits + cells @ moved) / temperature)
+    temperature *= _temperature_correction(mapped.logits / temperature, (mapped.logits + cells @ moved) / temperature)
     return Adapted(weight, temperature, label)
 
 
@@ -101,7 +101,7 @@ def _difference(cells: np.ndarray, offset: np.ndarray, labels: np.ndarray, weigh
     return minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x.reshape(shape)
 
 
-def _cooling(before: np.ndarray, after: np.ndarray) -> float:
+def _temperature_correction(before: np.ndarray, after: np.ndarray) -> float:
     """What logits (n, C) are to be divided by, at least 1, to be no surer in the mean than they were: who learns from what he
     said himself gets surer of it, right or not."""
 
@@ -111,7 +111,7 @@ def _cooling(before: np.ndarray, after: np.ndarray) -> float:
     return float(np.exp(brentq(surer, 0, np.log(100)))) if surer(0) > 0 else 1.0
 
 
-def adapt(query: Path, trained: Bundle, output: Path, runtime: Runtime) -> list[str]:
+def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime) -> list[str]:
     """Writes the model folder adapted to an aligned query; returns the lines of the log. Raises InputError for a model that is
     adapted already: what it took from another query must not be taken for the reference's."""
     if trained.adapted_to:
@@ -126,7 +126,7 @@ def adapt(query: Path, trained: Bundle, output: Path, runtime: Runtime) -> list[
         adapted = learn_query(mapper.tokenize(cells, file.var()["measured"].to_numpy(bool)), mapper)
         sample = sample_name(file)
     weights = {"linear.weight": adapted.weight.astype(np.float32)}
-    model_folder.save_adapted(output, trained, weights, {"temperature": adapted.temperature}, sample)
+    trained_model.save_adapted(output, trained, weights, {"temperature": adapted.temperature}, sample)
     learned = adapted.label[adapted.label >= 0]
     return [
         f"looked at {cells.shape[0]:,} cells of '{sample}' and learned from the {len(learned):,} that the model is sure of and "

@@ -11,18 +11,18 @@ from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.provenance import provenance
 from cellmemory.reference.calibration import Thresholds
-from cellmemory.reference.model_folder import Bundle
+from cellmemory.reference.trained_model import TrainedModel
 
 
-def open_aligned(path: Path, bundle: Bundle) -> CellFile:
+def open_aligned(path: Path, trained: TrainedModel) -> CellFile:
     """The aligned query. Raises InputError unless its genes are the model's panel, in order."""
     file = CellFile(path)
     genes = file.var().index.astype(str).tolist()
-    panel = bundle.panel["gene"].tolist()
+    panel = trained.panel["gene"].tolist()
     if genes != panel or "measured" not in file.var():
         raise InputError(
-            f"{path}: the genes are not those of the model's panel ({bundle.path / 'panel.tsv'}): found {first_ids(genes)}, "
-            f"expected {first_ids(panel)}. Align the query first: preprocess_query.py --panel {bundle.path / 'panel.tsv'}."
+            f"{path}: the genes are not those of the model's panel ({trained.path / 'panel.tsv'}): found {first_ids(genes)}, "
+            f"expected {first_ids(panel)}. Align the query first: preprocess_query.py --panel {trained.path / 'panel.tsv'}."
         )
     if file.var()["measured"].dtype != bool:
         raise InputError(
@@ -42,11 +42,11 @@ def sample_name(file: CellFile) -> str:
     return str(stored) or file.path.name.split(".")[0]
 
 
-def describe_run(file: CellFile, bundle: Bundle, thresholds: Thresholds, precision: str) -> dict:
+def describe_run(file: CellFile, trained: TrainedModel, thresholds: Thresholds, precision: str) -> dict:
     """`uns['cellmemory']` of the mapped query."""
     from anndata.io import read_elem
 
-    config = bundle.config
+    config = trained.config
     with reading(file.path, "uns/cellmemory"):
         aligned = read_elem(file.uns["cellmemory"]) if "cellmemory" in file.uns else {}
     keep = {k: str(aligned.get(k, "")) for k in ("truth_key", "batch_key", "spatial_key", "source", "value_scale")}
@@ -54,12 +54,12 @@ def describe_run(file: CellFile, bundle: Bundle, thresholds: Thresholds, precisi
         step="map_query",
         **keep,
         sample=sample_name(file),
-        model_digest=bundle.trained_digest,
-        adapted_to=bundle.adapted_to,
+        model_digest=trained.trained_digest,
+        adapted_to=trained.adapted_to,
         label_key=config["label_key"],
-        slot_groups=np.array(bundle.labels, object),
+        slot_groups=np.array(trained.labels, object),
         n_slots=config["model"]["n_slots"],
-        label_levels=np.array(bundle.hierarchy.levels if bundle.hierarchy else [], object),
+        label_levels=np.array(trained.hierarchy.levels if trained.hierarchy else [], object),
         **asdict(thresholds),
         mode=config["mode"],
         binning=config["binning"],

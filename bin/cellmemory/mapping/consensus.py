@@ -67,9 +67,9 @@ def decide(votes: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.nd
     for vote in votes.T:
         same = votes == vote[:, None]
         count = np.where(vote >= 0, same.sum(axis=1), 0)
-        sureness = np.where(same, confidence, 0).sum(axis=1) / np.maximum(count, 1)
-        better = (count > most) | ((count == most) & (count > 0) & (sureness > surest))
-        winner, most, surest = (np.where(better, *pair) for pair in ((vote, winner), (count, most), (sureness, surest)))
+        mean_confidence = np.where(same, confidence, 0).sum(axis=1) / np.maximum(count, 1)
+        better = (count > most) | ((count == most) & (count > 0) & (mean_confidence > surest))
+        winner, most, surest = (np.where(better, *pair) for pair in ((vote, winner), (count, most), (mean_confidence, surest)))
     voters = (votes >= 0).sum(axis=1)
     share = np.where(voters > 0, most / np.maximum(voters, 1), np.nan)
     rules = {"unassigned": voters == 0, "single": voters == 1, "agreed": 2 * most > voters}
@@ -247,11 +247,11 @@ def summarise(sample: str, tally: Tally, vocabulary: Vocabulary) -> dict:
             | {"votes": {name: tally.votes[name][labels.index(label)] for name in tally.references}}
             for label in sorted(labels)
         ],
-        "warnings": _strangers(sample, tally.references, vocabulary),
+        "warnings": _no_common_label(sample, tally.references, vocabulary),
     }
 
 
-def _strangers(sample: str, references: list[str], vocabulary: Vocabulary) -> list[str]:
+def _no_common_label(sample: str, references: list[str], vocabulary: Vocabulary) -> list[str]:
     """A sentence for every two references that share no label: they may only write them differently."""
     met = {name: sorted(vocabulary.met.get(name, ())) for name in references}
     given = {name: {vocabulary.common(name, label) for label in met[name]} for name in references}

@@ -10,7 +10,7 @@ from cellmemory.cells.faults import reading
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError
 from cellmemory.mapping.mapped_checks import problems_of_mapped, read_run
-from cellmemory.reference.model_folder import Bundle, made_by
+from cellmemory.reference.trained_model import TrainedModel, made_by
 
 
 class MappedFile(CellFile):
@@ -50,12 +50,12 @@ class MappedFile(CellFile):
             )
         return found
 
-    def check_model(self, model: Bundle, adapted: bool = False) -> None:
-        """Raises InputError where another model mapped these cells; adapted: see Bundle.mapped."""
-        if not model.mapped(self.run, adapted):
+    def check_model(self, trained: TrainedModel, adapted: bool = False) -> None:
+        """Raises InputError where another model mapped these cells; adapted: see TrainedModel.mapped."""
+        if not trained.mapped(self.run, adapted):
             raise InputError(
-                f"{self.path} was mapped with another model than {model.path}{_adaptations(self.run, model)}. Give the one that "
-                "it was mapped with, or map it again."
+                f"{self.path} was mapped with another model than {trained.path}{_adaptations(self.run, trained)}. Give the "
+                "one that it was mapped with, or map it again."
             )
 
     def per_gene(self, key: str) -> np.ndarray | None:
@@ -65,10 +65,10 @@ class MappedFile(CellFile):
             return None if stored is None else np.asarray(read_elem(stored), np.float64)
 
 
-def _adaptations(run: dict, model: Bundle) -> str:
+def _adaptations(run: dict, trained: TrainedModel) -> str:
     """What the model that mapped a run and this one were adapted to, where it is not the same."""
     _, adapted_to = made_by(run)
-    if adapted_to == model.adapted_to:
+    if adapted_to == trained.adapted_to:
         return ""
-    one, other = (f"one adapted to '{name}'" if name else "one that is not adapted" for name in (adapted_to, model.adapted_to))
+    one, other = (f"one adapted to '{name}'" if name else "one that is not adapted" for name in (adapted_to, trained.adapted_to))
     return f" ({one}, not {other})"

@@ -70,8 +70,8 @@ def problems_of_slice(file: CellFile, run: Mapping, sums: Sequence[str]) -> list
     problems = [f"uns['cellmemory']: {clause}" for clause in wrong_fields(run, _RUN | _OF_SLICES, _OPTIONAL)]
     problems += _wrong_numbers(file)
     stored = file.uns["cellmemory_slice"]
-    span = read_span(stored)
-    if span is None or not 0 <= span[0] < span[1] <= span[2] or span[1] - span[0] != file.n_cells:
+    cells = read_cell_range(stored)
+    if cells is None or not 0 <= cells[0] < cells[1] <= cells[2] or cells[1] - cells[0] != file.n_cells:
         problems.append("uns['cellmemory_slice'] does not say which cells of how many these are (start, stop, n_cells)")
     if not problems:
         problems += _wrong_shapes(file, run["n_slots"])
@@ -79,7 +79,7 @@ def problems_of_slice(file: CellFile, run: Mapping, sums: Sequence[str]) -> list
     return [f"{file.path}: {problem}. {REMEDY}" for problem in problems]
 
 
-def read_span(stored: object) -> tuple[int, int, int] | None:
+def read_cell_range(stored: object) -> tuple[int, int, int] | None:
     """First cell, the one after the last, and number of cells of a slice's query; None where they are not all there."""
     if not isinstance(stored, h5py.Group):
         return None

@@ -30,8 +30,8 @@ class Runtime:
     threads: int
 
     @property
-    def number_format(self) -> torch.dtype:
-        """What CellMemory.number_format has to be."""
+    def dtype(self) -> torch.dtype:
+        """What CellMemory.dtype has to be."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     @property
@@ -53,7 +53,7 @@ class Runtime:
         return f"{name}, {self.precision}"
 
 
-def start(device: str, precision: str, threads: int, seed: int, variant: str = "light") -> Runtime:
+def configure(device: str, precision: str, threads: int, seed: int, variant: str = "light") -> Runtime:
     """Sets threads, seed and determinism for this process and settles `auto`, for a network of a variant.
 
     Raises InputError for a missing GPU.

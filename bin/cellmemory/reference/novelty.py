@@ -50,7 +50,7 @@ class Profiles:
         """
         measured = tokens.measured
         components = self.components * measured[:, None]
-        cells = np.sqrt(self.share[measured].sum()) * (tokens.matrix(tokens.root) @ components)
+        cells = np.sqrt(self.share[measured].sum()) * (tokens.matrix(tokens.sqrt_share) @ components)
         means, near = self.profile @ components, len(self.scale)
         odds = ((cells - means.mean(0)) * self.weight.T[label]).sum(1) + self.bias[label]
         distance = np.linalg.norm((cells - means[label])[:, :near] @ self.scale, axis=1)
@@ -89,7 +89,7 @@ def learn_profiles(tokens: Tokens, labels: np.ndarray, profile: np.ndarray, shar
     dense."""
     from sklearn.decomposition import PCA
 
-    cells = tokens.matrix(tokens.root).toarray()
+    cells = tokens.matrix(tokens.sqrt_share).toarray()
     pca = PCA(min(COMPONENTS, *cells.shape), svd_solver="randomized", random_state=seed)
     pca.fit(cells)
     components = pca.components_.T

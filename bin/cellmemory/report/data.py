@@ -29,8 +29,8 @@ from cellmemory.io.tables import read_results
 from cellmemory.mapping.consensus import STATUSES
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
-from cellmemory.reference.model_folder import Bundle
-from cellmemory.sampling import draw, fair_quotas
+from cellmemory.reference.trained_model import TrainedModel
+from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 MAX_COLUMNS, MAX_LEVELS = 24, 50
@@ -139,7 +139,7 @@ class Sample:
         return [str(group) for group in self.info["slot_groups"]]
 
 
-def read_samples(paths: Sequence[Path], model: Bundle, tables: dict[str, Sequence[Path]]) -> list[Sample]:
+def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: dict[str, Sequence[Path]]) -> list[Sample]:
     """Reads every mapped query and the tables (by option name) whose file names start with `<sample>.`.
 
     Raises InputError for files that map_query.py did not write, samples of one name, a query that another model mapped,
@@ -150,7 +150,7 @@ def read_samples(paths: Sequence[Path], model: Bundle, tables: dict[str, Sequenc
         try:
             with MappedFile(path) as file:
                 sizes.append(file.n_cells)
-                problems += _check(path, file, model, names)
+                problems += _check(path, file, trained, names)
         except InputError as error:
             problems += error.problems
     matched = {(option, path): _owner(path, names) for option in tables for path in tables[option]}
@@ -162,7 +162,7 @@ def read_samples(paths: Sequence[Path], model: Bundle, tables: dict[str, Sequenc
     ]
     if problems:
         raise InputError(problems)
-    samples = [_read(path, quota, model) for path, quota in zip(paths, fair_quotas(sizes, DRAWN_QUERY), strict=True)]
+    samples = [_read(path, quota, trained) for path, quota in zip(paths, fair_quotas(sizes, DRAWN_QUERY), strict=True)]
     by_name = {sample.name: sample for sample in samples}
     for (option, path), owner in matched.items():
         try:
@@ -174,7 +174,7 @@ def read_samples(paths: Sequence[Path], model: Bundle, tables: dict[str, Sequenc
     return samples
 
 
-def _check(path: Path, file: MappedFile, model: Bundle, names: dict[str, Path]) -> list[str]:
+def _check(path: Path, file: MappedFile, trained: TrainedModel, names: dict[str, Path]) -> list[str]:
     """Problems of one mapped file; adds its sample to `names`."""
     name = str(file.run["sample"])
     problems = []
@@ -182,7 +182,7 @@ def _check(path: Path, file: MappedFile, model: Bundle, names: dict[str, Path]) 
         problems.append(f"{path} and {names[name]} are both of sample {name!r}; give each sample once.")
     names[name] = path
     try:
-        file.check_model(model, adapted=True)
+        file.check_model(trained, adapted=True)
     except InputError as error:
         problems += error.problems
     return problems
@@ -220,10 +220,10 @@ def _read_table(path: Path, option: str) -> pd.DataFrame | dict:
     return table
 
 
-def _read(path: Path, quota: int, model: Bundle) -> Sample:
+def _read(path: Path, quota: int, trained: TrainedModel) -> Sample:
     with MappedFile(path) as file:
-        info, cells = file.run, _cells(file.obs, model.labels)
-        drawn = draw(cells["label"].cat.codes.to_numpy(), quota)
+        info, cells = file.run, _cells(file.obs, trained.labels)
+        drawn = sample_cells_to_draw(cells["label"].cat.codes.to_numpy(), quota)
         with reading(file.path, "uns/cellmemory_reference"):
             reference = read_elem(file.uns["cellmemory_reference"]) if "cellmemory_reference" in file.uns else None
         truth_key = str(info.get("truth_key", ""))

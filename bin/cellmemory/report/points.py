@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from cellmemory.report.blocks import plain, text
 from cellmemory.report.colours import OTHER
 from cellmemory.report.data import DRAWN_REFERENCE, Sample
-from cellmemory.sampling import draw
+from cellmemory.sampling import sample_cells_to_draw
 
 GENE_BYTES = 4_500_000  # of base64
 
@@ -63,7 +63,7 @@ def _reference(samples: Sequence[Sample], labels: list[str]) -> list[dict]:
     parts = []
     for sample in with_map:
         codes = pd.Categorical(sample.reference_labels, categories=labels).codes.astype(int)
-        rows = draw(codes, DRAWN_REFERENCE // len(with_map))
+        rows = sample_cells_to_draw(codes, DRAWN_REFERENCE // len(with_map))
         xy = sample.reference_umap[rows]
         part = {
             "sample": samples.index(sample),

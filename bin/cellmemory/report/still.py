@@ -33,7 +33,7 @@ def write(samples: Sequence[Sample], parts: Sequence[Section], colours: dict[str
     drawings = {}
     for block in (block for part in parts for block in part.blocks):
         if block.kind == "figure" and (first := first_variant(block)) and not _of_one_sample(block):
-            drawings[block.id] = draw(first, block.title)
+            drawings[block.id] = to_matplotlib(first, block.title)
     if len(samples) == 1:
         drawings |= _maps(samples[0], colours)
     with replacing(folder) as partial, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cellmemory"}):
@@ -54,7 +54,7 @@ def _of_one_sample(block: Figure) -> bool:
     return any(selector.name == "Sample" for selector in block.selectors)
 
 
-def draw(figure: dict, title: str):
+def to_matplotlib(figure: dict, title: str):
     """A matplotlib figure of one of plotly's, of the kinds that `figures` makes."""
     from matplotlib.figure import Figure as Canvas
 

@@ -10,40 +10,42 @@ from torch.utils.data import IterableDataset
 from cellmemory.network.batching import as_tensors, token_batches
 from cellmemory.network.tokens import Tokens, pad
 from cellmemory.training.settings import Sampling
-from cellmemory.training.split import Share
-from cellmemory.training.warm_start import Start
+from cellmemory.training.split import Split
+from cellmemory.training.warm_start import WarmStart
 
 #: Steps of an epoch for a reference of 500 cells or fewer; beyond, they grow with the root of the cells: a label of many
 #: cells has been learned long before each of them was seen.
 STEPS_PER_EPOCH, STEPS_CELLS = 30, 500
 #: Weight of the linear classifiers' opinion in a cell's target.
-OPINION = 0.5
+SOFT_LABEL_WEIGHT = 0.5
 
 
 class TrainingBatches(IterableDataset):
     """Batches (gene, bin, valid, target) as tensors; iterating gives the rest of an epoch, iterating again the next one.
 
-    labels: (n,) codes of the cells of `tokens`; share: which of them this device trains on. target: (B, C), half the label,
+    labels: (n,) codes of the cells of `tokens`; split: which of them this device trains on. target: (B, C), half the label,
     half what a linear classifier that never saw the cell makes of it. Of several devices each draws an equal part of a
-    batch, from its own cells. A batch depends on seed, step and share alone, so training can go on at any step.
+    batch, from its own cells. A batch depends on seed, step and split alone, so training can go on at any step.
     """
 
     def __init__(
         self,
         tokens: Tokens,
         labels: np.ndarray,
-        start: Start,
-        share: Share,
+        warm_start: WarmStart,
+        split: Split,
         sampling: Sampling,
         n_bins: int,
         seed: int,
     ):
-        cells = share.training
+        cells = split.training
         self.tokens, self.cells, self.sampling = tokens, cells, sampling
-        self.seed, self.device, self.next_step = seed, share.device, 0
-        self.steps_per_epoch = round(STEPS_PER_EPOCH * max(1.0, len(share.all_training) / STEPS_CELLS) ** 0.5)
+        self.seed, self.device, self.next_step = seed, split.device, 0
+        self.steps_per_epoch = round(STEPS_PER_EPOCH * max(1.0, len(split.all_training) / STEPS_CELLS) ** 0.5)
         label = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels[cells]]
-        self._target = (1 - OPINION) * label + OPINION * softmax(start.out_of_fold(tokens, cells, n_bins), 1)
+        self._target = (1 - SOFT_LABEL_WEIGHT) * label + SOFT_LABEL_WEIGHT * softmax(
+            warm_start.out_of_fold(tokens, cells, n_bins), 1
+        )
         counts = np.bincount(labels[cells])[labels[cells]]
         self._odds = np.cumsum(1 / counts if sampling.sampling == "balanced" else np.ones(len(cells)))
 
@@ -89,8 +91,8 @@ class ValidationBatches(IterableDataset):
     Of several devices that validate together each has some of the batches.
     """
 
-    def __init__(self, tokens: Tokens, share: Share, token_budget: int):
-        self.tokens, self.device, self.token_budget = tokens.select(share.validation), share.device, token_budget
+    def __init__(self, tokens: Tokens, split: Split, token_budget: int):
+        self.tokens, self.device, self.token_budget = tokens.select(split.validation), split.device, token_budget
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         rank, devices = self.device

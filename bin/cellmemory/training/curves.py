@@ -8,7 +8,7 @@ import pandas as pd
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 
 
-def draw(history: pd.DataFrame) -> bytes:
+def plot_history(history: pd.DataFrame) -> bytes:
     """history.png: losses above, macro F1 of the validation cells below, the kept epoch marked. The same history gives the
     same bytes."""
     from matplotlib.figure import Figure

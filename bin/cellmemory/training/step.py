@@ -24,7 +24,7 @@ NO_MEMORY = (
 )
 
 
-class Plan(L.LightningModule):
+class TrainingStep(L.LightningModule):
     """Steps and validation of the CLS token's part. Batches are this device's share, (gene, bin, valid, target).
 
     What is validated and kept is the running average of the weights: its score moves less from epoch to epoch. truth:
@@ -51,7 +51,7 @@ class Plan(L.LightningModule):
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average_decay))
         self.average.requires_grad_(False)
         self.steps = 0
-        self.at_once: int | None = None  # cells that go through the network together, where not all of a batch do
+        self.micro_batch: int | None = None  # cells that go through the network together, where not all of a batch do
         self.epoch_loss: torch.Tensor | float = 0.0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -100,7 +100,7 @@ class Plan(L.LightningModule):
     def _backward(self, batch: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
         """Leaves the gradients of the mean loss over this device's cells; returns that loss, or None if memory ran out."""
         n = len(batch[0])
-        size = self.at_once or n
+        size = self.micro_batch or n
         try:
             graph = self._recorded(batch) if size == n else None
             torch.manual_seed(_mixed(self.seed, self.steps, self.global_rank))
@@ -130,13 +130,13 @@ class Plan(L.LightningModule):
         return self._graph
 
     def _halve(self, n: int) -> None:
-        if self.at_once == 1 or n == 1:
+        if self.micro_batch == 1 or n == 1:
             raise InputError(NO_MEMORY)
-        self.at_once, self._graph = -(-(self.at_once or n) // 2), None
+        self.micro_batch, self._graph = -(-(self.micro_batch or n) // 2), None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         say(
-            f"Out of memory at step {self.steps}: from here on {self.at_once} of {n} cells go through the network at once. "
+            f"Out of memory at step {self.steps}: from here on {self.micro_batch} of {n} cells go through the network at once. "
             "Batches and learning rate stay as they are."
         )
 

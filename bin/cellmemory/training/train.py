@@ -18,7 +18,7 @@ from cellmemory.network.inference import Inference
 from cellmemory.network.model import CellMemory
 from cellmemory.network.runtime import Runtime
 from cellmemory.network.tokens import Tokens, label_means, tokenize
-from cellmemory.reference import model_folder
+from cellmemory.reference import trained_model
 from cellmemory.reference.alarms import unlearned, usual_share
 from cellmemory.reference.calibration import calibrate, fit_weights
 from cellmemory.reference.coverage import accuracy_by_coverage
@@ -28,10 +28,10 @@ from cellmemory.reference.novelty import calibrate_novelty, learn_profiles
 from cellmemory.sampling import stratified
 from cellmemory.training.card import model_card
 from cellmemory.training.checkpoints import CheckpointFile, code_digest
-from cellmemory.training.curves import draw
-from cellmemory.training.fit import Trained, fit
+from cellmemory.training.curves import plot_history
+from cellmemory.training.fit import Fitted, fit
 from cellmemory.training.settings import Devices, ModelSize, Sampling, Schedule
-from cellmemory.training.split import Share, share_of
+from cellmemory.training.split import Split, split_reference
 
 #: Labels with fewer cells, or with a smaller share, are reported apart.
 RARE_CELLS, RARE_SHARE = 20, 0.01
@@ -44,20 +44,20 @@ class _Reference:
     """What this device reads of a reference over its panel of G genes.
 
     labels: names of the C labels, sorted; all_codes: (N,) of all its cells; cells: (n, G) CSR, and tokens, of the rows that
-    are the device's share.
+    are in the device's split.
     """
 
     labels: np.ndarray
     all_codes: np.ndarray
     hierarchy: Hierarchy | None
-    share: Share
+    split: Split
     cells: sp.csr_matrix
     tokens: Tokens
 
     @property
     def codes(self) -> np.ndarray:
         """Labels (n,) of the rows."""
-        return self.all_codes[self.share.rows]
+        return self.all_codes[self.split.rows]
 
 
 def train_reference(
@@ -82,16 +82,16 @@ def train_reference(
 
     checkpoints: folder of this training's checkpoint, which is removed when the model is written; checkpoint_every: in
     seconds. Of several processes that train together only the first writes, and has lines to return. Memory: this
-    device's share of the reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
+    device's split of the reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
     """
     panel = read_panel(panel_path)
     levels = parse_levels(label_levels, label_key)
     labels, all_codes, batch, hierarchy = _annotation(reference, panel, label_key, batch_key, levels)
     config = size.config(len(panel), len(labels))
-    share = share_of(all_codes, batch, seed, devices.rank, devices.count)
-    cells = _cells(reference, share.rows)
+    split = split_reference(all_codes, batch, seed, devices.rank, devices.count)
+    cells = _cells(reference, split.rows)
     tokens = tokenize(cells, np.ones(len(panel), bool), mode, binning, config.n_bins)
-    read = _Reference(labels, all_codes, hierarchy, share, cells, tokens)
+    read = _Reference(labels, all_codes, hierarchy, split, cells, tokens)
     torch.manual_seed(seed)
     network = CellMemory(config)
     settings = {
@@ -106,22 +106,22 @@ def train_reference(
         "cells": len(all_codes),
     }
     checkpoint = CheckpointFile(checkpoints, _about(settings, reference, panel_path), checkpoint_every)
-    trained = fit(tokens, read.codes, share, network, schedule, sampling, seed, runtime, devices, checkpoint)
-    if trained is None:
+    fitted = fit(tokens, read.codes, split, network, schedule, sampling, seed, runtime, devices, checkpoint)
+    if fitted is None:
         return []
-    calibration, tensors = _finish(trained, read, settings, runtime)
+    calibration, tensors = _finish(fitted, read, settings, runtime)
     with CellFile(reference) as file:
         tensors["reference.fingerprint"] = fingerprints_of(file)
     table = _label_table(read)
     settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
-    settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
+    settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": fitted.best_epoch}
     card = model_card(settings, table, calibration)
-    model_folder.save(output, tensors, settings, panel, table, calibration, trained.history, draw(trained.history), card)
+    trained_model.save(output, tensors, settings, panel, table, calibration, fitted.history, plot_history(fitted.history), card)
     checkpoint.remove()
     return [
         f"read {len(all_codes):,} cells x {len(panel):,} genes, {len(labels)} labels of '{label_key}'",
-        f"trained on {len(share.all_training):,} cells ({runtime}) to epoch {trained.best_epoch} of {len(trained.history)}",
-        f"on {len(share.validation):,} held-out cells: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
+        f"trained on {len(split.all_training):,} cells ({runtime}) to epoch {fitted.best_epoch} of {len(fitted.history)}",
+        f"on {len(split.validation):,} held-out cells: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
         f"{calibration['ece_after']:.3f} (temperature {calibration['temperature']:.2f})",
         *(f"Warning: {doubt}" for doubt in unlearned(calibration, label_key)),
         f"wrote {output}",
@@ -158,25 +158,25 @@ def _cells(reference: Path, rows: np.ndarray) -> sp.csr_matrix:
         return checked(cells, file, "X", 0, "log1p")
 
 
-def _finish(trained: Trained, read: _Reference, settings: dict, runtime: Runtime) -> tuple[dict, dict[str, np.ndarray]]:
+def _finish(fitted: Fitted, read: _Reference, settings: dict, runtime: Runtime) -> tuple[dict, dict[str, np.ndarray]]:
     """Adds the linear path, weighs the two parts and calibrates their sum on the validation cells.
 
     What decides weights and calibration has seen no validation cell; then the linear path learns from these too. Returns
     the calibration, and the tensors of the model folder: weights, what novelty knows, embeddings of the kept cells.
     """
-    network, start, seed = trained.network, trained.start, settings["seed"]
-    share, tokens, codes = read.share, read.tokens, read.codes
-    kept = stratified(codes, share.training, KEPT_CELLS, np.random.default_rng(seed))
-    n, n_bins, truth = len(share.validation), network.config.n_bins, codes[share.validation]
-    known, held_out = tokens.select(kept), tokens.select(share.validation)
+    network, warm_start, seed = fitted.network, fitted.warm_start, settings["seed"]
+    split, tokens, codes = read.split, read.tokens, read.codes
+    kept = stratified(codes, split.training, KEPT_CELLS, np.random.default_rng(seed))
+    n, n_bins, truth = len(split.validation), network.config.n_bins, codes[split.validation]
+    known, held_out = tokens.select(kept), tokens.select(split.validation)
     means = label_means(known, codes[kept], len(read.labels), n_bins)
-    profiles = learn_profiles(known, codes[kept], means[1], start.share, seed)
-    classifier = start.classifier(tokens, codes, share.training, n_bins, seed)
+    profiles = learn_profiles(known, codes[kept], means[1], warm_start.share, seed)
+    classifier = warm_start.classifier(tokens, codes, split.training, n_bins, seed)
     network.decide_by(classifier.weight, classifier.bias)
     inference = Inference(network, runtime)
-    found = inference.run(tokens.select(np.r_[share.validation, kept]), attention=False)
+    found = inference.run(tokens.select(np.r_[split.validation, kept]), attention=False)
     linear, cls = found.linear_logits[:n], found.cls_logits[:n]
-    weights = fit_weights(linear, cls, truth, len(share.all_training))
+    weights = fit_weights(linear, cls, truth, len(split.all_training))
     logits = weights[0] * linear + weights[1] * cls
     calibration = calibrate(logits, truth) | calibrate_novelty(profiles, logits, held_out)
     calibration["commonest_share"] = float(np.bincount(truth).max() / n)
@@ -185,8 +185,8 @@ def _finish(trained: Trained, read: _Reference, settings: dict, runtime: Runtime
         fewer = inference.run(tokenize(cells, measured, settings["mode"], settings["binning"], n_bins), attention=False)
         return weights[0] * fewer.linear_logits + weights[1] * fewer.cls_logits
 
-    calibration["panel_accuracy"] = accuracy_by_coverage(with_fewer_genes, read.cells[share.validation], truth, seed)
-    classifier = start.classifier(tokens, codes, np.arange(len(codes)), n_bins, seed)
+    calibration["panel_accuracy"] = accuracy_by_coverage(with_fewer_genes, read.cells[split.validation], truth, seed)
+    classifier = warm_start.classifier(tokens, codes, np.arange(len(codes)), n_bins, seed)
     network.decide_by(classifier.weight, classifier.bias, *weights)
     calibration |= {"linear_weight": weights[0], "cls_weight": weights[1]}
     tensors = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
@@ -201,9 +201,9 @@ def _finish(trained: Trained, read: _Reference, settings: dict, runtime: Runtime
 
 def _label_table(read: _Reference) -> pd.DataFrame:
     """labels.tsv: how many cells of each label there are, train and validate; its coarser labels, where it has some."""
-    codes, share = read.all_codes, read.share
+    codes, split = read.all_codes, read.split
     cells, training, validation = (
-        np.bincount(codes[rows], minlength=len(read.labels)) for rows in (slice(None), share.all_training, share.all_validation)
+        np.bincount(codes[rows], minlength=len(read.labels)) for rows in (slice(None), split.all_training, split.all_validation)
     )
     rare = np.where((cells < RARE_CELLS) | (cells < RARE_SHARE * len(codes)), "true", "false")
     columns = {"label": read.labels, "n_cells": cells, "n_train": training, "n_validation": validation, "rare": rare}

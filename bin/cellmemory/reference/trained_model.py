@@ -26,7 +26,7 @@ FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "hi
 
 
 @dataclass(frozen=True)
-class Bundle:
+class TrainedModel:
     """A trained reference. config: how it was made; panel: genes in model order; label_table: one row a label."""
 
     path: Path
@@ -86,10 +86,10 @@ class Bundle:
         With adapted, a trained model also counts for what was mapped once it was adapted to the query: panel, labels,
         network and training are the same in both, and so is all that a report shows of a model.
         """
-        trained, adapted_to = made_by(run)
-        return trained == self.trained_digest and (adapted_to == self.adapted_to or (adapted and not self.adapted_to))
+        digest, adapted_to = made_by(run)
+        return digest == self.trained_digest and (adapted_to == self.adapted_to or (adapted and not self.adapted_to))
 
-    def model(self):
+    def network(self):
         """The network in evaluation mode."""
         import torch
 
@@ -130,14 +130,14 @@ def check(folder: str | Path) -> list[str]:
     return problems
 
 
-def load(folder: str | Path) -> Bundle:
+def load(folder: str | Path) -> TrainedModel:
     """Reads a trained reference. Raises InputError where `check` finds a problem, and for files that are not what they have
     to be (see model_checks), all problems at once. Loads no pickle, and no torch."""
     folder = Path(folder)
     problems = check(folder)
     if problems:
         raise InputError(problems)
-    return Bundle(folder, *read_all(folder))
+    return TrainedModel(folder, *read_all(folder))
 
 
 def save(
@@ -168,7 +168,9 @@ def save(
         write_json(partial / "config.json", {**config, "digest": _digest(config)})
 
 
-def save_adapted(folder: str | Path, trained: Bundle, tensors: dict[str, np.ndarray], calibration: dict, adapted_to: str) -> None:
+def save_adapted(
+    folder: str | Path, trained: TrainedModel, tensors: dict[str, np.ndarray], calibration: dict, adapted_to: str
+) -> None:
     """Writes a trained reference with some tensors and parts of the calibration replaced, for one query, whole or not at all."""
     config = {name: value for name, value in trained.config.items() if name not in ("files", "digest")}
     card = (trained.path / "model_card.md").read_text()
