@@ -2,10 +2,16 @@
 """Tests gene sets in the rankings of type-associated genes: of groups, of memory slots and of contrasts."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import _cli
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cellmemory.explanation.enrichment import Library
 
 
 @_cli.command
@@ -80,7 +86,7 @@ def main(
     _cli.say(f"Wrote {output}: {len(table):,} rows.")
 
 
-def _say_rankings(rankings, top: int) -> None:
+def _say_rankings(rankings: "pd.DataFrame", top: int) -> None:
     """Says how many rankings there are, and how many of them are shorter than asked for."""
     for level, part in rankings.groupby("level", sort=False):
         lengths = part.groupby(["contrast", "group", "slot"]).size()
@@ -89,7 +95,7 @@ def _say_rankings(rankings, top: int) -> None:
         _cli.say(f"Read {len(lengths)} rankings by {level}{few}.")
 
 
-def _say_library(library, min_genes: int) -> None:
+def _say_library(library: "Library", min_genes: int) -> None:
     """Says what a GMT file holds, what of it the panel measures and what was dropped."""
     how = ", upper and lower case ignored (the two differ in species or spelling)" if library.case_folded else ""
     _cli.say(

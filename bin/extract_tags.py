@@ -2,10 +2,20 @@
 """Extracts type-associated genes from a mapped query: per group of cells, per memory slot, and for two groups contrasted."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import _cli
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cellmemory.explanation.attribution import Contributions
+    from cellmemory.explanation.contrasts import Contrast, Contrasted
+    from cellmemory.explanation.grouping import CellSample
+    from cellmemory.mapping.mapped import MappedFile
+    from cellmemory.mapping.mapper import Mapper
 
 #: Cells of a group that are mapped again, at most: a mean of so many is steady, and a large query takes no longer.
 CONTRIBUTION_CELLS = 100
@@ -108,7 +118,7 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         _cli.say(f"Wrote {path}: {len(table):,} rows for {table.groupby(keys).ngroups} rankings by {' and '.join(keys)}.")
 
 
-def _mapper(file, model: Path, device: str, threads: int, seed: int):
+def _mapper(file: "MappedFile", model: Path, device: str, threads: int, seed: int) -> "Mapper":
     """The model that mapped the file, ready to run."""
     from cellmemory.mapping.mapper import Mapper
     from cellmemory.network.runtime import configure
@@ -119,7 +129,7 @@ def _mapper(file, model: Path, device: str, threads: int, seed: int):
     return Mapper(trained, configure(device, "fp32", threads, seed))
 
 
-def _contributions(cells, file, mapper, n_groups: int, seed: int):
+def _contributions(cells: "CellSample", file: "MappedFile", mapper: "Mapper", n_groups: int, seed: int) -> "Contributions":
     """Contributions of genes, as means over at most CONTRIBUTION_CELLS cells of each group."""
     import numpy as np
 
@@ -132,25 +142,23 @@ def _contributions(cells, file, mapper, n_groups: int, seed: int):
     return mean_contributions(cells.only(kept), file.var()["measured"].to_numpy(bool), mapper, n_groups)
 
 
-def _questions(file, contrasts: tuple[str, ...], against) -> list:
+def _questions(file: "MappedFile", contrasts: tuple[str, ...], against: "MappedFile | None") -> "list[Contrast]":
     """The contrasts that were asked for; all that is wrong with them at once."""
-    from cellmemory.errors import InputError
+    from cellmemory.errors import Problems
     from cellmemory.explanation import contrasts as contrasting
 
-    asked = [lambda text=text: contrasting.by_column(file, text) for text in contrasts]
-    asked += [lambda: contrasting.between_files(file, against)] if against else []
-    found, problems = [], []
-    for ask in asked:
-        try:
-            found.append(ask())
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
+    found, problems = [], Problems()
+    for text in contrasts:
+        with problems.collect():
+            found.append(contrasting.by_column(file, text))
+    if against:
+        with problems.collect():
+            found.append(contrasting.between_files(file, against))
+    problems.raise_any()
     return found
 
 
-def _say_groups(groups: list[str], n_cells, ungrouped: int, of_what: str) -> None:
+def _say_groups(groups: list[str], n_cells: "np.ndarray", ungrouped: int, of_what: str) -> None:
     """Says which groups are empty, which have a single cell, and how many cells have no group."""
     empty = [group for group, cells in zip(groups, n_cells, strict=True) if cells == 0]
     single = [group for group, cells in zip(groups, n_cells, strict=True) if cells == 1]
@@ -170,7 +178,7 @@ def _say_tests(tested: int, of_cells: int, permutations: int) -> None:
     )
 
 
-def _say_contrast(answer, min_cells: int) -> None:
+def _say_contrast(answer: "Contrasted", min_cells: int) -> None:
     """Says how many groups were contrasted, and which have too few cells on a side."""
     _cli.say(f"Contrasted {answer.name} within {len(answer.groups)} groups.")
     if answer.skipped:

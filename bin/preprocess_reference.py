@@ -18,7 +18,17 @@ import _cli
 @click.option("--n_genes", type=click.IntRange(min=2), default=2000, help="Genes of the panel, at most.")
 @click.option("--output", type=_cli.Output("reference"), required=True, help="Reference over the panel, .h5ad.")
 @click.option("--panel", type=_cli.Output("panel"), required=True, help="The panel, .tsv.")
-def main(reference: Path, label_key, batch_key, counts_layer, gene_column, query_genes, n_genes, output, panel):
+def main(
+    reference: Path,
+    label_key: str,
+    batch_key: str | None,
+    counts_layer: str | None,
+    gene_column: str | None,
+    query_genes: Path | None,
+    n_genes: int,
+    output: Path,
+    panel: Path,
+) -> None:
     """Selects a reference's gene panel (its highly variable genes) and brings its cells onto it."""
     from cellmemory.genes.names import left_out
     from cellmemory.genes.preprocess import preprocess_reference
