@@ -54,8 +54,8 @@ def main(
     text, parts = page.build(
         samples,
         trained,
-        inputs and read_json(inputs, "inputs"),
-        provenance and read_json(provenance, "provenance"),
+        read_json(inputs, "inputs") if inputs else None,
+        read_json(provenance, "provenance") if provenance else None,
         [read_json(path, "consensus") for path in consensus],
     )
     colours = page.label_colours(samples, trained)

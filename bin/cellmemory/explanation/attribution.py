@@ -83,11 +83,10 @@ def mean_contributions(cells: CellSample, measured: np.ndarray, mapper: Mapper, 
         for total, values in zip(totals, of_tokens, strict=True):
             total += np.bincount(place, values[valid].double().cpu(), minlength=len(total))
         np.add.at(labels, (cells.codes[rows], label.cpu().numpy()), 1)
-    cls, linear = totals.reshape(2, n_groups, n_genes)
+    of_cls, of_linear = totals.reshape(2, n_groups, n_genes)
     size = labels.sum(1, keepdims=True)
-    means = [
-        np.where(size > 0, sums / np.maximum(size, 1), np.nan) for sums in (cls, linear + labels @ zeros.double().cpu().numpy().T)
-    ]
+    of_linear = of_linear + labels @ zeros.double().cpu().numpy().T
+    means = [np.where(size > 0, sums / np.maximum(size, 1), np.nan) for sums in (of_cls, of_linear)]
     return Contributions(*means)
 
 

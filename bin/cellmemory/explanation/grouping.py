@@ -106,7 +106,9 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
     Cells that are not listed are the group OTHERS, so that there is something to compare with. Raises InputError for a
     list without cells, for cells that are not in the file and for cells in two groups, all at once.
     """
-    groups, chosen, problems = [], {}, []
+    groups: list[str] = []
+    chosen: dict[str, str] = {}
+    problems = []
     place = {str(name): i for i, name in enumerate(file.names(0, file.n_cells))}
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
@@ -146,7 +148,8 @@ def accumulate(
         raise InputError(f"{file.path} holds no attention: map it again with map_query.py --attention." for file in missing)
     shape = (len(groups), len(files[0].genes))
     sums = {name: np.zeros(shape) for name in ("attention", "squares", "expression", "expressing")}
-    rows, kept, first = sample_cells(codes, budget, seed), {"X": [], "layers/attention": []}, 0
+    rows, first = sample_cells(codes, budget, seed), 0
+    kept: dict[str, list[sp.csr_matrix]] = {"X": [], "layers/attention": []}
     for file in files:
         for matrix, (value, derived) in (("X", ("expression", "expressing")), ("layers/attention", ("attention", "squares"))):
             for start, chunk in file.chunks(matrix):

@@ -3,9 +3,10 @@
 Columns of all cells are read; of the matrices only the rows of the cells that are drawn, chunk by chunk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from cellmemory.columns import (
     TAG_COLUMNS,
     TEXT_COLUMNS,
 )
-from cellmemory.errors import InputError
+from cellmemory.errors import InputError, Problems
 from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
 from cellmemory.io.tables import read_results
@@ -60,7 +61,7 @@ def _some(**fields: Kind) -> Kind:
     return Kind(f"an object, with {words}", lambda v: isinstance(v, dict) and not checked.wrong_fields(v, {}, fields))
 
 
-def _is_confusion(value: object) -> bool:
+def _is_confusion(value: Any) -> bool:
     fields = {"true": _NAMES, "predicted": _NAMES, "counts": sequence(sequence(_COUNT))}
     if not mapping(fields).holds(value):
         return False
@@ -73,8 +74,8 @@ _LEVELS = {
 }
 _PAIRS = _rows(first=text(), second=text(), cells=_COUNT, agreeing=_COUNT, agreement=_SCORE,
                labels=_rows(first=text(), second=text(), cells=_COUNT))  # fmt: skip
-_SCORES = ("accuracy", "accuracy_all", "balanced_accuracy", "macro_f1", "weighted_f1", "rare_f1", "ece", "novelty_auroc")
-_SCORES += ("unknown_flagged", "known_flagged", "assigned_accuracy", "label_set_coverage")
+_SCORES = ["accuracy", "accuracy_all", "balanced_accuracy", "macro_f1", "weighted_f1", "rare_f1", "ece", "novelty_auroc"]
+_SCORES += ["unknown_flagged", "known_flagged", "assigned_accuracy", "label_set_coverage"]
 #: Fields that JSON of each option must have, and those that are looked at where they are there.
 JSON_FIELDS = {
     "alignment": (
@@ -131,7 +132,7 @@ class Sample:
     drawn_ids: list[str]
     expression: sp.csr_matrix  # (drawn, genes)
     attention: sp.csr_matrix | None  # (drawn, genes)
-    tables: dict[str, pd.DataFrame | dict] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
 
     @property
     def groups(self) -> list[str]:
@@ -139,52 +140,46 @@ class Sample:
         return [str(group) for group in self.info["slot_groups"]]
 
 
-def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: dict[str, Sequence[Path]]) -> list[Sample]:
+def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[str, Sequence[Path]]) -> list[Sample]:
     """Reads every mapped query and the tables (by option name) whose file names start with `<sample>.`.
 
     Raises InputError for files that map_query.py did not write, samples of one name, a query that another model mapped,
     and tables that belong to no sample: all of them at once.
     """
-    problems, sizes, names = [], [], {}
+    problems, sizes = Problems(), []
+    names: dict[str, Path] = {}
     for path in paths:
-        try:
-            with MappedFile(path) as file:
-                sizes.append(file.n_cells)
-                problems += _check(path, file, trained, names)
-        except InputError as error:
-            problems += error.problems
-    matched = {(option, path): _owner(path, names) for option in tables for path in tables[option]}
-    problems += [
-        f"{path} (--{option}) belongs to none of the samples {', '.join(names)}: "
-        "its name has to start with a sample's name and a dot."
-        for (option, path), owner in matched.items()
-        if owner is None
-    ]
-    if problems:
-        raise InputError(problems)
+        with problems.collect(), MappedFile(path) as file:
+            sizes.append(file.n_cells)
+            problems += _check(path, file, trained, names)
+    owners = {}
+    for option, path in dict.fromkeys((name, path) for name, paths in tables.items() for path in paths):
+        if owner := _owner(path, names):
+            owners[option, path] = owner
+        else:
+            problems.append(
+                f"{path} (--{option}) belongs to none of the samples {', '.join(names)}: "
+                "its name has to start with a sample's name and a dot."
+            )
+    problems.raise_any()
     samples = [_read(path, quota, trained) for path, quota in zip(paths, fair_quotas(sizes, DRAWN_QUERY), strict=True)]
     by_name = {sample.name: sample for sample in samples}
-    for (option, path), owner in matched.items():
-        try:
+    for (option, path), owner in owners.items():
+        with problems.collect():
             by_name[owner].tables[option] = _read_table(path, option)
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
+    problems.raise_any()
     return samples
 
 
 def _check(path: Path, file: MappedFile, trained: TrainedModel, names: dict[str, Path]) -> list[str]:
     """Problems of one mapped file; adds its sample to `names`."""
     name = str(file.run["sample"])
-    problems = []
+    problems = Problems()
     if name in names:
-        problems.append(f"{path} and {names[name]} are both of sample {name!r}; give each sample once.")
+        problems.append(f"{path} and {names[name]} are both of sample {name!r}. Give each sample once.")
     names[name] = path
-    try:
+    with problems.collect():
         file.check_model(trained, adapted=True)
-    except InputError as error:
-        problems += error.problems
     return problems
 
 

@@ -94,9 +94,11 @@ def safe_json(value: object) -> str:
 
 @cache
 def _plotly_js() -> str:
-    """plotly's own trained, as its package ships it; found without importing the package, which takes a while."""
-    source = (Path(find_spec("plotly").origin).parent / "package_data" / "plotly.min.js").read_text()
-    return source.strip()
+    """plotly's own bundle, as its package ships it; found without importing the package, which takes a while."""
+    package = find_spec("plotly")
+    assert package
+    assert package.origin
+    return (Path(package.origin).parent / "package_data" / "plotly.min.js").read_text().strip()
 
 
 def _csp_hash(script: str) -> str:

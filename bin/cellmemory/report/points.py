@@ -58,13 +58,13 @@ def _space(samples: Sequence[Sample], name: str) -> dict | None:
 
 def _reference(samples: Sequence[Sample], labels: list[str]) -> list[dict]:
     """The reference cells of every sample's map, or of the one map that all share."""
-    with_map = [sample for sample in samples if sample.reference_umap is not None]
+    with_map = [(sample, sample.reference_umap) for sample in samples if sample.reference_umap is not None]
     with_map = with_map[:1] if one_map(samples) else with_map
     parts = []
-    for sample in with_map:
+    for sample, reference_umap in with_map:
         codes = pd.Categorical(sample.reference_labels, categories=labels).codes.astype(int)
         rows = sample_cells_to_draw(codes, DRAWN_REFERENCE // len(with_map))
-        xy = sample.reference_umap[rows]
+        xy = reference_umap[rows]
         part = {
             "sample": samples.index(sample),
             "cells": len(codes),

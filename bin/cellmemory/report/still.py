@@ -6,6 +6,7 @@ Every figure is drawn as the page first shows it, on white. The same report give
 from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -253,7 +254,7 @@ def _map(xy: np.ndarray, behind: np.ndarray | None, values: pd.Series, colours: 
     ax = canvas.subplots()
     ax.set_axis_off()
     ax.set_aspect("equal", "datalim")
-    dots = {"s": float(np.clip(30_000 / max(len(xy), 1), 2, 22)), "lw": 0, "rasterized": True}
+    dots: dict[str, Any] = {"s": float(np.clip(30_000 / max(len(xy), 1), 2, 22)), "lw": 0, "rasterized": True}
     if behind is not None:
         ax.scatter(*behind.T, color=LIGHT["reference"], alpha=0.5, label="reference", **dots)
     else:
@@ -264,6 +265,6 @@ def _map(xy: np.ndarray, behind: np.ndarray | None, values: pd.Series, colours: 
         rows = len(values.cat.categories)
         canvas.legend(loc="outside right upper", frameon=False, fontsize=8.5, markerscale=2, ncols=1 + rows // 28)
     else:
-        drawn = ax.scatter(*xy.T, c=values, cmap=_scale("confidence"), vmin=0, vmax=1, **dots)
+        drawn = ax.scatter(xy[:, 0], xy[:, 1], c=values, cmap=_scale("confidence"), vmin=0, vmax=1, **dots)
         _plain_bar(canvas.colorbar(drawn, ax=ax, shrink=0.4), values.name)
     return canvas

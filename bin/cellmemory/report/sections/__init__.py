@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cellmemory.reference.trained_model import TrainedModel
-from cellmemory.report.blocks import Section
+from cellmemory.report.blocks import Block, Section, Table
 from cellmemory.report.data import Sample
 from cellmemory.report.sections import (
     about,
@@ -58,8 +58,8 @@ def all_sections(
     return parts
 
 
-def _without_sample(block: object) -> object:
+def _without_sample(block: Block) -> Block:
     """A table without the column that says the same in every row of a sample's own page."""
-    if block.kind != "table" or block.id == "samples" or block.columns[0] != ("Sample", "text"):
+    if not isinstance(block, Table) or block.id == "samples" or block.columns[0] != ("Sample", "text"):
         return block
     return replace(block, columns=block.columns[1:], rows=[row[1:] for row in block.rows])

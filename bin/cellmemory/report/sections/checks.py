@@ -62,7 +62,7 @@ def section(samples: Sequence[Sample], inputs: dict | None, trained: TrainedMode
     if reference:
         facts = [(title, wording.shown(reference[key])) for key, title in _REFERENCE_FACTS if key in reference]
         blocks.append(Facts("Reference file", facts))
-    if (inputs or {}).get("gmt"):
+    if inputs and inputs.get("gmt"):
         blocks.append(
             Facts("Gene sets", [(str(g.get("name", "")), wording.count(g.get("sets", 0), "set")) for g in inputs["gmt"]])
         )

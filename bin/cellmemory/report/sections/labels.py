@@ -35,7 +35,7 @@ def section(samples: Sequence[Sample], trained: TrainedModel, colours: dict[str,
     reference = trained.label_table.set_index("label")["n_cells"]
     groupings, levels = bar_groupings(samples), coarse_labels(samples, trained.hierarchy)
     blocks: list = []
-    if levels:
+    if levels and trained.hierarchy:
         blocks.append(lineages(groupings, levels, colours, trained.hierarchy, reference))
     finest = pd.concat([sample.cells["label"] for sample in samples], ignore_index=True)
     blocks += [
