@@ -219,7 +219,7 @@ def test_all_bad_files_are_told_at_once(tmp_path):
     ]
     files[0].write_text("A\tx\tGENE1\tGENE2\tGENE3\n")
     result, _ = run(tmp_path, [*options, "--gmt", str(files[0]), "--gmt", str(files[1])])
-    assert "another GMT file is named 'x' too" in result.output
+    assert "another GMT file is also named 'x'" in result.output
 
 
 def test_tables_of_another_model_are_refused(tmp_path):

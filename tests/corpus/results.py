@@ -436,7 +436,7 @@ case(
     "Dropped 3 sets of sets with fewer than 3 genes",
     ok=True,
 )
-case("enrich", "two_files_of_one_name", nothing, "another GMT file is named 'sets' too", more="--gmt sets.gmt")
+case("enrich", "two_files_of_one_name", nothing, "another GMT file is also named 'sets'", more="--gmt sets.gmt")
 case("enrich", "sets_a_gene_map", content("sets.gmt", b"a\tb\nc\td\n"), "sets.gmt, line 1", "has no genes")
 ALIGNMENT, ALIGNED = "q.alignment.json", "--alignment q.alignment.json"
 case("enrich", "alignment_cut_off", cut(ALIGNMENT), ALIGNMENT, "is not the alignment of a query", more=ALIGNED)
