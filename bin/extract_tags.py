@@ -116,7 +116,7 @@ def _mapper(file, model: Path, device: str, threads: int, seed: int):
 
     trained = trained_model.load(model)
     file.check_model(trained)
-    return Mapper(trained, configure(device, "fp32", threads, seed))
+    return Mapper(trained, configure(device, "fp32", threads, seed=seed))
 
 
 def _contributions(cells, file, mapper, n_groups: int, seed: int):
