@@ -55,8 +55,8 @@ class Contest:
         self.n_genes, self.automatic, self.device = n_genes, automatic, device
         cells = synthetic(CELLS[device], n_genes, 0)
         self.labels = np.random.default_rng(0).integers(0, LABELS, cells.shape[0])
-        self.expressed = tokenize(cells, np.ones(n_genes, bool), "fast", "quantile", 50)
-        self.every = tokenize(cells[: PLAIN_CELLS[device]], np.ones(n_genes, bool), "full", "quantile", 50)
+        self.expressed = tokenize(cells, np.ones(n_genes, bool), mode="fast", binning="quantile", n_bins=50)
+        self.every = tokenize(cells[: PLAIN_CELLS[device]], np.ones(n_genes, bool), mode="full", binning="quantile", n_bins=50)
         self.reference = self._reference()
 
     def runs(self) -> dict[str, tuple[Callable[[], object], int]]:
@@ -116,15 +116,17 @@ class Contest:
         return train, run
 
     def _reference(self) -> tuple:
-        """Tokens, labels, warm start and split of the cells that are trained on."""
+        """The cells that are trained on, and their warm start."""
         import numpy as np
 
+        from cellmemory.training.batches import TrainingCells
         from cellmemory.training.split import split_reference
         from cellmemory.training.warm_start import fit_warm_start
 
         cells, labels = self.expressed.select(np.arange(TRAINING_CELLS)), self.labels[:TRAINING_CELLS]
         split = split_reference(labels, None, 0)
-        return cells, labels, fit_warm_start(cells, labels, split.warm_start, 50, 0), split
+        warm_start = fit_warm_start(cells, labels, split.warm_start, n_bins=50, seed=0)
+        return TrainingCells(cells, labels, split), warm_start
 
     def _train(self, variant: str, precision: str, tokens_per_cell: int | None) -> Callable:
         """A step as training/step.py makes it: the batch drawn and padded, forward, backward, clipping, optimiser, average.
@@ -136,7 +138,7 @@ class Contest:
         from cellmemory.training.step import TrainingStep
 
         sampling = Sampling(STEP) if tokens_per_cell is None else Sampling(STEP, tokens_per_cell, panel_dropout=0.0)
-        batches = TrainingBatches(*self.reference, sampling, 50, 0)
+        batches = TrainingBatches(*self.reference, sampling, seed=0)
         training_step = TrainingStep(self.network(variant, precision), Schedule(), 1000, longest=batches.longest).to(self.device)
         optimiser = training_step.configure_optimizers()
         steps = itertools.count()

@@ -22,7 +22,7 @@ def main(query: Path, model: Path, output: Path, device: str, threads: int, seed
     from cellmemory.reference import trained_model
 
     trained = trained_model.load(model)
-    runtime = configure(device, "auto", threads, seed, trained.config["model"]["variant"])
+    runtime = configure(device, "auto", threads, seed=seed, variant=trained.sizes.variant)
     for line in adapt(query, trained, output, runtime):
         _cli.say(line)
 

@@ -126,7 +126,7 @@ def _mapper(file: "MappedFile", model: Path, device: str, threads: int, seed: in
 
     trained = trained_model.load(model)
     file.check_model(trained)
-    return Mapper(trained, configure(device, "fp32", threads, seed))
+    return Mapper(trained, configure(device, "fp32", threads, seed=seed))
 
 
 def _contributions(cells: "CellSample", file: "MappedFile", mapper: "Mapper", n_groups: int, seed: int) -> "Contributions":

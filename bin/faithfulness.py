@@ -34,7 +34,7 @@ def main(mapped_path: Path, model: Path, cells_per_label: int, output: Path, dev
     from cellmemory.sampling import sample_each
 
     trained = trained_model.load(model)
-    mapper = Mapper(trained, configure(device, "fp32", threads, seed))
+    mapper = Mapper(trained, configure(device, "fp32", threads, seed=seed))
     with MappedFile(mapped_path) as file:
         file.check_model(trained)
         labels = file.obs["cellmemory_label"].astype("category").cat.set_categories(trained.labels).cat.codes.to_numpy()

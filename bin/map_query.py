@@ -36,7 +36,7 @@ def main(query: Path, model, output, labels, cells, novelty_alpha, alpha, min_co
     from cellmemory.reference.calibration import Thresholds
 
     trained = trained_model.load(model)
-    runtime = configure(device, precision, threads, seed, trained.config["model"]["variant"])
+    runtime = configure(device, precision, threads, seed=seed, variant=trained.sizes.variant)
     thresholds = Thresholds(novelty_alpha, alpha, min_confidence)
     for line in map_query(query, trained, output, labels, thresholds, attention, runtime, cells):
         _cli.say(line)

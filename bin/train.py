@@ -46,17 +46,26 @@ def main(reference: Path, panel, label_key, batch_key, label_levels, output, mod
     The same command again goes on where a killed training was.
     """
     from cellmemory.network.runtime import configure
-    from cellmemory.training.settings import Devices, ModelSize, Sampling, Schedule
-    from cellmemory.training.train import train_reference
+    from cellmemory.reference.hierarchy import parse_levels
+    from cellmemory.training.aligned_reference import ReferenceFiles
+    from cellmemory.training.settings import Devices, ModelSize, Sampling, Schedule, TrainingSettings
+    from cellmemory.training.train import CheckpointFolder, train_reference
 
-    runtime = configure(device, precision, threads, seed, variant)
-    schedule = Schedule(max_epochs=max_epochs, patience=patience, learning_rate=learning_rate)
-    size = ModelSize(variant, d_model, n_layers)
-    lines = train_reference(
-        reference, panel, label_key, batch_key, label_levels, output, mode, binning, size, schedule,
-        Sampling(batch_size, sampling=sampling), seed, runtime, Devices(devices, strategy),
-        checkpoint or output.with_name(f"{output.name}.checkpoints"), checkpoint_every,
-    )  # fmt: skip
+    settings = TrainingSettings(
+        label_key=label_key,
+        batch_key=batch_key,
+        label_levels=tuple(parse_levels(label_levels, label_key)),
+        mode=mode,
+        binning=binning,
+        seed=seed,
+        size=ModelSize(variant, d_model, n_layers),
+        schedule=Schedule(max_epochs=max_epochs, patience=patience, learning_rate=learning_rate),
+        sampling=Sampling(batch_size, sampling=sampling),
+    )
+    runtime = configure(device, precision, threads, seed=seed, variant=variant)
+    folder = CheckpointFolder(checkpoint or output.with_name(f"{output.name}.checkpoints"), checkpoint_every)
+    source = ReferenceFiles(reference, panel)
+    lines = train_reference(source, output, settings, runtime, devices=Devices(devices, strategy), checkpoint=folder)
     for line in lines:
         _cli.say(line)
 

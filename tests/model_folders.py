@@ -10,6 +10,7 @@ import pandas as pd
 
 from cellmemory.network.config import ModelConfig, network_shapes, reference_shapes
 from cellmemory.reference import novelty, trained_model
+from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.hierarchy import COLUMN
 
 
@@ -44,7 +45,9 @@ def write_placeholder(
     found |= {"novelty_parts": {part: [0.0, 1.0] for part in novelty.PARTS}, "linear_weight": 1.0, "cls_weight": 1.0}
     rare = np.where(label_table["rare"].astype(bool), "true", "false")
     table = label_table.assign(rare=rare)
-    trained_model.save(folder, tensors, whole_config, panel, table, found | (calibration or {}), history, b"", "# Model card\n")
+    calibrated = Calibration.from_json(found | (calibration or {}))
+    card = "# Model card\n"
+    trained_model.ModelFolder(tensors, whole_config, panel, table, calibrated, history, b"", card).write(folder)
     return trained_model.load(folder).config["digest"]
 
 

@@ -47,7 +47,7 @@ def tokens_of(mapper: Mapper, query: Path, factor: np.ndarray | None = None, mea
 
 @pytest.fixture(scope="module")
 def mapper(model: Path) -> Mapper:
-    return Mapper(trained_model.load(model), configure("cpu", "fp32", 1, 0))
+    return Mapper(trained_model.load(model), configure("cpu", "fp32", 1, seed=0))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_types_that_the_query_lacks_are_not_unlearned(mapper, reference_cells):
 def test_what_it_taught_itself_makes_it_no_surer(mapper, reference_cells):
     factor = np.exp(np.random.default_rng(0).normal(0, 1.2, mapper.network.config.n_genes))
     tokens = tokens_of(mapper, reference_cells, factor)
-    adapted, trained = learn_query(tokens, mapper), mapper.trained.calibration["temperature"]
+    adapted, trained = learn_query(tokens, mapper), mapper.trained.calibration.temperature
     before = softmax(decided(mapper, tokens) / trained, 1).max(1).mean()
     assert adapted.temperature >= trained
     assert softmax(decided(mapper, tokens, adapted) / adapted.temperature, 1).max(1).mean() == pytest.approx(before, abs=1e-3)
@@ -170,7 +170,7 @@ def both_ways(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFacto
     cells = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:60].copy()
     cells.uns["cellmemory"]["sample"] = "few"
     cells.write_h5ad(folder / "few.h5ad")
-    runtime = configure("cpu", "fp32", 1, 0)
+    runtime = configure("cpu", "fp32", 1, seed=0)
     adapt(folder / "few.h5ad", trained_model.load(model), folder / "adapted", runtime)
     for name in ("trained", "adapted"):
         outputs = folder / f"{name}.h5ad", folder / f"{name}.csv"

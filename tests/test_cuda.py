@@ -20,9 +20,10 @@ from cellmemory.network.inference import Inference
 from cellmemory.network.model import CellMemory
 from cellmemory.network.runtime import configure
 from cellmemory.reference import trained_model
+from cellmemory.training.batches import TrainingCells
 from cellmemory.training.checkpoints import CheckpointFile
 from cellmemory.training.fit import fit
-from cellmemory.training.settings import ModelSize, Sampling, Schedule
+from cellmemory.training.settings import ModelSize, Sampling, Schedule, TrainingSettings
 from cellmemory.training.split import split_reference
 from cellmemory.training.step import TrainingStep
 from tests.conftest import succeed
@@ -38,7 +39,7 @@ VARIANTS = ("light", "standard")
 
 @pytest.fixture
 def on_gpu(network):  # noqa: F811
-    configure("cuda", "fp32", 1, 0)
+    configure("cuda", "fp32", 1, seed=0)
     yield network.to("cuda")
     network.to("cpu")
 
@@ -88,7 +89,7 @@ class TestMemory:
 
     @pytest.fixture(autouse=True)
     def little(self):
-        runtime = configure("cuda", "fp32", 1, 0)
+        runtime = configure("cuda", "fp32", 1, seed=0)
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(2**30 / torch.cuda.get_device_properties(0).total_memory)
         yield runtime
@@ -98,8 +99,10 @@ class TestMemory:
         rng = np.random.default_rng(0)
         some, of_type = cells([40] * 400, 0), rng.integers(0, 5, 400)
         config = ModelConfig(40, 5, "standard", d_model=512, d_feedforward=1024, d_value=128, n_layers=2)
-        split, sampling = split_reference(of_type, None, 0), Sampling(2048, panel_dropout=0.0)
-        fitted = fit(some, of_type, split, CellMemory(config), Schedule(max_epochs=1), sampling, 0, little)
+        sampling = Sampling(2048, panel_dropout=0.0)
+        settings = TrainingSettings("label", schedule=Schedule(max_epochs=1), sampling=sampling)
+        some = TrainingCells(some, of_type, split_reference(of_type, None, 0))
+        fitted = fit(some, CellMemory(config), settings, little)
         assert fitted.history["step"].tolist() == [STEPS]
         assert np.isfinite(fitted.history["validation_loss"]).all()
         assert re.search(r"Out of memory at step 0: from here on \d+ of 2048 cells", capsys.readouterr().err)
@@ -135,7 +138,7 @@ def test_the_same_seed_gives_the_same_bytes(trained):
 
 
 def test_a_gpu_learns_what_a_cpu_learns(trained):
-    accuracy = [trained_model.load(trained[where]).calibration["validation_accuracy"] for where in ("cpu", "cuda")]
+    accuracy = [trained_model.load(trained[where]).calibration.validation_accuracy for where in ("cpu", "cuda")]
     assert accuracy[1] == pytest.approx(accuracy[0], abs=0.05)
     assert accuracy[1] > 0.7
     settings = trained_model.load(trained["cuda"]).config
@@ -189,7 +192,7 @@ def test_a_recorded_step_is_the_step_of_the_cpu(tokens, labels, variant):  # noq
     drawn = batches(tokens, labels)
     found = {}
     for name, where, longest in (("cpu", "cpu", None), ("cuda", "cuda", None), ("recorded", "cuda", drawn.longest)):
-        configure(where, "fp32", 1, 0)
+        configure(where, "fp32", 1, seed=0)
         torch.manual_seed(0)
         config = replace(ModelSize(variant, 32, 2).config(40, 3), dropout=0.0)
         training_step = TrainingStep(CellMemory(config), Schedule(), 120, longest=longest).to(where)

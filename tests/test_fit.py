@@ -21,11 +21,11 @@ from cellmemory.network.config import ModelConfig
 from cellmemory.network.model import CellMemory
 from cellmemory.network.runtime import configure, is_out_of_memory
 from cellmemory.network.tokens import Tokens, tokenize
-from cellmemory.training.batches import TrainingBatches
+from cellmemory.training.batches import TrainingBatches, TrainingCells
+from cellmemory.training.card import plot_history
 from cellmemory.training.checkpoints import CheckpointFile
-from cellmemory.training.curves import plot_history
 from cellmemory.training.fit import Fitted, fit
-from cellmemory.training.settings import Devices, Sampling, Schedule
+from cellmemory.training.settings import Devices, Sampling, Schedule, TrainingSettings
 from cellmemory.training.split import split_reference
 from cellmemory.training.step import TrainingStep
 from cellmemory.training.warm_start import fit_warm_start
@@ -48,7 +48,9 @@ def tokens(labels: np.ndarray) -> Tokens:
     rng = np.random.default_rng(0)
     matrix = (rng.random((len(labels), GENES)) < 0.4) * rng.gamma(2, 1, (len(labels), GENES))
     matrix[:, 5] = np.where(labels == 1, 3.0, 0.0)
-    return tokenize(sp.csr_matrix(matrix.astype(np.float32)), np.ones(GENES, bool), "fast", "quantile", N_BINS)
+    return tokenize(
+        sp.csr_matrix(matrix.astype(np.float32)), np.ones(GENES, bool), mode="fast", binning="quantile", n_bins=N_BINS
+    )
 
 
 def small_network(dropout: float = 0.3) -> CellMemory:
@@ -64,9 +66,10 @@ def train(
     schedule: Schedule = SCHEDULE,
     where: str = "cpu",
 ) -> Fitted:
-    runtime = configure(where, "fp32", 1, 0)
-    split = split_reference(labels, None, 0)
-    return fit(tokens, labels, split, small_network(), schedule, Sampling(), 0, runtime, checkpoint=checkpoint)
+    runtime = configure(where, "fp32", 1, seed=0)
+    cells = TrainingCells(tokens, labels, split_reference(labels, None, 0))
+    settings = TrainingSettings("label", schedule=schedule)
+    return fit(cells, small_network(), settings, runtime, checkpoint=checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +85,10 @@ def same(one: Fitted, other: Fitted) -> bool:
 
 def batches(tokens: Tokens, labels: np.ndarray, device: tuple[int, int] = (0, 1), **sampling: object) -> TrainingBatches:
     """Those of a device that has read its own cells alone."""
-    split = split_reference(labels, None, 0, *device)
-    tokens, labels = tokens.select(split.rows), labels[split.rows]
-    warm_start = fit_warm_start(tokens, labels, split.warm_start, N_BINS, 0)
-    return TrainingBatches(tokens, labels, warm_start, split, Sampling(**sampling), N_BINS, 0)
+    split = split_reference(labels, None, 0, rank=device[0], devices=device[1])
+    cells = TrainingCells(tokens.select(split.rows), labels[split.rows], split)
+    warm_start = fit_warm_start(cells.tokens, cells.labels, split.warm_start, n_bins=N_BINS, seed=0)
+    return TrainingBatches(cells, warm_start, Sampling(**sampling), seed=0)
 
 
 class TestBatches:
@@ -275,7 +278,7 @@ class TestOutOfMemory:
 class TestDevices:
     def test_a_batch_that_cannot_be_shared_equally_is_refused(self):
         with pytest.raises(InputError, match="--batch_size 32 cannot be shared equally by --devices 3"):
-            Devices(3).check(configure("cpu", "fp32", 1, 0), Sampling())
+            Devices(3).check(configure("cpu", "fp32", 1, seed=0), Sampling())
 
     @pytest.mark.slow
     def test_two_processes_score_as_one(self, aligned, tmp_path):

@@ -136,7 +136,7 @@ def sliced(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFactory)
     """A folder with a query of 30 cells and a slice of all of them."""
     folder = tmp_path_factory.mktemp("sliced")
     ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:30].copy().write_h5ad(folder / "q.h5ad")
-    runtime = configure("cpu", "fp32", 1, 0)
+    runtime = configure("cpu", "fp32", 1, seed=0)
     mapper.map_query(
         folder / "q.h5ad", trained_model.load(model), folder / "whole.h5ad", None, Thresholds(), True, runtime, "0:30"
     )

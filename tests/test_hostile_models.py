@@ -334,7 +334,7 @@ def test_a_damaged_model_is_refused_in_sentences(model: Path, tmp_path: Path, na
 def test_what_is_accepted_maps_to_finite_results(model: Path, few_cells: Path, tmp_path: Path, name: str):
     trained = trained_model.load(damaged(model, tmp_path / "model", HARMLESS[name]))
     output = tmp_path / "out.h5ad"
-    runtime = configure("cpu", "fp32", 1, 0)
+    runtime = configure("cpu", "fp32", 1, seed=0)
     map_query(few_cells, trained, output, tmp_path / "labels.csv", Thresholds(), True, runtime)
     found = ad.read_h5ad(output)
     for column in ("confidence", "novelty", "novelty_p", "linear_share"):

@@ -12,8 +12,9 @@ from cellmemory.network.config import ModelConfig
 from cellmemory.network.model import CellMemory, Output
 from cellmemory.network.runtime import configure
 from cellmemory.network.tokens import Tokens, pad, tokenize
+from cellmemory.training.batches import TrainingCells
 from cellmemory.training.fit import fit
-from cellmemory.training.settings import Sampling, Schedule
+from cellmemory.training.settings import Schedule, TrainingSettings
 from cellmemory.training.split import split_reference
 from tests.oracle import Oracle
 
@@ -175,12 +176,15 @@ def test_the_gene_that_alone_decides_the_label_is_attended_to_most(variant):
     labels = np.arange(n) % 2
     matrix = (rng.random((n, GENES)) < 0.4) * rng.gamma(2, 1, (n, GENES))
     matrix[:, planted] = np.where(labels == 1, 3.0, 0.0)
-    tokens = tokenize(sp.csr_matrix(matrix.astype(np.float32)), np.ones(GENES, bool), "fast", "quantile", N_BINS)
+    tokens = tokenize(
+        sp.csr_matrix(matrix.astype(np.float32)), np.ones(GENES, bool), mode="fast", binning="quantile", n_bins=N_BINS
+    )
     torch.manual_seed(0)
     network = CellMemory(ModelConfig(GENES, 2, variant, d_model=32, d_feedforward=64, d_value=8, n_layers=2))
-    runtime = configure("cpu", "fp32", 1, 0)
+    runtime = configure("cpu", "fp32", 1, seed=0)
     split = split_reference(labels, None, 0)
-    fitted = fit(tokens, labels, split, network, Schedule(max_epochs=6), Sampling(), 0, runtime)
+    settings = TrainingSettings("label", schedule=Schedule(max_epochs=6))
+    fitted = fit(TrainingCells(tokens, labels, split), network, settings, runtime)
     with torch.inference_mode():
         attention = fitted.network.decide(*as_tensors(tokens, split.validation), attention=True).attention.cls.numpy()
     gene, _, _, valid = pad(tokens, split.validation)

@@ -26,7 +26,7 @@ class Mapping:
 
     def __init__(self, folder: Path, model: Path, query: Path):
         self.folder, self.query = folder, query
-        self.trained, self.runtime = trained_model.load(model), configure("cpu", "fp32", 1, 0)
+        self.trained, self.runtime = trained_model.load(model), configure("cpu", "fp32", 1, seed=0)
 
     def map(self, name: str, cells: str | None = None, thresholds: Thresholds | None = None, attention: bool = True) -> Path:
         """The mapped file (with cells: the slice), with the labels beside it."""

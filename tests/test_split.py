@@ -12,7 +12,7 @@ references = st.lists(st.integers(2, 40), min_size=1, max_size=6).map(lambda siz
 @given(references, st.integers(1, 5), st.integers(0, 99))
 def test_devices_divide_the_training_cells_and_nothing_else(labels, devices, seed):
     labels = np.random.default_rng(seed).permutation(labels)
-    of_each = [split_reference(labels, None, seed, rank, devices) for rank in range(devices)]
+    of_each = [split_reference(labels, None, seed, rank=rank, devices=devices) for rank in range(devices)]
     own = [split.rows[split.training] for split in of_each]
     training, validation = of_each[0].all_training, of_each[0].all_validation
     assert (np.unique(np.concatenate(own)) == training).all()
@@ -38,6 +38,6 @@ def test_a_split_grows_with_the_reference_by_its_part_alone(monkeypatch):
     monkeypatch.setattr("cellmemory.training.split.MAX_CELLS", 100)
     monkeypatch.setattr("cellmemory.training.split.MAX_VALIDATION", 50)
     labels = np.arange(6_000) % 3
-    rows = [len(split_reference(labels[:n], None, 0, 1, 4).rows) for n in (2_000, 4_000, 6_000)]
+    rows = [len(split_reference(labels[:n], None, 0, rank=1, devices=4).rows) for n in (2_000, 4_000, 6_000)]
     assert np.abs(np.diff(rows) - 500).max() < 30
     assert rows[0] < 2_000 / 4 + 150

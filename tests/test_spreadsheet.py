@@ -99,7 +99,7 @@ def test_labels_of_hostile_names_are_harmless_and_the_h5ad_is_exact(model: Path,
     cells = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:40].copy()
     cells.obs_names = [*FORMULAS, *(f"{name}~" for name in NAMES), *(f"c{i}" for i in range(40 - len(FORMULAS + NAMES)))]
     cells.write_h5ad(tmp_path / "q.h5ad")
-    trained, runtime = trained_model.load(folder), configure("cpu", "fp32", 1, 0)
+    trained, runtime = trained_model.load(folder), configure("cpu", "fp32", 1, seed=0)
     assert trained.labels == list(new.values())
     map_query(tmp_path / "q.h5ad", trained, tmp_path / "q.mapped.h5ad", tmp_path / "q.labels.csv", Thresholds(), False, runtime)
 

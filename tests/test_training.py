@@ -82,7 +82,7 @@ def test_slot_means_are_means_over_the_cells_of_a_label(mapped, model):
     trained = trained_model.load(model)
     label = mapped.obs["cellmemory_label"].value_counts().index[0]
     cells = mapped[mapped.obs["cellmemory_label"] == label]
-    tokens = tokenize(cells.X, np.ones(cells.n_vars, bool), "fast", "quantile", 50)
+    tokens = tokenize(cells.X, np.ones(cells.n_vars, bool), mode="fast", binning="quantile", n_bins=50)
     gene, bins, _, valid, _ = as_tensors(tokens, np.arange(cells.n_obs))
     with torch.inference_mode():
         *_, attention = trained.network()(gene, bins, valid, True)
@@ -112,7 +112,7 @@ def test_chunks_join_without_a_seam(mapped, model, aligned, tmp_path, monkeypatc
     from cellmemory.reference import trained_model
 
     monkeypatch.setattr(cell_ranges, "BLOCK_CELLS", 50)
-    runtime = configure("cpu", "fp32", 1, 0)
+    runtime = configure("cpu", "fp32", 1, seed=0)
     mapper.map_query(aligned / "unseen_type.aligned.h5ad", trained_model.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
                       mapper.Thresholds(), True, runtime)  # fmt: skip
     joined = ad.read_h5ad(tmp_path / "m.h5ad")
@@ -153,7 +153,7 @@ def test_a_mapping_that_is_killed_leaves_no_output(model, aligned, tmp_path, mon
     monkeypatch.setattr(mapper, "finish", broken)
     with pytest.raises(RuntimeError, match="killed"):
         mapper.map_query(aligned / "unseen_type.aligned.h5ad", trained_model.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
-                          mapper.Thresholds(), True, configure("cpu", "fp32", 1, 0))  # fmt: skip
+                          mapper.Thresholds(), True, configure("cpu", "fp32", 1, seed=0))  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
 
@@ -181,11 +181,11 @@ def test_the_start_learns_nothing_from_validation_cells():
     labels, training = np.arange(60) % 3, np.arange(0, 45)
     other = labels.copy()
     other[45:] = (other[45:] + 1) % 3
-    one, two = (fit_warm_start(tokens, y, training, 50, 0) for y in (labels, other))
+    one, two = (fit_warm_start(tokens, y, training, n_bins=50, seed=0) for y in (labels, other))
     np.testing.assert_array_equal(one.loadings, two.loadings)
     for a, b in zip(one.folds, two.folds, strict=True):
         np.testing.assert_array_equal(a.weight, b.weight)
-    classifiers = [one.classifier(tokens, y, training, 50, 0) for y in (labels, other)]
+    classifiers = [one.classifier(tokens, y, training, 0) for y in (labels, other)]
     np.testing.assert_array_equal(classifiers[0].weight, classifiers[1].weight)
     assert set(one.fold[training]) == set(range(len(one.folds)))
 
@@ -200,16 +200,16 @@ def test_out_of_fold_logits_are_those_of_a_classifier_that_never_saw_the_cell():
     labels = np.arange(90) % 3
     bins[:, :3] += 40 * np.eye(3, dtype=int)[labels]
     tokens = some_tokens(np.minimum(bins, 50))
-    warm_start = fit_warm_start(tokens, labels, np.arange(90), 50, 0)
+    warm_start = fit_warm_start(tokens, labels, np.arange(90), n_bins=50, seed=0)
     seen = views(tokens, np.arange(90), 50)
     centred = np.clip((seen - seen.mean(0)) / (seen.std(0) + 0.02), -10, 10).reshape(90, -1)
-    found = warm_start.out_of_fold(tokens, np.arange(90), 50)
+    found = warm_start.out_of_fold(tokens, np.arange(90))
     for fold in range(len(warm_start.folds)):
         others = warm_start.fold != fold
         model = LogisticRegression(C=warm_start.penalty, class_weight="balanced", tol=1e-3).fit(centred[others], labels[others])
         np.testing.assert_allclose(found[~others], model.decision_function(centred[~others]), atol=1e-3)
     # A single cell leaves four of the five folds without one.
-    np.testing.assert_allclose(warm_start.out_of_fold(tokens, np.array([7]), 50), found[7:8], atol=1e-5)
+    np.testing.assert_allclose(warm_start.out_of_fold(tokens, np.array([7])), found[7:8], atol=1e-5)
 
 
 def test_the_linear_classifier_looks_at_the_genes_that_tell_labels_apart():
@@ -229,8 +229,8 @@ def test_the_linear_classifier_looks_at_the_genes_that_tell_labels_apart():
     bins = rng.integers(1, 51, (90, 600))
     bins[:, :3] = np.minimum(bins[:, :3] + 40 * np.eye(3, dtype=int)[labels[:90] % 3], 50)
     tokens, kinds = some_tokens(bins), labels[:90] % 3
-    warm_start = fit_warm_start(tokens, kinds, np.arange(90), 50, 0)
-    weight = warm_start.classifier(tokens, kinds, np.arange(90), 50, 0).weight
+    warm_start = fit_warm_start(tokens, kinds, np.arange(90), n_bins=50, seed=0)
+    weight = warm_start.classifier(tokens, kinds, np.arange(90), 0).weight
     assert {0, 1, 2} <= set(warm_start.selected)
     assert len(warm_start.selected) == 500
     assert not np.delete(weight, warm_start.selected, 1).any()
@@ -249,13 +249,13 @@ def test_the_linear_path_is_its_classifier_on_any_panel():
 
     tokens = some_tokens(np.random.default_rng(0).integers(1, 51, (40, 10)))
     labels = np.arange(40) % 4
-    warm_start = fit_warm_start(tokens, labels, np.arange(40), 50, 0)
+    warm_start = fit_warm_start(tokens, labels, np.arange(40), n_bins=50, seed=0)
     network = CellMemory(ModelConfig(10, 4, d_model=8))
-    network.start_from(warm_start.loadings, warm_start.mean, warm_start.spread, warm_start.share)
-    fitted = warm_start.classifier(tokens, labels, np.arange(40), 50, 0)
+    network.start_from(warm_start.loadings, warm_start.scaler.mean, warm_start.scaler.spread, warm_start.share)
+    fitted = warm_start.classifier(tokens, labels, np.arange(40), 0)
     network.decide_by(fitted.weight, fitted.bias)
     path, weight = network.linear, fitted.weight.reshape(-1, 4)
-    seen = warm_start.scale(views(tokens, np.arange(40), 50))
+    seen = warm_start.scaler(views(tokens, np.arange(40), 50))
     expected = seen.reshape(40, -1) @ weight + fitted.bias
     gene, bins, sqrt_share, valid, measured = as_tensors(tokens, np.arange(40))
     np.testing.assert_allclose(path(gene, bins / 50, sqrt_share, valid, measured), expected, atol=1e-4)
@@ -320,7 +320,7 @@ def test_a_step_loads_no_framework_that_it_does_not_use(step, unused):
 def test_a_mapping_starts_without_the_compiler():
     """torch.use_deterministic_algorithms, for one, loads it; it takes a second of every process."""
     starting = "import torch, cellmemory.mapping.mapper; from cellmemory.network.runtime import configure; "
-    starting += "configure('cpu', 'auto', 1, 0); "
+    starting += "configure('cpu', 'auto', 1, seed=0); "
     assert "torch._dynamo" not in loaded_by(starting + "assert torch.are_deterministic_algorithms_enabled()")
 
 

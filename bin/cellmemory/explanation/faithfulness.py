@@ -130,7 +130,7 @@ def _probabilities(mapper: Mapper, batch: Batch, kept: Tensor) -> Iterator[np.nd
     with torch.no_grad():
         cls = mapper.network.decide(gene, bins, sqrt_share, valid, batch.measured).cls_logits
     for logits in (cls + linear, cls):
-        probability = (logits.double() / mapper.trained.calibration["temperature"]).softmax(1)
+        probability = (logits.double() / mapper.trained.calibration.temperature).softmax(1)
         yield probability.gather(1, batch.label[:, None])[:, 0].cpu().numpy()
 
 

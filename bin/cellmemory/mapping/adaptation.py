@@ -20,8 +20,7 @@ from cellmemory.mapping.mapper import Mapper
 from cellmemory.network.linear_path import CLIP
 from cellmemory.network.runtime import Runtime
 from cellmemory.network.tokens import Tokens, views
-from cellmemory.reference import trained_model
-from cellmemory.reference.trained_model import TrainedModel
+from cellmemory.reference.trained_model import TrainedModel, save_adapted
 from cellmemory.sampling import evenly_spaced
 
 #: A query's cells that are looked at, evenly spaced over its file: a linear path learns no more from more.
@@ -61,7 +60,7 @@ def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
     )
     mapped = mapper.run(tokens, attention=False)
     like_reference = mapper.novelty(mapped.logits, tokens)[1] >= LIKE_REFERENCE
-    scale, temperature = calibration["linear_weight"], calibration["temperature"]
+    scale, temperature = calibration.linear_weight, calibration.temperature
     start = path["weight"][:, genes].reshape(cells.shape[1], -1)
     moved, label = np.zeros_like(start), np.full(len(cells), -1)
     for _ in range(ROUNDS):
@@ -126,7 +125,7 @@ def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime) ->
         adapted = learn_query(mapper.tokenize(cells, file.var()["measured"].to_numpy(bool)), mapper)
         sample = sample_name(file)
     weights = {"linear.weight": adapted.weight.astype(np.float32)}
-    trained_model.save_adapted(output, trained, weights, {"temperature": adapted.temperature}, sample)
+    save_adapted(output, trained, weights, temperature=adapted.temperature, to=sample)
     learned = adapted.label[adapted.label >= 0]
     return [
         f"looked at {cells.shape[0]:,} cells of '{sample}' and learned from the {len(learned):,} that the model is sure of and "

@@ -158,7 +158,7 @@ def _of_model(one: Slice, trained: TrainedModel) -> list[str]:
         return [f"{one.path}: this slice has no obs column {', '.join(missing)}; map it again."]
     found = {name: one.categories(name) for name in known}
     strange = [f"'{value}' in {name}" for name, values in found.items() for value in values if value not in known[name]]
-    width = trained.config["model"]["d_model"]
+    width = trained.sizes.d_model
     if one.stored("obsm/X_cellmemory") is None or one.obsm["X_cellmemory"].shape[1] != width:
         strange.append(f"an embedding that is not {width} wide")
     if one.attention and "X_cellmemory_slots" not in one.obsm:

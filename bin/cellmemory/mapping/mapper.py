@@ -32,12 +32,12 @@ class Mapper(Inference):
     def __init__(self, trained: TrainedModel, runtime: Runtime):
         super().__init__(trained.network(), runtime)
         self.network.dtype = runtime.dtype
-        self.trained, self.config = trained, trained.config
-        self.novelty = trained.novelty
+        self.trained, self.novelty = trained, trained.novelty
 
     def tokenize(self, rows: sp.csr_matrix, measured: np.ndarray) -> Tokens:
         """The tokens of aligned cells as the model was trained on them."""
-        return tokenize(rows, measured, self.config["mode"], self.config["binning"], self.config["model"]["n_bins"])
+        config = self.trained.config
+        return tokenize(rows, measured, mode=config["mode"], binning=config["binning"], n_bins=self.network.config.n_bins)
 
     def no_sums(self) -> SlotSums:
         """What the slots got of no cells."""
@@ -52,11 +52,11 @@ class Mapper(Inference):
                 f"{self.trained.path}: the model's numbers leave the range of float32 for these cells. Use an untouched copy of "
                 "the trained model; if it is one, check the query's values."
             )
-        probabilities = softmax(mapped.logits.astype(np.float64) / calibration["temperature"], 1)
+        probabilities = softmax(mapped.logits.astype(np.float64) / calibration.temperature, 1)
         best = probabilities.argmax(1)
         novelty, p = self.novelty(mapped.logits, tokens)
         assigned = (p >= thresholds.novelty_alpha) & ~empty
-        threshold = conformal_threshold(np.array(calibration["conformal_scores"]), thresholds.alpha)
+        threshold = conformal_threshold(np.array(calibration.conformal_scores), thresholds.alpha)
         columns = {
             "label": pd.Categorical.from_codes(best, labels),
             "confidence": probabilities.max(1),

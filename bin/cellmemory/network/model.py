@@ -84,7 +84,7 @@ class CellMemory(nn.Module):
             for name, values in (("mean", mean), ("spread", spread), ("share", share)):
                 getattr(self.linear, name).copy_(torch.from_numpy(values))
 
-    def decide_by(self, weight: np.ndarray, bias: np.ndarray, linear_weight: float = 1.0, cls_weight: float = 1.0) -> None:
+    def decide_by(self, weight: np.ndarray, bias: np.ndarray, *, linear_weight: float = 1.0, cls_weight: float = 1.0) -> None:
         """Sets the linear path's classifier, weight (2, genes, C) and bias (C,), and weighs its logits and those of the CLS
         token in their sum, for good."""
         with torch.no_grad():

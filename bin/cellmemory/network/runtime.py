@@ -53,7 +53,7 @@ class Runtime:
         return f"{name}, {self.precision}"
 
 
-def configure(device: str, precision: str, threads: int, seed: int, variant: str = "light") -> Runtime:
+def configure(device: str, precision: str, threads: int, *, seed: int, variant: str = "light") -> Runtime:
     """Sets threads, seed and determinism for this process and settles `auto`, for a network of a variant.
 
     Raises InputError for a missing GPU.

@@ -88,7 +88,7 @@ def sqrt_shares(values: np.ndarray, start: np.ndarray) -> np.ndarray:
     return (SQRT_SHARE_SCALE * np.sqrt(counts / total[cell])).astype(np.float32)
 
 
-def tokenize(matrix: sp.csr_matrix, measured: np.ndarray, mode: str, binning: str, n_bins: int) -> Tokens:
+def tokenize(matrix: sp.csr_matrix, measured: np.ndarray, *, mode: str, binning: str, n_bins: int) -> Tokens:
     """The tokens of each row of `matrix` (cells x panel genes, log-normalised, no negative value).
 
     `fast`: the expressed genes. `full`: every gene that is `measured` (bool, one a panel gene), zeros with bin 0.

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from cellmemory.reference.calibration import Calibration
+
 #: An alarm where so many times the expected share of cells is far from the reference.
 FAR = 3.0
 #: An alarm where fewer genes of the panel were measured.
@@ -56,9 +58,9 @@ def own_cells_sentence(own: int, cells: int) -> str:
     )
 
 
-def unlearned(calibration: dict, label_key: str) -> list[str]:
+def unlearned(calibration: Calibration, label_key: str) -> list[str]:
     """A sentence where held-out cells show that the reference could not be learned."""
-    accuracy, commonest = calibration["validation_accuracy"], calibration["commonest_share"]
+    accuracy, commonest = calibration.validation_accuracy, calibration.commonest_share
     if accuracy > commonest:
         return []
     return [

@@ -30,6 +30,7 @@ from cellmemory.io.checked import (
 )
 from cellmemory.network.config import LAYERS, ModelConfig, network_shapes, reference_shapes
 from cellmemory.network.tokens import BINNINGS, MODES
+from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.hierarchy import COLUMN
 from cellmemory.reference.novelty import PARTS
 
@@ -79,13 +80,13 @@ def read_config(path: Path) -> dict:
     return _read_fields(path, _CONFIG, _ADAPTED)
 
 
-def read_calibration(path: Path) -> dict:
+def read_calibration(path: Path) -> Calibration:
     """calibration.json. Raises InputError with all that is wrong with it."""
     calibration = _read_fields(path, _CALIBRATION)
     shares = [share for share, _ in calibration["panel_accuracy"]]
     if sorted(shares, reverse=True) != shares:
         raise InputError(f"{path}: the shares of panel_accuracy do not fall ({shown(shares)}). {REMEDY}")
-    return calibration
+    return Calibration.from_json(calibration)
 
 
 def _read_fields(path: Path, kinds: dict, optional: dict | None = None) -> dict:
@@ -271,7 +272,7 @@ def collected(reads: list[Callable[[], object]]) -> list:
     return found
 
 
-def read_all(folder: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame, dict, pd.DataFrame]:
+def read_all(folder: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame, Calibration, pd.DataFrame]:
     """Config, panel, labels, calibration and history of a folder, held to all of the above.
 
     Raises InputError with all problems."""

@@ -1,6 +1,7 @@
 """Batches for training and validation: which cells are drawn, and which of their tokens."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,38 +17,37 @@ from cellmemory.training.warm_start import WarmStart
 #: Steps of an epoch for a reference of 500 cells or fewer; beyond, they grow with the root of the cells: a label of many
 #: cells has been learned long before each of them was seen.
 STEPS_PER_EPOCH, STEPS_CELLS = 30, 500
-#: Weight of the linear classifiers' opinion in a cell's target.
+#: Weight of the linear classifiers' probabilities in a cell's target.
 SOFT_LABEL_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingCells:
+    """The cells that a device reads of a reference: tokens and labels (n,) of the rows of its split."""
+
+    tokens: Tokens
+    labels: np.ndarray
+    split: Split
 
 
 class TrainingBatches(IterableDataset):
     """Batches (gene, bin, valid, target) as tensors; iterating gives the rest of an epoch, iterating again the next one.
 
-    labels: (n,) codes of the cells of `tokens`; split: which of them this device trains on. target: (B, C), half the label,
-    half what a linear classifier that never saw the cell makes of it. Of several devices each draws an equal part of a
-    batch, from its own cells. A batch depends on seed, step and split alone, so training can go on at any step.
+    target: (B, C), half the label, half what a linear classifier that never saw the cell makes of it. Of several devices
+    each draws an equal part of a batch, from its own cells. A batch depends only on seed, step and split, so training can
+    go on at any step.
     """
 
-    def __init__(
-        self,
-        tokens: Tokens,
-        labels: np.ndarray,
-        warm_start: WarmStart,
-        split: Split,
-        sampling: Sampling,
-        n_bins: int,
-        seed: int,
-    ):
-        cells = split.training
-        self.tokens, self.cells, self.sampling = tokens, cells, sampling
+    def __init__(self, cells: TrainingCells, warm_start: WarmStart, sampling: Sampling, *, seed: int):
+        split, labels = cells.split, cells.labels
+        self.tokens, self.cells, self.sampling = cells.tokens, split.training, sampling
         self.seed, self.device, self.next_step = seed, split.device, 0
         self.steps_per_epoch = round(STEPS_PER_EPOCH * max(1.0, len(split.all_training) / STEPS_CELLS) ** 0.5)
-        label = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels[cells]]
-        self._target = (1 - SOFT_LABEL_WEIGHT) * label + SOFT_LABEL_WEIGHT * softmax(
-            warm_start.out_of_fold(tokens, cells, n_bins), 1
-        )
-        counts = np.bincount(labels[cells])[labels[cells]]
-        self._odds = np.cumsum(1 / counts if sampling.sampling == "balanced" else np.ones(len(cells)))
+        label = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels[self.cells]]
+        soft = softmax(warm_start.out_of_fold(self.tokens, self.cells), 1)
+        self._target = (1 - SOFT_LABEL_WEIGHT) * label + SOFT_LABEL_WEIGHT * soft
+        counts = np.bincount(labels[self.cells])[labels[self.cells]]
+        self._odds = np.cumsum(1 / counts if sampling.sampling == "balanced" else np.ones(len(self.cells)))
 
     @property
     def longest(self) -> int:
@@ -91,8 +91,9 @@ class ValidationBatches(IterableDataset):
     Of several devices that validate together each has some of the batches.
     """
 
-    def __init__(self, tokens: Tokens, split: Split, token_budget: int):
-        self.tokens, self.device, self.token_budget = tokens.select(split.validation), split.device, token_budget
+    def __init__(self, cells: TrainingCells, token_budget: int):
+        self.tokens, self.device = cells.tokens.select(cells.split.validation), cells.split.device
+        self.token_budget = token_budget
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         rank, devices = self.device

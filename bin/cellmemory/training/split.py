@@ -29,7 +29,7 @@ class Split:
     device: tuple[int, int]
 
 
-def split_reference(labels: np.ndarray, batch: np.ndarray | None, seed: int, rank: int = 0, devices: int = 1) -> Split:
+def split_reference(labels: np.ndarray, batch: np.ndarray | None, seed: int, *, rank: int = 0, devices: int = 1) -> Split:
     """The split of a reference for a device, by its number among all.
 
     labels, batch (or None): (n,) codes of all cells of the reference.

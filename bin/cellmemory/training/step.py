@@ -40,6 +40,7 @@ class TrainingStep(L.LightningModule):
         network: CellMemory,
         schedule: Schedule,
         total_steps: int,
+        *,
         seed: int = 0,
         truth: np.ndarray | None = None,
         longest: int | None = None,

@@ -45,52 +45,63 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class ViewScaler:
+    """How the views of genes (see tokens.views, with n_bins) are brought to one scale: mean, spread (2, genes) of training
+    cells."""
+
+    mean: np.ndarray
+    spread: np.ndarray
+    n_bins: int
+
+    def __call__(self, seen: np.ndarray, genes: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Views (n, 2, genes), of all genes or of some, centred, scaled and clipped, in place."""
+        seen -= self.mean[:, genes]
+        seen /= self.spread[:, genes]
+        return np.clip(seen, -CLIP, CLIP, out=seen)
+
+    def views(self, tokens: Tokens, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
+        """The scaled views (n, 2, genes) of some genes of some cells."""
+        return self(views(tokens, cells, self.n_bins)[:, :, genes], genes)
+
+
+@dataclass(frozen=True)
 class WarmStart:
-    """loadings: (genes, k), where the gene embeddings start. mean, spread: (2, genes), of the genes' views. share: (genes,),
-    mean share of a cell's counts.
+    """loadings: (genes, k), where the gene embeddings start. scaler: of the genes' views. share: (genes,), mean share of a
+    cell's counts.
 
     selected: the genes that a classifier looks at; penalty: the inverse strength of its penalty. folds: classifiers on these
     genes, each of which left out a part of the cells; fold: (n,) one that never saw a cell.
     """
 
     loadings: np.ndarray
-    mean: np.ndarray
-    spread: np.ndarray
+    scaler: ViewScaler
     share: np.ndarray
     selected: np.ndarray
     penalty: float
     folds: list[Linear]
     fold: np.ndarray
 
-    def classifier(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: int, seed: int) -> Linear:
+    def classifier(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, seed: int) -> Linear:
         """One classifier of all of `cells`, at most 5,000 of them; genes, their scale and the penalty are those of the folds.
         Genes that it does not look at have no weight."""
         seen = stratified(labels, cells, MAX_CELLS, np.random.default_rng(seed))
-        found = _classifier(self._selected_views(tokens, seen, n_bins), labels[seen], int(labels.max()) + 1, self.penalty)
-        weight = np.zeros((*self.mean.shape, found.weight.shape[-1]), np.float32)
+        scaled = self.scaler.views(tokens, seen, self.selected)
+        found = _classifier(scaled, labels[seen], int(labels.max()) + 1, self.penalty)
+        weight = np.zeros((*self.scaler.mean.shape, found.weight.shape[-1]), np.float32)
         weight[:, self.selected] = found.weight
         return replace(found, weight=weight)
 
-    def _selected_views(self, tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
-        return self.scale(views(tokens, cells, n_bins)[:, :, self.selected], self.selected)
-
-    def scale(self, seen: np.ndarray, genes: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Views (n, 2, genes), of all genes or of some, centred, scaled and clipped, in place."""
-        seen -= self.mean[:, genes]
-        seen /= self.spread[:, genes]
-        return np.clip(seen, -CLIP, CLIP, out=seen)
-
-    def out_of_fold(self, tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
+    def out_of_fold(self, tokens: Tokens, cells: np.ndarray) -> np.ndarray:
         """Logits (len(cells), C) of training cells, each by the classifier that never saw it."""
         logits = np.empty((len(cells), len(self.folds[0].bias)), np.float32)
         for start in range(0, len(cells), CHUNK):
             chunk = cells[start : start + CHUNK]
-            seen = self._selected_views(tokens, chunk, n_bins)
+            seen = self.scaler.views(tokens, chunk, self.selected)
             logits[start : start + CHUNK] = _out_of_fold_logits(self.folds, self.fold[chunk], seen)
         return logits
 
 
-def fit_warm_start(tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: int, seed: int) -> WarmStart:
+def fit_warm_start(tokens: Tokens, labels: np.ndarray, cells: np.ndarray, *, n_bins: int, seed: int) -> WarmStart:
     """Loadings of a PCA and of linear classifiers side by side, and the classifiers themselves.
 
     labels: (n,) codes of all cells of `tokens`; cells: those that are learned from. Memory: these cells x twice the
@@ -98,21 +109,20 @@ def fit_warm_start(tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins
     """
     rng = np.random.default_rng(seed)
     values = views(tokens, cells, n_bins)
-    mean, spread = values.mean(0), values.std(0) + np.float32(SMALLEST_SPREAD)
+    scaler = ViewScaler(values.mean(0), values.std(0) + np.float32(SMALLEST_SPREAD), n_bins)
     share = ((values[:, 1] / SQRT_SHARE_SCALE) ** 2).mean(0)
     part = rng.permutation(len(cells)) % FOLDS
     # Cells that no classifier saw are out of fold for all of them; they are shared out.
     fold = np.arange(len(tokens)) % FOLDS
     fold[cells] = part
-    warm_start = WarmStart(np.empty((0, 0)), mean, spread, share / max(share.sum(), 1e-12), np.empty(0), 0.0, [], fold)
-    centred, n_labels = warm_start.scale(values), int(labels.max()) + 1
+    centred, n_labels = scaler(values), int(labels.max()) + 1
     selected = select_genes(centred, labels[cells], n_labels)
     penalty, folds = _choose_penalty(np.ascontiguousarray(centred[:, :, selected]), labels[cells], part, n_labels)
-    supervised = np.zeros((len(mean[0]), n_labels), np.float32)
-    supervised[selected] = np.mean([f.weight[0] for f in folds], 0) / spread[0][selected, None]
+    supervised = np.zeros((len(share), n_labels), np.float32)
+    supervised[selected] = np.mean([f.weight[0] for f in folds], 0) / scaler.spread[0][selected, None]
     unsupervised = _unit_variance(_principal_loadings(centred[:, 0], seed))
     loadings = np.hstack([LINEAR_SCALE * _unit_variance(supervised), unsupervised])
-    return replace(warm_start, loadings=loadings, selected=selected, penalty=penalty, folds=folds)
+    return WarmStart(loadings, scaler, share / max(share.sum(), 1e-12), selected, penalty, folds, fold)
 
 
 def select_genes(cells: np.ndarray, labels: np.ndarray, n_labels: int, n: int = SELECTED_GENES) -> np.ndarray:

@@ -71,7 +71,7 @@ def section(samples: Sequence[Sample], inputs: dict | None, trained: TrainedMode
 
 def _loss_of_coverage(sample: str, coverage: float, trained: TrainedModel) -> str:
     """What a query of this coverage has to expect, and what training on its own genes could win."""
-    tried = trained.calibration["panel_accuracy"]
+    tried = trained.calibration.panel_accuracy
     whole, fewer = (expected_accuracy(tried, share) for share in (1.0, coverage))
     return (
         f"{sample} measured {coverage:.0%} of the panel. On cells held out of the reference, with so many genes left, at random, "

@@ -30,11 +30,7 @@ def section(trained: TrainedModel) -> Section:
         [wording.yes(value) if key == "rare" else value for key, value in zip(keys, row, strict=True)]
         for row in table[keys].itertuples(index=False)
     ]
-    facts = [
-        (title, wording.shown(trained.calibration[key]))
-        for key, title in _CALIBRATION_FACTS
-        if trained.calibration.get(key) is not None
-    ]
+    facts = [(title, wording.shown(getattr(trained.calibration, key))) for key, title in _CALIBRATION_FACTS]
     blocks = [history_figure(trained.history)] if len(trained.history) else [Notes(["The model has no training history."])]
     return Section(
         "training",
