@@ -10,6 +10,7 @@ from cellmemory.cells.labels import clean_labels, label_notes
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.taken_columns import taken_columns
 from cellmemory.cells.writing import H5adWriter
+from cellmemory.columns import RUN
 from cellmemory.errors import InputError, first_ids
 from cellmemory.genes.align import Aligner, alignment_summary, describe, make_aligner, match_query
 from cellmemory.genes.names import Match, left_out, read_gene_map
@@ -233,7 +234,7 @@ def _write_aligned(
             empty += int(without[here].sum())
         writer.write("obs", file.obs if kept is None else file.obs[kept])
         writer.write("var", var)
-        writer.write("uns/cellmemory", made)
+        writer.write(f"uns/{RUN}", made)
         for key, value in obsm.items():
             writer.write(f"obsm/{key}", value)
     return empty
