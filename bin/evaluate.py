@@ -48,7 +48,7 @@ def main(mapped_path: Path, truth_key: str, model: Path, batch_key: str | None, 
                 f"No true label is one of the model's: {truth_key} has {first_ids(types)}; "
                 f"the model has {first_ids(trained.labels)}. Accuracy cannot be computed."
             )
-        if own := int(file.run.get("reference_cells", 0)):
+        if own := file.run.reference_cells or 0:
             _cli.warn(own_cells_sentence(own, file.n_cells))
         hierarchy = evaluation.by_level(file.obs, truth, trained.hierarchy) if trained.hierarchy else None
         for row in hierarchy["levels"] if hierarchy else ():
@@ -59,7 +59,7 @@ def main(mapped_path: Path, truth_key: str, model: Path, batch_key: str | None, 
             scores, message = evaluation.integration(file.embedding("X_cellmemory"), truth, batch)
             _cli.say(message)
         result = {
-            "sample": str(file.run["sample"]),
+            "sample": file.run.sample,
             "truth_key": truth_key,
             "reference_cells": own,
             **found,

@@ -302,8 +302,8 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
 
     trained = trained_model.load(model)
     with MappedFile(mapped) as file:
-        output("alignment", "alignment.json").write_text(file.run["alignment"])
-        if file.run["truth_key"]:
+        output("alignment", "alignment.json").write_text(file.run.alignment)
+        if file.run.truth_key:
             truth = evaluation.true_labels(file.obs[TRUTH_KEY], trained.labels)
             rare = trained.label_table.loc[trained.label_table["rare"], "label"].tolist()
             scores = {

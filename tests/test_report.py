@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from cellmemory import sampling
 from cellmemory.reference import trained_model
+from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
 from cellmemory.report.sections import summary, tags
 from tests.conftest import ROOT, refused, succeed
@@ -442,7 +443,7 @@ def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: in
     tags = pd.DataFrame({"group": group, "rank": rank, "gene": rng.choice(genes, len(group)), "score": 0.1})
     tags = tags.assign(specificity=1.0, mean_expression=1.0, fraction_expressing=0.5)
     return data.Sample(
-        name=name, info={"slot_groups": labels, "n_slots": 8, "alpha": 0.1, "novelty_alpha": 0.05}, cells=cells,
+        name=name, run=RunInfo(name, "", labels, 8, novelty_alpha=0.05, alpha=0.1), cells=cells,
         columns=pd.DataFrame({f"column {i}": rng.random(n) for i in range(data.MAX_COLUMNS)}), truth=None, genes=genes,
         slot_use=rng.random((n, 8)), umap=rng.random((n, 2)), spatial=rng.random((n, 2)),
         reference_umap=rng.random((5000, 2)), reference_labels=rng.choice(labels, 5000),

@@ -8,6 +8,7 @@ from cellmemory.cells import groups
 from cellmemory.cells.labels import check_labels, label_notes
 from cellmemory.cells.named_columns import column_problems
 from cellmemory.cells.reading import CellFile
+from cellmemory.columns import PREFIX
 from cellmemory.errors import Checker, InputError
 from cellmemory.genes.align import match_query
 from cellmemory.genes.names import id_type, read_gene_map
@@ -178,7 +179,7 @@ def _contrast_problems(file: CellFile, asked: list[str]) -> list[str]:
     checker = Checker()
     for text in asked:
         # Our own columns, such as the status, are there only when the query is mapped.
-        if not text.startswith("cellmemory_"):
+        if not text.startswith(PREFIX):
             checker.attempt(groups.check, file, text)
     return checker.problems
 

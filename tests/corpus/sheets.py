@@ -104,7 +104,7 @@ SHEETS = {
         f", line 2: the sample name '{'a' * 80}...' has 81 characters",
     ),
     "a_cell_without_end": refused(
-        "sample,h5ad\na," + "x" * 200_000 + "\n", "is longer than a text can be here", ", line 2: there is no file "
+        "sample,h5ad\na," + "x" * 200_000 + "\n", "is longer than a cell can be", ", line 2: there is no file "
     ),
     "a_name_twice": refused(
         "sample,h5ad\na,{q}\na,{q}\n", "the sample name 'a' is on 2 lines", ": the sample name a is used by lines 2, 3"

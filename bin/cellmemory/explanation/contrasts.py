@@ -21,7 +21,6 @@ from cellmemory.explanation.grouping import CellSample, GroupSums, accumulate
 from cellmemory.explanation.permutation import benjamini_hochberg, differently_attended
 from cellmemory.explanation.rankings import GeneTests, concatenated, log_ratio, ranked
 from cellmemory.mapping.mapped import MappedFile
-from cellmemory.reference.trained_model import made_by
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,12 @@ def between_files(file: MappedFile, other: MappedFile) -> Contrast:
     Raises InputError where another model mapped it, since its attention is of other genes and another network. Whether the
     model was adapted to either query does not matter: that leaves attention as it is.
     """
-    if file.genes != other.genes or made_by(file.run)[0] != made_by(other.run)[0]:
+    if file.genes != other.genes or not file.run.same_model(other.run):
         raise InputError(
             f"{other.path} was mapped with another model than {file.path}; attention can be compared within one model only."
         )
     side = np.repeat([0, 1], [file.n_cells, other.n_cells])
-    names = [str(f.run["sample"]) for f in (file, other)]
+    names = [f.run.sample for f in (file, other)]
     return Contrast(f"sample: {names[0]} / {names[1]}", [file, other], side)
 
 

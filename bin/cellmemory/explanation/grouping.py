@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellmemory.cells.groups import group_codes
+from cellmemory.columns import ATTENTION
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.text import read_text, tab_cells
 from cellmemory.mapping.mapped import MappedFile
@@ -143,15 +144,15 @@ def accumulate(
     codes: (N,) group of each cell of all files, -1 for cells that take no part. Memory grows with one chunk, with G x M
     and with the sample, not with N. Raises InputError where a file holds no attention.
     """
-    missing = [file for file in files if "layers/attention" not in file.matrices]
+    missing = [file for file in files if ATTENTION not in file.matrices]
     if missing:
         raise InputError(f"{file.path} holds no attention: map it again with map_query.py --attention." for file in missing)
     shape = (len(groups), len(files[0].genes))
     sums = {name: np.zeros(shape) for name in ("attention", "squares", "expression", "expressing")}
     rows, first = sample_cells(codes, budget, seed), 0
-    kept: dict[str, list[sp.csr_matrix]] = {"X": [], "layers/attention": []}
+    kept: dict[str, list[sp.csr_matrix]] = {"X": [], ATTENTION: []}
     for file in files:
-        for matrix, (value, derived) in (("X", ("expression", "expressing")), ("layers/attention", ("attention", "squares"))):
+        for matrix, (value, derived) in (("X", ("expression", "expressing")), (ATTENTION, ("attention", "squares"))):
             for start, chunk in file.chunks(matrix):
                 low, high = np.searchsorted(rows, [first + start, first + start + chunk.shape[0]])
                 kept[matrix].append(chunk[rows[low:high] - first - start])

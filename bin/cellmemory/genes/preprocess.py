@@ -12,6 +12,7 @@ from cellmemory.cells.labels import check_labels, label_notes, label_problems
 from cellmemory.cells.named_columns import column_problems
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
+from cellmemory.columns import RUN
 from cellmemory.errors import InputError, first_ids
 from cellmemory.genes.align import Aligner, alignment_summary, make_aligner, match_query
 from cellmemory.genes.matching import Match, match_own_genes
@@ -254,7 +255,7 @@ def _write_aligned(
             empty += int(without[here].sum())
         writer.write("obs", file.obs if kept is None else file.obs[kept])
         writer.write("var", var)
-        writer.write("uns/cellmemory", made)
+        writer.write(f"uns/{RUN}", made)
         for key, value in obsm.items():
             writer.write(f"obsm/{key}", value)
     return empty

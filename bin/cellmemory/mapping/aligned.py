@@ -3,14 +3,14 @@
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
+from cellmemory import __version__
 from cellmemory.cells.faults import reading
 from cellmemory.cells.named_columns import taken_columns
 from cellmemory.cells.reading import CellFile
+from cellmemory.columns import RUN
 from cellmemory.errors import InputError, first_ids
-from cellmemory.io.provenance import provenance
 from cellmemory.reference.calibration import Thresholds
+from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
 
 
@@ -37,32 +37,32 @@ def open_aligned(path: Path, trained: TrainedModel) -> CellFile:
 
 def sample_name(file: CellFile) -> str:
     """What the aligned query says its name is, else the first part of its file's name."""
-    with reading(file.path, "uns/cellmemory/sample"):
-        stored = file.uns["cellmemory"]["sample"].asstr()[()] if "cellmemory/sample" in file.uns else ""
+    with reading(file.path, f"uns/{RUN}/sample"):
+        stored = file.uns[RUN]["sample"].asstr()[()] if f"{RUN}/sample" in file.uns else ""
     return str(stored) or file.path.name.split(".")[0]
 
 
-def describe_run(file: CellFile, trained: TrainedModel, thresholds: Thresholds, precision: str) -> dict:
-    """`uns['cellmemory']` of the mapped query."""
+def describe_run(file: CellFile, trained: TrainedModel, thresholds: Thresholds, precision: str) -> RunInfo:
+    """How the query is mapped."""
     from anndata.io import read_elem
 
     config = trained.config
-    with reading(file.path, "uns/cellmemory"):
-        aligned = read_elem(file.uns["cellmemory"]) if "cellmemory" in file.uns else {}
+    with reading(file.path, f"uns/{RUN}"):
+        aligned = read_elem(file.uns[RUN]) if RUN in file.uns else {}
     keep = {k: str(aligned.get(k, "")) for k in ("truth_key", "batch_key", "spatial_key", "source", "value_scale")}
-    return provenance(
-        step="map_query",
+    return RunInfo(
         **keep,
         sample=sample_name(file),
         model_digest=trained.trained_digest,
         adapted_to=trained.adapted_to,
         label_key=config["label_key"],
-        slot_groups=np.array(trained.labels, object),
+        slot_groups=trained.labels,
         n_slots=trained.sizes.n_slots,
-        label_levels=np.array(trained.hierarchy.levels if trained.hierarchy else [], object),
+        label_levels=trained.hierarchy.levels if trained.hierarchy else [],
         **asdict(thresholds),
         mode=config["mode"],
         binning=config["binning"],
         precision=precision,
         seed=config["seed"],
+        version=__version__,
     )

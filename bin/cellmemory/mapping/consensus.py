@@ -13,6 +13,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cellmemory.columns import (
+    ASSIGNED,
+    CONFIDENCE,
+    CONSENSUS,
+    CONSENSUS_LABEL,
+    CONSENSUS_STATUS,
+    LABEL,
+    PREFIX,
+    STATUS,
+    UNASSIGNED,
+)
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.checked import as_numbers
 from cellmemory.io.spreadsheet import restored, restored_column, write_csv
@@ -22,10 +33,10 @@ CHUNK_CELLS = 100_000
 STATUSES = ["agreed", "split", "single", "unassigned"]
 MAP_COLUMNS = ["reference", "label", "common_label"]
 #: What a reference says of a cell, as mapping writes it.
-VOTES = ["assigned", "unassigned"]
+VOTES = [ASSIGNED, UNASSIGNED]
 _REMEDY = "Give the labels.csv that map_query.py wrote."
 _READ = ("label", "confidence", "status")
-_COLUMNS = ["cell", *(f"cellmemory_{key}" for key in _READ)]
+_COLUMNS = ["cell", *(PREFIX + key for key in _READ)]
 
 
 def read_label_map(path: Path, references: Sequence[str]) -> dict[tuple[str, str], str]:
@@ -150,16 +161,16 @@ def vote(
     with output.open("w", newline="") as csv:
         for number, chunks in enumerate(_side_by_side(tables)):
             votes = np.stack([
-                np.where(chunk["status"] == "assigned", vocabulary.codes(name, chunk["label"]), -1)
+                np.where(chunk["status"] == ASSIGNED, vocabulary.codes(name, chunk["label"]), -1)
                 for name, chunk in chunks.items()
             ], axis=1)  # fmt: skip
             confidence = np.stack([chunk["confidence"].fillna(0) for chunk in chunks.values()], axis=1)
             winner, share, status = decide(votes, confidence)
             tally.add(votes, winner, share, status)
-            table = pd.concat([chunk.add_prefix("cellmemory_").add_suffix(f"_{name}") for name, chunk in chunks.items()], axis=1)
-            table["cellmemory_consensus_label"] = pd.Categorical.from_codes(winner, vocabulary.labels)
-            table["cellmemory_consensus"] = share
-            table["cellmemory_consensus_status"] = pd.Categorical.from_codes(status, STATUSES)
+            table = pd.concat([chunk.add_prefix(PREFIX).add_suffix(f"_{name}") for name, chunk in chunks.items()], axis=1)
+            table[CONSENSUS_LABEL] = pd.Categorical.from_codes(winner, vocabulary.labels)
+            table[CONSENSUS] = share
+            table[CONSENSUS_STATUS] = pd.Categorical.from_codes(status, STATUSES)
             write_csv(table, csv, header=number == 0)
     summary = summarise(sample, tally, vocabulary)
     return summary, _log(summary, label_map, vocabulary)
@@ -186,34 +197,34 @@ def _chunks(path: Path) -> Iterator[pd.DataFrame]:
         missing = [column for column in _COLUMNS if column not in found]
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}; its columns are {first_ids(found)}. {_REMEDY}")
-        types = dict.fromkeys(_COLUMNS, "category") | dict.fromkeys(("cell", "cellmemory_confidence"), str)
+        types = dict.fromkeys(_COLUMNS, "category") | dict.fromkeys(("cell", CONFIDENCE), str)
         with pd.read_csv(path, usecols=_COLUMNS, dtype=types, chunksize=CHUNK_CELLS, **options) as reader:
             for chunk in reader:
-                confidence = as_numbers(chunk["cellmemory_confidence"])
+                confidence = as_numbers(chunk[CONFIDENCE])
                 _check_votes(path, chunk, confidence)
-                chunk["cell"], label = chunk["cell"].map(restored), restored_column(chunk["cellmemory_label"])
-                chunk = chunk.assign(cellmemory_label=label, cellmemory_confidence=confidence).set_index("cell")
-                yield chunk.rename(columns=lambda name: name.removeprefix("cellmemory_"))[list(_READ)]
+                chunk["cell"], label = chunk["cell"].map(restored), restored_column(chunk[LABEL])
+                chunk = chunk.assign(**{LABEL: label, CONFIDENCE: confidence}).set_index("cell")
+                yield chunk.rename(columns=lambda name: name.removeprefix(PREFIX))[list(_READ)]
     except ValueError as error:  # pandas' errors of parsing are of this kind, too
         raise InputError(f"{path} cannot be read as a table of labels ({error}). {_REMEDY}") from error
 
 
 def _check_votes(path: Path, chunk: pd.DataFrame, confidence: np.ndarray | None) -> None:
     """Raises InputError, with the first cell that is at fault, for a status or a confidence that mapping does not write."""
-    given = chunk["cellmemory_confidence"]
+    given = chunk[CONFIDENCE]
     if confidence is None:
         confidence = np.array([np.nan if (number := as_numbers([text])) is None else number[0] for text in given])
     known = ((confidence >= 0) & (confidence <= 1)) | (given == "")
-    unnamed = (chunk["cellmemory_label"] == "") & (chunk["cellmemory_status"] == "assigned")
+    unnamed = (chunk[LABEL] == "") & (chunk[STATUS] == ASSIGNED)
     wrong = {
         "label": (unnamed, "a label, but the cell is assigned"),
-        "status": (~chunk["cellmemory_status"].isin(VOTES), f"one of {', '.join(VOTES)}"),
+        "status": (~chunk[STATUS].isin(VOTES), f"one of {', '.join(VOTES)}"),
         "confidence": (~known, "a number from 0 to 1"),
     }
     problems = []
     for name, (rows, words) in wrong.items():
         if rows.any():
-            cell, value = chunk.loc[rows, ["cell", f"cellmemory_{name}"]].iloc[0]
+            cell, value = chunk.loc[rows, ["cell", PREFIX + name]].iloc[0]
             problems.append(f"{path}: cellmemory_{name} of the cell {cell!r} is {value!r}, not {words}. {_REMEDY}")
     if problems:
         raise InputError(problems)

@@ -12,15 +12,15 @@ import pandas as pd
 from cellmemory.cells.faults import reading
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
-from cellmemory.columns import PREFIX
+from cellmemory.columns import ATTENTION, CONFIDENCE, EMBEDDING, LABEL_SET, LINEAR_SHARE, NOVELTY, NOVELTY_P, SLICE, SLOT_USE
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.atomic import replacing
 from cellmemory.mapping.aligned import describe_run, open_aligned
-from cellmemory.mapping.blocks import MappedBlock, column_categories, finish, join_blocks, write_blocks
+from cellmemory.mapping.blocks import MappedBlock, MappedWriter, column_categories, join_blocks
 from cellmemory.mapping.cell_ranges import CellRange
 from cellmemory.mapping.mapped_checks import problems_of_slice, read_cell_range, read_run
 from cellmemory.mapping.slots import SlotSums
-from cellmemory.reference.calibration import Thresholds
+from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
 
 
@@ -29,21 +29,22 @@ class Slice(CellFile):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        if "cellmemory_slice" not in self.uns:
+        if SLICE not in self.uns:
             self.close()
             raise InputError(f"{path}: this is not a slice of a mapped query; write slices with map_query.py --cells START:STOP.")
-        self.run = read_run(self)
-        problems = problems_of_slice(self, self.run, [field.name for field in fields(SlotSums)])
+        run = read_run(self)
+        problems = problems_of_slice(self, run, [field.name for field in fields(SlotSums)])
         if problems:
             self.close()
             raise InputError(problems)
-        self.cells = CellRange(*read_cell_range(self.uns["cellmemory_slice"]))
-        self.attention = "layers/attention" in self.matrices
+        self.run = RunInfo.from_uns(run)
+        self.cells = CellRange(*read_cell_range(self.uns[SLICE]))
+        self.attention = ATTENTION in self.matrices
 
     def sums(self) -> SlotSums:
         """What the slots got of these cells. Read from disk each time: with many labels it is not small."""
-        stored = self.uns["cellmemory_slice"]
-        with reading(self.path, "uns/cellmemory_slice"):
+        stored = self.uns[SLICE]
+        with reading(self.path, f"uns/{SLICE}"):
             return SlotSums(*(stored[field.name][:] if field.name in stored else None for field in fields(SlotSums)))
 
     def block(self, start: int, stop: int) -> MappedBlock:
@@ -53,9 +54,9 @@ class Slice(CellFile):
             return MappedBlock(
                 self.names(first, last),
                 pd.DataFrame({name: self._column(name, first, last) for name in self.columns}),
-                self.obsm["X_cellmemory"][first:last],
-                self.obsm["X_cellmemory_slots"][first:last] if self.attention else None,
-                self.rows("layers/attention", first, last) if self.attention else None,
+                self.obsm[EMBEDDING][first:last],
+                self.obsm[SLOT_USE][first:last] if self.attention else None,
+                self.rows(ATTENTION, first, last) if self.attention else None,
             )
 
     def categories(self, name: str) -> list[str]:
@@ -87,11 +88,12 @@ def gather(query: Path, trained: TrainedModel, slices: Sequence[Path], output: P
             replacing(labels) as partial_labels,
             H5adWriter(partial, len(trained.panel)) as writer,
         ):
-            obs, unassigned = write_blocks(writer, _blocks(opened_slices, file.n_cells), file, trained, partial_labels)
-            found = finish(writer, obs, file, trained, run, sums, threads)
+            mapped = MappedWriter(writer, file, trained, run)
+            mapped.write(_blocks(opened_slices, file.n_cells), partial_labels)
+            found = mapped.finish(sums, threads)
     return [
-        f"joined {len(slices)} slices of {file.n_cells:,} cells; "
-        f"{unassigned:,} unassigned (novelty p < {run['novelty_alpha']:g})",
+        f"joined {len(slices)} slices of {file.n_cells:,} cells; {mapped.unassigned:,} unassigned "
+        f"(novelty p < {run.novelty_alpha:g})",
         *(f"Warning: {alarm}" for alarm in found),
         f"wrote {output} and {labels}",
     ]
@@ -110,18 +112,17 @@ def _open_slices(paths: Sequence[Path], opened: ExitStack) -> list[Slice]:
     return sorted(found, key=lambda one: (one.cells.start, one.cells.stop))
 
 
-def _same_run(slices: Sequence[Slice], file: CellFile, trained: TrainedModel) -> dict:
+def _same_run(slices: Sequence[Slice], file: CellFile, trained: TrainedModel) -> RunInfo:
     """What the slices say of how they were made. Raises InputError unless it is the same, of this query, by this model,
     and their cells are those of the query, each once."""
     first = slices[0]
-    thresholds = Thresholds(*(float(first.run[field.name]) for field in fields(Thresholds)))
-    run = describe_run(file, trained, thresholds, first.run["precision"])
+    run = describe_run(file, trained, first.run.thresholds, first.run.precision)
     problems = []
     for one in slices:
         if not trained.mapped(one.run):
             problems.append(f"{one.path}: this slice was mapped with another model than {trained.path}; map it again with that.")
             continue
-        other = [f"{key} {one.run.get(key)}, not {run[key]}" for key in run if not np.array_equal(one.run.get(key), run[key])]
+        other = one.run.differences(run)
         if one.attention != first.attention:
             other.append(f"{'with' if one.attention else 'without'} attention")
         if other:
@@ -152,17 +153,17 @@ def _of_query(one: Slice, file: CellFile) -> list[str]:
 def _of_model(one: Slice, trained: TrainedModel) -> list[str]:
     """A sentence where a slice's columns are not those that the model writes, with its labels."""
     known = column_categories(trained)
-    numbers = [PREFIX + name for name in ("confidence", "novelty", "novelty_p", "linear_share")]
-    missing = [name for name in (*known, *numbers, f"{PREFIX}label_set") if name not in one.columns]
+    others = (CONFIDENCE, NOVELTY, NOVELTY_P, LINEAR_SHARE, LABEL_SET)
+    missing = [name for name in (*known, *others) if name not in one.columns]
     if missing:
         return [f"{one.path}: this slice has no obs column {', '.join(missing)}; map it again."]
     found = {name: one.categories(name) for name in known}
     strange = [f"'{value}' in {name}" for name, values in found.items() for value in values if value not in known[name]]
     width = trained.sizes.d_model
-    if one.stored("obsm/X_cellmemory") is None or one.obsm["X_cellmemory"].shape[1] != width:
+    if one.stored(f"obsm/{EMBEDDING}") is None or one.obsm[EMBEDDING].shape[1] != width:
         strange.append(f"an embedding that is not {width} wide")
-    if one.attention and "X_cellmemory_slots" not in one.obsm:
-        strange.append("attention without obsm['X_cellmemory_slots']")
+    if one.attention and SLOT_USE not in one.obsm:
+        strange.append(f"attention without obsm['{SLOT_USE}']")
     return [f"{one.path}: this slice has what the model does not write ({first_ids(strange)}); map it again."] if strange else []
 
 

@@ -11,12 +11,12 @@ from scipy.special import softmax
 
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
-from cellmemory.columns import PREFIX
+from cellmemory.columns import LABEL, PREFIX
 from cellmemory.errors import InputError
 from cellmemory.genes.values import checked
 from cellmemory.io.atomic import replacing
 from cellmemory.mapping.aligned import describe_run, open_aligned
-from cellmemory.mapping.blocks import STATUSES, MappedBlock, finish, finish_slice, write_blocks
+from cellmemory.mapping.blocks import STATUSES, MappedBlock, MappedWriter
 from cellmemory.mapping.cell_ranges import CellRange
 from cellmemory.mapping.slots import SlotSums
 from cellmemory.network.inference import Inference, Mapped
@@ -108,15 +108,16 @@ def map_query(
             replacing(labels) if labels else nullcontext() as partial_labels,
             H5adWriter(partial, len(trained.panel)) as writer,
         ):
-            obs, unassigned = write_blocks(writer, blocks, file, trained, partial_labels)
+            mapped = MappedWriter(writer, file, trained, run)
+            mapped.write(blocks, partial_labels)
             found = []
             if cells is None:
-                found = finish(writer, obs, file, trained, run, sums, runtime.threads)
+                found = mapped.finish(sums, runtime.threads)
             else:
-                finish_slice(writer, obs, file, run, cell_range, sums)
+                mapped.finish_slice(cell_range, sums)
     return [
         f"mapped {len(cell_range):,} cells{f' ({cells})' if cells else ''} onto {len(trained.labels)} labels ({runtime}); "
-        f"{unassigned:,} unassigned (novelty p < {thresholds.novelty_alpha:g})",
+        f"{mapped.unassigned:,} unassigned (novelty p < {thresholds.novelty_alpha:g})",
         *(f"Warning: {alarm}" for alarm in found),
         f"wrote {output}{f' and {labels}' if labels else ''}",
     ]
@@ -138,7 +139,7 @@ def map_blocks(
             chosen = tokens.select(np.arange(kept.start, kept.stop))
             weights = chosen.matrix(mapped.cls[first:last])
             slots = mapped.slots[kept]
-            label = table[PREFIX + "label"].cat.codes.to_numpy(np.int64)
+            label = table[LABEL].cat.codes.to_numpy(np.int64)
             read = None if mapped.read is None else mapped.read[first:last]
             sums.add(label, chosen, mapped.write[first:last], read)
         yield MappedBlock(file.names(start + kept.start, start + kept.stop), table, mapped.embedding[kept], slots, weights)

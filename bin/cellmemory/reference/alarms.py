@@ -11,7 +11,7 @@ COVERAGE = 0.5
 
 
 def alarms(
-    novelty_p: np.ndarray, novelty_alpha: float, expressed: np.ndarray, measured: np.ndarray, usual: tuple[float, float]
+    novelty_p: np.ndarray, novelty_alpha: float, *, expressed: np.ndarray, measured: np.ndarray, usual: tuple[float, float]
 ) -> list[str]:
     """What is unusual about a query, a sentence each; none for a query like the reference.
 

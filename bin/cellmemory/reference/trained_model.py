@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.hierarchy import Hierarchy, from_label_table
 from cellmemory.reference.model_checks import read_all
 from cellmemory.reference.novelty import Novelty, Profiles
+from cellmemory.reference.run_info import RunInfo
 
 FORMAT = 5
 #: Everything but config.json, which holds their checksums and its own digest.
@@ -86,14 +86,14 @@ class TrainedModel:
         """The digest of the model as it was trained, adapted since or not."""
         return self.config.get("adapted_from", self.config["digest"])
 
-    def mapped(self, run: Mapping, adapted: bool = False) -> bool:
-        """Whether this model, adapted to that query or to none, made a run: `uns['cellmemory']` of a mapped query or slice.
+    def mapped(self, run: RunInfo, *, adapted: bool = False) -> bool:
+        """Whether this model, adapted to that query or to none, made a run.
 
         With adapted, a trained model also counts for what was mapped once it was adapted to the query: panel, labels,
         network and training are the same in both, and so is all that a report shows of a model.
         """
-        digest, adapted_to = made_by(run)
-        return digest == self.trained_digest and (adapted_to == self.adapted_to or (adapted and not self.adapted_to))
+        same = run.adapted_to == self.adapted_to or (adapted and not self.adapted_to)
+        return same and run.model_digest == self.trained_digest
 
     def network(self):
         """The network in evaluation mode."""
@@ -106,11 +106,6 @@ class TrainedModel:
             {name: torch.from_numpy(value) for name, value in self.weights.items() if not name.startswith("reference.")}
         )
         return network.eval()
-
-
-def made_by(run: Mapping) -> tuple[str, str]:
-    """The digest of the trained model that made a run, and the query that it was adapted to, an empty text for none."""
-    return str(run.get("model_digest", "")), str(run.get("adapted_to", ""))
 
 
 def check(folder: str | Path) -> list[str]:

@@ -16,12 +16,27 @@ from anndata.io import read_elem
 from cellmemory.cells.faults import reading
 from cellmemory.cells.groups import group_codes
 from cellmemory.columns import (
+    ATTENTION,
+    CO_EMBEDDED,
+    CONFIDENCE,
     CONTRAST_COLUMNS,
     ENRICHMENT_COLUMNS,
     FAITHFULNESS_COLUMNS,
+    LABEL,
+    LABEL_SET,
+    LINEAR_SHARE,
+    NOVELTY,
+    NOVELTY_P,
+    PREFIX,
+    SLOT_READ,
     SLOT_TAG_COLUMNS,
+    SLOT_USE,
+    SLOT_WRITE,
+    STATUS,
     TAG_COLUMNS,
     TEXT_COLUMNS,
+    UMAP,
+    UNASSIGNED,
 )
 from cellmemory.errors import InputError, Problems
 from cellmemory.io import checked
@@ -30,6 +45,7 @@ from cellmemory.io.tables import read_results
 from cellmemory.mapping.consensus import STATUSES
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
+from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
@@ -44,7 +60,7 @@ COLUMNS = {
     "enrichment": ENRICHMENT_COLUMNS,
     "faithfulness": FAITHFULNESS_COLUMNS,
 }
-_NUMBERS = ("cellmemory_confidence", "cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_linear_share")
+_NUMBERS = (CONFIDENCE, NOVELTY, NOVELTY_P, LINEAR_SHARE)
 
 
 _NAMES, _COUNT, _SHARE = sequence(text(empty=True)), integer(0, 10**12), number(0, 1)
@@ -116,7 +132,7 @@ class Sample:
     """One mapped query. Arrays are over all n cells, but for `drawn` (rows drawn as points) and what is of these."""
 
     name: str
-    info: dict
+    run: RunInfo
     cells: pd.DataFrame  # label (categorical), confidence, novelty, novelty_p, linear_share, unassigned (bool), label_set
     columns: pd.DataFrame  # obs columns that can colour points: the user's, and labels of other levels
     truth: pd.Series | None  # true labels as categories, where known
@@ -137,7 +153,7 @@ class Sample:
     @property
     def groups(self) -> list[str]:
         """The labels that the slot matrices are made for, in the order of their columns."""
-        return [str(group) for group in self.info["slot_groups"]]
+        return self.run.slot_groups
 
 
 def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[str, Sequence[Path]]) -> list[Sample]:
@@ -173,7 +189,7 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
 
 def _check(path: Path, file: MappedFile, trained: TrainedModel, names: dict[str, Path]) -> list[str]:
     """Problems of one mapped file; adds its sample to `names`."""
-    name = str(file.run["sample"])
+    name = file.run.sample
     problems = Problems()
     if name in names:
         problems.append(f"{path} and {names[name]} are both of sample {name!r}. Give each sample once.")
@@ -217,40 +233,37 @@ def _read_table(path: Path, option: str) -> pd.DataFrame | dict:
 
 def _read(path: Path, quota: int, trained: TrainedModel) -> Sample:
     with MappedFile(path) as file:
-        info, cells = file.run, _cells(file.obs, trained.labels)
+        run, cells = file.run, _cells(file.obs, trained.labels)
         drawn = sample_cells_to_draw(cells["label"].cat.codes.to_numpy(), quota)
-        with reading(file.path, "uns/cellmemory_reference"):
-            reference = read_elem(file.uns["cellmemory_reference"]) if "cellmemory_reference" in file.uns else None
-        truth_key = str(info.get("truth_key", ""))
+        with reading(file.path, f"uns/{CO_EMBEDDED}"):
+            reference = read_elem(file.uns[CO_EMBEDDED]) if CO_EMBEDDED in file.uns else None
         return Sample(
-            name=str(info["sample"]),
-            info=info,
+            name=run.sample,
+            run=run,
             cells=cells,
-            columns=_colourings(file.obs, truth_key, [level_column(level) for level in info.get("label_levels", ())]),
-            truth=_names(file.obs[truth_key]) if truth_key in file.obs else None,
+            columns=_colourings(file.obs, run.truth_key, [level_column(level) for level in run.label_levels or ()]),
+            truth=_names(file.obs[run.truth_key]) if run.truth_key in file.obs else None,
             genes=file.genes,
-            slot_use=_embedding(file, "X_cellmemory_slots"),
-            umap=_embedding(file, "X_umap"),
-            spatial=_coordinates(file, str(info.get("spatial_key", "")) or "spatial"),
-            reference_umap=None if reference is None else np.asarray(reference["X_umap"]),
+            slot_use=_embedding(file, SLOT_USE),
+            umap=_embedding(file, UMAP),
+            spatial=_coordinates(file, run.spatial_key or "spatial"),
+            reference_umap=None if reference is None else np.asarray(reference[UMAP]),
             reference_labels=None if reference is None else np.asarray(reference["label"]).astype(str),
-            slot_write=_slot_matrix(file, "cellmemory_slot_write"),
-            slot_read=_slot_matrix(file, "cellmemory_slot_read"),
+            slot_write=_slot_matrix(file, SLOT_WRITE),
+            slot_read=_slot_matrix(file, SLOT_READ),
             drawn=drawn,
             drawn_ids=[str(name) for name in file.obs.index[drawn]],
             expression=file.picked("X", drawn),
-            attention=file.picked("layers/attention", drawn) if "layers/attention" in file.matrices else None,
+            attention=file.picked(ATTENTION, drawn) if ATTENTION in file.matrices else None,
         )
 
 
 def _cells(obs: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     """Our columns of obs under their short names; a cell without any expression has no label."""
-    cells = pd.DataFrame(
-        {key.removeprefix("cellmemory_"): obs[key].to_numpy(dtype=np.float64, na_value=np.nan) for key in _NUMBERS}
-    )
-    cells["label"] = _names(obs["cellmemory_label"]).cat.set_categories(labels)
-    cells["unassigned"] = (obs["cellmemory_status"].astype(str) == "unassigned").to_numpy()
-    cells["label_set"] = _names(obs["cellmemory_label_set"])
+    cells = pd.DataFrame({key.removeprefix(PREFIX): obs[key].to_numpy(dtype=np.float64, na_value=np.nan) for key in _NUMBERS})
+    cells["label"] = _names(obs[LABEL]).cat.set_categories(labels)
+    cells["unassigned"] = (obs[STATUS].astype(str) == UNASSIGNED).to_numpy()
+    cells["label_set"] = _names(obs[LABEL_SET])
     return cells
 
 
@@ -264,11 +277,11 @@ def _colourings(obs: pd.DataFrame, truth_key: str, levels: list[str]) -> pd.Data
     """The obs columns that can colour points: labels of coarser levels, and of the user's columns numbers that vary, and at
     most MAX_LEVELS categories."""
     ours = [*levels[:-1], "answer"] if levels else []
-    kept = {level_title(key): _names(obs[f"cellmemory_{key}"]).array for key in ours}
+    kept = {level_title(key): _names(obs[PREFIX + key]).array for key in ours}
     if levels:  # a cell whose answer is '' has none
         kept["answer"] = kept["answer"].set_categories([name for name in kept["answer"].categories if name])
     for key, column in obs.items():
-        if str(key).startswith("cellmemory_") or key == truth_key or len(kept) == MAX_COLUMNS:
+        if str(key).startswith(PREFIX) or key == truth_key or len(kept) == MAX_COLUMNS:
             continue
         if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -295,15 +308,15 @@ def _coordinates(file: MappedFile, key: str) -> np.ndarray | None:
 
 def _slot_matrix(file: MappedFile, key: str) -> np.ndarray | None:
     values = file.per_gene(key)
-    return None if values is None else values.reshape(len(values), len(file.run["slot_groups"]), int(file.run["n_slots"]))
+    return None if values is None else values.reshape(len(values), len(file.run.slot_groups), file.run.n_slots)
 
 
 def alignment_of(sample: Sample) -> dict | None:
     """What preprocessing said of the sample's genes: the file given, else the copy that the mapped file may hold."""
     if "alignment" in sample.tables:
         return sample.tables["alignment"]
-    stored = sample.info.get("alignment")
+    stored = sample.run.alignment
     try:
-        return checked.parse_object(str(stored)) if stored else None
+        return checked.parse_object(stored) if stored else None
     except ValueError as error:
         raise InputError(f"{sample.name}: uns['cellmemory'] holds an alignment that is not JSON ({error}).") from None

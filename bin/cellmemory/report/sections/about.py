@@ -22,7 +22,7 @@ def section(samples: Sequence[Sample], trained: TrainedModel, provenance: dict |
         ("alpha", "Label set alpha"),
         ("adapted_to", "Adapted to"),
     ):
-        values = dict.fromkeys(wording.shown(s.info[key]) for s in samples if s.info.get(key, "") != "")
+        values = dict.fromkeys(wording.shown(value) for s in samples if (value := getattr(s.run, key)) not in ("", None))
         if values:
             mapping.append((title, ", ".join(values)))
     blocks = [Facts("Mapping", mapping)]

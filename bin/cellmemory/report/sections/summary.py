@@ -73,7 +73,7 @@ def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | Non
         "whether the reference knows cells like it at all."
     )
     unusual = [*unlearned(trained.calibration, trained.config["label_key"]), *reference.get("warnings", ())]
-    unusual += [f"{sample.name}: {alarm}" for sample in samples for alarm in sample.info.get("alarms", ())]
+    unusual += [f"{sample.name}: {alarm}" for sample in samples for alarm in sample.run.alarms or ()]
     notes = [Notes(unusual, "Read this first", warning=True)] if unusual else []
     return Section("summary", "Summary", lead, [Tiles(tiles), *notes, table, Facts("Reference", made)])
 
