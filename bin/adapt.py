@@ -23,8 +23,7 @@ def main(query: Path, model: Path, output: Path, device: str, threads: int, seed
 
     trained = trained_model.load(model)
     runtime = configure(device, "auto", threads, seed=seed, variant=trained.sizes.variant)
-    for line in adapt(query, trained, output, runtime):
-        _cli.say(line)
+    adapt(query, trained, output, runtime)
 
 
 if __name__ == "__main__":

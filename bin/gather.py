@@ -21,8 +21,7 @@ def main(query: Path, model: Path, slices: tuple[Path, ...], output: Path, label
     from cellmemory.mapping.gathering import gather
     from cellmemory.reference import trained_model
 
-    for line in gather(query, trained_model.load(model), slices, output, labels, threads):
-        _cli.say(line)
+    gather(query, trained_model.load(model), slices, output, labels, threads)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,32 @@ import _cli
 @_cli.device
 @_cli.threads
 @_cli.seed
-def main(reference: Path, panel, label_key, batch_key, label_levels, output, mode, binning, max_epochs, patience, batch_size,
-         sampling, learning_rate, variant, d_model, n_layers, precision, checkpoint, checkpoint_every, devices, strategy, device,
-         threads, seed):  # fmt: skip
+def main(
+    reference: Path,
+    panel: Path,
+    label_key: str,
+    batch_key: str | None,
+    label_levels: str | None,
+    output: Path,
+    mode: str,
+    binning: str,
+    max_epochs: int,
+    patience: int,
+    batch_size: int,
+    sampling: str,
+    learning_rate: float,
+    variant: str,
+    d_model: int | None,
+    n_layers: int,
+    precision: str,
+    checkpoint: Path | None,
+    checkpoint_every: float,
+    devices: int,
+    strategy: str,
+    device: str,
+    threads: int,
+    seed: int,
+) -> None:
     """Trains CellMemory on a preprocessed reference, to an early stop on held-out cells, and calibrates it on them.
 
     The same command again goes on where a killed training was.
@@ -65,9 +88,7 @@ def main(reference: Path, panel, label_key, batch_key, label_levels, output, mod
     runtime = configure(device, precision, threads, seed=seed, variant=variant)
     folder = CheckpointFolder(checkpoint or output.with_name(f"{output.name}.checkpoints"), checkpoint_every)
     source = ReferenceFiles(reference, panel)
-    lines = train_reference(source, output, settings, runtime, devices=Devices(devices, strategy), checkpoint=folder)
-    for line in lines:
-        _cli.say(line)
+    train_reference(source, output, settings, runtime, devices=Devices(devices, strategy), checkpoint=folder)
 
 
 if __name__ == "__main__":

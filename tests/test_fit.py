@@ -286,7 +286,7 @@ class TestDevices:
         options = ("--max_epochs", 3, "--threads", 2)
         one, two = (run_train(aligned, tmp_path / name, *options, "--devices", n) for name, n in (("one", 1), ("two", 2)))
         assert two.returncode == 0, two.stderr
-        for line in ("epoch 3:", "wrote"):
+        for line in ("Epoch 3:", "Wrote"):
             assert two.stderr.count(line) == one.stderr.count(line) == 1
         histories = [pd.read_csv(tmp_path / name / "history.tsv", sep="\t") for name in ("one", "two")]
         assert histories[0]["step"].tolist() == histories[1]["step"].tolist()

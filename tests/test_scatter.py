@@ -214,7 +214,7 @@ def test_the_scripts_slice_and_gather(model, query, whole, tmp_path):
                 "--threads", 1)  # fmt: skip
     log = succeed("gather", "--query", query, "--model", model, "--slice", tmp_path / "80:.h5ad", "--slice",
                   tmp_path / ":80.h5ad", "--output", tmp_path / "m.h5ad", "--labels", tmp_path / "m.csv")  # fmt: skip
-    assert "joined 2 slices of 195 cells" in log
+    assert "Joined 2 slices of 195 cells" in log
     succeed("map_query", "--query", query, "--model", model, "--output", tmp_path / "whole.h5ad", "--labels",
             tmp_path / "whole.csv", "--threads", 1)  # fmt: skip
     assert (tmp_path / "m.h5ad").read_bytes() == (tmp_path / "whole.h5ad").read_bytes()

@@ -116,7 +116,7 @@ def test_labels_of_hostile_names_are_harmless_and_the_h5ad_is_exact(model: Path,
     assert undone["cell"].tolist() == cells.obs_names.tolist()
 
     both = {"one": tmp_path / "q.labels.csv", "other": tmp_path / "q.labels.csv"}
-    summary, _ = consensus.vote("q", both, {("one", trained.labels[0]): trained.labels[0]}, tmp_path / "q.consensus.csv")
+    summary = consensus.vote("q", both, {("one", trained.labels[0]): trained.labels[0]}, tmp_path / "q.consensus.csv")
     assert {row["label"] for row in summary["labels"]} <= set(trained.labels)
     voted = pd.read_csv(tmp_path / "q.consensus.csv", dtype=str, keep_default_na=False)
     assert voted["cell"].tolist() == written["cell"].tolist()

@@ -48,18 +48,3 @@ def first_ids(ids: Iterable[object], n: int = 5) -> str:
     """The first `n` ids as they are quoted in messages: `'A1BG', 'A2M', ...`."""
     ids = list(ids)
     return ", ".join(repr(str(i)) for i in ids[:n]) + (", ..." if len(ids) > n else "")
-
-
-class Checker:
-    """Collects problems instead of stopping at the first."""
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-
-    def attempt(self, function, *arguments):
-        """The function's result; None, with its problems kept, where it raises InputError."""
-        try:
-            return function(*arguments)
-        except InputError as error:
-            self.problems += error.problems
-            return None

@@ -156,8 +156,7 @@ class Model:
                 say(sentence)
             thresholds = Thresholds(novelty_alpha, alpha, min_confidence)
             with _running(device, precision, threads, 0, self.trained.sizes.variant) as runtime:
-                for line in map_query(aligned, self.trained, mapped, None, thresholds, attention, runtime):
-                    say(line)
+                map_query(aligned, self.trained, mapped, None, thresholds, attention, runtime)
             return ad.read_h5ad(mapped)
 
 

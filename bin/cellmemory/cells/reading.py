@@ -4,9 +4,8 @@ import stat
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -54,8 +53,8 @@ class CellFile:
         """The columns of obs, without reading them."""
         return self._source.columns
 
-    def stored(self, name: str) -> h5py.Group | h5py.Dataset | None:
-        """What an h5ad holds under a name such as `obs/batch`, as it is on disk; None where it holds no such thing."""
+    def stored(self, name: str) -> Any:
+        """What an h5ad holds under a name such as `obs/batch`, a group or dataset of h5py; None where it holds no such thing."""
         with reading(self.path, name):
             return self._source.stored(name)
 

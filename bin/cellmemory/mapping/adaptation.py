@@ -15,6 +15,7 @@ from scipy.special import log_softmax, softmax
 
 from cellmemory.errors import InputError
 from cellmemory.genes.values import checked
+from cellmemory.log import say
 from cellmemory.mapping.aligned import open_aligned, sample_name
 from cellmemory.mapping.mapper import Mapper
 from cellmemory.network.linear_path import CLIP
@@ -101,8 +102,8 @@ def _difference(cells: np.ndarray, offset: np.ndarray, labels: np.ndarray, weigh
 
 
 def _temperature_correction(before: np.ndarray, after: np.ndarray) -> float:
-    """What logits (n, C) are to be divided by, at least 1, to be no surer in the mean than they were: who learns from what he
-    said himself gets surer of it, right or not."""
+    """What logits (n, C) are to be divided by, at least 1, to be no surer in the mean than they were: self-training raises
+    confidence whether or not the labels are right."""
 
     def surer(log_factor: float) -> float:
         return softmax(after / np.exp(log_factor), 1).max(1).mean() - softmax(before, 1).max(1).mean()
@@ -110,11 +111,11 @@ def _temperature_correction(before: np.ndarray, after: np.ndarray) -> float:
     return float(np.exp(brentq(surer, 0, np.log(100)))) if surer(0) > 0 else 1.0
 
 
-def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime) -> list[str]:
-    """Writes the model folder adapted to an aligned query; returns the lines of the log. Raises InputError for a model that is
-    adapted already: what it took from another query must not be taken for the reference's."""
+def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime) -> None:
+    """Writes the model folder adapted to an aligned query. Raises InputError for a model that is adapted already: what it
+    learned from another query must not pass for the reference's."""
     if trained.adapted_to:
-        raise InputError(f"{trained.path}: this model is adapted to '{trained.adapted_to}' already; take the trained one.")
+        raise InputError(f"{trained.path}: this model is adapted to '{trained.adapted_to}' already. Give the trained one.")
     mapper = Mapper(trained, runtime)
     with open_aligned(query, trained) as file:
         rows = evenly_spaced(file.n_cells, MAX_CELLS)
@@ -127,8 +128,8 @@ def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime) ->
     weights = {"linear.weight": adapted.weight.astype(np.float32)}
     save_adapted(output, trained, weights, temperature=adapted.temperature, to=sample)
     learned = adapted.label[adapted.label >= 0]
-    return [
-        f"looked at {cells.shape[0]:,} cells of '{sample}' and learned from the {len(learned):,} that the model is sure of and "
-        f"that are like the reference's: {len(np.unique(learned))} of {len(trained.labels)} labels",
-        f"wrote {output}",
-    ]
+    say(
+        f"Looked at {cells.shape[0]:,} cells of '{sample}' and learned from the {len(learned):,} that the model is sure of and "
+        f"that are like the reference's: {len(np.unique(learned))} of {len(trained.labels)} labels."
+    )
+    say(f"Wrote {output}.")

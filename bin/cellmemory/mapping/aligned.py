@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from cellmemory import __version__
 from cellmemory.cells.faults import reading
@@ -49,7 +50,9 @@ def describe_run(file: CellFile, trained: TrainedModel, thresholds: Thresholds, 
     config = trained.config
     with reading(file.path, f"uns/{RUN}"):
         aligned = read_elem(file.uns[RUN]) if RUN in file.uns else {}
-    keep = {k: str(aligned.get(k, "")) for k in ("truth_key", "batch_key", "spatial_key", "source", "value_scale")}
+    keep: dict[str, Any] = {
+        k: str(aligned.get(k, "")) for k in ("truth_key", "batch_key", "spatial_key", "source", "value_scale")
+    }
     return RunInfo(
         **keep,
         sample=sample_name(file),

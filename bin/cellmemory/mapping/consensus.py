@@ -28,6 +28,7 @@ from cellmemory.errors import InputError, first_ids
 from cellmemory.io.checked import as_numbers
 from cellmemory.io.spreadsheet import restored, restored_column, write_csv
 from cellmemory.io.text import encoding_of, open_quote, read_text, tab_cells
+from cellmemory.log import say, warn
 
 CHUNK_CELLS = 100_000
 STATUSES = ["agreed", "split", "single", "unassigned"]
@@ -48,7 +49,8 @@ def read_label_map(path: Path, references: Sequence[str]) -> dict[tuple[str, str
     lines = [tab_cells(text.rstrip()) for text in texts]
     if lines[0] != MAP_COLUMNS:
         raise InputError(f"{path}: the first line must be the column names {', '.join(MAP_COLUMNS)}, with tabs between them.")
-    found, problems = {}, []
+    found: dict[tuple[str, str], str] = {}
+    problems = []
     for number, cells in enumerate(lines[1:], 2):
         if not any(cells):
             continue
@@ -148,10 +150,8 @@ class Vocabulary:
         return [(reference, label) for reference, label in self._map if label not in self.met.get(reference, ())]
 
 
-def vote(
-    sample: str, tables: Mapping[str, Path], label_map: Mapping[tuple[str, str], str], output: Path
-) -> tuple[dict, list[str]]:
-    """Writes the consensus of the references on a query's cells as CSV; returns its summary and the lines of the log.
+def vote(sample: str, tables: Mapping[str, Path], label_map: Mapping[tuple[str, str], str], output: Path) -> dict:
+    """Writes the consensus of the references on a query's cells as CSV; returns its summary.
 
     tables: the `labels.csv` of each reference, in an order that decides where nothing else does. A cell that a reference
     leaves unassigned has no vote of it. Raises InputError where a table lacks a column, or the tables are not of the same
@@ -173,7 +173,8 @@ def vote(
             table[CONSENSUS_STATUS] = pd.Categorical.from_codes(status, STATUSES)
             write_csv(table, csv, header=number == 0)
     summary = summarise(sample, tally, vocabulary)
-    return summary, _log(summary, label_map, vocabulary)
+    _say(summary, label_map, vocabulary)
+    return summary
 
 
 def _side_by_side(tables: Mapping[str, Path]) -> Iterator[dict[str, pd.DataFrame]]:
@@ -274,18 +275,19 @@ def _no_common_label(sample: str, references: list[str], vocabulary: Vocabulary)
     ]
 
 
-def _log(summary: dict, label_map: Mapping[tuple[str, str], str], vocabulary: Vocabulary) -> list[str]:
+def _say(summary: dict, label_map: Mapping[tuple[str, str], str], vocabulary: Vocabulary) -> None:
     shares = ", ".join(f"{n:,} {status}" for status, n in summary["status"].items())
-    lines = [f"{summary['sample']}: {summary['cells']:,} cells by {len(summary['references'])} references: {shares}."]
-    lines += [
-        f"{pair['first']} and {pair['second']} agree on {pair['agreeing']:,} of the {pair['cells']:,} cells that both assign."
-        for pair in summary["pairs"]
-    ]
+    say(f"{summary['sample']}: {summary['cells']:,} cells by {len(summary['references'])} references: {shares}.")
+    for pair in summary["pairs"]:
+        say(
+            f"{pair['first']} and {pair['second']} agree on {pair['agreeing']:,} of the {pair['cells']:,} cells that both assign."
+        )
     if label_map:
         unused = [" ".join(names) for names in vocabulary.unused()]
-        lines.append(f"Label map: {len(label_map) - len(unused)} of {len(label_map)} labels were given to a cell"
-                     + (f"; not {first_ids(unused)}." if unused else "."))  # fmt: skip
-    return lines + [f"Warning: {sentence}" for sentence in summary["warnings"]]
+        rest = f"; not {first_ids(unused)}" if unused else ""
+        say(f"Label map: {len(label_map) - len(unused)} of {len(label_map)} labels were given to a cell{rest}.")
+    for sentence in summary["warnings"]:
+        warn(sentence)
 
 
 def multiqc(summary: dict) -> dict:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,8 +14,9 @@ from cellmemory.cells.faults import reading
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
 from cellmemory.columns import ATTENTION, CONFIDENCE, EMBEDDING, LABEL_SET, LINEAR_SHARE, NOVELTY, NOVELTY_P, SLICE, SLOT_USE
-from cellmemory.errors import InputError, first_ids
+from cellmemory.errors import InputError, Problems, first_ids
 from cellmemory.io.atomic import replacing
+from cellmemory.log import say, warn
 from cellmemory.mapping.aligned import describe_run, open_aligned
 from cellmemory.mapping.blocks import MappedBlock, MappedWriter, column_categories, join_blocks
 from cellmemory.mapping.cell_ranges import CellRange
@@ -38,14 +40,17 @@ class Slice(CellFile):
             self.close()
             raise InputError(problems)
         self.run = RunInfo.from_uns(run)
-        self.cells = CellRange(*read_cell_range(self.uns[SLICE]))
+        cell_range = read_cell_range(self.uns[SLICE])
+        assert cell_range  # problems_of_slice has looked at it
+        self.cells = CellRange(*cell_range)
         self.attention = ATTENTION in self.matrices
 
     def sums(self) -> SlotSums:
         """What the slots got of these cells. Read from disk each time: with many labels it is not small."""
         stored = self.uns[SLICE]
         with reading(self.path, f"uns/{SLICE}"):
-            return SlotSums(*(stored[field.name][:] if field.name in stored else None for field in fields(SlotSums)))
+            sums: dict[str, Any] = {f.name: stored[f.name][:] if f.name in stored else None for f in fields(SlotSums)}
+            return SlotSums(**sums)
 
     def block(self, start: int, stop: int) -> MappedBlock:
         """Cells start to stop, numbered as in the query."""
@@ -72,8 +77,8 @@ class Slice(CellFile):
         return stored[first:last]
 
 
-def gather(query: Path, trained: TrainedModel, slices: Sequence[Path], output: Path, labels: Path, threads: int) -> list[str]:
-    """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv` from slices in any order; returns the lines of the log.
+def gather(query: Path, trained: TrainedModel, slices: Sequence[Path], output: Path, labels: Path, threads: int) -> None:
+    """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv` from slices in any order.
 
     Memory: a block of cells, whatever the number of cells. Raises InputError, a sentence for each problem, where the
     slices are not all the cells of the query, each once, mapped with this model and the same settings.
@@ -91,24 +96,23 @@ def gather(query: Path, trained: TrainedModel, slices: Sequence[Path], output: P
             mapped = MappedWriter(writer, file, trained, run)
             mapped.write(_blocks(opened_slices, file.n_cells), partial_labels)
             found = mapped.finish(sums, threads)
-    return [
-        f"joined {len(slices)} slices of {file.n_cells:,} cells; {mapped.unassigned:,} unassigned "
-        f"(novelty p < {run.novelty_alpha:g})",
-        *(f"Warning: {alarm}" for alarm in found),
-        f"wrote {output} and {labels}",
-    ]
+    say(
+        f"Joined {len(slices)} slices of {file.n_cells:,} cells; {mapped.unassigned:,} unassigned "
+        f"(novelty p < {run.novelty_alpha:g})."
+    )
+    for alarm in found:
+        warn(alarm)
+    say(f"Wrote {output} and {labels}.")
 
 
 def _open_slices(paths: Sequence[Path], opened: ExitStack) -> list[Slice]:
     """The slices by their first cell."""
-    found, problems = [], []
+    found: list[Slice] = []
+    problems = Problems()
     for path in paths:
-        try:
+        with problems.collect():
             found.append(opened.enter_context(Slice(path)))
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
+    problems.raise_any()
     return sorted(found, key=lambda one: (one.cells.start, one.cells.stop))
 
 
@@ -169,7 +173,7 @@ def _of_model(one: Slice, trained: TrainedModel) -> list[str]:
 
 def _coverage(slices: Sequence[Slice], n_cells: int) -> list[str]:
     """A sentence for each run of cells that no slice has, and for each slice that has cells of another."""
-    problems, reached, furthest = [], 0, None
+    problems, reached, furthest = [], 0, slices[0]
     for one in slices:
         cells = one.cells
         if cells.start > reached:

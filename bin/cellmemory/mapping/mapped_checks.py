@@ -108,7 +108,8 @@ def read_cell_range(stored: object) -> tuple[int, int, int] | None:
     found = [stored.get(key) for key in ("start", "stop", "n_cells")]
     if not all(isinstance(v, h5py.Dataset) and v.shape == () and v.dtype.kind in "iu" for v in found):
         return None
-    return tuple(int(v[()]) for v in found)
+    start, stop, n_cells = (int(v[()]) for v in found)
+    return start, stop, n_cells
 
 
 def _missing_columns(file: CellFile, run: Mapping) -> list[str]:

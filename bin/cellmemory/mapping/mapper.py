@@ -15,6 +15,7 @@ from cellmemory.columns import LABEL, PREFIX
 from cellmemory.errors import InputError
 from cellmemory.genes.values import checked
 from cellmemory.io.atomic import replacing
+from cellmemory.log import say, warn
 from cellmemory.mapping.aligned import describe_run, open_aligned
 from cellmemory.mapping.blocks import STATUSES, MappedBlock, MappedWriter
 from cellmemory.mapping.cell_ranges import CellRange
@@ -91,8 +92,8 @@ def map_query(
     attention: bool,
     runtime: Runtime,
     cells: str | None = None,
-) -> list[str]:
-    """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv`; returns the lines of the log.
+) -> None:
+    """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv`.
 
     With cells (`START:STOP`) a slice of the query is written instead, for `gathering.gather`; labels may be None then.
     Memory: a block of cells with its attention, whatever the number of cells.
@@ -102,7 +103,7 @@ def map_query(
         cell_range = CellRange.parse(cells, file.n_cells)
         run = describe_run(file, trained, thresholds, runtime.precision)
         sums = mapper.no_sums() if attention else None
-        blocks = runtime.progress(map_blocks(file, mapper, thresholds, cell_range, sums), len(cell_range), "mapping")
+        blocks = runtime.progress(map_blocks(file, mapper, thresholds, cell_range, sums), len(cell_range), "Mapped")
         with (
             replacing(output) as partial,
             replacing(labels) if labels else nullcontext() as partial_labels,
@@ -115,12 +116,13 @@ def map_query(
                 found = mapped.finish(sums, runtime.threads)
             else:
                 mapped.finish_slice(cell_range, sums)
-    return [
-        f"mapped {len(cell_range):,} cells{f' ({cells})' if cells else ''} onto {len(trained.labels)} labels ({runtime}); "
-        f"{mapped.unassigned:,} unassigned (novelty p < {thresholds.novelty_alpha:g})",
-        *(f"Warning: {alarm}" for alarm in found),
-        f"wrote {output}{f' and {labels}' if labels else ''}",
-    ]
+    say(
+        f"Mapped {len(cell_range):,} cells{f' ({cells})' if cells else ''} onto {len(trained.labels)} labels ({runtime}); "
+        f"{mapped.unassigned:,} unassigned (novelty p < {thresholds.novelty_alpha:g})."
+    )
+    for alarm in found:
+        warn(alarm)
+    say(f"Wrote {output}{f' and {labels}' if labels else ''}.")
 
 
 def map_blocks(
@@ -135,6 +137,9 @@ def map_blocks(
         table = mapper.table(mapped, tokens, np.diff(rows.indptr) == 0, thresholds)[kept]
         slots = weights = None
         if sums is not None:
+            assert mapped.cls is not None
+            assert mapped.slots is not None
+            assert mapped.write is not None
             first, last = tokens.start[kept.start], tokens.start[kept.stop]
             chosen = tokens.select(np.arange(kept.start, kept.stop))
             weights = chosen.matrix(mapped.cls[first:last])

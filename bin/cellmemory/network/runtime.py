@@ -3,13 +3,15 @@
 import contextlib
 import ctypes
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
+import torch.utils.deterministic
 
 from cellmemory.errors import InputError
+from cellmemory.log import say
 
 #: Numbers that glibc's malloc.h gives to its options; blocks up to KEPT_BLOCK bytes (the most that it allows) come from
 #: its own heap, of which up to KEPT_MEMORY bytes stay with the process when they are free.
@@ -19,6 +21,8 @@ KEPT_BLOCK, KEPT_MEMORY = 32 << 20, 1 << 30
 #: a GPU: as many as keep all of it busy; a batch of the standard variant then takes about 2 GB.
 TOKEN_BUDGETS = {"cpu": 8192, "cuda": 1 << 18}
 OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory")
+
+Part = TypeVar("Part", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,14 @@ class Runtime:
         """Tokens that go through the network at once where nothing is learned."""
         return TOKEN_BUDGETS[self.device]
 
-    def progress(self, parts: Iterable[Sized], total: int, doing: str) -> Iterator:
-        """The parts, with a line of progress on standard error after each where there are several."""
+    def progress(self, parts: Iterable[Part], total: int, doing: str) -> Iterator[Part]:
+        """The parts, with a line of the log after each where there are several; doing: such as `Mapped`."""
         done = 0
         for part in parts:
             yield part
             done += len(part)
             if len(part) < total:
-                print(f"{doing}: {done:,} of {total:,} cells", file=sys.stderr, flush=True)
+                say(f"{doing} {done:,} of {total:,} cells.")
 
     def __str__(self) -> str:
         name = torch.cuda.get_device_name() if self.device == "cuda" else f"{self.threads} CPU threads"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -70,6 +71,6 @@ class RunInfo:
         return [f"{name} {here}, not {there}" for name, (here, there) in pairs.items() if here != there]
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     """Without numpy: h5ad gives arrays and numpy's numbers."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -13,7 +13,7 @@ from cellmemory import __version__
 from cellmemory.errors import InputError
 from cellmemory.genes.panel import write_panel
 from cellmemory.io.atomic import replacing, sha256, write_json
-from cellmemory.io.checked import read_json, shown
+from cellmemory.io.checked import read_json, read_tsv, shown
 from cellmemory.network.config import ModelConfig
 from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.hierarchy import Hierarchy, from_label_table
@@ -184,7 +184,7 @@ def save_adapted(
         tensors=trained.weights | weights,
         config=config | {"adapted_to": to, "adapted_from": trained.config["digest"]},
         panel=trained.panel,
-        label_table=pd.read_csv(trained.path / "labels.tsv", sep="\t", dtype=str, keep_default_na=False),
+        label_table=read_tsv(trained.path / "labels.tsv"),
         calibration=replace(trained.calibration, temperature=temperature),
         history=trained.history,
         figure=(trained.path / "history.png").read_bytes(),

@@ -82,7 +82,8 @@ def subsample(
     width = min(width, n) if n else width
     key = np.where(valid, rng.random(valid.shape), 2.0)
     chosen = np.argpartition(key, width - 1, 1)[:, :width] if width < valid.shape[1] else np.argsort(key, 1)
-    return tuple(np.take_along_axis(a, chosen, 1) for a in (gene, bins, valid))
+    gene, bins, valid = (np.take_along_axis(a, chosen, 1) for a in (gene, bins, valid))
+    return gene, bins, valid
 
 
 class ValidationBatches(IterableDataset):

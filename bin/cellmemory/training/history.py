@@ -23,7 +23,8 @@ class History(Callback):
 
     def __init__(self) -> None:
         self.rows: list[dict] = []
-        self.best_loss, self.best_epoch, self.best_weights = np.inf, 0, None
+        self.best_loss, self.best_epoch = np.inf, 0
+        self.best_weights: dict[str, torch.Tensor] | None = None
         self._start = time.monotonic()
 
     def restore(self, rows: list[dict], best_weights: dict[str, torch.Tensor]) -> None:
@@ -46,8 +47,8 @@ class History(Callback):
         row["train_loss"] = step.take_epoch_loss()
         if not sys.stderr.isatty():
             say(
-                f"epoch {row['epoch']}: training loss {row['train_loss']:.3f}, validation loss {row['validation_loss']:.3f}, "
-                f"accuracy {row['validation_accuracy']:.3f} ({time.monotonic() - self._start:.0f} s)"
+                f"Epoch {row['epoch']}: training loss {row['train_loss']:.3f}, validation loss {row['validation_loss']:.3f}, "
+                f"accuracy {row['validation_accuracy']:.3f} ({time.monotonic() - self._start:.0f} s)."
             )
 
     def table(self) -> pd.DataFrame:

@@ -41,8 +41,8 @@ def split_reference(labels: np.ndarray, batch: np.ndarray | None, seed: int, *, 
     warm_start = stratified(labels, training, MAX_CELLS, np.random.default_rng(seed))
     own = _dealt(labels, training, rank, devices)
     rows = np.unique(np.concatenate([own, warm_start, validation]))
-    numbers = (np.searchsorted(rows, cells) for cells in (own, warm_start, validation))
-    return Split(rows, *numbers, training, validation, (rank, devices))
+    own, warm_start, held_out = (np.searchsorted(rows, cells) for cells in (own, warm_start, validation))
+    return Split(rows, own, warm_start, held_out, training, validation, (rank, devices))
 
 
 def split_validation(labels: np.ndarray, batch: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,15 +52,15 @@ def split_validation(labels: np.ndarray, batch: np.ndarray | None, share: float,
     sorted arrays of row numbers.
     """
     rng = np.random.default_rng(seed)
-    validation = []
+    chosen = []
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
         n = int(np.clip(round(len(rows) * share), 1, len(rows) - 1))
         if batch is not None:
             rows = rows[np.argsort(batch[rows], kind="stable")]
         # Evenly spaced over cells ordered by batch: each batch gives its share.
-        validation.append(rows[np.floor((np.arange(n) + rng.random()) * len(rows) / n).astype(int)])
-    validation = np.sort(np.concatenate(validation))
+        chosen.append(rows[np.floor((np.arange(n) + rng.random()) * len(rows) / n).astype(int)])
+    validation = np.sort(np.concatenate(chosen))
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 
 

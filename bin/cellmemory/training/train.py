@@ -8,6 +8,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
+from cellmemory.log import say, warn
 from cellmemory.network.inference import Inference
 from cellmemory.network.model import CellMemory
 from cellmemory.network.runtime import Runtime
@@ -47,10 +48,10 @@ def train_reference(
     *,
     devices: Devices = Devices(),
     checkpoint: CheckpointFolder,
-) -> list[str]:
-    """Trains on an aligned reference and writes the model folder; returns the lines of the log.
+) -> None:
+    """Trains on an aligned reference and writes the model folder.
 
-    Of several processes that train together only the first writes, and has lines to return. Memory: this device's split of
+    Of several processes that train together only the first writes. Memory: this device's split of
     the reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
     """
     reference = source.read(settings, devices)
@@ -60,7 +61,7 @@ def train_reference(
     resumed = CheckpointFile(checkpoint.path, _about(config, source), checkpoint.every)
     fitted = fit(reference.cells, network, settings, runtime, devices=devices, checkpoint=resumed)
     if fitted is None:
-        return []
+        return
     calibration, tensors = _finish(fitted, reference, settings, runtime)
     tensors["reference.fingerprint"] = reference.fingerprints
     table = _label_table(reference)
@@ -78,15 +79,18 @@ def train_reference(
     ).write(output)
     resumed.remove()
     split = reference.split
-    return [
-        f"read {len(reference.codes):,} cells x {len(reference.panel):,} genes, {len(reference.labels)} labels of "
-        f"'{settings.label_key}'",
-        f"trained on {len(split.all_training):,} cells ({runtime}) to epoch {fitted.best_epoch} of {len(fitted.history)}",
-        f"on {len(split.validation):,} held-out cells: accuracy {calibration.validation_accuracy:.3f}, calibration error "
-        f"{calibration.ece_after:.3f} (temperature {calibration.temperature:.2f})",
-        *(f"Warning: {doubt}" for doubt in unlearned(calibration, settings.label_key)),
-        f"wrote {output}",
-    ]
+    say(
+        f"Read {len(reference.codes):,} cells x {len(reference.panel):,} genes, {len(reference.labels)} labels of "
+        f"'{settings.label_key}'."
+    )
+    say(f"Trained on {len(split.all_training):,} cells ({runtime}) to epoch {fitted.best_epoch} of {len(fitted.history)}.")
+    say(
+        f"On {len(split.validation):,} held-out cells: accuracy {calibration.validation_accuracy:.3f}, calibration error "
+        f"{calibration.ece_after:.3f} (temperature {calibration.temperature:.2f})."
+    )
+    for doubt in unlearned(calibration, settings.label_key):
+        warn(doubt)
+    say(f"Wrote {output}.")
 
 
 def _about(config: dict, source: ReferenceFiles) -> dict:
