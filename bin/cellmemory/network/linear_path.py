@@ -1,5 +1,7 @@
 """The linear path: logits that are linear in the expression of each gene, beside those of the CLS token."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,12 @@ class LinearPath(nn.Module):
     measured counts as average, and the shares of the others as shares of what the measured genes make up in the
     reference. Fitted before the network is trained, and kept.
     """
+
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    spread: Tensor
+    share: Tensor
 
     def __init__(self, n_genes: int, n_labels: int):
         super().__init__()
@@ -43,12 +51,12 @@ class LinearPath(nn.Module):
         Arguments as `forward` takes them; padding is not left out.
         """
         scaled = self._scaled_views(gene, level, sqrt_share, measured)
-        return sum(self.weight[view][gene] * values[..., None] for view, values in enumerate(scaled))
+        return cast(Tensor, sum(self.weight[view][gene] * values[..., None] for view, values in enumerate(scaled)))
 
     def zero_contributions(self, measured: Tensor) -> Tensor:
         """What each gene brings to the logits of a cell that does not express it: (genes, C); 0 where not measured."""
         zero = self._scaled_zeros()
-        return sum(self.weight[view] * zero[view][:, None] for view in range(2)) * measured[:, None]
+        return cast(Tensor, sum(self.weight[view] * zero[view][:, None] for view in range(2))) * measured[:, None]
 
     def _scaled_views(self, gene: Tensor, level: Tensor, sqrt_share: Tensor, measured: Tensor) -> list[Tensor]:
         """Both views of each token (B, T), as in the reference: of the shares, those that the measured genes make up."""

@@ -5,7 +5,8 @@ front, d model width, H memory slots, A heads, C labels, L layers.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -76,11 +77,11 @@ class CellMemory(nn.Module):
         """Starts the gene embeddings from loadings (genes, k), over noise of a tenth of theirs, and scales the genes of the
         linear path: mean, spread (2, genes) of their views, share (genes,) of a cell's counts. Where there are more loadings
         than dimensions, the last ones are left out."""
-        loadings = torch.from_numpy(loadings[:, : self.config.d_model])
+        added = torch.from_numpy(loadings[:, : self.config.d_model])
         with torch.no_grad():
             self.gene.weight *= 0.1
             self.expression.weight *= 0.3
-            self.gene.weight[:, : loadings.shape[1]] += loadings
+            self.gene.weight[:, : added.shape[1]] += added
             for name, values in (("mean", mean), ("spread", spread), ("share", share)):
                 getattr(self.linear, name).copy_(torch.from_numpy(values))
 
@@ -90,10 +91,12 @@ class CellMemory(nn.Module):
         with torch.no_grad():
             self.linear.weight.copy_(linear_weight * torch.from_numpy(weight))
             self.linear.bias.copy_(linear_weight * torch.from_numpy(bias))
-            self.head.weight *= cls_weight
-            self.head.bias *= cls_weight
+            self.head.weight.mul_(cls_weight)
+            self.head.bias.mul_(cls_weight)
 
-    def forward(self, gene: Tensor, bins: Tensor, valid: Tensor, attention: bool = False) -> tuple[Tensor, ...]:
+    def forward(
+        self, gene: Tensor, bins: Tensor, valid: Tensor, attention: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor, Attention | None]:
         """The CLS token's part. gene, bins: (B, T) integers; valid: (B, T), False on padding, which takes part in nothing.
 
         Returns its logits (B, C), embedding (B, d), memory (B, H, d) and Attention or None.
@@ -118,8 +121,13 @@ class CellMemory(nn.Module):
 def _average(layers: list[LayerAttention], valid: Tensor) -> Attention:
     """Over heads and layers. A_read A_write is made head by head, then averaged."""
     n, heads = len(layers), layers[0].cls.shape[2]
-    cls = sum(torch.bmm(layer.cls.flatten(1)[:, None], layer.write.flatten(1, 2))[:, 0] for layer in layers) / (heads * n)
-    slots = sum(layer.cls.mean(2) for layer in layers) / n
-    write = sum(layer.write.mean(2) for layer in layers) / n
-    read = None if layers[0].read is None else (sum(layer.read.mean(2) for layer in layers) / n).mT * valid[..., None]
+    cls = _sum(torch.bmm(layer.cls.flatten(1)[:, None], layer.write.flatten(1, 2))[:, 0] for layer in layers) / (heads * n)
+    slots = _sum(layer.cls.mean(2) for layer in layers) / n
+    write = _sum(layer.write.mean(2) for layer in layers) / n
+    reads = [layer.read.mean(2) for layer in layers if layer.read is not None]
+    read = (_sum(reads) / n).mT * valid[..., None] if reads else None
     return Attention(cls[:, 1:], slots, write[..., 1:], read)
+
+
+def _sum(tensors: Iterable[Tensor]) -> Tensor:
+    return cast(Tensor, sum(tensors))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-import torch.utils.deterministic
 
 from cellmemory.errors import InputError
 from cellmemory.log import say
@@ -69,7 +68,8 @@ def configure(device: str, precision: str, threads: int, *, seed: int, variant: 
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, which loads the compiler for a second
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a guard against bugs that costs a third of the time
+    # A guard against bugs that costs a third of the time; a property of the module that its types leave out.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     _keep_freed_memory()
     return Runtime(device, _precision(device, precision, variant), threads)
 

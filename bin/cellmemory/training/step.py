@@ -1,6 +1,7 @@
 """One step of training and the validation, as lightning calls them; nothing of when to stop or what to keep."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import lightning as L
 import numpy as np
@@ -48,7 +49,8 @@ class TrainingStep(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.network, self.schedule, self.total_steps, self.seed, self.truth = network, schedule, total_steps, seed, truth
-        self.longest, self._graph = longest, None
+        self.longest = longest
+        self._graph: StepGraph | None = None
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average_decay))
         self.average.requires_grad_(False)
         self.steps = 0
@@ -72,7 +74,7 @@ class TrainingStep(L.LightningModule):
         return loss / (self.total_steps // self.schedule.max_epochs)
 
     def training_step(self, batch: tuple[torch.Tensor, ...], _: int) -> None:
-        loss = self.take_step(batch, self.optimizers())
+        loss = self.take_step(batch, cast(torch.optim.Optimizer, self.optimizers()))
         self.epoch_loss = self.epoch_loss + loss
         self.log("train_loss", loss, on_step=True, on_epoch=False, prog_bar=True)
 
@@ -88,6 +90,7 @@ class TrainingStep(L.LightningModule):
             if not _any(loss is None, self.device):
                 break
             self._halve(len(batch[0]))
+        assert loss is not None
         loss = self._over_devices(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.gradient_clip)
         for group in optimiser.param_groups:
@@ -107,7 +110,8 @@ class TrainingStep(L.LightningModule):
             torch.manual_seed(_mixed(self.seed, self.steps, self.global_rank))
             if graph:
                 return graph.replay(batch)
-            return sum(self._add_gradients([part[i : i + size] for part in batch], n) for i in range(0, n, size))
+            parts = ([part[i : i + size] for part in batch] for i in range(0, n, size))
+            return cast(torch.Tensor, sum(self._add_gradients(part, n) for part in parts))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -159,6 +163,7 @@ class TrainingStep(L.LightningModule):
         return loss.squeeze()
 
     def on_validation_epoch_start(self) -> None:
+        assert self.truth is not None
         self._logits = torch.zeros(len(self.truth), self.network.config.n_labels, device=self.device)
 
     def validation_step(self, batch: tuple[torch.Tensor, ...], _: int) -> None:
