@@ -5,7 +5,7 @@ process PREPROCESS_REFERENCE {
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
     // reference: for a configuration to name the tasks by.
-    ext code: ['errors', 'columns', 'io', 'cells', 'genes'], reference: { meta.id }
+    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes'], reference: { meta.id }
     memory { (6.GB + 8.B * reference.size()) * task.attempt }
 
     input:

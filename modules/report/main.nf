@@ -5,7 +5,7 @@ process REPORT {
     tag "${name}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'sampling', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'report']
+    ext code: ['errors', 'log', 'sampling', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'report']
 
     input:
     tuple val(name), path(mapped, arity: '1..*'), path(details, arity: '0..*')

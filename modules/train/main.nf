@@ -8,7 +8,7 @@ process TRAIN {
     label 'process_gpu'
     conda "${moduleDir}/../environment.yml"
     // reference: for a configuration to name the tasks by.
-    ext code: ['errors', 'log', 'sampling', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'training'], reference: { meta.id }
+    ext code: ['errors', 'log', 'sampling', 'io', 'cells', 'genes', 'network', 'reference', 'training'], reference: { meta.id }
     memory { (8.GB + 8.B * reference.size()) * task.attempt }
 
     input:

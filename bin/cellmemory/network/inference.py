@@ -38,11 +38,20 @@ class Mapped:
     def empty(cls, tokens: Tokens, network: CellMemory, attention: bool) -> "Mapped":
         """Room for the results on the cells of `tokens`."""
         config, n = network.config, len(tokens)
-        by_slot = (len(tokens.gene), config.n_slots)
-        shapes = [(n, config.n_labels), (n, config.n_labels), (n, config.d_model)]
-        shapes += [(n, config.n_slots), by_slot[:1], by_slot] if attention else [None] * 3
-        shapes += [by_slot if attention and config.variant == "standard" else None]
-        return cls(*(None if shape is None else np.empty(shape, np.float32) for shape in shapes))
+        by_slot, both = (len(tokens.gene), config.n_slots), config.variant == "standard"
+
+        def room(*shape: int) -> np.ndarray:
+            return np.empty(shape, np.float32)
+
+        return cls(
+            logits=room(n, config.n_labels),
+            cls_logits=room(n, config.n_labels),
+            embedding=room(n, config.d_model),
+            slots=room(n, config.n_slots) if attention else None,
+            cls=room(by_slot[0]) if attention else None,
+            write=room(*by_slot) if attention else None,
+            read=room(*by_slot) if attention and both else None,
+        )
 
 
 class Inference:
