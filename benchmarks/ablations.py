@@ -178,7 +178,10 @@ class Bench:
 def views_of_genes(bench: Bench) -> None:
     scores = [[split.score(*split.views(names), 0.01) for names in COMBINATIONS] for split in bench.panelled(2000)]
     means = np.mean(scores, 0)
-    rows = [{"views": " and ".join(names), "macro_f1": float(mean)} for names, mean in zip(COMBINATIONS, means, strict=True)]
+    rows = [
+        {"views": " and ".join(names), "macro_f1": float(mean), "splits": len(scores)}
+        for names, mean in zip(COMBINATIONS, means, strict=True)
+    ]
     bench.keep("views", rows)
 
 
@@ -248,12 +251,12 @@ def slots(bench: Bench) -> None:
 @click.option("--page", "path", type=click.Path(path_type=Path), default=ROOT / "docs/decisions.md")
 @click.pass_obj
 def page(bench: Bench, path: Path) -> None:
-    path.write_text(page_text(json.loads(bench.results.read_text()), len(bench.specs)))
+    path.write_text(page_text(json.loads(bench.results.read_text())))
     click.echo(f"Wrote {path}.")
 
 
-def page_text(found: dict[str, list[dict]], splits: int) -> str:
-    """The page, given the tables and the number of splits."""
+def page_text(found: dict[str, list[dict]]) -> str:
+    """The page, given the tables."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     rows = found["faithfulness"]
@@ -262,7 +265,6 @@ def page_text(found: dict[str, list[dict]], splits: int) -> str:
     return (
         templates.get_template("decisions.md.j2").render(
             **found,
-            splits=splits,
             rankings=rankings,
             cells={row["query"]: row["cells"] for row in rows},
             errors={curve: max(row["error"] for row in rows if row["curve"] == curve) for curve in ("deletion", "insertion")},
