@@ -269,6 +269,7 @@ def page_text(found: dict[str, list[dict]]) -> str:
             beats={
                 "random": sum(row["gain"]["attention"] > 0 for row in rows),
                 "expression": sum(row["gain"]["attention"] > row["gain"]["expression"] for row in rows),
+                "both": sum(row["gain"]["both_contributions"] > row["gain"]["attention"] for row in rows),
                 "linear": sum(row["gain"]["linear_contribution"] > row["gain"]["attention"] for row in rows),
                 "cls": sum(row["gain"]["cls_contribution"] > row["gain"]["attention"] for row in rows),
             },
