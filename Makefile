@@ -1,5 +1,5 @@
 # `make demo`: a run on real cells, to a finished report. `make test`: all tests. Both set up what they need first.
-.PHONY: setup demo test nf-test test-corpus fuzz kills test-cuda test-containers test-slurm images lint docs lock bench bench-accuracy clean
+.PHONY: setup demo test nf-test test-corpus fuzz kills test-cuda test-containers test-slurm images lint docs lock bench bench-accuracy bench-ablations clean
 
 # For `make demo ARGS=-resume` and the like.
 ARGS ?=
@@ -70,6 +70,10 @@ bench:
 bench-accuracy:
 	@scripts/setup.sh bench
 	@$(run) benchmarks/accuracy.py splits crossval curves novelty integration summarise
+
+# docs/decisions.md, measured anew: half an hour.
+bench-ablations: setup
+	@$(run) benchmarks/ablations.py views genes faithfulness hormones slots page
 
 # Exact versions for pyproject.toml's requirements. The extras hold the same versions as the runtime; only the peers of
 # the benchmark need an older scikit-learn.

@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
@@ -127,12 +128,12 @@ def penalty_by_folds(cells: np.ndarray, labels: np.ndarray) -> float:
 
 
 @click.group(chain=True, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--data", type=FOLDER, envvar="CELLMEMORY_BENCH_DATA", required=True, help="Folder with splits.json and its files.")
+@click.option("--data", type=FOLDER, envvar="CELLMEMORY_BENCH_DATA", help="Folder with splits.json and its files.")
 @click.option("--results", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/ablations.json")
 @click.option("--work", type=FOLDER, default=ROOT / "benchmarks/work/ablations", help="Where models and mapped queries are kept.")
 @click.option("--threads", default=1, help="CPU threads.")
 @click.pass_context
-def main(context: click.Context, data: Path, results: Path, work: Path, threads: int) -> None:
+def main(context: click.Context, data: Path | None, results: Path, work: Path, threads: int) -> None:
     """What parts of the method bring, and how far its explanations hold, on splits of real data."""
     context.obj = Bench(data, results, work, threads)
 
@@ -140,9 +141,18 @@ def main(context: click.Context, data: Path, results: Path, work: Path, threads:
 class Bench:
     """The data, and where results go."""
 
-    def __init__(self, data: Path, results: Path, work: Path, threads: int):
-        self.data, self.results, self.work, self.threads = data, results, work, threads
-        self.specs = read_splits(data)
+    def __init__(self, data: Path | None, results: Path, work: Path, threads: int):
+        self._data, self.results, self.work, self.threads = data, results, work, threads
+
+    @property
+    def data(self) -> Path:
+        if self._data is None:
+            raise click.UsageError("--data is missing. Give the folder with splits.json, or set CELLMEMORY_BENCH_DATA to it.")
+        return self._data
+
+    @cached_property
+    def specs(self) -> dict[str, dict]:
+        return read_splits(self.data)
 
     def split(self, name: str) -> Split:
         return read_split(name, self.specs[name], self.data)
