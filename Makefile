@@ -71,7 +71,7 @@ bench-accuracy:
 	@scripts/setup.sh bench
 	@$(run) benchmarks/accuracy.py splits crossval curves novelty integration summarise
 
-# docs/decisions.md, measured anew: half an hour.
+# docs/decisions.md, measured anew.
 bench-ablations: setup
 	@$(run) benchmarks/ablations.py views genes faithfulness hormones slots page
 
