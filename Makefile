@@ -1,5 +1,5 @@
 # `make demo`: a run on real cells, to a finished report. `make test`: all tests. Both set up what they need first.
-.PHONY: setup demo test test-corpus fuzz kills test-cuda test-containers test-slurm images lint lock bench bench-accuracy clean
+.PHONY: setup demo test nf-test test-corpus fuzz kills test-cuda test-containers test-slurm images lint docs lock bench bench-accuracy bench-ablations clean
 
 # For `make demo ARGS=-resume` and the like.
 ARGS ?=
@@ -16,6 +16,10 @@ demo: setup
 test:
 	@scripts/setup.sh test lint
 	@$(run) scripts/test.sh $(PYTEST_ARGS)
+
+# The modules' own tests, which `make test` runs too where nf-test is on the PATH.
+nf-test: setup
+	@$(run) nf-test test $(ARGS)
 
 # What is promised of odd inputs (docs/reliability.md): files made by code, files damaged at random, kills at random moments.
 test-corpus:
@@ -52,6 +56,11 @@ lint:
 	@scripts/setup.sh test lint
 	@$(run) ruff check . && ruff format --check . && mypy && scripts/lint-nextflow.sh
 
+# The pages as a site, in site/. A link or an anchor that leads nowhere is an error.
+docs:
+	@scripts/setup.sh docs
+	@$(run) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
 # docs/performance.md, measured anew: an hour on a quiet machine, and 8 GB of disk for a million cells.
 bench:
 	@scripts/setup.sh
@@ -62,10 +71,14 @@ bench-accuracy:
 	@scripts/setup.sh bench
 	@$(run) benchmarks/accuracy.py splits crossval curves novelty integration summarise
 
+# docs/decisions.md, measured anew.
+bench-ablations: setup
+	@$(run) benchmarks/ablations.py views genes faithfulness hormones slots page
+
 # Exact versions for pyproject.toml's requirements. The extras hold the same versions as the runtime; only the peers of
 # the benchmark need an older scikit-learn.
 lock: setup
-	@for extra in runtime test integration bench; do \
+	@for extra in runtime test docs integration bench; do \
 	    grep -v "^scikit-learn==" requirements/runtime.lock >.tools/for-bench.txt; \
 	    case $$extra in \
 	        runtime) options= ;; \
@@ -77,4 +90,4 @@ lock: setup
 	done
 
 clean:
-	@rm -rf work results .nextflow .nextflow.log* .nf-test .nf-test.log
+	@rm -rf site work results .nextflow .nextflow.log* .nf-test .nf-test.log

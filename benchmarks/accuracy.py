@@ -24,8 +24,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group(chain=True, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--data", type=FOLDER, envvar="CELLMEMORY_BENCH_DATA", default=ROOT.parent / "shared" / "data",
-              show_default="../shared/data", help="Folder with splits.json and the files that it names.")  # fmt: skip
+@click.option("--data", type=FOLDER, envvar="CELLMEMORY_BENCH_DATA", help="Folder with splits.json and the files that it names.")
 @click.option("--work", type=FOLDER, envvar="CELLMEMORY_BENCH_WORK", default=ROOT / "benchmarks" / "work",
               show_default="benchmarks/work", help="Folder of the single results.")  # fmt: skip
 @click.option("--results", type=FOLDER, default=ROOT / "benchmarks" / "results", show_default="benchmarks/results",
@@ -91,9 +90,11 @@ def integration(folders: dict, only: str | None, threads: int) -> None:
 
 def _has_splits(name: str, folders: dict) -> bool:
     """Whether there are data; a line of the log where there are none."""
-    if (folders["data"] / "splits.json").exists():
+    data = folders["data"]
+    if data and (data / "splits.json").exists():
         return True
-    say(f"{name}: skipped, {folders['data']} has no splits.json (--data or CELLMEMORY_BENCH_DATA names the folder)")
+    what = f"{data} has no splits.json" if data else "no data were given"
+    say(f"{name}: skipped, {what} (--data or CELLMEMORY_BENCH_DATA names their folder)")
     return False
 
 

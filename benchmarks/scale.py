@@ -148,22 +148,24 @@ def figures(cost: Cost) -> dict:
 @click.command(help=__doc__)
 @click.option("--cells", multiple=True, type=int, default=(10_000, 100_000, 1_000_000), help="Cells of a mapped query.")
 @click.option("--genes", multiple=True, type=int, default=(500, 1000, 2000, 4000), help="Genes of a training panel.")
-@click.option("--data", type=click.Path(path_type=Path), envvar="CELLMEMORY_BENCH_DATA", default=ROOT.parent / "shared" / "data",
+@click.option("--data", type=click.Path(path_type=Path), envvar="CELLMEMORY_BENCH_DATA",
               help="Folder with splits.json and the files that it names.")  # fmt: skip
 @click.option("--threads", default=2, help="CPU threads.")
 @click.option("--work", type=click.Path(path_type=Path), help="Where the synthetic files go: 8 GB for a million cells.")
 @click.option("--output", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/scale.json")
-def main(cells: tuple[int, ...], genes: tuple[int, ...], data: Path, threads: int, work: Path | None, output: Path) -> None:
+def main(
+    cells: tuple[int, ...], genes: tuple[int, ...], data: Path | None, threads: int, work: Path | None, output: Path
+) -> None:
     from cellmemory.io.atomic import write_json
 
     results: dict[str, object] = {"threads": threads}
     with tempfile.TemporaryDirectory(prefix="cellmemory-scale-", dir=work) as name:
         folder = Path(name)
         parts = {"training": training(folder, genes, threads), "mapping": mapping(folder, cells, 2000, threads)}
-        if (data / "splits.json").exists():
+        if data and (data / "splits.json").exists():
             parts = {"learning": learning(folder, data, threads)} | parts
         else:
-            click.echo(f"time to a score: skipped, {data} has no splits.json", err=True)
+            click.echo("time to a score: skipped, --data names no folder with splits.json", err=True)
         for part, rows in parts.items():
             results[part] = []
             for row in rows:

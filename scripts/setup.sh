@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Sets up what the pipeline needs, all of it inside the project's folder: Python packages in .venv, tools in .tools.
 #
-#     scripts/setup.sh [test] [integration] [bench] [lint]
+#     scripts/setup.sh [test] [docs] [integration] [bench] [lint]
 #
-# Without arguments: what a run needs. `test` and `integration` add the packages of those extras, `bench` makes a second
+# Without arguments: what a run needs. `test`, `docs` and `integration` add the packages of those extras, `bench` makes a second
 # environment, .venv-bench, of the methods that ours is compared with, `lint` adds the strict Nextflow linter. A second
 # call finds everything in place and installs nothing.
 set -euo pipefail
@@ -92,7 +92,7 @@ install_packages() {
 
 install_python() {
     local locks=(requirements/runtime.lock) extra
-    for extra in test integration; do
+    for extra in test docs integration; do
         if wanted "$extra"; then locks+=("requirements/$extra.lock"); fi
     done
     install_packages .venv "${locks[@]}"
@@ -115,9 +115,9 @@ install_jars() {
 
 for extra in "$@"; do
     case $extra in
-    test | integration | bench | lint) ;;
+    test | docs | integration | bench | lint) ;;
     *)
-        say "there is no extra '$extra': the extras are test, integration, bench and lint."
+        say "there is no extra '$extra': the extras are test, docs, integration, bench and lint."
         exit 1
         ;;
     esac

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import cellmemory
 from tests.pipeline.nextflow import ROOT, STEPS, counted, nextflow, refused, succeed
 
 CLOUD = ["--registry is missing", "-work-dir is /w, but"]
@@ -182,7 +183,7 @@ def test_gpus_are_shown_to_the_containers_that_use_one(engine: str, tmp_path: Pa
     (commands / engine).write_text(body)
     (commands / engine).chmod(0o755)
     for kind in ("cpu", "cuda"):
-        (tmp_path / f"nf-cellmemory-0.1.0-{kind}.img").touch()
+        (tmp_path / f"nf-cellmemory-{cellmemory.__version__}-{kind}.img").touch()
     path = f"{commands}:{os.environ['PATH']}"
     run = succeed(
         "-profile", f"test,{engine},cuda", "-stub-run", folder=tmp_path, PATH=path, NXF_SINGULARITY_CACHEDIR=str(tmp_path)
@@ -190,7 +191,7 @@ def test_gpus_are_shown_to_the_containers_that_use_one(engine: str, tmp_path: Pa
     assert counted(run.submitted) == STEPS
     texts = [path.read_text() for path in tmp_path.glob("work/*/*/.command.run")]
     shown = {re.search(r"### name: 'CELLMEMORY:(\w+)", text)[1] for text in texts if f" {ENGINES[engine]} " in text}
-    cuda = {re.search(r"### name: 'CELLMEMORY:(\w+)", text)[1] for text in texts if "0.1.0-cuda" in text}
+    cuda = {re.search(r"### name: 'CELLMEMORY:(\w+)", text)[1] for text in texts if f"{cellmemory.__version__}-cuda" in text}
     assert shown == cuda == {"TRAIN", "MAP_QUERY"}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import cellmemory
 from tests.pipeline.nextflow import DATA, ROOT, nextflow, pipeline, refused
 
 REFERENCE = ("--reference", DATA / "reference.h5ad", "--label_key", "cell_type")
@@ -33,7 +34,7 @@ def test_help_shows_every_parameter_and_leaves_nothing_behind(tmp_path: Path):
 def test_version(tmp_path: Path):
     run = pipeline("--version", folder=tmp_path)
     assert run.status == 0
-    assert "nf-cellmemory 0.1.0" in run.output
+    assert f"nf-cellmemory {cellmemory.__version__}" in run.output
 
 
 def test_false_may_be_a_string(tmp_path: Path):

@@ -1,0 +1,170 @@
+"""The pages, the contributor files and the workflows: links lead somewhere, lists are whole, YAML is YAML."""
+
+import ast
+import json
+import re
+import subprocess
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob(".github/*.md")])
+YAML = [*ROOT.glob(".github/**/*.yml"), ROOT / ".pre-commit-config.yaml", ROOT / "mkdocs.yml", ROOT / "CITATION.cff"]
+WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
+#: What a native reader stumbles on, and what to write instead.
+ODD = {
+    r"(?<![Tt]here )\bis no (?!longer|more\b|better\b)": "is not a",
+    r"\bis of use\b|\bof little use\b|\bof no use\b": "is useful",
+    r"\blest\b": "so that ... not",
+    r", too[.,;:)]": "also, as well",
+    r"\bso (?:many|much) (?=[a-z]+s\b)": "this number of",
+    r"\b(?:is|are) (?:of a|of the) [a-z]+, ": "belongs to",
+    r"\bhas not (?:two|three|one|the|a)\b": "does not have",
+    r"\b(?:It|That) is said\b": "logs, reports",
+    r"\b[Ww]hat is of\b": "what belongs to",
+    r"\bbeside (?:it|them|these)\b": "next to",
+    r"\bgoes on (?:where|at|to)\b": "continues",
+}
+
+
+def prose(page: Path) -> str:
+    """A page without blocks of code and code in lines."""
+    text = re.sub(r"^(?: {4}|\t).*$", "", page.read_text(), flags=re.MULTILINE)
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """The anchors of a page's headings, named as GitHub names them."""
+    headings = re.findall(r"^#{1,6} (.*)$", page.read_text(), re.MULTILINE)
+    return frozenset(re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with mkdocs' tags for Python objects."""
+
+
+_Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, tag, node: loader.construct_mapping(node))
+
+
+def load(path: Path) -> dict:
+    return yaml.load(path.read_text(), _Loader)
+
+
+def steps(workflow: dict) -> list[dict]:
+    return [step for job in workflow["jobs"].values() for step in job.get("steps", [])]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_anchors_lead_somewhere(page: Path):
+    wrong = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            wrong.append(link)
+    assert wrong == []
+
+
+def test_the_site_has_every_page_once():
+    listed = [page for group in load(ROOT / "mkdocs.yml")["nav"] for entry in group.values()
+              for page in ([entry] if isinstance(entry, str) else [name for one in entry for name in one.values()])]  # fmt: skip
+    from_root = re.findall(r'"(\w+\.md)": "(\w+\.md)"', (ROOT / "scripts" / "docs_hooks.py").read_text())
+    assert {name for name, _ in from_root} == {page.name for page in ROOT.glob("*.md")}
+    assert sorted(listed) == sorted([page for _, page in from_root] + [page.name for page in ROOT.glob("docs/*.md")])
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("benchmarks/*.j2")], ids=lambda page: page.name)
+def test_english_reads_as_a_native_writes_it(page: Path):
+    found = [
+        f"{match[0]!r}: {better}" for odd, better in ODD.items() for match in re.finditer(odd, " ".join(prose(page).split()))
+    ]
+    assert found == []
+
+
+def test_every_column_of_a_cell_is_described():
+    listed = re.search(r"^COLUMNS = (\[.*?\])", (ROOT / "tests" / "test_training.py").read_text(), re.MULTILINE | re.DOTALL)[1]
+    section = (ROOT / "docs" / "output.md").read_text().split("\n### obs\n")[1].split("\n### ")[0]
+    assert [name for name in ast.literal_eval(listed) if f"\n| `cellmemory_{name}` |" not in section] == []
+
+
+def test_every_package_that_a_run_needs_is_cited():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = re.sub(r"\W", "", (ROOT / "CITATIONS.md").read_text().lower())
+    known = {"torch": "pytorch"}
+    names = [re.match(r"[\w-]+", need)[0] for need in project["dependencies"]]
+    assert [name for name in names if re.sub(r"\W", "", known.get(name, name)) not in text] == []
+
+
+def test_the_glossary_has_each_term_once():
+    terms = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
+    terms = [term for term in terms if term not in ("term", "---")]
+    assert len(terms) == len(set(terms)) >= 40
+
+
+def test_decisions_are_made_of_their_results():
+    from ablations import page_text
+
+    found = json.loads((ROOT / "benchmarks" / "results" / "ablations.json").read_text())
+    assert page_text(found) == (ROOT / "docs" / "decisions.md").read_text()
+
+
+@pytest.mark.parametrize("path", YAML, ids=lambda path: path.name)
+def test_yaml_is_yaml(path: Path):
+    assert load(path)
+
+
+def test_actions_are_pinned_to_a_major_version():
+    used = [step["uses"] for path in WORKFLOWS for step in steps(load(path)) if "uses" in step]
+    assert [name for name in used if not re.fullmatch(r"[\w.-]+/[\w./-]+@v\d+", name)] == []
+    assert used
+
+
+def test_workflows_call_what_is_there():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for path in WORKFLOWS:
+        workflow = load(path)
+        for job in workflow["jobs"].values():
+            assert (ROOT / job["uses"]).exists() if "uses" in job else job["timeout-minutes"], path.name
+        for step in steps(workflow):
+            for target in re.findall(r"^make ([\w-]+)", step.get("run", ""), re.MULTILINE):
+                assert target in targets, path.name
+            for script in re.findall(r"^((?:scripts|containers)/\S+)", step.get("run", ""), re.MULTILINE):
+                assert (ROOT / script).exists(), path.name
+
+
+def test_hooks_do_what_make_lint_does():
+    recipe = re.search(r"^lint:\n(?:\t.*\n)+", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].splitlines()[-1]
+    linted = [command.strip().removesuffix(" .") for command in recipe.replace("@$(run)", "").split("&&")]
+    hooks = [hook["entry"] for repo in load(ROOT / ".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]]
+    assert [hook.removeprefix(".venv/bin/").removesuffix(" --force-exclude") for hook in hooks] == linted
+
+
+def test_a_bug_report_asks_for_command_versions_and_log():
+    form = load(ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml")
+    needed = {field["id"] for field in form["body"] if field.get("validations", {}).get("required")}
+    assert {"command", "versions", "log"} <= needed
+
+
+def test_the_release_takes_its_text_from_the_changelog(tmp_path: Path):
+    """The command of the workflow, on a changelog of two versions."""
+    (tmp_path / "CHANGELOG.md").write_text("# Log\n\n## [1.1.0] - 2026-02-01\n\n- new\n\n## [1.0.0] - 2026-01-01\n\n- old\n")
+    (tmp_path / "bin" / "cellmemory").mkdir(parents=True)
+    (tmp_path / "bin" / "cellmemory" / "__init__.py").write_text('__version__ = "1.1.0"\n')
+    run = next(step["run"] for step in steps(load(ROOT / ".github" / "workflows" / "release.yml")) if "run" in step)
+    commands = "set -e\n" + "\n".join(line for line in run.splitlines() if not line.startswith("gh "))
+
+    def release(tag: str) -> int:
+        environment = {"GITHUB_REF_NAME": tag, "PATH": "/usr/bin:/bin"}
+        return subprocess.run(["bash", "-c", commands], cwd=tmp_path, env=environment, check=False).returncode
+
+    assert release("v1.1.0") == 0
+    assert (tmp_path / "notes.md").read_text().strip() == "- new"
+    assert release("v1.0.0") != 0
