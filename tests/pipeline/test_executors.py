@@ -91,7 +91,7 @@ def scheduler(folder: Path) -> str:
 def header(folder: Path, step: str) -> set[str]:
     """The directives of the job of a step, without what differs from run to run: its name and the file of its log."""
     texts = [path.read_text() for path in folder.glob("work/*/*/.command.run")]
-    named = re.compile(rf"(NEXTFLOW TASK: |### name: ')CELLMEMORY:{re.escape(step)}'?\n")  # depends on Nextflow's version
+    named = re.compile(rf"(NEXTFLOW TASK: |### name: ')(\w+:)*{re.escape(step)}'?\n")  # depends on Nextflow's version
     (text,) = [text for text in texts if named.search(text)]
     lines = [line for line in text.splitlines() if line.startswith(("#SBATCH", "#BSUB", "#$"))]
     return {line for line in lines if " -J " not in line and " -N " not in line and " -o " not in line}
@@ -114,7 +114,7 @@ def test_schedulers_are_asked_for_queue_account_and_gpu(
         "--gpu_queue", "fast", "--gpu_request", request_, folder=tmp_path, PATH=scheduler(tmp_path),
     )  # fmt: skip
     assert counted(run.submitted) == STEPS
-    check, train = header(tmp_path, "CHECK_INPUTS"), header(tmp_path, "TRAIN")
+    check, train = header(tmp_path, "CHECK_INPUTS"), header(tmp_path, "TRAIN (reference)")
     has = lambda job, wanted: all(any(text in line for line in job) for text in wanted)  # noqa: E731
     assert has(check, on_all | {text.replace("fast", "slow") for text in on_gpu if "fast" in text}), check
     assert has(train, on_all | on_gpu), train
@@ -126,7 +126,7 @@ def test_training_asks_for_as_many_gpus_as_it_has_devices(profile: str, asked: s
     (tmp_path / "site.config").write_text("executor { pollInterval = '1 s'; submitRateLimit = null }")
     options = ("-profile", f"test,{profile},cuda", "-stub-run", "-c", "site.config", "--devices", "2")
     succeed(*options, folder=tmp_path, PATH=scheduler(tmp_path))
-    for step, gpus in (("TRAIN", 2), ("MAP_QUERY (unseen_type)", 1)):
+    for step, gpus in (("TRAIN (reference)", 2), ("MAP_QUERY (unseen_type)", 1)):
         assert any(line.endswith(asked.format(gpus)) for line in header(tmp_path, step)), header(tmp_path, step)
 
 
@@ -148,15 +148,19 @@ def test_memory_grows_with_the_input_and_with_every_attempt(tmp_path: Path):
     assert counted(run.retried)["TRAIN"] == 1
     assert memory(tmp_path, "CHECK_INPUTS") == [6 + 10 * 2]
     assert memory(tmp_path, "PREPROCESS_QUERY (a)") == [6 + 10 * 2]
-    assert memory(tmp_path, "PREPROCESS_REFERENCE") == [6 + 8 * 1]
+    assert memory(tmp_path, "PREPROCESS_REFERENCE (reference)") == [6 + 8 * 1]
     assert memory(tmp_path, "MAP_QUERY (a)") == [6]
-    assert memory(tmp_path, "TRAIN") == [8, 16]
+    assert memory(tmp_path, "TRAIN (reference)") == [8, 16]
 
 
 def memory(folder: Path, task: str) -> list[float]:
     """The GB that the attempts of a task asked for."""
     texts = [path.read_text() for path in folder.glob("work/*/*/.command.run")]
-    asked = [re.search(r"#SBATCH --mem (\d+)M", text)[1] for text in texts if f"### name: 'CELLMEMORY:{task}'\n" in text]
+    asked = [
+        re.search(r"#SBATCH --mem (\d+)M", text)[1]
+        for text in texts
+        if re.search(rf"### name: '(\w+:)*{re.escape(task)}'\n", text)
+    ]
     return sorted(int(number) / 1024 for number in asked)
 
 
@@ -179,8 +183,8 @@ def test_gpus_are_shown_to_the_containers_that_use_one(engine: str, tmp_path: Pa
     )
     assert counted(run.submitted) == STEPS
     texts = [path.read_text() for path in tmp_path.glob("work/*/*/.command.run")]
-    shown = {re.search(r"### name: 'CELLMEMORY:(\w+)", text)[1] for text in texts if f" {ENGINES[engine]} " in text}
-    cuda = {re.search(r"### name: 'CELLMEMORY:(\w+)", text)[1] for text in texts if "0.1.0-cuda" in text}
+    shown = {re.search(r"### name: '(?:\w+:)*(\w+)", text)[1] for text in texts if f" {ENGINES[engine]} " in text}
+    cuda = {re.search(r"### name: '(?:\w+:)*(\w+)", text)[1] for text in texts if "0.1.0-cuda" in text}
     assert shown == cuda == {"TRAIN", "MAP_QUERY"}
 
 
