@@ -14,7 +14,8 @@ import cellmemory
 def main(process: str, packages: list[str]) -> None:
     versions = {"nf-cellmemory": cellmemory.__version__, "python": platform.python_version()}
     versions |= {package: version(package) for package in packages}
-    print(f'"{process}":')
+    # Where a process stands among the workflows says nothing of its software.
+    print(f'"{process.split(":")[-1]}":')
     for name, number in versions.items():
         print(f"    {name}: {number}")
 

@@ -1,4 +1,4 @@
-// Pairs of a query and a reference: what they are called, and how each meets what belongs to its reference.
+// Pairs of a query and a reference: what they are called, where their results go, and how each meets what belongs to it.
 
 /** A query's meta on a reference: <sample>.<reference>. Where a run has one reference, which is unnamed, the query's own. */
 def pairOf(meta, reference) {
@@ -15,9 +15,29 @@ def named(reference, file) {
     return [reference, file].findAll().join('.')
 }
 
+/** Where a task that sees all references leaves a file about one: in a folder of its name, where it has one. */
+def inFolder(reference, file) {
+    return [reference, file].findAll().join('/')
+}
+
+/** The file about a reference among those that such a task left. */
+def ofReference(meta, files) {
+    return [files].flatten().find { path -> !meta.id || path.parent.name == meta.id }
+}
+
 /** The folder of a pair's results, below that of the run. */
 def folderOf(meta) {
     return ['samples', sampleOf(meta), meta.reference].findAll().join('/')
+}
+
+/** The folder of what a run leaves about a reference, below that of the run; '' where it has no name. */
+def runFolder(meta) {
+    return meta.id ? "references/${meta.id}" : ''
+}
+
+/** A path as a list of it; [], which stands for none, as it is. */
+def listed(path) {
+    return path ? [path] : []
 }
 
 /**

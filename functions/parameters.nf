@@ -1,5 +1,6 @@
-// Parameters: nextflow_schema.json says which there are, of what type and within which limits; this reads them by it.
+// The parameters of a run, read by their schema: in its types, and what is wrong with them.
 
+include { parameterDefinitions } from './parameter_schema.nf'
 include { isMissing; nameProblems; pathAt; stagingProblems; visible } from './paths.nf'
 
 /** The parameters as the schema types them (unset: null), and what is wrong with them, a sentence each. */
@@ -9,50 +10,6 @@ def readParameters(given) {
     def problems = unknownParameters(given.keySet(), definitions.keySet())
     problems += definitions.collectMany { name, definition -> valueProblems(name, definition, given[name], values[name]) }
     return [values, problems + combinationProblems(values)]
-}
-
-/** What `--help` shows. */
-def helpText(manifest) {
-    def groups = schema()['$defs'].values().collect { group ->
-        def lines = group.properties.collect { name, definition -> helpLine(name, definition) }
-        "${group.title}\n${lines.join('\n')}"
-    }
-    return """\
-        |${manifest.name} ${manifest.version}: ${manifest.description}.
-        |
-        |    nextflow run ${manifest.name} -profile docker --reference atlas.h5ad --label_key cell_type --input samplesheet.csv
-        |    nextflow run ${manifest.name} -profile docker --model results/model --input samplesheet.csv
-        |
-        |${groups.join('\n\n')}
-        |""".stripMargin()
-}
-
-/** Whether a flag was given; it may be a string, which Groovy takes for true whatever it says. */
-def isTrue(value) {
-    return value.toString() == 'true'
-}
-
-/** The problems as they are shown: the first twenty of a long list, and how many there are in all. */
-def shortened(problems) {
-    return problems.size() <= 20 ? problems : problems.take(20) + ["... and ${problems.size() - 20} more problems (${problems.size()} in all).".toString()]
-}
-
-def schema() {
-    return new groovy.json.JsonSlurper().parseText(file("${moduleDir}/../nextflow_schema.json").text)
-}
-
-def parameterDefinitions() {
-    return schema()['$defs'].values().inject([:]) { all, group ->
-        all + group.properties.collectEntries { name, definition ->
-            [name, definition + [required: name in (group.required ?: [])]]
-        }
-    }
-}
-
-def helpLine(name, definition) {
-    def about = definition['enum'] ? definition['enum'].join('|') : definition.type
-    def fallback = definition.default == null || definition.type == 'boolean' ? '' : " [default: ${definition.default}]"
-    return "  ${"--${name} ${about}".padRight(32)} ${definition.description}${fallback}"
 }
 
 /** The value in the schema's type; null if it is unset, or is not of that type. */

@@ -21,6 +21,16 @@ def filesOf(folder) {
     return (folder.listFiles() ?: []).findAll { path -> path.isFile() && !path.name.startsWith('.') }.sort { path -> path.name }
 }
 
+/** What changes with the files of a model's folder, where the folder itself is what a task takes. */
+def stateOf(folder) {
+    return filesOf(folder).collect { path -> [path.name, path.size(), path.lastModified()] }
+}
+
+/** A path in a sheet: absolute, a URL, or relative to the sheet's own folder. */
+def sheetPath(sheet, text) {
+    return text.contains('://') ? pathAt(text) : sheet.parent.resolve(text)
+}
+
 /** Whether a file's name says that it holds cells: which kind it is, its content decides. */
 def isCellFile(path) {
     return path.name.toLowerCase() ==~ /.*\.(h5ad|h5|hdf5)/

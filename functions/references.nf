@@ -1,7 +1,23 @@
 // The sheet of several references, and the map of labels that they write differently: reading and checking at the start.
 
-include { isCellFile; isMissing; stagingProblems; visible } from './paths.nf'
-include { duplicateProblems; lengthProblems; placeOf; readLines; readRows; sheetPath } from './sheets.nf'
+include { isCellFile; isMissing; pathAt; sheetPath; stagingProblems; visible } from './paths.nf'
+include { duplicateProblems; lengthProblems; placeOf; readLines; readRows } from './sheets.nf'
+
+/** The references of the parameters as [meta, path], and what is wrong with them, a sentence each. */
+def allReferences(settings) {
+    if (settings.references) {
+        def (references, problems) = isMissing(settings.references) ? [[], []] : readReferences(pathAt(settings.references), settings)
+        def map_problems = references && settings.label_map && !isMissing(settings.label_map)
+            ? labelMapProblems(pathAt(settings.label_map), references.collect { meta, _path -> meta.id })
+            : []
+        return [references, problems + map_problems]
+    }
+    if (settings.model) {
+        return [[[[trained: true], pathAt(settings.model)]], []]
+    }
+    def keys = settings.subMap(['label_key', 'batch_key']).findAll { _name, value -> value }
+    return [settings.reference ? [[keys, pathAt(settings.reference)]] : [], []]
+}
 
 /**
  * The references as [meta, path] in the sheet's order, and what is wrong with the sheet, a sentence each.

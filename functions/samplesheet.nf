@@ -1,15 +1,8 @@
-// The samplesheet: reading and checking it at the start, and writing it for the task that looks into the files.
+// The samplesheet: reading and checking it at the start.
 
-include { filesOf; isCellFile; isMissing; stagingProblems; visible } from './paths.nf'
-include { duplicateProblems; lengthProblems; placeOf; readRows; sheetPath } from './sheets.nf'
-
-def requiredColumns() {
-    return ['sample', 'h5ad']
-}
-
-def optionalColumns() {
-    return ['counts_layer', 'gene_column', 'batch_key', 'spatial_key', 'truth_key']
-}
+include { optionalColumns; requiredColumns } from './columns.nf'
+include { filesOf; isCellFile; isMissing; sheetPath; stagingProblems; visible } from './paths.nf'
+include { duplicateProblems; lengthProblems; placeOf; readRows } from './sheets.nf'
 
 /**
  * The queries as [meta, file] in the sheet's order, and what is wrong with the sheet, a sentence each.
@@ -27,14 +20,6 @@ def readSamplesheet(sheet) {
         [[id: row.sample, row: number] + given, sheetPath(sheet, row.h5ad)]
     }
     return [queries, []]
-}
-
-/** A samplesheet of queries as CSV lines, for a task whose files lie elsewhere than the user's sheet says. */
-def samplesheetLines(rows) {
-    def columns = requiredColumns() + optionalColumns()
-    return [columns.join(',')] + rows.collect { row ->
-        columns.collect { column -> "\"${(row[column] ?: '').toString().replace('"', '""')}\"" }.join(',')
-    }
 }
 
 def rowProblems(sheet, row) {

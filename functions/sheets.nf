@@ -1,7 +1,5 @@
 // CSV sheets that a user writes, with a line of column names: reading them, and what is wrong with their form.
 
-include { pathAt } from './paths.nf'
-
 /**
  * The rows below the columns, and what is wrong with them, a sentence each. subject: what a row is of, as 'query'.
  *
@@ -68,11 +66,6 @@ def utf8Text(bytes) {
 /** Where a row stands, for a sentence about it. */
 def placeOf(sheet, row) {
     return "${sheet.name}, line ${row.line}"
-}
-
-/** A path in a sheet: absolute, a URL, or relative to the sheet's own folder. */
-def sheetPath(sheet, text) {
-    return text.contains('://') ? pathAt(text) : sheet.parent.resolve(text)
 }
 
 /** A sentence for each name that several rows have in the column, or that several differ from by capitals alone. */

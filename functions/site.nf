@@ -85,3 +85,13 @@ def imagesNeed(name, config, settings) {
 def isOnPath(command) {
     return System.getenv('PATH').tokenize(File.pathSeparator).any { folder -> new File(folder, command).canExecute() }
 }
+
+/** The configuration as Nextflow resolved it. No public name leads to it: this one was tried with 24.10 and 25.04. */
+def resolvedConfig() {
+    return nextflow.Global.session.config
+}
+
+/** Whether no task has failed for good. No public name leads to that while a run lasts; tried with 24.10 and 25.04. */
+def isGoingWell() {
+    return nextflow.Global.session.success
+}

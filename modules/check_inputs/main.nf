@@ -1,6 +1,6 @@
 include { called; calledByOrigin; commandLine; eachOf; quoted; quotedAll; repeated } from '../../functions/command_line.nf'
-include { named } from '../../functions/pairs.nf'
-include { samplesheetLines } from '../../functions/samplesheet.nf'
+include { inFolder } from '../../functions/pairs.nf'
+include { samplesheetLines } from '../../functions/columns.nf'
 include { bytesReadWhole } from '../../functions/sizes.nf'
 
 // Looks into every input before anything is computed, and says all that is wrong with them at once.
@@ -20,9 +20,9 @@ process CHECK_INPUTS {
     val options
 
     output:
-    // One a reference; <reference>.inputs.json where it has a name, and so the genes.
-    path { references.collect { meta -> named(meta.id, 'inputs.json') } }, emit: inputs
-    path { references.collect { meta -> named(meta.id, 'query_genes.tsv') } }, emit: query_genes
+    // One a reference; in a folder of its name where it has one.
+    path { references.collect { meta -> inFolder(meta.id, 'inputs.json') } }, emit: inputs
+    path { references.collect { meta -> inFolder(meta.id, 'query_genes.tsv') } }, emit: query_genes
     path 'versions.yml', emit: versions, topic: versions
 
     script:
@@ -39,13 +39,14 @@ process CHECK_INPUTS {
         |    ${eachOf('contrast', options.contrast)} \\
         |    ${commandLine(meta.subMap('label_key', 'batch_key') + options.findAll { name, _value -> !(name in ['contrast', 'input']) })} \\
         |    ${own_names.join(' ')} ${calledByOrigin([gene_map, gene_sets])} \\
-        |    --output ${quoted(named(meta.id, 'inputs.json'))} \\
-        |    --query_genes ${quoted(named(meta.id, 'query_genes.tsv'))} 2>> log.txt || status=\$((\$? > status ? \$? : status))""".stripMargin()
+        |    --output ${quoted(inFolder(meta.id, 'inputs.json'))} \\
+        |    --query_genes ${quoted(inFolder(meta.id, 'query_genes.tsv'))} 2>> log.txt || status=\$((\$? > status ? \$? : status))""".stripMargin()
     }
-    // What is wrong with a query is said of each reference, but shown once.
+    // What is wrong with a query is found again for each reference; show it once.
     """
     # code ${task.ext.code_digest}
     printf '%s\\n' ${quotedAll(samplesheetLines(rows))} > samplesheet.csv
+    mkdir -p ${quotedAll(references.collect { meta -> meta.id ?: '.' })}
     status=0
     ${checks.join('\n    ')}
     awk '!seen[\$0]++' log.txt >&2
@@ -56,6 +57,7 @@ process CHECK_INPUTS {
     stub:
     """
     # code ${task.ext.code_digest}
-    touch ${quotedAll(references.collectMany { meta -> ['inputs.json', 'query_genes.tsv'].collect { file -> named(meta.id, file) } })} versions.yml
+    mkdir -p ${quotedAll(references.collect { meta -> meta.id ?: '.' })}
+    touch ${quotedAll(references.collectMany { meta -> ['inputs.json', 'query_genes.tsv'].collect { file -> inFolder(meta.id, file) } })} versions.yml
     """
 }

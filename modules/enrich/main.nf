@@ -5,7 +5,7 @@ process ENRICH {
     tag "${meta.id}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'sampling', 'exact', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'explanation']
+    ext code: ['errors', 'log', 'sampling', 'exact', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'explanation'], meta: { meta }
 
     input:
     tuple val(meta), path(tags), path(slot_tags), path(alignment), path(profiles), path(contrasts) // profiles, contrasts: or []

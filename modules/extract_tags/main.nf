@@ -5,7 +5,7 @@ process EXTRACT_TAGS {
     tag "${meta.id}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'sampling', 'exact', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'explanation']
+    ext code: ['errors', 'log', 'sampling', 'exact', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'explanation'], meta: { meta }
 
     input:
     tuple val(meta), path(mapped), path(against, stageAs: 'against/*') // against: a mapped file, or []

@@ -7,7 +7,7 @@ process MAP_QUERY {
     label 'process_medium'
     label 'process_gpu'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'sampling', 'exact', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping']
+    ext code: ['errors', 'log', 'sampling', 'exact', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping'], meta: { meta }
 
     input:
     tuple val(meta), path(query), val(cells) // START:STOP, or '' for all

@@ -1,5 +1,5 @@
 include { calledByOrigin; commandLine; quoted } from '../../functions/command_line.nf'
-include { optionalColumns } from '../../functions/samplesheet.nf'
+include { optionalColumns } from '../../functions/columns.nf'
 include { bytesReadWhole } from '../../functions/sizes.nf'
 
 // Writes a query over the gene panel, and says what of it was matched.
@@ -7,7 +7,7 @@ process PREPROCESS_QUERY {
     tag "${meta.id}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes']
+    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes'], meta: { meta }
     memory { (6.GB + 10.B * bytesReadWhole([query])) * task.attempt }
 
     input:

@@ -2,10 +2,10 @@ include { calledByOrigin; commandLine } from '../../functions/command_line.nf'
 
 // Chooses the gene panel, and writes the reference over it.
 process PREPROCESS_REFERENCE {
+    tag "${meta.id ?: 'reference'}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    // reference: for a configuration to name the tasks by.
-    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes'], reference: { meta.id }
+    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes'], meta: { meta }
     memory { (6.GB + 8.B * reference.size()) * task.attempt }
 
     input:

@@ -1,23 +1,24 @@
 include { commandLine; quoted; quotedAll; repeated } from '../../functions/command_line.nf'
+include { named } from '../../functions/pairs.nf'
 
 // One self-contained page about a query, or about all queries of a run; its figures as files, too.
 process REPORT {
-    tag "${name}"
+    tag "${named(meta.id, 'report')}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'sampling', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'report']
+    ext code: ['errors', 'log', 'sampling', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'report'], meta: { meta }
 
     input:
-    tuple val(name), path(mapped, arity: '1..*'), path(details, arity: '0..*')
+    tuple val(meta), path(mapped, arity: '1..*'), path(details, arity: '0..*')
     path model, stageAs: 'model/*', arity: '1..*'
     path inputs
     val provenance // JSON
 
     output:
-    path "${name}.html", emit: html
-    path "${name}.mqc/*_mqc.json", emit: multiqc
+    tuple val(meta), path("${named(meta.id, 'report')}.html"), emit: html
+    path 'multiqc/**_mqc.json', emit: multiqc
     // -resume asks for a folder only, whatever is left in it: the number of files is for the workflow to compare.
-    tuple path("${name}.figures"), path("${name}.mqc/*_mqc.json"), env('n_files'), emit: figures
+    tuple path('figures'), path('multiqc/**_mqc.json'), env('n_files'), emit: figures
     path 'versions.yml', emit: versions, topic: versions
 
     script:
@@ -31,6 +32,7 @@ process REPORT {
         metrics: '.metrics.json',
         consensus: '.consensus.json',
     ]
+    def multiqc = ['multiqc', meta.id].findAll().join('/')
     def options = suffixes.collect { option, suffix -> repeated(option, details.findAll { path -> path.name.endsWith(suffix) }) }
     """
     # code ${task.ext.code_digest}
@@ -41,16 +43,17 @@ process REPORT {
         --provenance provenance.json \\
         ${repeated('mapped', mapped)} \\
         ${options.join(' ')} \\
-        ${commandLine([output: "${name}.html", mqc_dir: "${name}.mqc", figures_dir: "${name}.figures"])}
-    n_files=\$(find ${quotedAll(["${name}.figures", "${name}.mqc"])} -type f | wc -l)
+        ${commandLine([output: "${named(meta.id, 'report')}.html", mqc_dir: multiqc, figures_dir: 'figures'])}
+    n_files=\$(find figures multiqc -type f | wc -l)
     versions.py "${task.process}" anndata jinja2 matplotlib plotly > versions.yml
     """
 
     stub:
+    def multiqc = ['multiqc', meta.id].findAll().join('/')
     """
     # code ${task.ext.code_digest}
-    mkdir ${quotedAll(["${name}.figures", "${name}.mqc"])}
-    touch ${quotedAll(["${name}.html", "${name}.figures/composition.svg", "${name}.mqc/${name}_mqc.json"])} versions.yml
+    mkdir -p figures ${quoted(multiqc)}
+    touch ${quotedAll(["${named(meta.id, 'report')}.html", "${multiqc}/composition_mqc.json"])} figures/composition.svg versions.yml
     n_files=2
     """
 }

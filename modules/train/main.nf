@@ -4,11 +4,11 @@ include { named } from '../../functions/pairs.nf'
 
 // Trains the model on the reference.
 process TRAIN {
+    tag "${meta.id ?: 'reference'}"
     label 'process_high'
     label 'process_gpu'
     conda "${moduleDir}/../environment.yml"
-    // reference: for a configuration to name the tasks by.
-    ext code: ['errors', 'log', 'sampling', 'io', 'cells', 'genes', 'network', 'reference', 'training'], reference: { meta.id }
+    ext code: ['errors', 'log', 'sampling', 'io', 'cells', 'genes', 'network', 'reference', 'training'], meta: { meta }
     memory { (8.GB + 8.B * reference.size()) * task.attempt }
 
     input:

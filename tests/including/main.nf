@@ -2,7 +2,7 @@
 
 // Another pipeline that includes CELLMEMORY: here, after a step of its own that makes the queries.
 
-include { CELLMEMORY } from '../../main.nf'
+include { CELLMEMORY } from '../../workflows/cellmemory.nf'
 
 process MAKE_QUERY {
     tag "${meta.id}"

@@ -93,7 +93,7 @@ wait_for() {
 
 # Drains the node while a job runs on it, and takes it back when that job has ended and another waits.
 drain_and_resume() {
-    wait_for "Submitted process > CELLMEMORY:TRAIN"
+    wait_for "Submitted process > CELLMEMORY:TRAIN_REFERENCES:TRAIN"
     until squeue --noheader --states R --format %j | grep -q TRAIN; do sleep 1; done
     scontrol update "nodename=$node" state=drain reason=test
     say "the node is drained: what runs goes on, nothing new starts"
@@ -141,7 +141,7 @@ trace = list(csv.DictReader(open("results/pipeline_info/execution_trace.tsv"), d
 done = Counter(task["name"].split(" ")[0].split(":")[-1] for task in trace if task["status"] == "COMPLETED")
 killed = [task for task in trace if task["status"] == "FAILED"]
 assert len({task["native_id"] for task in trace}) == len(trace), "not every task was a job of its own"
-assert [task["name"] for task in killed] == ["CELLMEMORY:MAP_QUERY (unseen_type)"], killed
+assert [task["name"] for task in killed] == ["CELLMEMORY:MAP_QUERIES:MAP_QUERY (unseen_type)"], killed
 assert done["MAP_QUERY"] == 2 and done["REPORT_RUN"] == 1, done
 headers = [path.read_text() for path in Path("work").glob("*/*/.command.run")]
 assert all("#SBATCH -p main" in text for text in headers)

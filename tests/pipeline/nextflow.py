@@ -50,7 +50,7 @@ class Run:
         return self._tasks("Re-submitted")
 
     def _tasks(self, verb: str) -> list[str]:
-        return sorted(re.findall(rf"\] {verb} process > (?:CELLMEMORY:)?(.+)", self.output))
+        return sorted(re.findall(rf"\] {verb} process > (?:\w+:)*(.+)", self.output))
 
 
 def command(*arguments: object) -> list[str]:

@@ -92,7 +92,7 @@ def scheduler(folder: Path) -> str:
 def header(folder: Path, step: str) -> set[str]:
     """The directives of the job of a step, without what differs from run to run: its name and the file of its log."""
     texts = [path.read_text() for path in folder.glob("work/*/*/.command.run")]
-    named = re.compile(rf"(NEXTFLOW TASK: |### name: ')CELLMEMORY:{re.escape(step)}'?\n")  # depends on Nextflow's version
+    named = re.compile(rf"(NEXTFLOW TASK: |### name: ')(\w+:)*{re.escape(step)}'?\n")  # depends on Nextflow's version
     (text,) = [text for text in texts if named.search(text)]
     lines = [line for line in text.splitlines() if line.startswith(("#SBATCH", "#BSUB", "#$"))]
     return {line for line in lines if " -J " not in line and " -N " not in line and " -o " not in line}
@@ -115,7 +115,7 @@ def test_schedulers_are_asked_for_queue_account_and_as_many_gpus_as_training_has
         "--gpu_queue", "fast", "--devices", "2", folder=tmp_path, PATH=scheduler(tmp_path),
     )  # fmt: skip
     assert counted(run.submitted) == STEPS
-    check, train = header(tmp_path, "CHECK_INPUTS"), header(tmp_path, "TRAIN")
+    check, train = header(tmp_path, "CHECK_INPUTS"), header(tmp_path, "TRAIN (reference)")
     has = lambda job, *wanted: all(any(f"{text} " in f"{line} " for line in job) for text in wanted)  # noqa: E731
     assert has(check, account, queue.format("slow")), check
     assert has(train, account, queue.format("fast"), gpus.format(2)), train
@@ -159,15 +159,19 @@ def test_memory_grows_with_the_input_and_with_every_attempt(tmp_path: Path):
     assert counted(run.retried)["TRAIN"] == 1
     assert memory(tmp_path, "CHECK_INPUTS") == [6 + 10 * 2]
     assert memory(tmp_path, "PREPROCESS_QUERY (a)") == [6 + 10 * 2]
-    assert memory(tmp_path, "PREPROCESS_REFERENCE") == [6 + 8 * 1]
+    assert memory(tmp_path, "PREPROCESS_REFERENCE (reference)") == [6 + 8 * 1]
     assert memory(tmp_path, "MAP_QUERY (a)") == [6]
-    assert memory(tmp_path, "TRAIN") == [8, 16]
+    assert memory(tmp_path, "TRAIN (reference)") == [8, 16]
 
 
 def memory(folder: Path, task: str) -> list[float]:
     """The GB that the attempts of a task asked for."""
     texts = [path.read_text() for path in folder.glob("work/*/*/.command.run")]
-    asked = [re.search(r"#SBATCH --mem (\d+)M", text)[1] for text in texts if f"### name: 'CELLMEMORY:{task}'\n" in text]
+    asked = [
+        re.search(r"#SBATCH --mem (\d+)M", text)[1]
+        for text in texts
+        if re.search(rf"### name: '(\w+:)*{re.escape(task)}'\n", text)
+    ]
     return sorted(int(number) / 1024 for number in asked)
 
 
@@ -190,8 +194,8 @@ def test_gpus_are_shown_to_the_containers_that_use_one(engine: str, tmp_path: Pa
     )
     assert counted(run.submitted) == STEPS
     texts = [path.read_text() for path in tmp_path.glob("work/*/*/.command.run")]
-    shown = {re.search(r"### name: 'CELLMEMORY:(\w+)", text)[1] for text in texts if f" {ENGINES[engine]} " in text}
-    cuda = {re.search(r"### name: 'CELLMEMORY:(\w+)", text)[1] for text in texts if f"{cellmemory.__version__}-cuda" in text}
+    shown = {re.search(r"### name: '(?:\w+:)*(\w+)", text)[1] for text in texts if f" {ENGINES[engine]} " in text}
+    cuda = {re.search(r"### name: '(?:\w+:)*(\w+)", text)[1] for text in texts if f"{cellmemory.__version__}-cuda" in text}
     assert shown == cuda == {"TRAIN", "MAP_QUERY"}
 
 

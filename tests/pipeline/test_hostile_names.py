@@ -132,6 +132,8 @@ def test_the_pipeline_may_not_be_in_a_folder_that_would_be_run(tmp_path: Path):
             "conf",
             "functions",
             "modules",
+            "subworkflows",
+            "workflows",
             "bin",
             "nextflow_schema.json",
             "assets",

@@ -18,10 +18,10 @@ LOST = (
     {"reduced_panel.contrasts.tsv": "EXTRACT_TAGS (reduced_panel)", "unseen_type.labels.csv": "GATHER (unseen_type)"},
     {"reduced_panel.metrics.json": "EVALUATE (reduced_panel)", "reduced_panel.faithfulness.tsv": "FAITHFULNESS (reduced_panel)",
      "reduced_panel.enrichment.tsv": "ENRICH (reduced_panel)", "unseen_type.aligned.h5ad": "PREPROCESS_QUERY (unseen_type)"},
-    {"reduced_panel.report.html": "REPORT_SAMPLE (reduced_panel.report)", "report.figures": "REPORT_RUN (report)",
+    {"reduced_panel.report.html": "REPORT_SAMPLE (reduced_panel.report)", "multiqc/composition_mqc.json": "REPORT_RUN (report)",
      "unseen_type.checksums.json": "CHECKSUMS_SAMPLE (unseen_type)"},
     {"reduced_panel.labels.csv": "MAP_QUERY (reduced_panel)", "query_genes.tsv": "CHECK_INPUTS"},
-    {"model/config.json": "TRAIN"},
+    {"model/config.json": "TRAIN (reference)"},
 )  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def test_what_is_lost_is_made_again(lost: dict[str, str], run_folder: Path):
 
 def test_a_figure_that_is_gone_from_its_folder_ends_a_resumed_run(run_folder: Path):
     """Nextflow itself asks for the folder only."""
-    lose(run_folder / "work", "report.figures/composition.svg")
+    lose(run_folder / "work", "figures/composition.svg")
     run = pipeline(*STUB, "--contrast_with", "unseen_type", "-resume", folder=run_folder)
     assert run.status == 1
     found = re.search(r"(/\S+): 1 of 2 figures and tables are gone. Delete this folder, and run the same command", run.output)
@@ -69,7 +69,7 @@ def test_a_run_that_loses_results_without_a_failed_task_ends_with_an_error(tmp_p
     shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".*", "work", "results", "docs"), symlinks=True)
     module = project / "modules" / "report" / "main.nf"
     text = module.read_text()
-    for right, wrong in {"emit: html": "emit: html, optional: true", '["${name}.html", ': "["}.items():
+    for right, wrong in {"emit: html": "emit: html, optional: true", """["${named(meta.id, 'report')}.html", """: "["}.items():
         assert text.count(right) == 1
         text = text.replace(right, wrong)
     module.write_text(text)

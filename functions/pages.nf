@@ -1,0 +1,34 @@
+// What the pages of the report are made of.
+
+include { sampleOf } from './pairs.nf'
+include { filesOf } from './paths.nf'
+
+/** How many files there are about a pair, beside the mapped one: its page waits for these, and for nothing of another pair. */
+def detailCount(meta, gene_sets, settings) {
+    def contrasted = settings.contrast || (settings.contrast_with && settings.contrast_with != sampleOf(meta))
+    def attended = settings.attention == false
+        ? 0
+        : 2 + [gene_sets || settings.enrichr, contrasted, settings.faithfulness != false].count { given -> given }
+    return 1 + attended + (meta.truth_key ? 1 : 0)
+}
+
+/** What a page says of where it comes from. No dates or run names: the same run again must be resumed, not repeated. */
+def pageFacts(settings) {
+    def given = settings.findAll { name, value -> value != null && !(name in ['help', 'version', 'outdir', 'publish_dir_mode', 'queue', 'checkpoint_dir']) }
+    def about = [
+        pipeline: workflow.manifest.name,
+        version: workflow.manifest.version,
+        revision: workflow.commitId,
+        nextflow: workflow.nextflow.version.toString(),
+        parameters: given,
+    ]
+    return groovy.json.JsonOutput.toJson(about.findAll { _name, value -> value != null })
+}
+
+/** Refuses what a page's figures and tables lack: -resume asks for their folder only, whatever is left in it. */
+def refuseGaps(figures, tables, n_files) {
+    def missing = n_files.toInteger() - filesOf(figures).size() - [tables].flatten().size()
+    if (missing) {
+        error("${figures.parent.toUriString()}: ${missing} of ${n_files} figures and tables are gone. Delete this folder, and run the same command with -resume.")
+    }
+}
