@@ -49,12 +49,10 @@ def main(
             _cli.say(f"Dropped {number:,} cells without {what}.")
     for warning in found.warnings:
         _cli.warn(warning)
-    shared = (
-        "No queries were given."
-        if found.shared is None
-        else (f"Matched {found.shared:,} of {found.genes:,} genes with the queries'.")
-    )
-    _cli.say(shared)
+    if found.shared is None:
+        _cli.say("No queries were given.")
+    else:
+        _cli.say(f"Matched {found.shared:,} of {found.genes:,} genes with the queries'.")
     for note in found.notes:
         _cli.say(note)
     _cli.say(f"Kept the {found.panel:,} most variable genes as the panel.")

@@ -245,7 +245,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "history with words": (cells("history.tsv", 1, train_loss="low"), "train_loss is not numbers"),
     "history in circles": (lines("history.tsv", lambda found: [*found, found[-1]]), "epoch does not count up"),
     "history is no text": (raw("history.tsv", b"\x89PNG\xff"), "not a text file in UTF-8 (line 1)"),
-    "card is no text": (raw("model_card.md", b"\xff"), "model_card.md is not text"),
+    "card is no text": (raw("model_card.md", b"\xff"), "model_card.md is not a text file in UTF-8"),
     "tensors are none": (raw("model.safetensors", b""), "model.safetensors: it cannot be read"),
     "tensors are cut off": (raw("model.safetensors", lambda content: content[:-8]), "it cannot be read"),
     "tensors with a long header": (raw("model.safetensors", lambda c: b"\xff" * 8 + c[8:]), "it cannot be read"),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import anndata as ad
 import pandas as pd
@@ -29,7 +30,7 @@ from cellmemory.reference.calibration import Thresholds
 from cellmemory.reference.hierarchy import parse_levels
 from cellmemory.reference.trained_model import TrainedModel
 
-Cells = ad.AnnData | str | Path
+Cells: TypeAlias = ad.AnnData | str | Path
 _SHARE = number(0, 1)
 _OPTIONS = {
     "min_coverage": _SHARE,
@@ -248,8 +249,11 @@ def train(
 
     threads = threads or available_threads()
     _check_options(label_key=label_key, n_genes=n_genes, precision=precision, device=device, threads=threads, seed=seed)
-    kept = None if folder else tempfile.TemporaryDirectory(prefix="cellmemory-model-")
-    output = Path(folder) if folder else Path(kept.name) / "model"
+    kept = None
+    if folder is None:
+        kept = tempfile.TemporaryDirectory(prefix="cellmemory-model-")
+        folder = Path(kept.name) / "model"
+    output = Path(folder)
     if problems := output_problems({"folder": (output, "model")}, {}):
         raise InputError(_without_options(problem) for problem in problems)
     settings = TrainingSettings(
@@ -343,14 +347,15 @@ def _running(device: str, precision: str, threads: int, seed: int, variant: str)
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    deterministic: Any = torch.utils.deterministic  # of a property that its types leave out
+    filled = deterministic.fill_uninitialized_memory
     with torch.random.fork_rng(range(torch.cuda.device_count())), threadpool_limits(threads):
         try:
             yield configure(device, precision, threads, seed=seed, variant=variant)
         finally:
             torch.set_num_threads(before[0])
             torch.set_deterministic_debug_mode(before[1])
-            torch.utils.deterministic.fill_uninitialized_memory = filled
+            deterministic.fill_uninitialized_memory = filled
 
 
 @contextmanager

@@ -73,13 +73,15 @@ def summarise(found: np.ndarray, label: np.ndarray, labels: list[str]) -> pd.Dat
     sign = np.array([-1, 1])[None, None, :, None]
     gains = sign * (areas - areas[..., random : random + 1])
     present = [g for g in range(len(labels)) if (label == g).any()]
-    blocks = [_rows(labels[g], *(_mean(v[label == g]) for v in (found, areas, gains)), _error(gains[label == g]),
-                    int((label == g).sum())) for g in present]  # fmt: skip
+    blocks = []
+    for g in present:
+        curve, mean_area, gain = (_mean(values[label == g]) for values in (found, areas, gains))
+        blocks.append(_rows(labels[g], curve, mean_area, gain, _error(gains[label == g]), int((label == g).sum())))
     if len(present) > 1:
-        means = [np.mean([_mean(v[label == g]) for g in present], 0) for v in (found, areas, gains)]
+        curve, mean_area, gain = (np.mean([_mean(v[label == g]) for g in present], 0) for v in (found, areas, gains))
         # Of a mean of independent means.
         error = np.sqrt(np.sum([np.nan_to_num(_error(gains[label == g])) ** 2 for g in present], 0)) / len(present)
-        blocks.append(_rows(ALL, *means, error, len(label)))
+        blocks.append(_rows(ALL, curve, mean_area, gain, error, len(label)))
     return pd.DataFrame([row for block in blocks for row in block], columns=COLUMNS)
 
 
@@ -97,6 +99,7 @@ def _prepare(mapper: Mapper, tokens: Tokens, rows: np.ndarray) -> tuple[Batch, T
         output = mapper.network.decide(gene, bins, sqrt_share, valid, measured, attention=True)
         linear = path.contributions(gene, bins / mapper.network.config.n_bins, sqrt_share, measured) * valid[..., None]
         rest = output.logits - output.cls_logits - linear.sum(1)
+    assert output.attention is not None
     return Batch(gene, bins, sqrt_share, valid, measured, output.logits.argmax(1), linear, rest), output.attention.cls
 
 

@@ -89,15 +89,18 @@ class Inference:
 
     def _fill(self, found: Mapped, tokens: Tokens, cells: np.ndarray) -> None:
         """Puts the results on `cells`, one batch, in their places."""
-        inputs = [t.to(self.runtime.device) for t in as_tensors(tokens, cells)]
-        output = self.network.decide(*inputs, found.slots is not None)
+        gene, bins, sqrt_share, valid, measured = (t.to(self.runtime.device) for t in as_tensors(tokens, cells))
+        output = self.network.decide(gene, bins, sqrt_share, valid, measured, found.slots is not None)
         for name in ("logits", "cls_logits", "embedding"):
             getattr(found, name)[cells] = getattr(output, name).float().cpu()
         if output.attention is None:
             return
-        attention, valid, source = output.attention, inputs[3], tokens.positions(cells)
-        found.slots[cells] = attention.slots.float().cpu()
-        found.cls[source] = attention.cls[valid].float().cpu()
-        found.write[source] = attention.write.mT[valid].float().cpu()
-        if attention.read is not None:
-            found.read[source] = attention.read[valid].float().cpu()
+        attention, source = output.attention, tokens.positions(cells)
+        for there, place, values in (
+            (found.slots, cells, attention.slots),
+            (found.cls, source, attention.cls[valid]),
+            (found.write, source, attention.write.mT[valid]),
+            (found.read, source, None if attention.read is None else attention.read[valid]),
+        ):
+            if there is not None and values is not None:
+                there[place] = values.float().cpu()

@@ -129,7 +129,9 @@ class StandardLayer(nn.Module):
         self.feedforward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, memory: Tensor, tokens: Tensor, mask: Tensor, last: bool, attention: bool):
+    def forward(
+        self, memory: Tensor, tokens: Tensor, mask: Tensor, last: bool, attention: bool
+    ) -> tuple[Tensor, Tensor, LayerAttention | None]:
         """One pass over memory (B, H, d) and tokens (B, S, d); mask: (B, 1, S), -inf on padding.
 
         In the last layer only the CLS row is read any further, so only it is broadcast to and fed forward; the other
@@ -154,7 +156,9 @@ class StandardLayers(nn.ModuleList):
     def __init__(self, config: ModelConfig):
         super().__init__(StandardLayer(config) for _ in range(config.n_layers))
 
-    def forward(self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, attention: bool):
+    def forward(
+        self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, attention: bool
+    ) -> tuple[Tensor, Tensor, list[LayerAttention]]:
         """memory (B, H, d), cls (B, 1, d), genes (B, T, d). Returns memory, the CLS row (B, d), and a list of LayerAttention,
         empty unless asked for."""
         tokens, attentions = torch.cat([cls.to(genes.dtype), genes], 1), []
@@ -177,7 +181,9 @@ class LightLayer(nn.Module):
         self.feedforward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, attention: bool):
+    def forward(
+        self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, attention: bool
+    ) -> tuple[Tensor, Tensor, LayerAttention | None]:
         """One pass over memory (B, H, d), CLS (B, 1, d) and the normalised genes (B, T, d); mask: (B, 1, S)."""
         write, normed = self.write, self.norm_cls(cls)
         folded = write.fold_scores(self.norm_slots(memory), write.query, write.key)
@@ -199,7 +205,9 @@ class LightLayers(nn.ModuleList):
     def __init__(self, config: ModelConfig):
         super().__init__(LightLayer(config) for _ in range(config.n_layers))
 
-    def forward(self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, attention: bool):
+    def forward(
+        self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, attention: bool
+    ) -> tuple[Tensor, Tensor, list[LayerAttention]]:
         """As StandardLayers.forward."""
         genes, attentions = _unit(genes), []
         for layer in self:

@@ -5,7 +5,7 @@ import ctypes
 import os
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -68,8 +68,8 @@ def configure(device: str, precision: str, threads: int, *, seed: int, variant: 
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, which loads the compiler for a second
-    # A guard against bugs that costs a third of the time; a property of the module that its types leave out.
-    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
+    deterministic: Any = torch.utils.deterministic  # of a property that its types leave out
+    deterministic.fill_uninitialized_memory = False  # a guard against bugs that costs a third of the time
     _keep_freed_memory()
     return Runtime(device, _precision(device, precision, variant), threads)
 
