@@ -31,9 +31,9 @@ VIEWS = {
     "log1p of counts per 10,000": lambda counts, total: np.log1p(1e4 * counts / total),
     "log1p, scaled over the panel": lambda counts, total: np.log1p(1e4 * counts / _sums(counts)),
     "rank in the cell": lambda counts, total: levels(counts),
-    "root of the share of the panel's counts": lambda counts, total: 10 * np.sqrt(counts / _sums(counts)),
+    "square root of the share of the panel's counts": lambda counts, total: 10 * np.sqrt(counts / _sums(counts)),
 }
-RANK, ROOT_SHARE = "rank in the cell", "root of the share of the panel's counts"
+RANK, ROOT_SHARE = "rank in the cell", "square root of the share of the panel's counts"
 COMBINATIONS = [(name,) for name in VIEWS] + [(RANK, "log1p, scaled over the panel"), (RANK, ROOT_SHARE)]
 GENES, PENALTIES, FOLDS = (100, 200, 500, 800, None), (0.01, 0.03, 0.1), 5
 EXPLAINED = {"PBMC": "kang_ctrl_to_stim", "CEL-seq2": "panc8_to_celseq2", "inDrop": "panc8_to_indrop"}

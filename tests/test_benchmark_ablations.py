@@ -12,7 +12,7 @@ def test_views_are_those_of_the_model():
     counts = rng.poisson(1.0, (30, 40)).astype(np.float32)
     total = counts.sum(1, keepdims=True)
     logged = sp.csr_matrix(np.log1p(1e4 * counts / total))
-    tokens = tokenize(logged, np.ones(40, bool), "fast", "quantile", ablations.BINS)
+    tokens = tokenize(logged, np.ones(40, bool), mode="fast", binning="quantile", n_bins=ablations.BINS)
     of_model = views(tokens, np.arange(30), ablations.BINS)
     for place, name in enumerate((ablations.RANK, ablations.ROOT_SHARE)):
         np.testing.assert_allclose(ablations.VIEWS[name](counts, total), of_model[:, place], atol=2e-3)

@@ -30,7 +30,7 @@ def test_the_plain_implementation_equals_the_oracle():
         logits, embedding, attention = Plain(network)(gene, bins, valid, True)
     for i, n in enumerate([0, 3, 40]):
         here = slice(tokens.start[i], tokens.start[i + 1])
-        expected = oracle(tokens.gene[here], tokens.bin[here], tokens.root[here], tokens.measured, N_BINS)
+        expected = oracle(tokens.gene[here], tokens.bin[here], tokens.sqrt_share[here], tokens.measured, N_BINS)
         np.testing.assert_allclose(logits[i], expected["cls_logits"], atol=1e-5)
         np.testing.assert_allclose(embedding[i], expected["embedding"], atol=1e-5)
         np.testing.assert_allclose(attention[i, :n], expected["cls"], atol=1e-6)

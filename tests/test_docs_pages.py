@@ -73,6 +73,13 @@ def test_links_and_anchors_lead_somewhere(page: Path):
     assert wrong == []
 
 
+def test_code_names_pages_that_are_there():
+    files = [path for folder in ("bin", "benchmarks", "functions", "subworkflows") for path in (ROOT / folder).rglob("*.[pn]*")]
+    named = {name for path in files if path.suffix in (".py", ".nf") for name in re.findall(r"docs/[\w/]+\.md", path.read_text())}
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 def test_the_site_has_every_page_once():
     listed = [page for group in load(ROOT / "mkdocs.yml")["nav"] for entry in group.values()
               for page in ([entry] if isinstance(entry, str) else [name for one in entry for name in one.values()])]  # fmt: skip

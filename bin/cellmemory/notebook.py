@@ -229,7 +229,7 @@ def train(
     n_genes
         Genes of the panel, at most.
     mode, binning, max_epochs, patience, batch_size, sampling, learning_rate, variant, d_model, n_layers
-        As the options of train.py (docs/parameters.md).
+        As the options of train.py (docs/usage.md).
     precision, device, threads, seed
         Number format of products, where the model is trained, CPU threads, and the seed of everything random.
 

@@ -14,7 +14,7 @@ class LinearPath(nn.Module):
     """Logits that are linear in two views of each gene: its rank in the cell, and the square root of its share of the counts.
 
     Ranks carry over between protocols, square roots of shares (Hellinger's distance) keep what counts say; together they
-    map more queries well than either (docs/model.md). Both are centred and scaled as in the reference; a gene that was not
+    map more queries well than either (docs/decisions.md). Both are centred and scaled as in the reference; a gene that was not
     measured counts as average, and the shares of the others as shares of what the measured genes make up in the
     reference. Fitted before the network is trained, and kept.
     """

@@ -1,9 +1,9 @@
 """Novelty: how little speaks for a cell's label, and how far the cell lies from the reference's cells of that label.
 
 Either alone misses much: a cell of an unknown type may be far from its label and labelled with all confidence, or lie
-near a label that hardly fits. What speaks for a label is asked twice. The network was taught that every cell has one of
-the labels; a classifier of one label against all cells without it was not, and can turn down each. docs/model.md has the
-comparison that led to the mean of the three.
+near a label that hardly fits. Evidence for the label is measured in two ways. The network was taught that every cell has one of
+the labels; a classifier of one label against all cells without it was not, and can reject each. docs/decisions.md says what led
+to the mean of the three.
 """
 
 from dataclasses import dataclass

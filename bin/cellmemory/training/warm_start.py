@@ -2,7 +2,7 @@
 
 A Transformer trained from random weights on a few hundred cells spends them on learning which genes go together, and
 then remembers every mislabelled cell. Two convex models of the same cells say both at once: a PCA and a regularised
-linear classifier. What each brought is in docs/model.md.
+linear classifier. What each brought is in docs/decisions.md.
 """
 
 import warnings
