@@ -11,9 +11,9 @@ def parameterDefinitions() {
 
 /** What `--help` shows. */
 def helpText(manifest) {
-    def groups = schema()['$defs'].values().collect { group ->
-        def lines = group.properties.collect { name, definition -> helpLine(name, definition) }
-        "${group.title}\n${lines.join('\n')}"
+    def groups = schema()['$defs'].values().findResults { group ->
+        def lines = group.properties.findAll { _name, definition -> !definition.hidden }.collect { name, definition -> helpLine(name, definition) }
+        lines ? "${group.title}\n${lines.join('\n')}" : null
     }
     return """\
         |${manifest.name} ${manifest.version}: ${manifest.description}.

@@ -1,7 +1,8 @@
 // The sheet of several references, and the map of labels that they write differently: reading and checking at the start.
 
+include { rowSchema } from './columns.nf'
 include { isCellFile; isMissing; pathAt; sheetPath; stagingProblems; visible } from './paths.nf'
-include { duplicateProblems; lengthProblems; placeOf; readLines; readRows } from './sheets.nf'
+include { placeOf; readLines; readRows } from './sheets.nf'
 
 /** The references of the parameters as [meta, path], and what is wrong with them, a sentence each. */
 def allReferences(settings) {
@@ -26,9 +27,8 @@ def allReferences(settings) {
  * names, for rows without a value.
  */
 def readReferences(sheet, defaults) {
-    def (rows, form_problems) = readRows(sheet, ['reference'], ['h5ad', 'model', 'label_key', 'batch_key'], 'reference')
+    def (rows, form_problems) = readRows(sheet, rowSchema('references'), 'reference')
     def problems = form_problems + rows.collectMany { row -> referenceProblems(sheet, row, defaults) }
-    problems += duplicateProblems(sheet.name, rows, 'reference', 'reference')
     return problems ? [[], problems] : [rows.collect { row -> oneReference(sheet, row, defaults) }, []]
 }
 
@@ -65,11 +65,6 @@ def oneReference(sheet, row, defaults) {
 def referenceProblems(sheet, row, defaults) {
     def where = placeOf(sheet, row)
     def problems = []
-    // A result is named <sample>.<reference>: without dots in the second, the two can be told apart.
-    if (row.reference && !(row.reference ==~ /[A-Za-z0-9][A-Za-z0-9_-]*/)) {
-        problems += ["${where}: the reference name '${row.reference}' may hold only letters, digits, '_' and '-', and begins with a letter or digit."]
-    }
-    problems += lengthProblems(where, 'reference', row.reference ?: '')
     if (!row.h5ad == !row.model) {
         problems += ["${where}: a reference needs either h5ad (to train a model) or model (a trained one), but ${row.h5ad ? 'both are' : 'neither is'} given."]
     }

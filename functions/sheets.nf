@@ -1,12 +1,13 @@
 // CSV sheets that a user writes, with a line of column names: reading them, and what is wrong with their form.
 
 /**
- * The rows below the columns, and what is wrong with them, a sentence each. subject: what a row is of, as 'query'.
+ * The rows below the columns, and what is wrong with them, a sentence each. schema: of a row; subject: what a row is of, as
+ * 'query'.
  *
  * A row is a map of its cells by their columns; line is its number in the file. Rows of a wrong length are left out, and all
  * of them where columns are wrong. Empty rows, and empty columns behind the last, mean nothing: spreadsheets leave them.
  */
-def readRows(sheet, required, optional, subject) {
+def readRows(sheet, schema, subject) {
     def (lines, text_problems) = readLines(sheet, 'CSV UTF-8')
     if (text_problems) {
         return [[], text_problems]
@@ -21,10 +22,10 @@ def readRows(sheet, required, optional, subject) {
     }
     def filled = records.findAll { record -> record.cells.any() }
     if (!filled) {
-        return [[], ["${sheet.name} is empty: it needs a line with the columns ${required.join(',')} and a line for each ${subject}."]]
+        return [[], ["${sheet.name} is empty: it needs a line with the columns ${schema.required.join(',')} and a line for each ${subject}."]]
     }
     def columns = withoutEmptyEnd(filled.first().cells)
-    def problems = separatorProblems(sheet.name, columns) ?: columnProblems(sheet.name, columns, required, optional)
+    def problems = separatorProblems(sheet.name, columns) ?: columnProblems(sheet.name, columns, schema)
     if (problems) {
         return [[], problems]
     }
@@ -34,10 +35,10 @@ def readRows(sheet, required, optional, subject) {
         [line: record.line, size: cells.size()] + [columns, cells].transpose().collectEntries()
     }
     if (!rows) {
-        return [[], ["${sheet.name} names no ${subject}: add a line for each below its columns."]]
+        return [[], [message('no_rows', [sheet: sheet.name, subject: subject])]]
     }
     def whole = rows.findAll { row -> row.size == columns.size() }
-    return [whole, rows.collectMany { row -> formProblems(sheet, columns, required, row) }]
+    return [whole, rows.collectMany { row -> formProblems(sheet.name, columns, schema, row) } + duplicateProblems(sheet.name, whole, schema.required.first(), subject)]
 }
 
 /** The lines of a text file that a user wrote, and what is wrong with it, a sentence. kind: what it should be, for the sentence. */
@@ -70,18 +71,20 @@ def placeOf(sheet, row) {
 
 /** A sentence for each name that several rows have in the column, or that several differ from by capitals alone. */
 def duplicateProblems(name, rows, column, subject) {
+    def about = [sheet: name, column: column, subject: subject]
     def same = rows.groupBy { row -> row[column] }.findAll { value, found -> value && found.size() > 1 }.collect { value, found ->
-        "${name}: the ${column} name ${value} is used by lines ${found.collect { row -> row.line }.join(', ')}; every ${subject} needs its own."
+        message('repeated_name', about + [value: value, lines: found.collect { row -> row.line }.join(', ')])
     }
     def alike = rows.collect { row -> row[column] }.findAll().unique(false).groupBy { value -> value.toLowerCase() }.values()
     return same + alike.findAll { values -> values.size() > 1 }.collect { values ->
-        "${name}: the ${column} names ${values.join(', ')} differ only in capital letters, so that their files would be the same on some disks. Rename all but one."
+        message('similar_names', about + [values: values.join(', ')])
     }
 }
 
-/** A sentence about a name that is too long, since names of files are made of it. */
-def lengthProblems(where, column, value) {
-    return value.size() > 80 ? ["${where}: the ${column} name '${value.take(80)}...' has ${value.size()} characters, but may have at most 80."] : []
+/** A sentence of assets/schema_input.json, its names in braces replaced by what `parts` has for them. */
+def message(name, parts) {
+    def text = new groovy.json.JsonSlurper().parseText(file("${moduleDir}/../assets/schema_input.json").text).messages[name]
+    return text.replaceAll('\\{(\\w+)\\}') { _all, key -> parts[key].toString() }
 }
 
 /** The cells of a line of CSV: bare, or in quotes, with quotes inside doubled. null if a quote is not closed. */
@@ -103,22 +106,28 @@ def separatorProblems(name, columns) {
     return separators.values().take(1).collect { word -> "${name} is separated by ${word}. Save it as CSV, with commas between the cells." }
 }
 
-def columnProblems(name, columns, required, optional) {
-    def known = required + optional
-    def problems = required.findAll { column -> !(column in columns) }.collect { column ->
-        "${name} lacks the column ${column}; its first line is ${columns.join(',').take(200)}."
+def columnProblems(name, columns, schema) {
+    def known = schema.properties.keySet().toList()
+    def problems = schema.required.findAll { column -> !(column in columns) }.collect { column ->
+        message('missing_column', [sheet: name, column: column, first: columns.join(',').take(200)])
     }
     problems += columns.findAll { column -> !(column in known) }.collect { column ->
-        "${name} has a column '${column.take(200)}' that means nothing here; the columns are ${known.join(', ')}."
+        message('unknown_column', [sheet: name, column: column.take(200), columns: known.join(', ')])
     }
     return problems + columns.countBy { column -> column }.findAll { _column, count -> count > 1 }.collect { column, count ->
-        "${name} has the column ${column} ${count} times."
+        message('repeated_column', [sheet: name, column: column, count: count])
     }
 }
 
-def formProblems(sheet, columns, required, row) {
+/** What is wrong with a row: its length, a cell that is empty and may not be, one that is not as its column's pattern has it. */
+def formProblems(name, columns, schema, row) {
+    def about = [sheet: name, line: row.line]
     if (row.size != columns.size()) {
-        return ["${placeOf(sheet, row)}: ${row.size} cells, but there are ${columns.size()} columns."]
+        return [message('wrong_length', about + [found: row.size, expected: columns.size()])]
     }
-    return required.findAll { column -> !row[column] }.collect { column -> "${placeOf(sheet, row)}: ${column} is empty." }
+    def empty = schema.required.findAll { column -> !row[column] }.collect { column -> message('empty_cell', about + [column: column]) }
+    def wrong = schema.properties.findAll { column, rule -> rule.pattern && row[column] && !(row[column] ==~ rule.pattern) }
+    return empty + wrong.collect { column, rule ->
+        message('wrong_value', about + [column: column, value: row[column].take(100), remedy: rule.errorMessage])
+    }
 }

@@ -58,11 +58,11 @@ def test_all_problems_of_all_inputs_come_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("sheet", "sentence"),
     [
-        ("sample,h5ad\na,x.h5ad\na,y.h5ad\n", "the sample name 'a' is on 2 lines"),
-        ("sample,file\na,x.h5ad\n", "the samplesheet has no column 'h5ad'"),
-        ("sample,h5ad,colour\na,x.h5ad,red\n", "the samplesheet's column 'colour' is not known"),
-        ("sample,h5ad\n", "the samplesheet has no row"),
-        ("sample,h5ad\n,x.h5ad\n", "line 2 has no sample"),
+        ("sample,h5ad\na,x.h5ad\na,y.h5ad\n", "the sample name a is used by lines 2, 3"),
+        ("sample,file\na,x.h5ad\n", "lacks the column h5ad; its first line is sample,file."),
+        ("sample,h5ad,colour\na,x.h5ad,red\n", "has a column 'colour' that means nothing here"),
+        ("sample,h5ad\n", "names no query: add a line"),
+        ("sample,h5ad\n,x.h5ad\n", ", line 2: sample is empty."),
     ],
 )
 def test_samplesheets_that_cannot_be(sheet, sentence, tmp_path):

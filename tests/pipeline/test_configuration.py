@@ -7,12 +7,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cellmemory.reference import trained_model
 from tests.pipeline.nextflow import ROOT, nextflow
 
 PROFILES = ("local", "docker", "podman", "singularity", "apptainer", "charliecloud", "conda", "cuda", "test", "test,docker",
             "slurm,singularity,cuda", "awsbatch,cuda")  # fmt: skip
+MODULES = sorted(path.parent.name for path in ROOT.glob("modules/*/main.nf"))
 ENGINES = ("docker", "podman", "singularity", "apptainer", "charliecloud", "conda")
 EXECUTORS = ("slurm", "lsf", "sge", "awsbatch", "googlebatch", "azurebatch", "k8s")
 
@@ -87,7 +89,7 @@ def test_scripts_can_be_executed():
         assert path.read_text().startswith("#!/usr/bin/env python3\n"), path.name
 
 
-@pytest.mark.parametrize("module", sorted(path.parent.name for path in ROOT.glob("modules/*/main.nf")))
+@pytest.mark.parametrize("module", MODULES)
 def test_modules_are_complete(module: str):
     folder = ROOT / "modules" / module
     source = (folder / "main.nf").read_text()
@@ -98,6 +100,22 @@ def test_modules_are_complete(module: str):
     assert "publishDir" not in source
     assert (folder / "meta.yml").read_text().startswith(f"name: {module}\n")
     assert "-stub" in (folder / "tests" / "main.nf.test").read_text()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_description_of_a_module_is_that_of_its_code(module: str):
+    folder = ROOT / "modules" / module
+    about = yaml.safe_load((folder / "meta.yml").read_text())
+    source = (folder / "main.nf").read_text()
+    inputs, outputs = (re.sub(" //.*", "", part) for part in re.split("    (?:output|script):\n", source)[:2])
+    named = re.findall(r"\b(?:val|path)[( ](\w+)", inputs.split("    input:\n")[1])
+    described = [group if isinstance(group, list) else [group] for group in about["input"]]
+    assert [name for group in described for each in group for name in each] == named
+    assert all(each["description"] for group in described for entry in group for each in entry.values())
+    assert list(about["output"]) == re.findall(r"emit: (\w+)", outputs)
+    for tool in about["tools"]:
+        assert all({"description", "homepage", "documentation", "licence"} <= part.keys() for part in tool.values())
+    assert about["authors"] == about["maintainers"] != []
 
 
 def pinned(text: str) -> dict[str, str]:

@@ -26,8 +26,8 @@ def test_help_shows_every_parameter_and_leaves_nothing_behind(tmp_path: Path):
     run = pipeline("--help", folder=tmp_path)
     assert run.status == 0
     for name, definition in definitions().items():
-        assert f"--{name} " in run.output
-        assert definition["description"] in run.output
+        shown = f"--{name} " in run.output and definition["description"] in run.output
+        assert shown != definition.get("hidden", False), name
     assert not (tmp_path / "results").exists()
 
 
@@ -35,6 +35,20 @@ def test_version(tmp_path: Path):
     run = pipeline("--version", folder=tmp_path)
     assert run.status == 0
     assert f"nf-cellmemory {cellmemory.__version__}" in run.output
+
+
+def test_configurations_of_institutions_are_loaded_where_they_are_and_missed_by_nobody(tmp_path: Path):
+    profile = "here { params.config_profile_name = 'here'; params.max_memory = 8.GB; manifest.version = '9.9' }"
+    (tmp_path / "nfcore_custom.config").write_text(f"profiles {{ {profile} }}")
+    run = pipeline("--version", "-profile", "here", "--custom_config_base", tmp_path, folder=tmp_path)
+    assert run.status == 0, run.output
+    assert "nf-cellmemory 9.9" in run.output
+    # No name ends in .invalid: a network that does not reach it is like none.
+    for offline in ("true", "false"):
+        nowhere = ("--custom_config_base", "https://configs.invalid/master")
+        run = pipeline("--version", *nowhere, folder=tmp_path, NXF_OFFLINE=offline)
+        assert run.status == 0, run.output
+        assert "nf-cellmemory 0.1.0" in run.output
 
 
 def test_false_may_be_a_string(tmp_path: Path):
@@ -99,7 +113,7 @@ def test_problems_of_a_samplesheet_name_their_line(tmp_path: Path):
     (tmp_path / "queries.csv").write_text("\n".join(lines))
     output = refused("--input", "queries.csv", *REFERENCE, folder=tmp_path)
     for sentence in (
-        "queries.csv, line 2: the sample name 'a b' may hold only letters",
+        "queries.csv, line 2: the sample name is 'a b'. A sample name may hold only letters",
         f"queries.csv, line 4: there is no file {tmp_path / 'missing.h5ad'}.",
         f"queries.csv, line 5: the folder {DATA} has no .mtx or .mtx.gz file",
         "queries.csv: the sample name e is used by lines 6, 7; every query needs its own.",

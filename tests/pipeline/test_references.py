@@ -27,7 +27,7 @@ def test_problems_of_the_sheet_are_said_at_once(tmp_path: Path):
     output = refused(*INPUT, "--references", "references.csv", "--model", DATA, folder=tmp_path)
     for sentence in (
         "--references excludes --reference and --model",
-        "references.csv, line 2: the reference name 'a.b' may hold only letters, digits, '_' and '-'",
+        "references.csv, line 2: the reference name is 'a.b'. A reference name may hold only letters, digits, '_' and '-'",
         "references.csv, line 3: a reference needs either h5ad (to train a model) or model (a trained one), but both are given.",
         "references.csv, line 4: a reference needs either h5ad (to train a model) or model (a trained one), but neither is",
         "references.csv, line 5: label_key is missing, here or as --label_key",

@@ -1,11 +1,14 @@
 """The pipeline's own code: how long its parts may be, which file includes which, and that the strict parser runs all of it."""
 
+import dataclasses
+import json
 import re
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
+from cellmemory.io import samplesheet
 from tests.pipeline.nextflow import DATA, ROOT, STEPS, counted, files_in, nextflow, succeed
 
 FOLDERS = ("workflows", "subworkflows", "modules", "functions")
@@ -69,6 +72,18 @@ def test_parameters_are_read_in_the_entry_alone():
 def test_files_are_published_by_meta_and_not_by_what_their_names_match():
     text = (ROOT / "conf" / "modules.config").read_text()
     assert not re.search(r"~/|=~|replaceFirst|replaceAll|\.replace\(", text)
+
+
+@pytest.mark.parametrize("kind", ["input", "references"])
+def test_what_the_schema_of_a_sheet_says_is_complete(kind: str):
+    schema = json.loads((ROOT / "assets" / f"schema_{kind}.json").read_text())
+    columns = schema["items"]["properties"]
+    assert set(schema["items"]["required"]) <= set(columns)
+    for rule in columns.values():
+        assert rule["description"].endswith(".")
+        assert ("pattern" in rule) == ("errorMessage" in rule)
+    if kind == "input":
+        assert [field.name for field in dataclasses.fields(samplesheet.Origin)] == list(samplesheet.OPTIONAL)
 
 
 def test_the_strict_parser_shows_the_help(tmp_path: Path):

@@ -1,5 +1,9 @@
-"""The samplesheet of queries: a row each, with where things are in its file."""
+"""The samplesheet of queries: a row each, with where things are in its file.
 
+Its columns, and the sentences for what is wrong with it, stand in schema_input.json, which the pipeline reads, too.
+"""
+
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -8,10 +12,12 @@ from pathlib import Path
 from cellmemory.errors import InputError
 from cellmemory.io.text import read_sheet
 
-REQUIRED = ("sample", "h5ad")
-#: Names become names of files.
-SAMPLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-OPTIONAL = ("counts_layer", "gene_column", "batch_key", "spatial_key", "truth_key")
+#: As assets/schema_input.json; here, since only bin/ goes along to the machines of clouds.
+SCHEMA = json.loads(Path(__file__).with_name("schema_input.json").read_text())
+MESSAGES = SCHEMA["messages"]
+REQUIRED = tuple(SCHEMA["items"]["required"])
+COLUMNS = SCHEMA["items"]["properties"]
+OPTIONAL = tuple(column for column in COLUMNS if column not in REQUIRED)
 
 
 @dataclass(frozen=True)
@@ -37,51 +43,70 @@ class Query:
 def read_samplesheet(path: Path, staged: list[Path]) -> list[Query]:
     """The rows of a samplesheet CSV. Paths are absolute or relative to its folder, unless `staged` gives them, row by row.
 
-    Raises InputError with all problems: columns, empty cells, duplicate samples.
+    Raises InputError with all problems: columns, empty cells, names that cannot be.
     """
     sheet = read_sheet(path, REQUIRED)
     columns, rows = (sheet[0][1], sheet[1:]) if sheet else ([], [])
-    known = REQUIRED + OPTIONAL
-    problems = [f"{path}: the samplesheet has no column '{c}'." for c in REQUIRED if c not in columns]
-    problems += [
-        f"{path}: the samplesheet's column '{c}' is not known; known are: {', '.join(known)}." for c in columns if c not in known
-    ]
-    problems += [f"{path}: the samplesheet has the column '{c}' {n} times." for c, n in Counter(columns).items() if n > 1]
+    problems = _column_problems(path, columns)
     if not problems and not rows:
-        problems.append(f"{path}: the samplesheet has no row.")
+        problems.append(MESSAGES["no_rows"].format(sheet=path, subject="query"))
     if not problems and staged and len(staged) != len(rows):
         problems.append(f"{path}: {len(rows)} rows, but {len(staged)} --staged files.")
     if problems:
         raise InputError(problems)
+    table = [(line, dict(zip(columns, cells, strict=False))) for line, cells in rows]
     problems = [
-        f"{path}: line {line} has {len(cells)} cells, but there are {len(columns)} columns."
+        MESSAGES["wrong_length"].format(sheet=path, line=line, found=len(cells), expected=len(columns))
         for line, cells in rows
         if len(cells) != len(columns)
     ]
-    table = [(line, dict(zip(columns, cells, strict=False))) for line, cells in rows]
-    problems += [f"{path}: line {line} has no {c}." for line, row in table for c in REQUIRED if not row.get(c)]
-    problems += [
-        f"{path}: line {line} has the sample name '{row['sample'][:100]}'; a name has at most 80 letters, digits, '.', '_' and "
-        "'-', and begins with a letter or digit."
-        for line, row in table
-        if row.get("sample") and not SAMPLE_NAME.fullmatch(row["sample"])
-    ]
-    problems += [
-        f"{path}: the sample name '{name}' is on {n} lines; every query needs a name of its own."
-        for name, n in Counter(row.get("sample") for _, row in table).items()
-        if n > 1 and name
-    ]
-    spelled: dict[str, list[str]] = {}
-    for name in dict.fromkeys(row["sample"] for _, row in table if row.get("sample")):
-        spelled.setdefault(name.casefold(), []).append(name)
-    problems += [
-        f"{path}: the sample names {', '.join(alike)} differ only in capital letters, so that their files would be the same on "
-        "some disks. Rename all but one."
-        for alike in spelled.values()
-        if len(alike) > 1
-    ]
+    problems += [problem for line, row in table for problem in _cell_problems(path, line, row)]
+    problems += _name_problems(path, table)
     if problems:
         raise InputError(problems)
     origins = [Origin(**{c: row.get(c) or None for c in OPTIONAL}) for _, row in table]
     paths = staged or [path.parent / row["h5ad"] for _, row in table]
     return [Query(row["sample"], place, origin) for (_, row), place, origin in zip(table, paths, origins, strict=True)]
+
+
+def _column_problems(path: Path, columns: list[str]) -> list[str]:
+    problems = [
+        MESSAGES["missing_column"].format(sheet=path, column=column, first=",".join(columns)[:200])
+        for column in REQUIRED
+        if column not in columns
+    ]
+    problems += [
+        MESSAGES["unknown_column"].format(sheet=path, column=column[:200], columns=", ".join(COLUMNS))
+        for column in columns
+        if column not in COLUMNS
+    ]
+    return problems + [
+        MESSAGES["repeated_column"].format(sheet=path, column=column, count=n) for column, n in Counter(columns).items() if n > 1
+    ]
+
+
+def _cell_problems(path: Path, line: int, row: dict[str, str]) -> list[str]:
+    """What is wrong with the cells of a row: required ones that are empty, those that their column's pattern refuses."""
+    problems = [MESSAGES["empty_cell"].format(sheet=path, line=line, column=c) for c in REQUIRED if not row.get(c)]
+    return problems + [
+        MESSAGES["wrong_value"].format(sheet=path, line=line, column=c, value=row[c][:100], remedy=rule["errorMessage"])
+        for c, rule in COLUMNS.items()
+        if row.get(c) and "pattern" in rule and not re.fullmatch(rule["pattern"], row[c])
+    ]
+
+
+def _name_problems(path: Path, table: list[tuple[int, dict[str, str]]]) -> list[str]:
+    """What is wrong with names of samples beside each other: several alike, or alike but for capital letters."""
+    lines: dict[str, list[int]] = {}
+    spelled: dict[str, list[str]] = {}
+    for line, row in table:
+        if name := row.get("sample"):
+            lines.setdefault(name, []).append(line)
+    for name in lines:
+        spelled.setdefault(name.casefold(), []).append(name)
+    about = {"sheet": path, "column": "sample", "subject": "query"}
+    return [
+        MESSAGES["repeated_name"].format(**about, value=name, lines=", ".join(map(str, found)))
+        for name, found in lines.items()
+        if len(found) > 1
+    ] + [MESSAGES["similar_names"].format(**about, values=", ".join(alike)) for alike in spelled.values() if len(alike) > 1]
