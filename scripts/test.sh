@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if command -v nf-test >/dev/null; then
-    nf-test test
+    nf-test test modules tests/default.nf.test
 else
     echo "nf-test is not on the PATH: the modules' own tests (modules/*/tests) are left out." >&2
 fi
