@@ -17,9 +17,9 @@ test:
 	@scripts/setup.sh test lint
 	@$(run) scripts/test.sh $(PYTEST_ARGS)
 
-# The modules' own tests, which `make test` runs too where nf-test is on the PATH.
+# The tests of the modules and of the whole workflow, which `make test` also runs where nf-test is on the PATH.
 nf-test: setup
-	@$(run) nf-test test $(ARGS)
+	@$(run) nf-test test modules tests/default.nf.test $(ARGS)
 
 # What is promised of odd inputs (docs/reliability.md): files made by code, files damaged at random, kills at random moments.
 test-corpus:

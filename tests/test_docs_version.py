@@ -24,7 +24,7 @@ WRITTEN = (
     "containers/**/*",
     "docs/*.md",
     "functions/*",
-    "modules/**/*",
+    "modules/*/*",
     "scripts/*",
     ".github/**/*",
 )
