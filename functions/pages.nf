@@ -25,10 +25,13 @@ def pageFacts(settings) {
     return groovy.json.JsonOutput.toJson(about.findAll { _name, value -> value != null })
 }
 
-/** Refuses what a page's figures and tables lack: -resume asks for their folder only, whatever is left in it. */
-def refuseGaps(figures, tables, n_files) {
+/**
+ * A sentence, where a page lacks figures or tables: -resume asks for their folder only, whatever is left in it. Raised by
+ * the workflow: an error of an included function would reach the user as an InvocationTargetException.
+ */
+def gapsOf(figures, tables, n_files) {
     def missing = n_files.toInteger() - filesOf(figures).size() - [tables].flatten().size()
-    if (missing) {
-        error("${figures.parent.toUriString()}: ${missing} of ${n_files} figures and tables are gone. Delete this folder, and run the same command with -resume.")
-    }
+    return missing
+        ? "${figures.parent.toUriString()}: ${missing} of ${n_files} figures and tables are gone. Delete this folder, and run the same command with -resume."
+        : ''
 }

@@ -1,6 +1,6 @@
 // A page for each query on each reference, and one for all queries on a reference.
 
-include { detailCount; pageFacts; refuseGaps } from '../functions/pages.nf'
+include { detailCount; gapsOf; pageFacts } from '../functions/pages.nf'
 include { sampleOf; withReference } from '../functions/pairs.nf'
 
 include { REPORT as REPORT_RUN } from '../modules/report/main.nf'
@@ -48,7 +48,12 @@ workflow WRITE_REPORTS {
             inputs: found
         }
     REPORT_RUN(run.pages, run.model, run.inputs, facts)
-    REPORT_SAMPLE.out.figures.mix(REPORT_RUN.out.figures).subscribe { figures, tables, count -> refuseGaps(figures, tables, count) }
+    REPORT_SAMPLE.out.figures.mix(REPORT_RUN.out.figures).subscribe { figures, tables, count ->
+        def gaps = gapsOf(figures, tables, count)
+        if (gaps) {
+            error(gaps)
+        }
+    }
     sample_reports = REPORT_SAMPLE.out.html
     run_reports = REPORT_RUN.out.html
     multiqc = REPORT_RUN.out.multiqc

@@ -105,7 +105,8 @@ def test_a_path_is_mapped_like_its_cells(by_door, opened):
                                          "device is not one of auto, cpu, cuda ('tpu')."]),
         ({"counts_layer": "raw_counts"}, ["query.h5ad: there is no layer 'raw_counts' (counts_layer); there are: X."]),
         ({"truth_key": "x"}, ["query.h5ad: the truth column 'x' (truth_key) is not in obs; its columns are: author_label."]),
-        ({"sample": "a/b"}, ["The sample is called 'a/b'. Give a name of letters, digits, '.', '_' and '-'."]),
+        ({"sample": "a/b"}, ["The sample is called 'a/b'. A sample name may hold only letters, digits, '.', '_' and '-', "
+                             "begins with a letter or digit, and has at most 80 characters."]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_the_words_of_a_notebook(opened, query, options, sentences):

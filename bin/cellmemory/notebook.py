@@ -21,7 +21,7 @@ from cellmemory.genes.align import describe
 from cellmemory.genes.preprocess import preprocess_query, preprocess_reference
 from cellmemory.io.checked import choice, integer, number, text, wrong_fields
 from cellmemory.io.outputs import output_problems
-from cellmemory.io.samplesheet import SAMPLE_NAME, Origin
+from cellmemory.io.samplesheet import COLUMNS, SAMPLE_NAME, Origin
 from cellmemory.log import say, warn
 from cellmemory.mapping.mapper import map_query
 from cellmemory.network.runtime import Runtime, configure
@@ -305,7 +305,7 @@ def _as_file(cells: Cells, folder: Path, name: str) -> Path:
     if not isinstance(cells, ad.AnnData):
         raise InputError(f"The cells are of the type {type(cells).__name__}. Give an AnnData, or the path of a file.")
     if not SAMPLE_NAME.fullmatch(name):
-        raise InputError(f"The sample is called '{name[:100]}'. Give a name of letters, digits, '.', '_' and '-'.")
+        raise InputError(f"The sample is called '{name[:100]}'. {COLUMNS['sample']['errorMessage']}")
     path = folder / f"{name}.h5ad"
     try:
         _write(cells.to_memory() if cells.isbacked else cells, path)

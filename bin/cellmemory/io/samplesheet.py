@@ -18,6 +18,8 @@ MESSAGES = SCHEMA["messages"]
 REQUIRED = tuple(SCHEMA["items"]["required"])
 COLUMNS = SCHEMA["items"]["properties"]
 OPTIONAL = tuple(column for column in COLUMNS if column not in REQUIRED)
+#: What a name of a sample must match, whole.
+SAMPLE_NAME = re.compile(COLUMNS["sample"]["pattern"])
 
 
 @dataclass(frozen=True)
