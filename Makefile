@@ -38,7 +38,7 @@ kills:
 # What runs on a GPU; each test is skipped where torch finds none.
 test-cuda:
 	@scripts/setup.sh test
-	@$(run) pytest -m cuda -ra $(PYTEST_ARGS) tests/test_cuda.py
+	@$(run) pytest -m cuda -ra $(PYTEST_ARGS) tests/network/test_cuda.py
 
 # The test profile in our own image by podman, and on a Slurm of one node: each is left out, with a word, where it cannot be.
 test-containers: setup

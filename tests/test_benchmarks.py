@@ -11,8 +11,8 @@ from cellmemory.network.batching import as_tensors
 from cellmemory.network.config import ModelConfig
 from cellmemory.network.model import CellMemory
 from tests.conftest import ROOT
-from tests.oracle import Oracle
-from tests.test_model import N_BINS, SIZES, cells
+from tests.network.oracle import Oracle
+from tests.network.test_model import N_BINS, SIZES, cells
 
 sys.path.append(str(ROOT / "benchmarks"))
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import evaluate
 from cellmemory import evaluation
-from tests.mapped_files import mapped_cells, pbmc_query, write_model
+from tests.made.mapped_files import mapped_cells, pbmc_query, write_model
 
 LABELS = ["a", "b", "c", "rare"]
 

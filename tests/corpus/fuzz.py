@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save
 
 from tests.corpus.made import make
 from tests.corpus.runner import Outcome, preload, run
-from tests.model_folders import sign
+from tests.made.model_folders import sign
 
 #: What stands in for a value, an index, a length or a text.
 STRANGE = (np.nan, np.inf, -1.0, 1e30, 2**40, -(2**31), 0, 0.5)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cellmemory.columns import ENRICHMENT_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.explanation import gsea, profiles
-from tests.test_enrichment import GENES, run, write_gmt, write_inputs
+from tests.explanation.test_enrichment import GENES, run, write_gmt, write_inputs
 
 
 @pytest.fixture(scope="module")

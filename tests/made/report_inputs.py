@@ -23,10 +23,10 @@ from cellmemory.io.tables import write_table
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference import trained_model
 from tests.conftest import succeed
-from tests.model_folders import write_placeholder
+from tests.made.model_folders import write_placeholder
 
-DATA = Path(__file__).parent / "data"
-GENE_SETS = Path(__file__).parents[1] / "assets" / "genesets" / "blood_cell_markers.gmt"
+DATA = Path(__file__).parents[1] / "data"
+GENE_SETS = Path(__file__).parents[2] / "assets" / "genesets" / "blood_cell_markers.gmt"
 TRUTH_KEY, N_SLOTS, TOP = "author_label", 8, 100
 LINEAGE, LABEL = "lineage", "cell_type"  # levels, coarse to fine
 UNSEEN = "CD19+ B"

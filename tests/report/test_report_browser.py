@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cellmemory.report.colours import THEMES
-from tests.report_inputs import NASTY, write_page
+from tests.made.report_inputs import NASTY, write_page
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
 FLAGS = ("--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")

@@ -23,7 +23,7 @@ from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
 from cellmemory.report.sections import summary, tags
 from tests.conftest import ROOT, refused, succeed
-from tests.report_inputs import NASTY, NASTY_CELLS, Inputs, make_inputs, write_page
+from tests.made.report_inputs import NASTY, NASTY_CELLS, Inputs, make_inputs, write_page
 
 SECTIONS = ("summary", "inputs", "labels", "map", "spatial", "confidence", "sets", "tags", "slots", "enrichment")
 SECTIONS += ("truth", "training", "about")
@@ -267,7 +267,7 @@ def test_what_is_not_certain_is_not_rounded_to_it(confidence: float, shown: str)
 
 def test_wrong_files_are_all_named_at_once(inputs: Inputs, tmp_path: Path):
     (tmp_path / "stranger.tags.tsv").write_text("group\trank\tgene\n")
-    shutil.copy(Path(__file__).parent / "data" / "reference.h5ad", tmp_path / "plain.h5ad")
+    shutil.copy(Path(__file__).parents[1] / "data" / "reference.h5ad", tmp_path / "plain.h5ad")
     errors = refused(
         "report", "--model", inputs.model, "--mapped", inputs.mapped[0], "--mapped", inputs.mapped[0],
         "--mapped", tmp_path / "plain.h5ad", "--tags", tmp_path / "stranger.tags.tsv",

@@ -27,8 +27,8 @@ from cellmemory.training.settings import ModelSize, Sampling, Schedule, Training
 from cellmemory.training.split import split_reference
 from cellmemory.training.step import TrainingStep
 from tests.conftest import succeed
-from tests.test_fit import STEPS, batches, labels, same, stop_at, tokens, train, uninterrupted  # noqa: F401
-from tests.test_model import cells, check, check_bf16, network, oracle  # noqa: F401
+from tests.network.test_model import cells, check, check_bf16, network, oracle  # noqa: F401
+from tests.training.test_fit import STEPS, batches, labels, same, stop_at, tokens, train, uninterrupted  # noqa: F401
 
 pytestmark = [
     pytest.mark.cuda,

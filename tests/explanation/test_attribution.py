@@ -7,7 +7,7 @@ import torch
 from cellmemory.explanation.attribution import advantage, cls_contributions, presences
 from cellmemory.network.batching import as_tensors
 from cellmemory.network.model import CellMemory
-from tests.test_model import N_BINS, cells, network  # noqa: F401 - the fixture of both variants
+from tests.network.test_model import N_BINS, cells, network  # noqa: F401 - the fixture of both variants
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from cellmemory.io.gmt import EXPECTED, read_gmt
 from cellmemory.io.tables import read_table
 
 GENES = [f"GENE{i}" for i in range(40)]
-MARKERS = Path(__file__).parents[1] / "assets" / "genesets" / "blood_cell_markers.gmt"
+MARKERS = Path(__file__).parents[2] / "assets" / "genesets" / "blood_cell_markers.gmt"
 
 
 def write_inputs(folder: Path, rankings: dict, slot_rankings: dict | None = None, panel=GENES, source_ids=None) -> list[str]:

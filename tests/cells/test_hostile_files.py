@@ -23,8 +23,8 @@ from cellmemory.network.runtime import configure
 from cellmemory.reference import trained_model
 from cellmemory.reference.calibration import Thresholds
 from cellmemory.report import data
-from tests.mapped_files import mapped_cells
-from tests.report_inputs import Inputs, make_inputs
+from tests.made.mapped_files import mapped_cells
+from tests.made.report_inputs import Inputs, make_inputs
 
 
 def replaced(name: str, value: object) -> Callable[[h5py.File], None]:

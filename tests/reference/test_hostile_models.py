@@ -20,7 +20,7 @@ from cellmemory.network.runtime import configure
 from cellmemory.reference import trained_model
 from cellmemory.reference.calibration import Thresholds
 from tests.conftest import ROOT, refused
-from tests.model_folders import edit_json, edit_tensors, sign
+from tests.made.model_folders import edit_json, edit_tensors, sign
 
 NAN, INF = float("nan"), float("inf")
 Damage = Callable[[Path], None]

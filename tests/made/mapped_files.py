@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from tests.model_folders import write_placeholder
+from tests.made.model_folders import write_placeholder
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 N_SLOTS = 4
 
 

@@ -20,7 +20,7 @@ from cellmemory.network.runtime import configure
 from cellmemory.reference import trained_model
 from cellmemory.reference.calibration import Thresholds
 from tests.conftest import ROOT
-from tests.model_folders import sign
+from tests.made.model_folders import sign
 
 #: What is computed, and what is not.
 FORMULAS = [

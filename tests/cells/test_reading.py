@@ -367,7 +367,7 @@ SHUFFLED = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from tests.test_reading import read_all
+from tests.cells.test_reading import read_all
 from cellmemory.errors import InputError
 resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
 whole, target = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])

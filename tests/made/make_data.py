@@ -1,4 +1,4 @@
-"""Makes the small, real data set of the `test` profile: `python tests/make_data.py tests/data`.
+"""Makes the small, real data set of the `test` profile: `python tests/made/make_data.py tests/data`.
 
 The cells are the 700 PBMCs (765 genes, ten labels) that ship inside scanpy; `.raw` holds their log-normalised values.
 `reference.h5ad` knows nine of the ten labels. Two queries hold other cells and carry their true labels in `author_label`:

@@ -16,7 +16,7 @@ from cellmemory.training.batches import TrainingCells
 from cellmemory.training.fit import fit
 from cellmemory.training.settings import Schedule, TrainingSettings
 from cellmemory.training.split import split_reference
-from tests.oracle import Oracle
+from tests.network.oracle import Oracle
 
 GENES = 40
 SIZES = {"n_genes": GENES, "n_labels": 5, "d_model": 24, "d_feedforward": 32, "d_key": 4, "d_value": 6, "n_heads": 3,

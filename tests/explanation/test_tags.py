@@ -20,7 +20,7 @@ from cellmemory.errors import InputError
 from cellmemory.explanation import grouping, profiles, rankings
 from cellmemory.io.tables import read_table
 from cellmemory.sampling import sample_cells
-from tests.mapped_files import N_SLOTS, attention_of, mapped_cells, pbmc_query
+from tests.made.mapped_files import N_SLOTS, attention_of, mapped_cells, pbmc_query
 
 
 def run(folder: Path, cells: ad.AnnData, *options: str):

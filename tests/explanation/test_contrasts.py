@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import extract_tags
 from cellmemory.columns import CONTRAST_COLUMNS
 from cellmemory.io.tables import read_table
-from tests.mapped_files import attention_of, mapped_cells
+from tests.made.mapped_files import attention_of, mapped_cells
 
 RESPONSE = [f"GENE{i}" for i in range(8)]
 

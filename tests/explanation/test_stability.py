@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 import compare_slots
 import extract_tags
-from tests.mapped_files import N_SLOTS, pbmc_query
+from tests.made.mapped_files import N_SLOTS, pbmc_query
 
 
 def profile(folder, cells, name: str) -> str:

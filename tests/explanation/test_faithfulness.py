@@ -13,7 +13,7 @@ import extract_tags
 import faithfulness as script
 from cellmemory.columns import CONTRIBUTION_RANKS, CONTRIBUTIONS
 from cellmemory.explanation import faithfulness
-from tests.planted import Planted, plant
+from tests.made.planted import Planted, plant
 
 
 @pytest.fixture(scope="module")
