@@ -50,7 +50,7 @@ images:
 
 lint:
 	@scripts/setup.sh test lint
-	@$(run) ruff check . && ruff format --check . && scripts/lint-nextflow.sh
+	@$(run) ruff check . && ruff format --check . && mypy && scripts/lint-nextflow.sh
 
 # docs/performance.md, measured anew: an hour on a quiet machine, and 8 GB of disk for a million cells.
 bench:

@@ -48,15 +48,15 @@ class Contest:
     def __init__(self, n_genes: int, threads: int, device: str):
         import numpy as np
 
-        from cellmemory.network.runtime import start
+        from cellmemory.network.runtime import configure
         from cellmemory.network.tokens import tokenize
 
-        automatic = {v: start(device, "auto", threads, seed=0, variant=v).precision for v in ("standard", "light")}
+        automatic = {v: configure(device, "auto", threads, seed=0, variant=v).precision for v in ("standard", "light")}
         self.n_genes, self.automatic, self.device = n_genes, automatic, device
         cells = synthetic(CELLS[device], n_genes, 0)
         self.labels = np.random.default_rng(0).integers(0, LABELS, cells.shape[0])
-        self.expressed = tokenize(cells, np.ones(n_genes, bool), "fast", "quantile", 50)
-        self.every = tokenize(cells[: PLAIN_CELLS[device]], np.ones(n_genes, bool), "full", "quantile", 50)
+        self.expressed = tokenize(cells, np.ones(n_genes, bool), mode="fast", binning="quantile", n_bins=50)
+        self.every = tokenize(cells[: PLAIN_CELLS[device]], np.ones(n_genes, bool), mode="full", binning="quantile", n_bins=50)
         self.reference = self._reference()
 
     def runs(self) -> dict[str, tuple[Callable[[], object], int]]:
@@ -86,7 +86,7 @@ class Contest:
         from cellmemory.training.settings import ModelSize
 
         network = CellMemory(ModelSize(variant).config(self.n_genes, LABELS))
-        network.number_format = Runtime(self.device, precision, 0).number_format
+        network.dtype = Runtime(self.device, precision, 0).dtype
         return network.to(self.device)
 
     def _plain(self, tokens, n: int) -> tuple[Callable, Callable]:
@@ -116,15 +116,17 @@ class Contest:
         return train, run
 
     def _reference(self) -> tuple:
-        """Tokens, labels, start and share of the cells that are trained on."""
+        """The cells that are trained on, and their warm start."""
         import numpy as np
 
-        from cellmemory.training.split import share_of
-        from cellmemory.training.warm_start import learn_start
+        from cellmemory.training.batches import TrainingCells
+        from cellmemory.training.split import split_reference
+        from cellmemory.training.warm_start import fit_warm_start
 
         cells, labels = self.expressed.select(np.arange(TRAINING_CELLS)), self.labels[:TRAINING_CELLS]
-        share = share_of(labels, None, 0)
-        return cells, labels, learn_start(cells, labels, share.start, 50, 0), share
+        split = split_reference(labels, None, 0)
+        warm_start = fit_warm_start(cells, labels, split.warm_start, n_bins=50, seed=0)
+        return TrainingCells(cells, labels, split), warm_start
 
     def _train(self, variant: str, precision: str, tokens_per_cell: int | None) -> Callable:
         """A step as training/step.py makes it: the batch drawn and padded, forward, backward, clipping, optimiser, average.
@@ -133,14 +135,14 @@ class Contest:
         """
         from cellmemory.training.batches import TrainingBatches
         from cellmemory.training.settings import Sampling, Schedule
-        from cellmemory.training.step import Plan
+        from cellmemory.training.step import TrainingStep
 
         sampling = Sampling(STEP) if tokens_per_cell is None else Sampling(STEP, tokens_per_cell, panel_dropout=0.0)
-        batches = TrainingBatches(*self.reference, sampling, 50, 0)
-        plan = Plan(self.network(variant, precision), Schedule(), 1000, longest=batches.longest).to(self.device)
-        optimiser = plan.configure_optimizers()
+        batches = TrainingBatches(*self.reference, sampling, seed=0)
+        training_step = TrainingStep(self.network(variant, precision), Schedule(), 1000, longest=batches.longest).to(self.device)
+        optimiser = training_step.configure_optimizers()
         steps = itertools.count()
-        return lambda: plan.take_step(tuple(part.to(self.device) for part in batches.batch(next(steps))), optimiser)
+        return lambda: training_step.take_step(tuple(part.to(self.device) for part in batches.batch(next(steps))), optimiser)
 
     def _map(self, variant: str, precision: str) -> Callable:
         """Mapping as map_query.py does it, with attention, without the files."""
@@ -158,7 +160,7 @@ def peak(precision: str, device: str) -> Callable[[], float]:
     from cellmemory.network.runtime import Runtime
 
     size = PEAK_SIZE[device]
-    a, b = (torch.randn(size, size, device=device).to(Runtime(device, precision, 0).number_format) for _ in range(2))
+    a, b = (torch.randn(size, size, device=device).to(Runtime(device, precision, 0).dtype) for _ in range(2))
     return lambda: 2 * size**3 / seconds(lambda: a @ b, device) / 1e9
 
 

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -13,6 +14,9 @@ from click.core import ParameterSource
 from cellmemory import __version__
 from cellmemory.errors import InputError, shortened
 from cellmemory.io.atomic import final_name
+from cellmemory.log import say as say
+from cellmemory.log import show_on_standard_error
+from cellmemory.log import warn as warn
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
@@ -54,7 +58,7 @@ class Output(click.Path):
 class _Command(click.Command):
     """A command whose user errors are a sentence each and status 1; `--debug` shows the traceback instead."""
 
-    def main(self, *args, **kwargs):
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         # click leaves with 2 on a wrong option; a scheduler must see one status for all that a user can mend.
         try:
             status = super().main(*args, **{**kwargs, "standalone_mode": False})
@@ -65,7 +69,8 @@ class _Command(click.Command):
             error.show()
             sys.exit(1)
 
-    def invoke(self, context: click.Context):
+    def invoke(self, context: click.Context) -> Any:
+        show_on_standard_error()
         _limit_threads(context)
         called = dict(context.params.pop("called"))
         if context.params.pop("debug"):
@@ -79,13 +84,19 @@ class _Command(click.Command):
         except OSError as error:
             if error.errno is None:
                 raise
+            if error.errno == errno.ENOMEM:
+                _out_of_memory()
             problems = [_io_sentence(error)]
         except MemoryError:
-            click.echo("Error: there is not enough memory here for this input; run it where there is more.", err=True)
-            sys.exit(OUT_OF_MEMORY)
+            _out_of_memory()
         for problem in shortened(problems):
             click.echo(f"Error: {_by_own_names(problem, called)}", err=True)
         sys.exit(1)
+
+
+def _out_of_memory() -> NoReturn:
+    click.echo("Error: there is not enough memory for this input. Run it where there is more.", err=True)
+    sys.exit(OUT_OF_MEMORY)
 
 
 def _check_outputs(context: click.Context) -> None:
@@ -118,22 +129,22 @@ def _io_sentence(error: OSError) -> str:
     """What to say of a file that cannot be read or written."""
     path = final_name(error.filename) if error.filename else "the output"
     if error.errno in NO_ROOM:
-        return f"{path} could not be written ({os.strerror(error.errno)}). Make room, and run the same again."
-    return f"{path} cannot be read or written ({os.strerror(error.errno)}); check the path and its permissions."
+        return f"{path} could not be written ({os.strerror(error.errno or 0)}). Make room, and run the same again."
+    return f"{path} cannot be read or written ({os.strerror(error.errno or 0)}). Check the path and its permissions."
 
 
 def _by_own_names(sentence: str, called: dict[str, str]) -> str:
     """The sentence with the user's own paths in place of those where a workflow manager put the files."""
     for staged, name in called.items():
-        sentence = re.sub(rf"(?<![\w./-]){re.escape(staged)}(?![\w-])", lambda _, name=name: name, sentence)
+        sentence = re.sub(rf"(?<![\w./-]){re.escape(staged)}(?![\w-])", name.replace("\\", r"\\"), sentence)
     return sentence
 
 
 def _limit_threads(context: click.Context) -> None:
-    """Has every library that is loaded later take the threads of `--threads`, 1 in a script without: by themselves they take
-    all that the machine has, whatever part of it a task was given, and the last digits of a result depend on their number.
+    """Limits every library loaded later to `--threads` threads (1 where a script has no such option); left alone, each would use
+    all cores of the machine, and the last digits of a result depend on their number.
 
-    What the environment says is overruled by an option that was given, and by nothing else.
+    Variables that are set already win over the default of the option, but not over an option that was given.
     """
     given = context.get_parameter_source("threads") is ParameterSource.COMMANDLINE
     for name in THREAD_VARIABLES:
@@ -141,7 +152,7 @@ def _limit_threads(context: click.Context) -> None:
         os.environ[name] = number if given else os.environ.get(name, number)
 
 
-def command(function: Callable) -> click.Command:
+def command(function: Callable[..., None]) -> click.Command:
     """Makes a function with click options into a script: adds `--debug`, `--version` and `-h`, and handles user errors.
 
     `--called` is for workflow managers, which put a user's files elsewhere: it is left out of the help.
@@ -151,8 +162,3 @@ def command(function: Callable) -> click.Command:
     function = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(function)
     function = click.version_option(__version__, prog_name="nf-cellmemory")(function)
     return click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})(function)
-
-
-def say(message: str) -> None:
-    """One line of the log, on standard error: what was read, matched, dropped or written."""
-    click.echo(message, err=True)

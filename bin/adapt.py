@@ -18,13 +18,12 @@ import _cli
 def main(query: Path, model: Path, output: Path, device: str, threads: int, seed: int) -> None:
     """Writes a model whose linear path has learned from the cells of a query that the model is sure of."""
     from cellmemory.mapping.adaptation import adapt
-    from cellmemory.network.runtime import start
-    from cellmemory.reference import model_folder
+    from cellmemory.network.runtime import configure
+    from cellmemory.reference import trained_model
 
-    trained = model_folder.load(model)
-    runtime = start(device, "auto", threads, seed, trained.config["model"]["variant"])
-    for line in adapt(query, trained, output, runtime):
-        _cli.say(line)
+    trained = trained_model.load(model)
+    runtime = configure(device, "auto", threads, seed=seed, variant=trained.sizes.variant)
+    adapt(query, trained, output, runtime)
 
 
 if __name__ == "__main__":

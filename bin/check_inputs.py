@@ -27,8 +27,24 @@ import _cli
 @click.option(
     "--query_genes", type=_cli.Output("query_genes"), required=True, help="Genes of the reference that each query measured, .tsv."
 )
-def main(samplesheet: Path, staged, reference, label_key, label_levels, batch_key, counts_layer, gene_column, model,
-         gene_map, gmt, contrast, min_coverage, n_genes, output, query_genes):  # fmt: skip
+def main(
+    samplesheet: Path,
+    staged: tuple[Path, ...],
+    reference: Path | None,
+    label_key: str | None,
+    label_levels: str | None,
+    batch_key: str | None,
+    counts_layer: str | None,
+    gene_column: str | None,
+    model: Path | None,
+    gene_map: Path | None,
+    gmt: tuple[Path, ...],
+    contrast: tuple[str, ...],
+    min_coverage: float,
+    n_genes: int,
+    output: Path,
+    query_genes: Path,
+) -> None:
     """Checks samplesheet, queries, reference or model, and gene sets; names every problem of all of them at once."""
     from cellmemory.checks import check_inputs
     from cellmemory.io.atomic import replacing, write_json
@@ -55,11 +71,11 @@ def main(samplesheet: Path, staged, reference, label_key, label_levels, batch_ke
     for query in inputs["queries"]:
         _cli.say(
             f"{query['sample']}: {query['cells']:,} cells, {query['shared_genes']:,} of {query['genes']:,} genes shared "
-            f"({query['value_scale']} in {query['values_from']}, {query['id_type']} ids)"
+            f"({query['value_scale']} in {query['values_from']}, {query['id_type']} ids)."
         )
     for warning in (inputs["reference"] or {}).get("warnings", ()):
-        _cli.say(f"Warning: {warning}")
-    _cli.say(f"wrote {output} and {query_genes}")
+        _cli.warn(warning)
+    _cli.say(f"Wrote {output} and {query_genes}.")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main(inputs: tuple[Path, ...], results: tuple[Path, ...], model: Path | None
     A folder's files are listed one by one. They are what the links lead to.
     """
     from cellmemory.errors import InputError
-    from cellmemory.io.atomic import described, write_json
+    from cellmemory.io.atomic import checksums, write_json
     from cellmemory.io.checked import read_json, text, wrong_fields
 
     digest = None
@@ -30,7 +30,7 @@ def main(inputs: tuple[Path, ...], results: tuple[Path, ...], model: Path | None
         if clauses := wrong_fields(config, {"digest": text()}):
             raise InputError(f"{model / 'config.json'}: {clauses[0]}. Use an untouched copy of the trained model.")
         digest = config["digest"]
-    write_json(output, {"inputs": described(inputs), "results": described(results), "model": digest})
+    write_json(output, {"inputs": checksums(inputs), "results": checksums(results), "model": digest})
     _cli.say(f"Wrote {output}: checksums of {len(inputs)} inputs and {len(results)} results.")
 
 

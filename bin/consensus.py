@@ -41,12 +41,10 @@ def main(sample: str, tables: tuple[tuple[str, Path], ...], label_map: Path | No
         raise InputError(f"--labels is given for {', '.join(names)}: a consensus needs two references or more, each once.")
     mapped = consensus.read_label_map(label_map, names) if label_map else {}
     with replacing(output) as partial:
-        summary, lines = consensus.vote(sample, dict(tables), mapped, partial)
+        summary = consensus.vote(sample, dict(tables), mapped, partial)
     write_json(summary_path, summary)
     if mqc:
         write_json(mqc, consensus.multiqc(summary))
-    for line in lines:
-        _cli.say(line)
     _cli.say(f"Wrote {output} and {summary_path}.")
 
 

@@ -2,10 +2,16 @@
 """Tests gene sets in the rankings of type-associated genes: of groups, of memory slots and of contrasts."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import _cli
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cellmemory.explanation.enrichment import Library
 
 
 @_cli.command
@@ -60,7 +66,7 @@ def main(
     rankings = enrichment.rankings_of(of_groups, of_slots, contrasts)
     _say_rankings(rankings, top)
     if 2 * top > len(background):
-        _cli.say(f"Warning: the first {top} genes are over half of the background; choose a lower --top to see a difference.")
+        _cli.warn(f"The first {top} genes are over half of the background; choose a lower --top to see a difference.")
     libraries = enrichment.read_libraries(gmts, panel, background, enrichr)
     for library in libraries:
         _say_library(library, enrichment.MIN_GENES)
@@ -80,7 +86,7 @@ def main(
     _cli.say(f"Wrote {output}: {len(table):,} rows.")
 
 
-def _say_rankings(rankings, top: int) -> None:
+def _say_rankings(rankings: "pd.DataFrame", top: int) -> None:
     """Says how many rankings there are, and how many of them are shorter than asked for."""
     for level, part in rankings.groupby("level", sort=False):
         lengths = part.groupby(["contrast", "group", "slot"]).size()
@@ -89,7 +95,7 @@ def _say_rankings(rankings, top: int) -> None:
         _cli.say(f"Read {len(lengths)} rankings by {level}{few}.")
 
 
-def _say_library(library, min_genes: int) -> None:
+def _say_library(library: "Library", min_genes: int) -> None:
     """Says what a GMT file holds, what of it the panel measures and what was dropped."""
     how = ", upper and lower case ignored (the two differ in species or spelling)" if library.case_folded else ""
     _cli.say(

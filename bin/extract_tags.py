@@ -2,10 +2,20 @@
 """Extracts type-associated genes from a mapped query: per group of cells, per memory slot, and for two groups contrasted."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import _cli
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cellmemory.explanation.attribution import Contributions
+    from cellmemory.explanation.contrasts import Contrast, Contrasted
+    from cellmemory.explanation.grouping import CellSample
+    from cellmemory.mapping.mapped import MappedFile
+    from cellmemory.mapping.mapper import Mapper
 
 #: Cells of a group that are mapped again, at most: a mean of so many is steady, and a large query takes no longer.
 CONTRIBUTION_CELLS = 100
@@ -20,7 +30,7 @@ CONTRIBUTION_CELLS = 100
               help="Contrast the cells of two values of an obs column within each group; may be given repeatedly.")  # fmt: skip
 @click.option("--against", type=_cli.FILE, metavar="H5AD",
               help="Contrast with this mapped file within each group: the reference's cells, or another sample's.")  # fmt: skip
-@click.option("--model", "model_path", type=_cli.FOLDER,
+@click.option("--model", type=_cli.FOLDER,
               help="The model that mapped the query: adds what each gene contributes to the labels, in logits.")  # fmt: skip
 @click.option("--top", type=click.IntRange(min=0), default=100, help="Genes to list per ranking; 0: all.")
 @click.option("--permutations", type=click.IntRange(min=0), default=1000,
@@ -39,7 +49,7 @@ CONTRIBUTION_CELLS = 100
 @_cli.threads
 @_cli.seed
 def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: tuple[str, ...], against: Path | None,
-         model_path: Path | None, top: int, permutations: int, test_cells: int, tags_path: Path, slots_path: Path,
+         model: Path | None, top: int, permutations: int, test_cells: int, tags_path: Path, slots_path: Path,
          contrasts_path: Path | None, profiles_path: Path | None, device: str, threads: int, seed: int) -> None:  # fmt: skip
     """Extract type-associated genes (TAGs) from the attention of a mapped query.
 
@@ -71,9 +81,9 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         _cli.say(f"Read {mapped_path}: {len(codes):,} cells x {len(genes):,} genes, grouped by {of_what}.")
         questions = _questions(file, contrasts, files.enter_context(MappedFile(against)) if against else None)
 
-        mapper = _mapper(file, model_path, device, threads, seed) if model_path else None
+        mapper = _mapper(file, model, device, threads, seed) if model else None
 
-        sums, cells = grouping.gather([file], codes, groups, test_cells if permutations or mapper else 0, seed)
+        sums, cells = grouping.accumulate([file], codes, groups, test_cells if permutations or mapper else 0, seed)
         _say_groups(groups, sums.n_cells, int((codes < 0).sum()), of_what)
         tests = contributions = None
         if permutations:
@@ -108,18 +118,18 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         _cli.say(f"Wrote {path}: {len(table):,} rows for {table.groupby(keys).ngroups} rankings by {' and '.join(keys)}.")
 
 
-def _mapper(file, model_path: Path, device: str, threads: int, seed: int):
+def _mapper(file: "MappedFile", model: Path, device: str, threads: int, seed: int) -> "Mapper":
     """The model that mapped the file, ready to run."""
     from cellmemory.mapping.mapper import Mapper
-    from cellmemory.network.runtime import start
-    from cellmemory.reference import model_folder
+    from cellmemory.network.runtime import configure
+    from cellmemory.reference import trained_model
 
-    model = model_folder.load(model_path)
-    file.check_model(model)
-    return Mapper(model, start(device, "fp32", threads, seed))
+    trained = trained_model.load(model)
+    file.check_model(trained)
+    return Mapper(trained, configure(device, "fp32", threads, seed=seed))
 
 
-def _contributions(cells, file, mapper, n_groups: int, seed: int):
+def _contributions(cells: "CellSample", file: "MappedFile", mapper: "Mapper", n_groups: int, seed: int) -> "Contributions":
     """Contributions of genes, as means over at most CONTRIBUTION_CELLS cells of each group."""
     import numpy as np
 
@@ -132,32 +142,30 @@ def _contributions(cells, file, mapper, n_groups: int, seed: int):
     return mean_contributions(cells.only(kept), file.var()["measured"].to_numpy(bool), mapper, n_groups)
 
 
-def _questions(file, contrasts: tuple[str, ...], against) -> list:
+def _questions(file: "MappedFile", contrasts: tuple[str, ...], against: "MappedFile | None") -> "list[Contrast]":
     """The contrasts that were asked for; all that is wrong with them at once."""
-    from cellmemory.errors import InputError
+    from cellmemory.errors import Problems
     from cellmemory.explanation import contrasts as contrasting
 
-    asked = [lambda text=text: contrasting.by_column(file, text) for text in contrasts]
-    asked += [lambda: contrasting.between_files(file, against)] if against else []
-    found, problems = [], []
-    for ask in asked:
-        try:
-            found.append(ask())
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
+    found, problems = [], Problems()
+    for text in contrasts:
+        with problems.collect():
+            found.append(contrasting.by_column(file, text))
+    if against:
+        with problems.collect():
+            found.append(contrasting.between_files(file, against))
+    problems.raise_any()
     return found
 
 
-def _say_groups(groups: list[str], n_cells, ungrouped: int, of_what: str) -> None:
+def _say_groups(groups: list[str], n_cells: "np.ndarray", ungrouped: int, of_what: str) -> None:
     """Says which groups are empty, which have a single cell, and how many cells have no group."""
     empty = [group for group, cells in zip(groups, n_cells, strict=True) if cells == 0]
     single = [group for group, cells in zip(groups, n_cells, strict=True) if cells == 1]
     if empty:
         _cli.say(f"Skipped {len(empty)} groups without a cell: {', '.join(empty)}.")
     if single:
-        _cli.say(f"Warning: read the genes of these groups with care, each is a single cell: {', '.join(single)}.")
+        _cli.warn(f"Read the genes of these groups with care, each is a single cell: {', '.join(single)}.")
     if ungrouped:
         _cli.say(f"Left out {ungrouped:,} cells that have no value in {of_what}.")
 
@@ -170,7 +178,7 @@ def _say_tests(tested: int, of_cells: int, permutations: int) -> None:
     )
 
 
-def _say_contrast(answer, min_cells: int) -> None:
+def _say_contrast(answer: "Contrasted", min_cells: int) -> None:
     """Says how many groups were contrasted, and which have too few cells on a side."""
     _cli.say(f"Contrasted {answer.name} within {len(answer.groups)} groups.")
     if answer.skipped:

@@ -10,13 +10,13 @@ import _cli
 
 @_cli.command
 @click.option("--mapped", "mapped_path", type=_cli.FILE, required=True, metavar="H5AD", help="Mapped query.")
-@click.option("--model", "model_path", type=_cli.FOLDER, required=True, help="The model that mapped the query.")
+@click.option("--model", type=_cli.FOLDER, required=True, help="The model that mapped the query.")
 @click.option("--cells_per_label", type=click.IntRange(min=1), default=30, help="Cells of each label, at most.")
 @click.option("--output", type=_cli.Output("faithfulness"), required=True, metavar="TSV", help="Output: curves and their areas.")
 @_cli.device
 @_cli.threads
 @_cli.seed
-def main(mapped_path: Path, model_path: Path, cells_per_label: int, output: Path, device: str, threads: int, seed: int) -> None:
+def main(mapped_path: Path, model: Path, cells_per_label: int, output: Path, device: str, threads: int, seed: int) -> None:
     """Deletion and insertion curves of every label: what becomes of its probability as genes become absent.
 
     Genes go by attention, by two attributions (of the CLS token and of the linear path), by expression and at random. If
@@ -29,21 +29,21 @@ def main(mapped_path: Path, model_path: Path, cells_per_label: int, output: Path
     from cellmemory.io.tables import write_table
     from cellmemory.mapping.mapped import MappedFile
     from cellmemory.mapping.mapper import Mapper
-    from cellmemory.network.runtime import start
-    from cellmemory.reference import model_folder
+    from cellmemory.network.runtime import configure
+    from cellmemory.reference import trained_model
     from cellmemory.sampling import sample_each
 
-    model = model_folder.load(model_path)
-    mapper = Mapper(model, start(device, "fp32", threads, seed))
+    trained = trained_model.load(model)
+    mapper = Mapper(trained, configure(device, "fp32", threads, seed=seed))
     with MappedFile(mapped_path) as file:
-        file.check_model(model)
-        labels = file.obs["cellmemory_label"].astype("category").cat.set_categories(model.labels).cat.codes.to_numpy()
+        file.check_model(trained)
+        labels = file.obs["cellmemory_label"].astype("category").cat.set_categories(trained.labels).cat.codes.to_numpy()
         rows = sample_each(labels, cells_per_label, seed)
         values = file.picked("X", rows)
         values = values[np.diff(values.indptr) > 0]  # nothing can be removed of an empty cell
         tokens = mapper.tokenize(values, file.var()["measured"].to_numpy(bool))
     _cli.say(f"Read {mapped_path}: {len(tokens):,} of {len(labels):,} cells, at most {cells_per_label} of each label.")
-    table = faithfulness.summarise(*faithfulness.curves(tokens, mapper, seed), model.labels)
+    table = faithfulness.summarise(*faithfulness.curves(tokens, mapper, seed), trained.labels)
     with replacing(output) as partial:
         write_table(table, partial)
     for row in table[(table["group"] == faithfulness.ALL) & (table["ranking"] == "attention")].itertuples():

@@ -19,10 +19,9 @@ import _cli
 def main(query: Path, model: Path, slices: tuple[Path, ...], output: Path, labels: Path, threads: int) -> None:
     """Joins the slices of a query into one mapped query: the same files that map_query.py writes without --cells."""
     from cellmemory.mapping.gathering import gather
-    from cellmemory.reference import model_folder
+    from cellmemory.reference import trained_model
 
-    for line in gather(query, model_folder.load(model), slices, output, labels, threads):
-        _cli.say(line)
+    gather(query, trained_model.load(model), slices, output, labels, threads)
 
 
 if __name__ == "__main__":

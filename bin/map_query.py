@@ -25,21 +25,33 @@ import _cli
 @_cli.device
 @_cli.threads
 @_cli.seed
-def main(query: Path, model, output, labels, cells, novelty_alpha, alpha, min_confidence, attention, precision, device,
-         threads, seed):  # fmt: skip
+def main(
+    query: Path,
+    model: Path,
+    output: Path,
+    labels: Path | None,
+    cells: str | None,
+    novelty_alpha: float,
+    alpha: float,
+    min_confidence: float,
+    attention: bool,
+    precision: str,
+    device: str,
+    threads: int,
+    seed: int,
+) -> None:
     """Maps a query onto a trained model: labels, confidence, novelty, embeddings and attention of every cell."""
     if cells is None and labels is None:
         raise click.UsageError("--labels is missing: where to write the new columns as .csv.")
     from cellmemory.mapping.mapper import map_query
-    from cellmemory.network.runtime import start
-    from cellmemory.reference import model_folder
+    from cellmemory.network.runtime import configure
+    from cellmemory.reference import trained_model
     from cellmemory.reference.calibration import Thresholds
 
-    trained = model_folder.load(model)
-    runtime = start(device, precision, threads, seed, trained.config["model"]["variant"])
+    trained = trained_model.load(model)
+    runtime = configure(device, precision, threads, seed=seed, variant=trained.sizes.variant)
     thresholds = Thresholds(novelty_alpha, alpha, min_confidence)
-    for line in map_query(query, trained, output, labels, thresholds, attention, runtime, cells):
-        _cli.say(line)
+    map_query(query, trained, output, labels, thresholds, attention, runtime, cells)
 
 
 if __name__ == "__main__":

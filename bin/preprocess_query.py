@@ -21,16 +21,33 @@ import _cli
 @click.option("--min_coverage", type=click.FloatRange(0, 1), default=0.2, help="Share of the panel that must be measured.")
 @click.option("--output", type=_cli.Output("aligned"), required=True, help="Query over the panel, .h5ad.")
 @click.option("--alignment", type=_cli.Output("alignment"), required=True, help="What was matched, summed and missing, .json.")
-def main(query: Path, sample, panel, counts_layer, gene_column, gene_map, batch_key, spatial_key, truth_key,
-         min_coverage, output, alignment):  # fmt: skip
+def main(
+    query: Path,
+    sample: str | None,
+    panel: Path,
+    counts_layer: str | None,
+    gene_column: str | None,
+    gene_map: Path | None,
+    batch_key: str | None,
+    spatial_key: str | None,
+    truth_key: str | None,
+    min_coverage: float,
+    output: Path,
+    alignment: Path,
+) -> None:
     """Brings a query's cells onto a gene panel: genes matched, duplicates summed, values normalised."""
+    from cellmemory.genes.align import describe
     from cellmemory.genes.preprocess import preprocess_query
     from cellmemory.io.samplesheet import Origin
 
     origin = Origin(counts_layer, gene_column, batch_key, spatial_key, truth_key)
     sample = sample or query.name.split(".")[0]
-    for line in preprocess_query(query, sample, panel, origin, gene_map, min_coverage, output, alignment):
-        _cli.say(line)
+    found = preprocess_query(
+        query, panel, origin, sample=sample, gene_map=gene_map, min_coverage=min_coverage, output=output, alignment=alignment
+    )
+    for sentence in describe(found):
+        _cli.say(sentence)
+    _cli.say(f"Wrote {output} and {alignment}.")
 
 
 if __name__ == "__main__":

@@ -18,14 +18,45 @@ import _cli
 @click.option("--n_genes", type=click.IntRange(min=2), default=2000, help="Genes of the panel, at most.")
 @click.option("--output", type=_cli.Output("reference"), required=True, help="Reference over the panel, .h5ad.")
 @click.option("--panel", type=_cli.Output("panel"), required=True, help="The panel, .tsv.")
-def main(reference: Path, label_key, batch_key, counts_layer, gene_column, query_genes, n_genes, output, panel):
+def main(
+    reference: Path,
+    label_key: str,
+    batch_key: str | None,
+    counts_layer: str | None,
+    gene_column: str | None,
+    query_genes: Path | None,
+    n_genes: int,
+    output: Path,
+    panel: Path,
+) -> None:
     """Selects a reference's gene panel (its highly variable genes) and brings its cells onto it."""
+    from cellmemory.genes.names import left_out
     from cellmemory.genes.preprocess import preprocess_reference
     from cellmemory.io.samplesheet import Origin
 
     origin = Origin(counts_layer, gene_column, batch_key)
-    for line in preprocess_reference(reference, label_key, origin, query_genes, n_genes, output, panel):
-        _cli.say(line)
+    found = preprocess_reference(
+        reference, label_key, origin, query_genes=query_genes, n_genes=n_genes, output=output, panel_path=panel
+    )
+    _cli.say(
+        f"Read {found.cells:,} cells x {found.genes:,} genes of {reference.name} ({found.scale} in {found.matrix}); "
+        f"{found.labels} labels in '{label_key}'."
+    )
+    if found.no_expression:
+        _cli.say(left_out(found.no_expression))
+    for what, number in (("a label", found.unlabelled), ("counts", found.empty)):
+        if number:
+            _cli.say(f"Dropped {number:,} cells without {what}.")
+    for warning in found.warnings:
+        _cli.warn(warning)
+    if found.shared is None:
+        _cli.say("No queries were given.")
+    else:
+        _cli.say(f"Matched {found.shared:,} of {found.genes:,} genes with the queries'.")
+    for note in found.notes:
+        _cli.say(note)
+    _cli.say(f"Kept the {found.panel:,} most variable genes as the panel.")
+    _cli.say(f"Wrote {output} and {panel}.")
 
 
 if __name__ == "__main__":

@@ -40,11 +40,11 @@ def main(
     Tables belong to the sample whose name their file name starts with. What is not given is left out; the page says so.
     """
     from cellmemory.io.atomic import replacing
-    from cellmemory.reference import model_folder
+    from cellmemory.reference import trained_model
     from cellmemory.report import multiqc, page, still
     from cellmemory.report.data import read_json, read_samples
 
-    trained = model_folder.load(model)
+    trained = trained_model.load(model)
     samples = read_samples(mapped, trained, tables)
     for sample in samples:
         _cli.say(
@@ -54,8 +54,8 @@ def main(
     text, parts = page.build(
         samples,
         trained,
-        inputs and read_json(inputs, "inputs"),
-        provenance and read_json(provenance, "provenance"),
+        read_json(inputs, "inputs") if inputs else None,
+        read_json(provenance, "provenance") if provenance else None,
         [read_json(path, "consensus") for path in consensus],
     )
     colours = page.label_colours(samples, trained)

@@ -38,27 +38,57 @@ import _cli
 @_cli.device
 @_cli.threads
 @_cli.seed
-def main(reference: Path, panel, label_key, batch_key, label_levels, output, mode, binning, max_epochs, patience, batch_size,
-         sampling, learning_rate, variant, d_model, n_layers, precision, checkpoint, checkpoint_every, devices, strategy, device,
-         threads, seed):  # fmt: skip
+def main(
+    reference: Path,
+    panel: Path,
+    label_key: str,
+    batch_key: str | None,
+    label_levels: str | None,
+    output: Path,
+    mode: str,
+    binning: str,
+    max_epochs: int,
+    patience: int,
+    batch_size: int,
+    sampling: str,
+    learning_rate: float,
+    variant: str,
+    d_model: int | None,
+    n_layers: int,
+    precision: str,
+    checkpoint: Path | None,
+    checkpoint_every: float,
+    devices: int,
+    strategy: str,
+    device: str,
+    threads: int,
+    seed: int,
+) -> None:
     """Trains CellMemory on a preprocessed reference, to an early stop on held-out cells, and calibrates it on them.
 
     The same command again goes on where a killed training was.
     """
-    from cellmemory.network.runtime import start
-    from cellmemory.training.settings import Devices, ModelSize, Sampling, Schedule
-    from cellmemory.training.train import train_reference
+    from cellmemory.network.runtime import configure
+    from cellmemory.reference.hierarchy import parse_levels
+    from cellmemory.training.aligned_reference import ReferenceFiles
+    from cellmemory.training.settings import Devices, ModelSize, Sampling, Schedule, TrainingSettings
+    from cellmemory.training.train import CheckpointFolder, train_reference
 
-    runtime = start(device, precision, threads, seed, variant)
-    schedule = Schedule(max_epochs=max_epochs, patience=patience, learning_rate=learning_rate)
-    size = ModelSize(variant, d_model, n_layers)
-    lines = train_reference(
-        reference, panel, label_key, batch_key, label_levels, output, mode, binning, size, schedule,
-        Sampling(batch_size, sampling=sampling), seed, runtime, Devices(devices, strategy),
-        checkpoint or output.with_name(f"{output.name}.checkpoints"), checkpoint_every,
-    )  # fmt: skip
-    for line in lines:
-        _cli.say(line)
+    settings = TrainingSettings(
+        label_key=label_key,
+        batch_key=batch_key,
+        label_levels=tuple(parse_levels(label_levels, label_key)),
+        mode=mode,
+        binning=binning,
+        seed=seed,
+        size=ModelSize(variant, d_model, n_layers),
+        schedule=Schedule(max_epochs=max_epochs, patience=patience, learning_rate=learning_rate),
+        sampling=Sampling(batch_size, sampling=sampling),
+    )
+    runtime = configure(device, precision, threads, seed=seed, variant=variant)
+    folder = CheckpointFolder(checkpoint or output.with_name(f"{output.name}.checkpoints"), checkpoint_every)
+    source = ReferenceFiles(reference, panel)
+    train_reference(source, output, settings, runtime, devices=Devices(devices, strategy), checkpoint=folder)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 
 from _cli import THREAD_VARIABLES
+from cellmemory.log import show_on_standard_error
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
@@ -17,6 +18,9 @@ for name in THREAD_VARIABLES:
     os.environ.setdefault(name, "1")
 # Of numba's ways to start threads the one that bears a process to be split off later: tests/corpus does that.
 os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
+
+# For tests that look at what the library says.
+show_on_standard_error()
 
 # How long an example takes says more about the machine's other work than about the code.
 # The same examples in every run: what chance finds is for `make fuzz`, not for whoever changed something else.

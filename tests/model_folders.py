@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.network.config import ModelConfig, network_shapes, reference_shapes
-from cellmemory.reference import model_folder, novelty
+from cellmemory.reference import novelty, trained_model
+from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.hierarchy import COLUMN
 
 
@@ -44,8 +45,10 @@ def write_placeholder(
     found |= {"novelty_parts": {part: [0.0, 1.0] for part in novelty.PARTS}, "linear_weight": 1.0, "cls_weight": 1.0}
     rare = np.where(label_table["rare"].astype(bool), "true", "false")
     table = label_table.assign(rare=rare)
-    model_folder.save(folder, tensors, whole_config, panel, table, found | (calibration or {}), history, b"", "# Model card\n")
-    return model_folder.load(folder).config["digest"]
+    calibrated = Calibration.from_json(found | (calibration or {}))
+    card = "# Model card\n"
+    trained_model.ModelFolder(tensors, whole_config, panel, table, calibrated, history, b"", card).write(folder)
+    return trained_model.load(folder).config["digest"]
 
 
 def sign(folder: Path) -> None:
@@ -55,7 +58,7 @@ def sign(folder: Path) -> None:
     """
     try:
         config = json.loads((folder / "config.json").read_bytes())
-        for name in model_folder.FILES:
+        for name in trained_model.FILES:
             if (folder / name).is_file() and isinstance(config["files"], dict):
                 config["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         rest = {key: value for key, value in config.items() if key != "digest"}

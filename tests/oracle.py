@@ -47,13 +47,15 @@ class Oracle:
         hidden = hidden * (1 + erf(hidden / np.sqrt(2))) / 2
         return self.linear(hidden, f"{name}.outer")
 
-    def linear_path(self, gene: np.ndarray, bins: np.ndarray, root: np.ndarray, measured: np.ndarray, n_bins: int) -> np.ndarray:
+    def linear_path(
+        self, gene: np.ndarray, bins: np.ndarray, sqrt_share: np.ndarray, measured: np.ndarray, n_bins: int
+    ) -> np.ndarray:
         """Logits (C,) of the linear path: a gene that was not measured adds nothing."""
         w = self.weights
         logits = w["linear.bias"].copy()
-        root = root * np.sqrt(w["linear.share"][measured].sum())
+        sqrt_share = sqrt_share * np.sqrt(w["linear.share"][measured].sum())
         for g in np.flatnonzero(measured):
-            for view, value in enumerate((bins[gene == g].sum() / n_bins, root[gene == g].sum())):
+            for view, value in enumerate((bins[gene == g].sum() / n_bins, sqrt_share[gene == g].sum())):
                 scaled = (value - w["linear.mean"][view, g]) / w["linear.spread"][view, g]
                 logits += np.clip(scaled, -10, 10) * w["linear.weight"][view, g]
         return logits
@@ -84,7 +86,7 @@ class Oracle:
         row = row + self.feedforward(self.norm(row, f"{name}.norm_feedforward"), f"{name}.feedforward")
         return memory, np.concatenate([row, tokens[1:]]), write, read
 
-    def __call__(self, gene: np.ndarray, bins: np.ndarray, root: np.ndarray, measured: np.ndarray, n_bins: int) -> dict:
+    def __call__(self, gene: np.ndarray, bins: np.ndarray, sqrt_share: np.ndarray, measured: np.ndarray, n_bins: int) -> dict:
         """Everything of one cell with T tokens: logits (C,), embedding (d,), memory (H, d), and attention as in the model."""
         w = self.weights
         tokens = w["gene.weight"][gene] * w["level"][bins][:, None] + w["expression.weight"][bins]
@@ -99,6 +101,6 @@ class Oracle:
         embedding = self.norm(tokens[0], "norm")
         cls, slots, written, reading = (np.mean(part, 0) for part in zip(*maps, strict=True))
         cls_logits = self.linear(embedding, "head")
-        logits = cls_logits + self.linear_path(gene, bins, root, measured, n_bins)
+        logits = cls_logits + self.linear_path(gene, bins, sqrt_share, measured, n_bins)
         return {"logits": logits, "cls_logits": cls_logits, "embedding": embedding, "memory": memory,
                 "cls": cls, "slots": slots, "write": written, "read": reading}  # fmt: skip

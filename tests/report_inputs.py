@@ -21,7 +21,7 @@ from cellmemory.explanation import attribution, contrasts, enrichment, faithfuln
 from cellmemory.io.atomic import write_json
 from cellmemory.io.tables import write_table
 from cellmemory.mapping.mapped import MappedFile
-from cellmemory.reference import model_folder
+from cellmemory.reference import trained_model
 from tests.conftest import succeed
 from tests.model_folders import write_placeholder
 
@@ -300,10 +300,10 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
         options.setdefault(option, []).append(path)
         return path
 
-    trained = model_folder.load(model)
+    trained = trained_model.load(model)
     with MappedFile(mapped) as file:
-        output("alignment", "alignment.json").write_text(file.run["alignment"])
-        if file.run["truth_key"]:
+        output("alignment", "alignment.json").write_text(file.run.alignment)
+        if file.run.truth_key:
             truth = evaluation.true_labels(file.obs[TRUTH_KEY], trained.labels)
             rare = trained.label_table.loc[trained.label_table["rare"], "label"].tolist()
             scores = {
@@ -315,7 +315,7 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
         if "layers/attention" not in file.matrices:
             return
         codes, groups = grouping.group_of_cells(file, "cellmemory_label")
-        sums, cells = grouping.gather([file], codes, groups, 1000)
+        sums, cells = grouping.accumulate([file], codes, groups, 1000)
         tests = tags.tests_of_groups(cells, len(groups), 200, 0)
         rng = np.random.default_rng(1)
         contributions = attribution.Contributions(*(sums.effect() * rng.uniform(0, 0.1, (2, *sums.attention.shape))))

@@ -22,9 +22,9 @@ from cellmemory.explanation import contrasts
 from cellmemory.mapping.adaptation import PENALTY, Adapted, _difference, adapt, learn_query
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.mapping.mapper import Mapper, map_query
-from cellmemory.network.runtime import start
+from cellmemory.network.runtime import configure
 from cellmemory.network.tokens import Tokens
-from cellmemory.reference import model_folder
+from cellmemory.reference import trained_model
 from cellmemory.reference.calibration import Thresholds
 from tests.conftest import refused, succeed
 
@@ -47,7 +47,7 @@ def tokens_of(mapper: Mapper, query: Path, factor: np.ndarray | None = None, mea
 
 @pytest.fixture(scope="module")
 def mapper(model: Path) -> Mapper:
-    return Mapper(model_folder.load(model), start("cpu", "fp32", 1, 0))
+    return Mapper(trained_model.load(model), configure("cpu", "fp32", 1, seed=0))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def decided(mapper: Mapper, tokens: Tokens, adapted: Adapted | None = None) -> n
 
 def right(mapper: Mapper, logits: np.ndarray, query: Path, truth: str) -> float:
     """The share of cells whose label is the true one, a column of obs."""
-    return (np.array(mapper.bundle.labels)[logits.argmax(1)] == ad.read_h5ad(query).obs[truth].astype(str)).mean()
+    return (np.array(mapper.trained.labels)[logits.argmax(1)] == ad.read_h5ad(query).obs[truth].astype(str)).mean()
 
 
 def test_labels_of_another_protocol_get_better(mapper, aligned):
@@ -106,7 +106,7 @@ def test_types_that_the_query_lacks_are_not_unlearned(mapper, reference_cells):
 def test_what_it_taught_itself_makes_it_no_surer(mapper, reference_cells):
     factor = np.exp(np.random.default_rng(0).normal(0, 1.2, mapper.network.config.n_genes))
     tokens = tokens_of(mapper, reference_cells, factor)
-    adapted, trained = learn_query(tokens, mapper), mapper.bundle.calibration["temperature"]
+    adapted, trained = learn_query(tokens, mapper), mapper.trained.calibration.temperature
     before = softmax(decided(mapper, tokens) / trained, 1).max(1).mean()
     assert adapted.temperature >= trained
     assert softmax(decided(mapper, tokens, adapted) / adapted.temperature, 1).max(1).mean() == pytest.approx(before, abs=1e-3)
@@ -156,7 +156,7 @@ def test_only_what_the_linear_path_says_changes(model, aligned, tmp_path):
         assert (adapted / name).read_bytes() == (model / name).read_bytes(), name
     calibrations = [json.loads((folder / "calibration.json").read_text()) for folder in (model, adapted)]
     assert {name for name in calibrations[0] if calibrations[0][name] != calibrations[1][name]} <= {"temperature"}
-    assert json.loads((adapted / "config.json").read_text())["adapted_from"] == model_folder.load(model).config["digest"]
+    assert json.loads((adapted / "config.json").read_text())["adapted_from"] == trained_model.load(model).config["digest"]
     (sentence,) = refused("adapt", "--query", query, "--model", adapted, "--output", tmp_path / "twice", *RUNTIME)
     assert "is adapted to 'unseen_type' already" in sentence
     assert not (tmp_path / "twice").exists()
@@ -170,11 +170,11 @@ def both_ways(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFacto
     cells = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:60].copy()
     cells.uns["cellmemory"]["sample"] = "few"
     cells.write_h5ad(folder / "few.h5ad")
-    runtime = start("cpu", "fp32", 1, 0)
-    adapt(folder / "few.h5ad", model_folder.load(model), folder / "adapted", runtime)
+    runtime = configure("cpu", "fp32", 1, seed=0)
+    adapt(folder / "few.h5ad", trained_model.load(model), folder / "adapted", runtime)
     for name in ("trained", "adapted"):
         outputs = folder / f"{name}.h5ad", folder / f"{name}.csv"
-        map_query(folder / "few.h5ad", model_folder.load(folder / name), *outputs, Thresholds(), True, runtime)
+        map_query(folder / "few.h5ad", trained_model.load(folder / name), *outputs, Thresholds(), True, runtime)
     return folder
 
 

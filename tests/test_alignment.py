@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellmemory.genes.align import make_aligner
-from cellmemory.genes.names import match_genes, normalise, read_gene_map
+from cellmemory.genes.matching import match_genes
+from cellmemory.genes.names import normalise, read_gene_map
 from cellmemory.genes.values import value_scale
 from tests.conftest import refused, succeed
 

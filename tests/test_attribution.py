@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cellmemory.explanation.attribution import advantage, cls_contributions, linear_tokens, linear_zeros, presences
+from cellmemory.explanation.attribution import advantage, cls_contributions, presences
 from cellmemory.network.batching import as_tensors
 from cellmemory.network.model import CellMemory
 from tests.test_model import N_BINS, cells, network  # noqa: F401 - the fixture of both variants
@@ -13,8 +13,8 @@ from tests.test_model import N_BINS, cells, network  # noqa: F401 - the fixture 
 @pytest.fixture
 def batch(network: CellMemory):  # noqa: F811
     """Three cells of unequal length, and the label of each."""
-    gene, bins, root, valid, measured = as_tensors(cells([6, 14, 20], 4), np.arange(3))
-    return gene, bins, root, valid, measured, torch.tensor([0, 3, 1])
+    gene, bins, sqrt_share, valid, measured = as_tensors(cells([6, 14, 20], 4), np.arange(3))
+    return gene, bins, sqrt_share, valid, measured, torch.tensor([0, 3, 1])
 
 
 def test_a_token_with_hardly_any_presence_is_absent(network: CellMemory, batch):  # noqa: F811
@@ -47,9 +47,9 @@ def test_cls_contributions_are_differences_of_a_small_removal(network: CellMemor
 
 
 def test_linear_contributions_add_up_to_the_linear_path(network: CellMemory, batch):  # noqa: F811
-    gene, bins, root, valid, measured, _ = batch
+    gene, bins, sqrt_share, valid, measured, _ = batch
     level = bins / N_BINS
-    tokens, zeros = linear_tokens(network.linear, gene, level, root, measured), linear_zeros(network.linear, measured)
+    tokens, zeros = network.linear.contributions(gene, level, sqrt_share, measured), network.linear.zero_contributions(measured)
     sums = network.linear.bias + zeros.sum(0) + ((tokens - zeros[gene]) * valid[..., None]).sum(1)
-    np.testing.assert_allclose(sums, network.linear(gene, level, root, valid, measured), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(sums, network.linear(gene, level, sqrt_share, valid, measured), rtol=1e-4, atol=1e-4)
     assert (zeros[~measured] == 0).all()

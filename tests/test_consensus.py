@@ -97,9 +97,9 @@ def test_chunks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     }
     write(tmp_path, rows, [f"c{i}" for i in range(500)])
     paths = {name: tmp_path / f"{name}.labels.csv" for name in TABLES}
-    whole, _ = consensus.vote("q", paths, {}, tmp_path / "whole.csv")
+    whole = consensus.vote("q", paths, {}, tmp_path / "whole.csv")
     monkeypatch.setattr(consensus, "CHUNK_CELLS", 64)
-    parts, _ = consensus.vote("q", paths, {}, tmp_path / "parts.csv")
+    parts = consensus.vote("q", paths, {}, tmp_path / "parts.csv")
     assert (tmp_path / "whole.csv").read_bytes() == (tmp_path / "parts.csv").read_bytes()
     assert whole == parts
 
@@ -163,7 +163,7 @@ def test_one_reference_is_no_consensus(tmp_path: Path):
 def test_all_problems_of_a_label_map_are_said(tmp_path: Path):
     arguments = [*write(tmp_path), "--label_map", tmp_path / "map.tsv"]
     (tmp_path / "map.tsv").write_bytes(b"\xff\xfe\n")
-    assert "this is not a text file in UTF-8 (line 1)" in refused("consensus", *arguments)[0]
+    assert "is not a text file in UTF-8 (line 1)" in refused("consensus", *arguments)[0]
     (tmp_path / "map.tsv").write_text("from\tto\n")
     assert "the first line must be" in refused("consensus", *arguments)[0]
     lines = ["reference\tlabel\tcommon_label", "pbmc\tB", "brain\tB\tB", "pbmc\tT\tT cell", "pbmc\tT\tT lymphocyte"]

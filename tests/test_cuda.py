@@ -18,13 +18,14 @@ from cellmemory.network.batching import as_tensors
 from cellmemory.network.config import ModelConfig
 from cellmemory.network.inference import Inference
 from cellmemory.network.model import CellMemory
-from cellmemory.network.runtime import start
-from cellmemory.reference import model_folder
+from cellmemory.network.runtime import configure
+from cellmemory.reference import trained_model
+from cellmemory.training.batches import TrainingCells
 from cellmemory.training.checkpoints import CheckpointFile
 from cellmemory.training.fit import fit
-from cellmemory.training.settings import ModelSize, Sampling, Schedule
-from cellmemory.training.split import share_of
-from cellmemory.training.step import Plan
+from cellmemory.training.settings import ModelSize, Sampling, Schedule, TrainingSettings
+from cellmemory.training.split import split_reference
+from cellmemory.training.step import TrainingStep
 from tests.conftest import succeed
 from tests.test_fit import STEPS, batches, labels, same, stop_at, tokens, train, uninterrupted  # noqa: F401
 from tests.test_model import cells, check, check_bf16, network, oracle  # noqa: F401
@@ -38,7 +39,7 @@ VARIANTS = ("light", "standard")
 
 @pytest.fixture
 def on_gpu(network):  # noqa: F811
-    start("cuda", "fp32", 1, 0)
+    configure("cuda", "fp32", 1, seed=0)
     yield network.to("cuda")
     network.to("cpu")
 
@@ -88,7 +89,7 @@ class TestMemory:
 
     @pytest.fixture(autouse=True)
     def little(self):
-        runtime = start("cuda", "fp32", 1, 0)
+        runtime = configure("cuda", "fp32", 1, seed=0)
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(2**30 / torch.cuda.get_device_properties(0).total_memory)
         yield runtime
@@ -98,10 +99,12 @@ class TestMemory:
         rng = np.random.default_rng(0)
         some, of_type = cells([40] * 400, 0), rng.integers(0, 5, 400)
         config = ModelConfig(40, 5, "standard", d_model=512, d_feedforward=1024, d_value=128, n_layers=2)
-        share, sampling = share_of(of_type, None, 0), Sampling(2048, panel_dropout=0.0)
-        trained = fit(some, of_type, share, CellMemory(config), Schedule(max_epochs=1), sampling, 0, little)
-        assert trained.history["step"].tolist() == [STEPS]
-        assert np.isfinite(trained.history["validation_loss"]).all()
+        sampling = Sampling(2048, panel_dropout=0.0)
+        settings = TrainingSettings("label", schedule=Schedule(max_epochs=1), sampling=sampling)
+        some = TrainingCells(some, of_type, split_reference(of_type, None, 0))
+        fitted = fit(some, CellMemory(config), settings, little)
+        assert fitted.history["step"].tolist() == [STEPS]
+        assert np.isfinite(fitted.history["validation_loss"]).all()
         assert re.search(r"Out of memory at step 0: from here on \d+ of 2048 cells", capsys.readouterr().err)
 
     def test_mapping_makes_do_with_less(self, little, capsys):
@@ -135,10 +138,10 @@ def test_the_same_seed_gives_the_same_bytes(trained):
 
 
 def test_a_gpu_learns_what_a_cpu_learns(trained):
-    accuracy = [model_folder.load(trained[where]).calibration["validation_accuracy"] for where in ("cpu", "cuda")]
+    accuracy = [trained_model.load(trained[where]).calibration.validation_accuracy for where in ("cpu", "cuda")]
     assert accuracy[1] == pytest.approx(accuracy[0], abs=0.05)
     assert accuracy[1] > 0.7
-    settings = model_folder.load(trained["cuda"]).config
+    settings = trained_model.load(trained["cuda"]).config
     assert settings["training"]["precision"] == {"light": "fp32", "standard": "bf16"}[settings["model"]["variant"]]
 
 
@@ -189,16 +192,16 @@ def test_a_recorded_step_is_the_step_of_the_cpu(tokens, labels, variant):  # noq
     drawn = batches(tokens, labels)
     found = {}
     for name, where, longest in (("cpu", "cpu", None), ("cuda", "cuda", None), ("recorded", "cuda", drawn.longest)):
-        start(where, "fp32", 1, 0)
+        configure(where, "fp32", 1, seed=0)
         torch.manual_seed(0)
         config = replace(ModelSize(variant, 32, 2).config(40, 3), dropout=0.0)
-        plan = Plan(CellMemory(config), Schedule(), 120, longest=longest).to(where)
+        training_step = TrainingStep(CellMemory(config), Schedule(), 120, longest=longest).to(where)
         for step in range(4):
-            plan.network.zero_grad()
-            loss = plan._backward(tuple(part.to(where) for part in drawn.batch(step)))
-            gradients = torch.cat([p.grad.flatten().cpu() for p in plan.network.parameters() if p.grad is not None])
+            training_step.network.zero_grad()
+            loss = training_step._backward(tuple(part.to(where) for part in drawn.batch(step)))
+            gradients = torch.cat([p.grad.flatten().cpu() for p in training_step.network.parameters() if p.grad is not None])
             found.setdefault(step, []).append((loss.item(), gradients))
-        assert (plan._graph is not None) == (name == "recorded")
+        assert (training_step._graph is not None) == (name == "recorded")
     assert len({drawn.batch(step)[0].shape[1] for step in found}) > 1
     for results in found.values():
         for loss, gradients in results[1:]:
@@ -210,10 +213,12 @@ def test_dropout_is_drawn_anew_in_each_recorded_step(tokens, labels):  # noqa: F
     """By the seed and the number of the step: the same again from the same, another from another."""
     drawn = batches(tokens, labels)
     batch = tuple(part.to("cuda") for part in drawn.batch(0))
-    plan = Plan(CellMemory(ModelSize("light", 32, 2).config(40, 3)), Schedule(), 120, longest=drawn.longest).to("cuda")
+    training_step = TrainingStep(CellMemory(ModelSize("light", 32, 2).config(40, 3)), Schedule(), 120, longest=drawn.longest).to(
+        "cuda"
+    )
     losses = []
-    for plan.steps in (0, 1, 2, 0):
-        plan.network.zero_grad()
-        losses.append(plan._backward(batch).item())
+    for training_step.steps in (0, 1, 2, 0):
+        training_step.network.zero_grad()
+        losses.append(training_step._backward(batch).item())
     assert losses[0] == losses[3]
     assert len(set(losses)) == 3

@@ -9,7 +9,7 @@ import torch
 
 from _cli import THREAD_VARIABLES
 from cellmemory.errors import InputError
-from cellmemory.network.runtime import start
+from cellmemory.network.runtime import configure
 from tests.conftest import ROOT
 
 
@@ -18,17 +18,17 @@ from tests.conftest import ROOT
 )
 def test_auto_is_bf16_where_the_processor_multiplies_it_itself(monkeypatch, variant, native, found):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
-    runtime = start("cpu", "auto", 1, 0, variant)
+    runtime = configure("cpu", "auto", 1, seed=0, variant=variant)
     assert runtime.precision == found
-    assert runtime.number_format == (torch.bfloat16 if found == "bf16" else torch.float32)
-    assert start("cpu", "fp32", 1, 0, variant).number_format == torch.float32
+    assert runtime.dtype == (torch.bfloat16 if found == "bf16" else torch.float32)
+    assert configure("cpu", "fp32", 1, seed=0, variant=variant).dtype == torch.float32
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_an_error_only_where_it_was_asked_for():
-    assert start("auto", "auto", 1, 0).device == "cpu"
+    assert configure("auto", "auto", 1, seed=0).device == "cpu"
     with pytest.raises(InputError, match="no usable GPU"):
-        start("cuda", "auto", 1, 0)
+        configure("cuda", "auto", 1, seed=0)
 
 
 #: A script that prints the threads of each library that counts its own.

@@ -213,13 +213,13 @@ def test_all_bad_files_are_told_at_once(tmp_path):
     options = write_inputs(tmp_path, {"a": GENES[:5]})
     result, _ = run(tmp_path, [*options, *(part for file in files for part in ("--gmt", str(file)))])
     assert [line for line in result.output.splitlines() if line.startswith("Error")] == [
-        f"Error: {files[0]}, line 1: 'A' has no genes; {EXPECTED}.",
-        f"Error: {files[0]}, line 3: 'B' has no genes; {EXPECTED}.",
-        f"Error: {files[2]}: this is not a text file in UTF-8 (line 1); save it as text in UTF-8.",
+        f"Error: {files[0]}, line 1: 'A' has no genes. {EXPECTED}.",
+        f"Error: {files[0]}, line 3: 'B' has no genes. {EXPECTED}.",
+        f"Error: {files[2]} is not a text file in UTF-8 (line 1). Save it as text in UTF-8.",
     ]
     files[0].write_text("A\tx\tGENE1\tGENE2\tGENE3\n")
     result, _ = run(tmp_path, [*options, "--gmt", str(files[0]), "--gmt", str(files[1])])
-    assert "another GMT file is named 'x' too" in result.output
+    assert "another GMT file is also named 'x'" in result.output
 
 
 def test_tables_of_another_model_are_refused(tmp_path):

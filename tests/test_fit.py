@@ -19,16 +19,16 @@ from safetensors import SafetensorError, safe_open
 from cellmemory.errors import InputError
 from cellmemory.network.config import ModelConfig
 from cellmemory.network.model import CellMemory
-from cellmemory.network.runtime import is_out_of_memory, start
+from cellmemory.network.runtime import configure, is_out_of_memory
 from cellmemory.network.tokens import Tokens, tokenize
-from cellmemory.training.batches import TrainingBatches
+from cellmemory.training.batches import TrainingBatches, TrainingCells
+from cellmemory.training.card import plot_history
 from cellmemory.training.checkpoints import CheckpointFile
-from cellmemory.training.curves import draw
-from cellmemory.training.fit import Trained, fit
-from cellmemory.training.settings import Devices, Sampling, Schedule
-from cellmemory.training.split import share_of
-from cellmemory.training.step import Plan
-from cellmemory.training.warm_start import learn_start
+from cellmemory.training.fit import Fitted, fit
+from cellmemory.training.settings import Devices, Sampling, Schedule, TrainingSettings
+from cellmemory.training.split import split_reference
+from cellmemory.training.step import TrainingStep
+from cellmemory.training.warm_start import fit_warm_start
 from tests.conftest import ROOT, refused, succeed
 
 GENES, LABELS, N_BINS = 40, 3, 50
@@ -48,7 +48,9 @@ def tokens(labels: np.ndarray) -> Tokens:
     rng = np.random.default_rng(0)
     matrix = (rng.random((len(labels), GENES)) < 0.4) * rng.gamma(2, 1, (len(labels), GENES))
     matrix[:, 5] = np.where(labels == 1, 3.0, 0.0)
-    return tokenize(sp.csr_matrix(matrix.astype(np.float32)), np.ones(GENES, bool), "fast", "quantile", N_BINS)
+    return tokenize(
+        sp.csr_matrix(matrix.astype(np.float32)), np.ones(GENES, bool), mode="fast", binning="quantile", n_bins=N_BINS
+    )
 
 
 def small_network(dropout: float = 0.3) -> CellMemory:
@@ -63,18 +65,19 @@ def train(
     checkpoint: CheckpointFile | None = None,
     schedule: Schedule = SCHEDULE,
     where: str = "cpu",
-) -> Trained:
-    runtime = start(where, "fp32", 1, 0)
-    share = share_of(labels, None, 0)
-    return fit(tokens, labels, share, small_network(), schedule, Sampling(), 0, runtime, checkpoint=checkpoint)
+) -> Fitted:
+    runtime = configure(where, "fp32", 1, seed=0)
+    cells = TrainingCells(tokens, labels, split_reference(labels, None, 0))
+    settings = TrainingSettings("label", schedule=schedule)
+    return fit(cells, small_network(), settings, runtime, checkpoint=checkpoint)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tokens: Tokens, labels: np.ndarray) -> Trained:
+def uninterrupted(tokens: Tokens, labels: np.ndarray) -> Fitted:
     return train(tokens, labels)
 
 
-def same(one: Trained, other: Trained) -> bool:
+def same(one: Fitted, other: Fitted) -> bool:
     """Whether two trainings ended with the same bits."""
     weights, others = one.network.state_dict(), other.network.state_dict()
     return one.history.equals(other.history) and all(torch.equal(weights[name], others[name]) for name in weights)
@@ -82,10 +85,10 @@ def same(one: Trained, other: Trained) -> bool:
 
 def batches(tokens: Tokens, labels: np.ndarray, device: tuple[int, int] = (0, 1), **sampling: object) -> TrainingBatches:
     """Those of a device that has read its own cells alone."""
-    share = share_of(labels, None, 0, *device)
-    tokens, labels = tokens.select(share.rows), labels[share.rows]
-    start = learn_start(tokens, labels, share.start, N_BINS, 0)
-    return TrainingBatches(tokens, labels, start, share, Sampling(**sampling), N_BINS, 0)
+    split = split_reference(labels, None, 0, rank=device[0], devices=device[1])
+    cells = TrainingCells(tokens.select(split.rows), labels[split.rows], split)
+    warm_start = fit_warm_start(cells.tokens, cells.labels, split.warm_start, n_bins=N_BINS, seed=0)
+    return TrainingBatches(cells, warm_start, Sampling(**sampling), seed=0)
 
 
 class TestBatches:
@@ -189,14 +192,14 @@ class TestResuming:
 
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    take_step = Plan.take_step
+    take_step = TrainingStep.take_step
 
     def broken(self, *arguments):
         if self.steps == step:
             raise InterruptedError
         return take_step(self, *arguments)
 
-    monkeypatch.setattr(Plan, "take_step", broken)
+    monkeypatch.setattr(TrainingStep, "take_step", broken)
 
 
 class TestOutOfMemory:
@@ -227,9 +230,9 @@ class TestOutOfMemory:
     )
     def test_halves_what_is_computed_at_once_and_goes_on(self, tokens, labels, monkeypatch, capsys, error):
         given = self.limit_cells(monkeypatch, 10, error)
-        trained = train(tokens, labels, schedule=Schedule(max_epochs=1))
+        fitted = train(tokens, labels, schedule=Schedule(max_epochs=1))
         assert given[:7] == [32, 16, 8, 8, 8, 8, 8]
-        assert trained.history["step"].tolist() == [STEPS]
+        assert fitted.history["step"].tolist() == [STEPS]
         said = capsys.readouterr().err
         assert "from here on 16 of 32 cells" in said
         assert "from here on 8 of 32 cells" in said
@@ -238,10 +241,10 @@ class TestOutOfMemory:
         networks = []
         for most in (32, 5):
             self.limit_cells(monkeypatch, most, MemoryError())
-            plan = Plan(small_network(dropout=0.0), SCHEDULE, 120)
-            plan.take_step(batches(tokens, labels).batch(0), plan.configure_optimizers())
-            networks.append(plan.network)
-        assert plan.at_once == 4
+            training_step = TrainingStep(small_network(dropout=0.0), SCHEDULE, 120)
+            training_step.take_step(batches(tokens, labels).batch(0), training_step.configure_optimizers())
+            networks.append(training_step.network)
+        assert training_step.micro_batch == 4
         for one, other in zip(*(network.parameters() for network in networks), strict=True):
             if one.grad is not None:
                 torch.testing.assert_close(one.grad, other.grad, atol=1e-6, rtol=1e-4)
@@ -275,7 +278,7 @@ class TestOutOfMemory:
 class TestDevices:
     def test_a_batch_that_cannot_be_shared_equally_is_refused(self):
         with pytest.raises(InputError, match="--batch_size 32 cannot be shared equally by --devices 3"):
-            Devices(3).check(start("cpu", "fp32", 1, 0), Sampling())
+            Devices(3).check(configure("cpu", "fp32", 1, seed=0), Sampling())
 
     @pytest.mark.slow
     def test_two_processes_score_as_one(self, aligned, tmp_path):
@@ -283,7 +286,7 @@ class TestDevices:
         options = ("--max_epochs", 3, "--threads", 2)
         one, two = (run_train(aligned, tmp_path / name, *options, "--devices", n) for name, n in (("one", 1), ("two", 2)))
         assert two.returncode == 0, two.stderr
-        for line in ("epoch 3:", "wrote"):
+        for line in ("Epoch 3:", "Wrote"):
             assert two.stderr.count(line) == one.stderr.count(line) == 1
         histories = [pd.read_csv(tmp_path / name / "history.tsv", sep="\t") for name in ("one", "two")]
         assert histories[0]["step"].tolist() == histories[1]["step"].tolist()
@@ -371,11 +374,11 @@ def steps_of(folder: Path) -> int:
 
 def test_the_figure_has_the_same_bytes_and_its_marks(uninterrupted):
     history = uninterrupted.history
-    figure = draw(history)
-    assert figure == draw(history)
+    figure = plot_history(history)
+    assert figure == plot_history(history)
     assert figure.startswith(b"\x89PNG")
-    assert draw(history.iloc[:1]).startswith(b"\x89PNG")
-    assert draw(history.assign(validation_loss=history["validation_loss"][::-1].to_numpy())) != figure
+    assert plot_history(history.iloc[:1]).startswith(b"\x89PNG")
+    assert plot_history(history.assign(validation_loss=history["validation_loss"][::-1].to_numpy())) != figure
 
 
 def test_running_out_of_memory_is_told_from_other_errors():

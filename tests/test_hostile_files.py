@@ -19,8 +19,8 @@ from cellmemory.io.checked import parse_object
 from cellmemory.mapping import mapper
 from cellmemory.mapping.gathering import gather
 from cellmemory.mapping.mapped import MappedFile
-from cellmemory.network.runtime import start
-from cellmemory.reference import model_folder
+from cellmemory.network.runtime import configure
+from cellmemory.reference import trained_model
 from cellmemory.reference.calibration import Thresholds
 from cellmemory.report import data
 from tests.mapped_files import mapped_cells
@@ -114,10 +114,10 @@ def test_a_damaged_mapped_query_is_refused_in_sentences(tmp_path: Path, name: st
 
 SLICE = "uns/cellmemory_slice"
 SLICES = {
-    "no span": (replaced(f"{SLICE}/stop", None), "does not say which cells"),
-    "a span backwards": (edited(f"{SLICE}/start", lambda _: np.int64(50)), "does not say which cells"),
-    "a span below 0": (edited(f"{SLICE}/start", lambda _: np.int64(-1)), "does not say which cells"),
-    "a span of text": (replaced(f"{SLICE}/n_cells", "many"), "does not say which cells"),
+    "no range": (replaced(f"{SLICE}/stop", None), "does not say which cells"),
+    "a range backwards": (edited(f"{SLICE}/start", lambda _: np.int64(50)), "does not say which cells"),
+    "a range below 0": (edited(f"{SLICE}/start", lambda _: np.int64(-1)), "does not say which cells"),
+    "a range of text": (replaced(f"{SLICE}/n_cells", "many"), "does not say which cells"),
     "no precision": (replaced(f"{RUN}/precision", None), "precision is missing"),
     "no mode": (replaced(f"{RUN}/mode", None), "mode None, not fast"),
     "sums of other genes": (edited(f"{SLICE}/write", lambda v: v[..., 1:]), "'write' is not whole numbers of 9 x 8 x 764"),
@@ -136,9 +136,9 @@ def sliced(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFactory)
     """A folder with a query of 30 cells and a slice of all of them."""
     folder = tmp_path_factory.mktemp("sliced")
     ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:30].copy().write_h5ad(folder / "q.h5ad")
-    runtime = start("cpu", "fp32", 1, 0)
+    runtime = configure("cpu", "fp32", 1, seed=0)
     mapper.map_query(
-        folder / "q.h5ad", model_folder.load(model), folder / "whole.h5ad", None, Thresholds(), True, runtime, "0:30"
+        folder / "q.h5ad", trained_model.load(model), folder / "whole.h5ad", None, Thresholds(), True, runtime, "0:30"
     )
     return folder
 
@@ -150,7 +150,7 @@ def test_a_damaged_slice_is_refused_in_sentences(model: Path, sliced: Path, tmp_
     with h5py.File(path, "r+") as file:
         change(file)
     with pytest.raises(InputError) as error:
-        gather(sliced / "q.h5ad", model_folder.load(model), [path], tmp_path / "out.h5ad", tmp_path / "out.csv", 1)
+        gather(sliced / "q.h5ad", trained_model.load(model), [path], tmp_path / "out.h5ad", tmp_path / "out.csv", 1)
     assert any(words in problem for problem in error.value.problems), error.value.problems
     assert all(str(path) in problem for problem in error.value.problems)
     assert not (tmp_path / "out.h5ad").exists()
@@ -199,7 +199,7 @@ def test_a_damaged_table_of_the_report_is_refused_in_sentences(inputs: Inputs, t
     path, content = tmp_path / original.name, change(original.read_text())
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError) as error:
-        data.read_samples(inputs.mapped, model_folder.load(inputs.model), {option: [path]})
+        data.read_samples(inputs.mapped, trained_model.load(inputs.model), {option: [path]})
     assert any(words in problem for problem in error.value.problems), error.value.problems
     assert all(f"{path} (--{option})" in problem for problem in error.value.problems)
 

@@ -16,8 +16,8 @@ from cellmemory.errors import InputError
 from cellmemory.mapping.mapper import map_query
 from cellmemory.network.config import ModelConfig, network_shapes
 from cellmemory.network.model import CellMemory
-from cellmemory.network.runtime import start
-from cellmemory.reference import model_folder
+from cellmemory.network.runtime import configure
+from cellmemory.reference import trained_model
 from cellmemory.reference.calibration import Thresholds
 from tests.conftest import ROOT, refused
 from tests.model_folders import edit_json, edit_tensors, sign
@@ -245,7 +245,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "history with words": (cells("history.tsv", 1, train_loss="low"), "train_loss is not numbers"),
     "history in circles": (lines("history.tsv", lambda found: [*found, found[-1]]), "epoch does not count up"),
     "history is no text": (raw("history.tsv", b"\x89PNG\xff"), "not a text file in UTF-8 (line 1)"),
-    "card is no text": (raw("model_card.md", b"\xff"), "model_card.md is not text"),
+    "card is no text": (raw("model_card.md", b"\xff"), "model_card.md is not a text file in UTF-8"),
     "tensors are none": (raw("model.safetensors", b""), "model.safetensors: it cannot be read"),
     "tensors are cut off": (raw("model.safetensors", lambda content: content[:-8]), "it cannot be read"),
     "tensors with a long header": (raw("model.safetensors", lambda c: b"\xff" * 8 + c[8:]), "it cannot be read"),
@@ -320,7 +320,7 @@ def test_a_damaged_model_is_refused_in_sentences(model: Path, tmp_path: Path, na
     damage, words = REFUSED[name]
     folder = damaged(model, tmp_path / "model", damage)
     with pytest.raises(InputError) as error:
-        model_folder.load(folder)
+        trained_model.load(folder)
     problems = error.value.problems
     assert any(words in problem for problem in problems), problems
     for problem in problems:
@@ -332,9 +332,9 @@ def test_a_damaged_model_is_refused_in_sentences(model: Path, tmp_path: Path, na
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_is_accepted_maps_to_finite_results(model: Path, few_cells: Path, tmp_path: Path, name: str):
-    trained = model_folder.load(damaged(model, tmp_path / "model", HARMLESS[name]))
+    trained = trained_model.load(damaged(model, tmp_path / "model", HARMLESS[name]))
     output = tmp_path / "out.h5ad"
-    runtime = start("cpu", "fp32", 1, 0)
+    runtime = configure("cpu", "fp32", 1, seed=0)
     map_query(few_cells, trained, output, tmp_path / "labels.csv", Thresholds(), True, runtime)
     found = ad.read_h5ad(output)
     for column in ("confidence", "novelty", "novelty_p", "linear_share"):
@@ -348,7 +348,7 @@ def test_what_is_accepted_maps_to_finite_results(model: Path, few_cells: Path, t
 def test_all_that_is_wrong_is_said_at_once(model: Path, tmp_path: Path):
     damage = both(calibration(temperature=0, cls_weight=0), cells("labels.tsv", 1, rare="?"), cells("panel.tsv", 2, gene=""))
     with pytest.raises(InputError) as error:
-        model_folder.load(damaged(model, tmp_path / "model", damage))
+        trained_model.load(damaged(model, tmp_path / "model", damage))
     assert [problem.split(": ")[0].rsplit("/")[-1] for problem in error.value.problems] == [
         "panel.tsv",
         "labels.tsv",
@@ -369,7 +369,7 @@ def test_shapes_are_those_of_the_network(variant: str):
 
 def test_a_model_is_checked_without_torch(model: Path):
     """Checks of inputs, evaluation and reports read models; torch would cost each of them seconds."""
-    code = f"import sys; from cellmemory.reference import model_folder; model_folder.load({str(model)!r}); print(*sys.modules)"
+    code = f"import sys; from cellmemory.reference import trained_model; trained_model.load({str(model)!r}); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "bin", capture_output=True, text=True, check=True)
     assert "cellmemory.reference.model_checks" in done.stdout.split()
     assert "torch" not in done.stdout.split()

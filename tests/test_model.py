@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from cellmemory.network.batching import as_tensors, token_batches
 from cellmemory.network.config import ModelConfig
 from cellmemory.network.model import CellMemory, Output
-from cellmemory.network.runtime import start
+from cellmemory.network.runtime import configure
 from cellmemory.network.tokens import Tokens, pad, tokenize
+from cellmemory.training.batches import TrainingCells
 from cellmemory.training.fit import fit
-from cellmemory.training.settings import Sampling, Schedule
-from cellmemory.training.split import share_of
+from cellmemory.training.settings import Schedule, TrainingSettings
+from cellmemory.training.split import split_reference
 from tests.oracle import Oracle
 
 GENES = 40
@@ -50,8 +51,8 @@ def cells(lengths: list[int], seed: int) -> Tokens:
     genes = [np.sort(rng.permutation(np.flatnonzero(measured))[:n]) for n in lengths]
     start = np.r_[0, np.cumsum(lengths)].astype(np.int64)
     bins = rng.integers(0, N_BINS + 1, start[-1])
-    root = (10 * rng.random(start[-1])).astype(np.float32)
-    return Tokens(start, np.concatenate([*genes, []]).astype(np.int32), bins.astype(np.uint8), root, measured)
+    sqrt_share = (10 * rng.random(start[-1])).astype(np.float32)
+    return Tokens(start, np.concatenate([*genes, []]).astype(np.int32), bins.astype(np.uint8), sqrt_share, measured)
 
 
 def run(network: CellMemory, tokens: Tokens, which: np.ndarray, attention: bool = True):
@@ -81,7 +82,7 @@ def check(network: CellMemory, oracle: Oracle, lengths: list[int], seed: int) ->
     output = run(network, tokens, np.arange(len(lengths)))
     for i, n in enumerate(lengths):
         here = slice(tokens.start[i], tokens.start[i + 1])
-        expected = oracle(tokens.gene[here], tokens.bin[here], tokens.root[here], tokens.measured, N_BINS)
+        expected = oracle(tokens.gene[here], tokens.bin[here], tokens.sqrt_share[here], tokens.measured, N_BINS)
         found = {
             "logits": output.logits[i],
             "cls_logits": output.cls_logits[i],
@@ -147,11 +148,11 @@ def check_bf16(network: CellMemory) -> tuple[Output, Output]:
     """Holds the network's results in bf16, on its device, to those in fp32; returns those in fp32 and in bf16."""
     tokens = cells([3, 17, 40], 4)
     exact = run(network, tokens, np.arange(3))
-    network.number_format = torch.bfloat16
+    network.dtype = torch.bfloat16
     try:
         rough = run(network, tokens, np.arange(3))
     finally:
-        network.number_format = torch.float32
+        network.dtype = torch.float32
     for name in ("embedding", "cls_logits", "memory"):
         one, other = getattr(exact, name), getattr(rough, name)
         assert 0 < (one - other).norm() < 0.03 * one.norm(), name
@@ -161,7 +162,7 @@ def check_bf16(network: CellMemory) -> tuple[Output, Output]:
 def test_order_of_genes_changes_nothing(network):
     tokens = cells([20], 2)
     order = np.random.default_rng(0).permutation(20)
-    shuffled = Tokens(tokens.start, tokens.gene[order], tokens.bin[order], tokens.root[order], tokens.measured)
+    shuffled = Tokens(tokens.start, tokens.gene[order], tokens.bin[order], tokens.sqrt_share[order], tokens.measured)
     one, other = (run(network, t, np.array([0])) for t in (tokens, shuffled))
     assert torch.allclose(one.logits, other.logits, atol=1e-5)
     assert torch.allclose(one.attention.cls[0, order], other.attention.cls[0], atol=1e-6)
@@ -175,18 +176,21 @@ def test_the_gene_that_alone_decides_the_label_is_attended_to_most(variant):
     labels = np.arange(n) % 2
     matrix = (rng.random((n, GENES)) < 0.4) * rng.gamma(2, 1, (n, GENES))
     matrix[:, planted] = np.where(labels == 1, 3.0, 0.0)
-    tokens = tokenize(sp.csr_matrix(matrix.astype(np.float32)), np.ones(GENES, bool), "fast", "quantile", N_BINS)
+    tokens = tokenize(
+        sp.csr_matrix(matrix.astype(np.float32)), np.ones(GENES, bool), mode="fast", binning="quantile", n_bins=N_BINS
+    )
     torch.manual_seed(0)
     network = CellMemory(ModelConfig(GENES, 2, variant, d_model=32, d_feedforward=64, d_value=8, n_layers=2))
-    runtime = start("cpu", "fp32", 1, 0)
-    share = share_of(labels, None, 0)
-    trained = fit(tokens, labels, share, network, Schedule(max_epochs=6), Sampling(), 0, runtime)
+    runtime = configure("cpu", "fp32", 1, seed=0)
+    split = split_reference(labels, None, 0)
+    settings = TrainingSettings("label", schedule=Schedule(max_epochs=6))
+    fitted = fit(TrainingCells(tokens, labels, split), network, settings, runtime)
     with torch.inference_mode():
-        attention = trained.network.decide(*as_tensors(tokens, share.validation), attention=True).attention.cls.numpy()
-    gene, _, _, valid = pad(tokens, share.validation)
-    second = labels[share.validation] == 1
+        attention = fitted.network.decide(*as_tensors(tokens, split.validation), attention=True).attention.cls.numpy()
+    gene, _, _, valid = pad(tokens, split.validation)
+    second = labels[split.validation] == 1
     mean = np.zeros(GENES)
     np.add.at(mean, gene[second][valid[second]], attention[second][valid[second]])
-    assert trained.history["validation_accuracy"].max() == 1
+    assert fitted.history["validation_accuracy"].max() == 1
     assert mean.argmax() == planted
     assert mean[planted] > 2 * np.sort(mean)[-2]

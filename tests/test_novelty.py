@@ -23,7 +23,7 @@ def cells(label: np.ndarray, seed: int) -> np.ndarray:
 
 def tokens_of(values: np.ndarray, measured: np.ndarray | None = None) -> Tokens:
     measured = np.ones(GENES, bool) if measured is None else measured
-    return tokenize(sp.csr_matrix(values * measured), measured, "fast", "quantile", 50)
+    return tokenize(sp.csr_matrix(values * measured), measured, mode="fast", binning="quantile", n_bins=50)
 
 
 def root(values: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ def profiles(reference):
     values, label = reference
     share = ((root(values) ** 2).mean(0) / 100).astype(np.float32)
     tokens = tokens_of(values)
-    return learn_profiles(tokens, label, label_means(tokens, label, LABELS, 50)[1], share, seed=0)
+    return learn_profiles(tokens, label, label_means(tokens, label, LABELS, 50)[1], share=share, seed=0)
 
 
 def test_the_distance_is_mahalanobis_to_the_mean_of_the_label(reference, profiles):
@@ -83,7 +83,7 @@ def test_a_label_without_a_cell_here_is_unlikely_and_no_error():
     label = np.arange(60) % 2
     tokens = tokens_of(cells(label, 0))
     share = np.full(GENES, 1 / GENES, np.float32)
-    two = learn_profiles(tokens, label, label_means(tokens, label, LABELS, 50)[1], share, seed=0)
+    two = learn_profiles(tokens, label, label_means(tokens, label, LABELS, 50)[1], share=share, seed=0)
     odds, distance = two.place(tokens, np.full(60, 2))
     assert (odds < -3).all()
     assert np.isfinite(distance).all()

@@ -75,7 +75,7 @@ def test_folders_of_a_report_do_not_replace_its_page(model, aligned, tmp_path):
     pages = tmp_path / "pages"
     in_it, both = refused(*command, "--output", pages / "p.html", "--mqc_dir", pages, "--figures_dir", pages)
     assert "one lies in the other" in in_it
-    assert both == f"--mqc_dir and --figures_dir are both {pages}; give each a name of its own."
+    assert both == f"--mqc_dir and --figures_dir are both {pages}. Give each a name of its own."
     (sentence,) = refused(*command, "--output", pages / "p.html", "--mqc_dir", tmp_path / "mqc", "--figures_dir", pages)
     assert "one lies in the other" in sentence
     assert not pages.exists()

@@ -1,5 +1,6 @@
 """Files that are damaged, locked, of another kind or of another tool: each is read rightly, or refused in one sentence."""
 
+import errno
 import fcntl
 import os
 import re
@@ -18,6 +19,7 @@ import scipy.sparse as sp
 from anndata.io import write_elem
 
 from cellmemory.cells import probe
+from cellmemory.cells.faults import reading
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
 from cellmemory.errors import InputError
@@ -635,3 +637,41 @@ def test_a_file_that_keeps_the_library_busy_is_refused_after_a_while(plain: Path
     monkeypatch.setattr(probe, "_look_at", never_return)
     with pytest.raises(InputError, match="damaged inside its HDF5 structure"):
         CellFile(plain)
+
+
+#: Runs a script whose first walk through a file is killed, as the system kills for memory.
+KILLED = """
+import os, runpy, signal, sys
+sys.path.insert(0, sys.argv[1])
+from cellmemory.cells import probe
+probe._look_at = lambda element: os.kill(os.getpid(), signal.SIGKILL)
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_walk_that_is_killed_for_memory_does_not_blame_the_file(plain: Path, tmp_path: Path):
+    panel = tmp_path / "panel.tsv"
+    panel.write_text("gene\trank\tmean\tdispersion\tsource_id\ngene0\t1\t1\t1\t\n")
+    step = [
+        ROOT / "bin" / "preprocess_query.py",
+        "--query",
+        plain,
+        "--panel",
+        panel,
+        "--output",
+        "o.h5ad",
+        "--alignment",
+        "a.json",
+    ]
+    command = [sys.executable, "-c", KILLED, str(ROOT / "bin"), *map(str, step)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        137,
+        "Error: there is not enough memory for this input. Run it where there is more.\n",
+    )
+
+
+def test_memory_that_the_system_does_not_give_is_no_fault_of_a_file():
+    with pytest.raises(MemoryError), reading(Path("cells.h5ad")):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")

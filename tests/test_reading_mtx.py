@@ -198,7 +198,7 @@ BROKEN = {
     "a line without a gene": (TEN_X | {"features.tsv": "ENSG0\n\nENSG2\n"}, "features.tsv has lines without a gene (1)."),
     "genes not UTF-8": (
         TEN_X | {"features.tsv": FEATURES.encode().replace(b"CD3E", b"CD\xff")},
-        "features.tsv holds text that is not",
+        "features.tsv is not a text file in UTF-8 (line 1). Get it again",
     ),
     "gzip cut": (
         {"matrix.mtx.gz": WHOLE[:-12], **packed({k: TEN_X[k] for k in ("features.tsv", "barcodes.tsv")})},

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellmemory import sampling
-from cellmemory.reference import model_folder
+from cellmemory.reference import trained_model
+from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
 from cellmemory.report.sections import summary, tags
 from tests.conftest import ROOT, refused, succeed
@@ -320,12 +321,12 @@ def test_quotas_are_fair(sizes: list[int], budget: int):
 
 def test_drawing_keeps_rare_groups():
     codes = np.repeat([0, 1, 2], [100_000, 500, 3])
-    rows = sampling.draw(codes, 1000)
+    rows = sampling.sample_cells_to_draw(codes, 1000)
     assert len(rows) == 1000
     assert (np.diff(rows) > 0).all()
     assert np.sum(codes[rows] == 2) == 3
     assert np.sum(codes[rows] == 1) >= 25
-    np.testing.assert_array_equal(rows, sampling.draw(codes, 1000))
+    np.testing.assert_array_equal(rows, sampling.sample_cells_to_draw(codes, 1000))
 
 
 @pytest.mark.parametrize("n", [1, 8, 9, 30, 100])
@@ -408,7 +409,7 @@ def test_the_page_holds_the_cells_as_they_are(inputs: Inputs, run_page: Path):
 
 
 def test_genes_come_by_rank_until_the_budget_is_full(inputs: Inputs):
-    model = model_folder.load(inputs.model)
+    model = trained_model.load(inputs.model)
     samples = data.read_samples(inputs.mapped, model, {"tags": inputs.options["tags"]})
     genes = points.genes(samples, 60_000)
     assert len(genes["cells"]["data"]) + 2 * len(genes["expression"]["data"]) < 60_000
@@ -421,9 +422,9 @@ def test_a_hundred_labels_and_full_samples_stay_small(inputs: Inputs):
     """A million cells in twenty samples with a hundred labels, and the most points that a page draws: below 15 MB."""
     rng = np.random.default_rng(0)
     labels = [f"label number {i} of a long list" for i in range(100)]
-    model = model_folder.load(inputs.model)
+    model = trained_model.load(inputs.model)
     table = pd.DataFrame({"label": labels, "n_cells": 100, "n_train": 80, "n_validation": 20, "rare": False})
-    model = model_folder.Bundle(model.path, model.config, model.panel, table, model.calibration, model.history)
+    model = trained_model.TrainedModel(model.path, model.config, model.panel, table, model.calibration, model.history)
     genes = [f"GENE{i}" for i in range(2000)]
     samples = [big_sample(f"sample_{i}", labels, genes, 50_000, data.DRAWN_QUERY // 20, rng) for i in range(20)]
     text, _ = page.build(samples, model)
@@ -442,7 +443,7 @@ def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: in
     tags = pd.DataFrame({"group": group, "rank": rank, "gene": rng.choice(genes, len(group)), "score": 0.1})
     tags = tags.assign(specificity=1.0, mean_expression=1.0, fraction_expressing=0.5)
     return data.Sample(
-        name=name, info={"slot_groups": labels, "n_slots": 8, "alpha": 0.1, "novelty_alpha": 0.05}, cells=cells,
+        name=name, run=RunInfo(name, "", labels, 8, novelty_alpha=0.05, alpha=0.1), cells=cells,
         columns=pd.DataFrame({f"column {i}": rng.random(n) for i in range(data.MAX_COLUMNS)}), truth=None, genes=genes,
         slot_use=rng.random((n, 8)), umap=rng.random((n, 2)), spatial=rng.random((n, 2)),
         reference_umap=rng.random((5000, 2)), reference_labels=rng.choice(labels, 5000),

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from cellmemory.errors import InputError
-from cellmemory.mapping import gathering, mapper, spans
+from cellmemory.mapping import cell_ranges, gathering, mapper
+from cellmemory.mapping.cell_ranges import CellRange
 from cellmemory.mapping.slots import SlotSums
-from cellmemory.mapping.spans import Span
-from cellmemory.network.runtime import start
+from cellmemory.network.runtime import configure
 from cellmemory.network.tokens import Tokens
-from cellmemory.reference import model_folder
+from cellmemory.reference import trained_model
 from cellmemory.reference.calibration import Thresholds
 from tests.conftest import refused, succeed
 
@@ -26,19 +26,19 @@ class Mapping:
 
     def __init__(self, folder: Path, model: Path, query: Path):
         self.folder, self.query = folder, query
-        self.bundle, self.runtime = model_folder.load(model), start("cpu", "fp32", 1, 0)
+        self.trained, self.runtime = trained_model.load(model), configure("cpu", "fp32", 1, seed=0)
 
     def map(self, name: str, cells: str | None = None, thresholds: Thresholds | None = None, attention: bool = True) -> Path:
         """The mapped file (with cells: the slice), with the labels beside it."""
         output = self.folder / f"{name}.h5ad"
-        mapper.map_query(self.query, self.bundle, output, output.with_suffix(".csv"), thresholds or Thresholds(), attention,
+        mapper.map_query(self.query, self.trained, output, output.with_suffix(".csv"), thresholds or Thresholds(), attention,
                           self.runtime, cells)  # fmt: skip
         return output
 
     def gather(self, slices: list[Path], name: str = "gathered") -> Path:
         """The gathered file, with the labels beside it."""
         output = self.folder / f"{name}.h5ad"
-        gathering.gather(self.query, self.bundle, slices, output, output.with_suffix(".csv"), 1)
+        gathering.gather(self.query, self.trained, slices, output, output.with_suffix(".csv"), 1)
         return output
 
     def problems(self, slices: list[Path]) -> list[str]:
@@ -71,13 +71,13 @@ def run(model: Path, query: Path, tmp_path_factory: pytest.TempPathFactory) -> M
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 64 cells: so few cells as the test data have would be one block otherwise."""
-    monkeypatch.setattr(spans, "BLOCK_CELLS", 64)
+    monkeypatch.setattr(cell_ranges, "BLOCK_CELLS", 64)
 
 
 @pytest.fixture(scope="module")
 def whole(run: Mapping) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spans, "BLOCK_CELLS", 64)
+        patch.setattr(cell_ranges, "BLOCK_CELLS", 64)
         return run.map("whole")
 
 
@@ -85,7 +85,7 @@ def whole(run: Mapping) -> Path:
 def slices(run: Mapping) -> list[Path]:
     """Slices that respect no block: the second and third share the block 64 to 128, the first is two cells."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spans, "BLOCK_CELLS", 64)
+        patch.setattr(cell_ranges, "BLOCK_CELLS", 64)
         return [run.map(f"slice{i}", cells) for i, cells in enumerate((":2", "2:70", "70:130", "130:"))]
 
 
@@ -203,7 +203,7 @@ def test_a_slice_is_not_taken_for_a_mapped_query(slices, tmp_path):
 )
 def test_cells_that_are_none_are_refused(cells, words):
     with pytest.raises(InputError, match="--cells") as error:
-        Span.parse(cells, CELLS)
+        CellRange.parse(cells, CELLS)
     assert words in str(error.value)
 
 
@@ -214,7 +214,7 @@ def test_the_scripts_slice_and_gather(model, query, whole, tmp_path):
                 "--threads", 1)  # fmt: skip
     log = succeed("gather", "--query", query, "--model", model, "--slice", tmp_path / "80:.h5ad", "--slice",
                   tmp_path / ":80.h5ad", "--output", tmp_path / "m.h5ad", "--labels", tmp_path / "m.csv")  # fmt: skip
-    assert "joined 2 slices of 195 cells" in log
+    assert "Joined 2 slices of 195 cells" in log
     succeed("map_query", "--query", query, "--model", model, "--output", tmp_path / "whole.h5ad", "--labels",
             tmp_path / "whole.csv", "--threads", 1)  # fmt: skip
     assert (tmp_path / "m.h5ad").read_bytes() == (tmp_path / "whole.h5ad").read_bytes()
@@ -245,19 +245,19 @@ def test_slot_sums_are_the_same_in_any_order():
 
 def test_cells_beyond_those_fitted_are_placed_among_their_like(monkeypatch):
     """Two clusters far apart: every placed cell lies nearer to the fitted cells of its own, whatever the chunks."""
-    from cellmemory.mapping import umap
+    from cellmemory.mapping.co_embedding import CoEmbedding
 
-    monkeypatch.setattr(umap, "MAX_FITTED", 60)
-    monkeypatch.setattr(umap, "CHUNK_CELLS", 37)
+    monkeypatch.setattr("cellmemory.mapping.co_embedding.MAX_FITTED", 60)
+    monkeypatch.setattr("cellmemory.mapping.co_embedding.CHUNK_CELLS", 37)
     rng = np.random.default_rng(0)
     side = rng.integers(0, 2, 300)
     cells = (np.eye(8)[side] * 5 + rng.normal(size=(300, 8)) * 0.1).astype(np.float32)
-    picture = umap.Picture(cells, cells[:20] + 0.01, 0)
-    found = np.concatenate(list(picture.query()))
+    co_embedding = CoEmbedding(cells, cells[:20] + 0.01, 0)
+    found = np.concatenate(list(co_embedding.query()))
     assert found.shape == (300, 2)
-    assert picture.reference.shape == (20, 2)
+    assert co_embedding.reference.shape == (20, 2)
     centre = np.array([found[side == s].mean(0) for s in (0, 1)])
     nearer = np.linalg.norm(found[:, None] - centre[None], axis=2).argmin(1)
     assert (nearer == side).all()
-    monkeypatch.setattr(umap, "CHUNK_CELLS", 1000)
-    np.testing.assert_array_equal(np.concatenate(list(umap.Picture(cells, cells[:20] + 0.01, 0).query())), found)
+    monkeypatch.setattr("cellmemory.mapping.co_embedding.CHUNK_CELLS", 1000)
+    np.testing.assert_array_equal(np.concatenate(list(CoEmbedding(cells, cells[:20] + 0.01, 0).query())), found)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from cellmemory.io.spreadsheet import harmless, restored, write_csv
 from cellmemory.mapping import consensus
 from cellmemory.mapping.mapper import map_query
-from cellmemory.network.runtime import start
-from cellmemory.reference import model_folder
+from cellmemory.network.runtime import configure
+from cellmemory.reference import trained_model
 from cellmemory.reference.calibration import Thresholds
 from tests.conftest import ROOT
 from tests.model_folders import sign
@@ -99,7 +99,7 @@ def test_labels_of_hostile_names_are_harmless_and_the_h5ad_is_exact(model: Path,
     cells = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:40].copy()
     cells.obs_names = [*FORMULAS, *(f"{name}~" for name in NAMES), *(f"c{i}" for i in range(40 - len(FORMULAS + NAMES)))]
     cells.write_h5ad(tmp_path / "q.h5ad")
-    trained, runtime = model_folder.load(folder), start("cpu", "fp32", 1, 0)
+    trained, runtime = trained_model.load(folder), configure("cpu", "fp32", 1, seed=0)
     assert trained.labels == list(new.values())
     map_query(tmp_path / "q.h5ad", trained, tmp_path / "q.mapped.h5ad", tmp_path / "q.labels.csv", Thresholds(), False, runtime)
 
@@ -116,7 +116,7 @@ def test_labels_of_hostile_names_are_harmless_and_the_h5ad_is_exact(model: Path,
     assert undone["cell"].tolist() == cells.obs_names.tolist()
 
     both = {"one": tmp_path / "q.labels.csv", "other": tmp_path / "q.labels.csv"}
-    summary, _ = consensus.vote("q", both, {("one", trained.labels[0]): trained.labels[0]}, tmp_path / "q.consensus.csv")
+    summary = consensus.vote("q", both, {("one", trained.labels[0]): trained.labels[0]}, tmp_path / "q.consensus.csv")
     assert {row["label"] for row in summary["labels"]} <= set(trained.labels)
     voted = pd.read_csv(tmp_path / "q.consensus.csv", dtype=str, keep_default_na=False)
     assert voted["cell"].tolist() == written["cell"].tolist()

@@ -25,7 +25,7 @@ def expected_bins(row: np.ndarray, n_bins: int) -> list[int]:
 @settings(deadline=None)
 @given(matrix=MATRICES, n_bins=st.integers(1, 60))
 def test_quantile_bins_are_ranks_within_the_cell(matrix, n_bins):
-    tokens = tokenize(sp.csr_matrix(matrix), np.ones(matrix.shape[1], bool), "fast", "quantile", n_bins)
+    tokens = tokenize(sp.csr_matrix(matrix), np.ones(matrix.shape[1], bool), mode="fast", binning="quantile", n_bins=n_bins)
     for i, row in enumerate(matrix):
         here = slice(tokens.start[i], tokens.start[i + 1])
         assert tokens.gene[here].tolist() == np.flatnonzero(row).tolist()
@@ -42,8 +42,8 @@ def test_quantile_bins_known_answer():
 @given(matrix=MATRICES)
 def test_quantile_bins_ignore_monotone_transforms(matrix):
     measured = np.ones(matrix.shape[1], bool)
-    logged = tokenize(sp.csr_matrix(np.log1p(matrix)), measured, "fast", "quantile", 50)
-    raw = tokenize(sp.csr_matrix(matrix), measured, "fast", "quantile", 50)
+    logged = tokenize(sp.csr_matrix(np.log1p(matrix)), measured, mode="fast", binning="quantile", n_bins=50)
+    raw = tokenize(sp.csr_matrix(matrix), measured, mode="fast", binning="quantile", n_bins=50)
     assert np.array_equal(raw.bin, logged.bin)
 
 
@@ -52,7 +52,7 @@ def test_quantile_bins_ignore_monotone_transforms(matrix):
 def test_full_mode_has_every_measured_gene_and_no_other(matrix, data):
     measured = np.array(data.draw(st.lists(st.booleans(), min_size=matrix.shape[1], max_size=matrix.shape[1])))
     matrix = matrix * measured
-    tokens = tokenize(sp.csr_matrix(matrix), measured, "full", "log", 5)
+    tokens = tokenize(sp.csr_matrix(matrix), measured, mode="full", binning="log", n_bins=5)
     for i, row in enumerate(matrix):
         here = slice(tokens.start[i], tokens.start[i + 1])
         assert tokens.gene[here].tolist() == np.flatnonzero(measured).tolist()
@@ -63,14 +63,14 @@ def test_full_mode_has_every_measured_gene_and_no_other(matrix, data):
 @settings(deadline=None)
 @given(matrix=MATRICES)
 def test_padding_keeps_every_token_in_place(matrix):
-    tokens = tokenize(sp.csr_matrix(matrix), np.ones(matrix.shape[1], bool), "fast", "quantile", 50)
+    tokens = tokenize(sp.csr_matrix(matrix), np.ones(matrix.shape[1], bool), mode="fast", binning="quantile", n_bins=50)
     cells = np.random.default_rng(0).permutation(len(matrix))
-    gene, bins, root, valid = pad(tokens, cells)
+    gene, bins, sqrt_share, valid = pad(tokens, cells)
     for row, cell in enumerate(cells):
         here = slice(tokens.start[cell], tokens.start[cell + 1])
         assert gene[row][valid[row]].tolist() == tokens.gene[here].tolist()
         assert bins[row][valid[row]].tolist() == tokens.bin[here].tolist()
-        assert root[row][valid[row]].tolist() == tokens.root[here].tolist()
+        assert sqrt_share[row][valid[row]].tolist() == tokens.sqrt_share[here].tolist()
 
 
 @settings(deadline=None)
@@ -108,18 +108,24 @@ def test_validation_takes_its_share_of_every_batch():
 def test_roots_are_of_shares_of_the_counts_whatever_the_scale(counts, scale):
     """Hellinger: the squares of a cell's roots sum to one, and those of two genes are as their counts."""
     total = np.maximum(counts.sum(1, keepdims=True), 1e-9)
-    tokens = tokenize(sp.csr_matrix(np.log1p(scale * counts / total)), np.ones(counts.shape[1], bool), "fast", "quantile", 50)
+    tokens = tokenize(
+        sp.csr_matrix(np.log1p(scale * counts / total)),
+        np.ones(counts.shape[1], bool),
+        mode="fast",
+        binning="quantile",
+        n_bins=50,
+    )
     for i, row in enumerate(counts):
         here = slice(tokens.start[i], tokens.start[i + 1])
-        np.testing.assert_allclose((tokens.root[here] / 10) ** 2, row[row > 0] / max(row.sum(), 1e-9), rtol=1e-4)
+        np.testing.assert_allclose((tokens.sqrt_share[here] / 10) ** 2, row[row > 0] / max(row.sum(), 1e-9), rtol=1e-4)
 
 
 @settings(deadline=None)
 @given(matrix=MATRICES, mode=st.sampled_from(["fast", "full"]))
 def test_views_are_dense_and_the_same_in_both_modes(matrix, mode):
-    tokens = tokenize(sp.csr_matrix(matrix), np.ones(matrix.shape[1], bool), mode, "quantile", 50)
+    tokens = tokenize(sp.csr_matrix(matrix), np.ones(matrix.shape[1], bool), mode=mode, binning="quantile", n_bins=50)
     seen = views(tokens, np.arange(len(matrix)), 50)
     assert (seen[:, :, :][np.repeat((matrix == 0)[:, None], 2, 1)] == 0).all()
-    for row, (level, root) in zip(matrix, seen, strict=True):
+    for row, (level, sqrt_share) in zip(matrix, seen, strict=True):
         np.testing.assert_allclose(level[row > 0] * 50, expected_bins(row, 50), rtol=1e-6)
-        np.testing.assert_allclose((root**2).sum(), 100 * (row > 0).any(), rtol=1e-4)
+        np.testing.assert_allclose((sqrt_share**2).sum(), 100 * (row > 0).any(), rtol=1e-4)

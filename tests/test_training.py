@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cellmemory.network.tokens import Tokens
-from cellmemory.training.warm_start import learn_start
+from cellmemory.training.warm_start import fit_warm_start
 from tests.conftest import ROOT, refused, script, succeed
 
 COLUMNS = ["label", "confidence", "status", "novelty", "novelty_p", "label_set", "linear_share"]
@@ -77,15 +77,15 @@ def test_slot_means_are_means_over_the_cells_of_a_label(mapped, model):
 
     from cellmemory.network.batching import as_tensors
     from cellmemory.network.tokens import tokenize
-    from cellmemory.reference import model_folder
+    from cellmemory.reference import trained_model
 
-    trained = model_folder.load(model)
+    trained = trained_model.load(model)
     label = mapped.obs["cellmemory_label"].value_counts().index[0]
     cells = mapped[mapped.obs["cellmemory_label"] == label]
-    tokens = tokenize(cells.X, np.ones(cells.n_vars, bool), "fast", "quantile", 50)
+    tokens = tokenize(cells.X, np.ones(cells.n_vars, bool), mode="fast", binning="quantile", n_bins=50)
     gene, bins, _, valid, _ = as_tensors(tokens, np.arange(cells.n_obs))
     with torch.inference_mode():
-        *_, attention = trained.model()(gene, bins, valid, True)
+        *_, attention = trained.network()(gene, bins, valid, True)
     slots = trained.config["model"]["n_slots"]
     write = np.zeros((cells.n_vars, slots))
     for i in range(cells.n_obs):
@@ -107,13 +107,13 @@ def test_a_cell_is_mapped_alike_alone_and_among_others(mapped, model, aligned, t
 
 
 def test_chunks_join_without_a_seam(mapped, model, aligned, tmp_path, monkeypatch):
-    from cellmemory.mapping import mapper, spans
-    from cellmemory.network.runtime import start
-    from cellmemory.reference import model_folder
+    from cellmemory.mapping import cell_ranges, mapper
+    from cellmemory.network.runtime import configure
+    from cellmemory.reference import trained_model
 
-    monkeypatch.setattr(spans, "BLOCK_CELLS", 50)
-    runtime = start("cpu", "fp32", 1, 0)
-    mapper.map_query(aligned / "unseen_type.aligned.h5ad", model_folder.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
+    monkeypatch.setattr(cell_ranges, "BLOCK_CELLS", 50)
+    runtime = configure("cpu", "fp32", 1, seed=0)
+    mapper.map_query(aligned / "unseen_type.aligned.h5ad", trained_model.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
                       mapper.Thresholds(), True, runtime)  # fmt: skip
     joined = ad.read_h5ad(tmp_path / "m.h5ad")
     assert joined.obs["cellmemory_label"].tolist() == mapped.obs["cellmemory_label"].tolist()
@@ -144,16 +144,16 @@ def test_a_query_of_another_panel_is_refused(model, aligned, tmp_path):
 
 def test_a_mapping_that_is_killed_leaves_no_output(model, aligned, tmp_path, monkeypatch):
     from cellmemory.mapping import mapper
-    from cellmemory.network.runtime import start
-    from cellmemory.reference import model_folder
+    from cellmemory.network.runtime import configure
+    from cellmemory.reference import trained_model
 
     def broken(*_):
         raise RuntimeError("killed")
 
     monkeypatch.setattr(mapper, "finish", broken)
     with pytest.raises(RuntimeError, match="killed"):
-        mapper.map_query(aligned / "unseen_type.aligned.h5ad", model_folder.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
-                          mapper.Thresholds(), True, start("cpu", "fp32", 1, 0))  # fmt: skip
+        mapper.map_query(aligned / "unseen_type.aligned.h5ad", trained_model.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
+                          mapper.Thresholds(), True, configure("cpu", "fp32", 1, seed=0))  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
 
@@ -170,9 +170,9 @@ def test_a_missing_gpu_is_one_sentence(model, aligned, tmp_path):
 def some_tokens(bins: np.ndarray) -> Tokens:
     """Cells that express every gene, with these bins (cells, genes) and random shares."""
     n, genes = bins.shape
-    root = np.random.default_rng(1).random(n * genes).astype(np.float32)
+    sqrt_share = np.random.default_rng(1).random(n * genes).astype(np.float32)
     gene = np.tile(np.arange(genes), n).astype(np.int32)
-    return Tokens(np.arange(n + 1) * genes, gene, bins.ravel().astype(np.uint8), root, np.ones(genes, bool))
+    return Tokens(np.arange(n + 1) * genes, gene, bins.ravel().astype(np.uint8), sqrt_share, np.ones(genes, bool))
 
 
 def test_the_start_learns_nothing_from_validation_cells():
@@ -181,11 +181,11 @@ def test_the_start_learns_nothing_from_validation_cells():
     labels, training = np.arange(60) % 3, np.arange(0, 45)
     other = labels.copy()
     other[45:] = (other[45:] + 1) % 3
-    one, two = (learn_start(tokens, y, training, 50, 0) for y in (labels, other))
+    one, two = (fit_warm_start(tokens, y, training, n_bins=50, seed=0) for y in (labels, other))
     np.testing.assert_array_equal(one.loadings, two.loadings)
     for a, b in zip(one.folds, two.folds, strict=True):
         np.testing.assert_array_equal(a.weight, b.weight)
-    classifiers = [one.classifier(tokens, y, training, 50, 0) for y in (labels, other)]
+    classifiers = [one.classifier(tokens, y, training, 0) for y in (labels, other)]
     np.testing.assert_array_equal(classifiers[0].weight, classifiers[1].weight)
     assert set(one.fold[training]) == set(range(len(one.folds)))
 
@@ -200,23 +200,23 @@ def test_out_of_fold_logits_are_those_of_a_classifier_that_never_saw_the_cell():
     labels = np.arange(90) % 3
     bins[:, :3] += 40 * np.eye(3, dtype=int)[labels]
     tokens = some_tokens(np.minimum(bins, 50))
-    start = learn_start(tokens, labels, np.arange(90), 50, 0)
+    warm_start = fit_warm_start(tokens, labels, np.arange(90), n_bins=50, seed=0)
     seen = views(tokens, np.arange(90), 50)
     centred = np.clip((seen - seen.mean(0)) / (seen.std(0) + 0.02), -10, 10).reshape(90, -1)
-    found = start.out_of_fold(tokens, np.arange(90), 50)
-    for fold in range(len(start.folds)):
-        others = start.fold != fold
-        model = LogisticRegression(C=start.penalty, class_weight="balanced", tol=1e-3).fit(centred[others], labels[others])
+    found = warm_start.out_of_fold(tokens, np.arange(90))
+    for fold in range(len(warm_start.folds)):
+        others = warm_start.fold != fold
+        model = LogisticRegression(C=warm_start.penalty, class_weight="balanced", tol=1e-3).fit(centred[others], labels[others])
         np.testing.assert_allclose(found[~others], model.decision_function(centred[~others]), atol=1e-3)
     # A single cell leaves four of the five folds without one.
-    np.testing.assert_allclose(start.out_of_fold(tokens, np.array([7]), 50), found[7:8], atol=1e-5)
+    np.testing.assert_allclose(warm_start.out_of_fold(tokens, np.array([7])), found[7:8], atol=1e-5)
 
 
 def test_the_linear_classifier_looks_at_the_genes_that_tell_labels_apart():
     """As scikit-learn's analysis of variance ranks them; the others have no weight, and the best of the penalties is taken."""
     from sklearn.feature_selection import f_classif
 
-    from cellmemory.training.warm_start import PENALTIES, telling_genes
+    from cellmemory.training.warm_start import PENALTIES, select_genes
 
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 4
@@ -224,18 +224,18 @@ def test_the_linear_classifier_looks_at_the_genes_that_tell_labels_apart():
     cells[:, 0, :5] += labels[:, None]
     cells[:, 1, 20:23] -= (labels == 2)[:, None] * 3
     scores = np.max([f_classif(cells[:, view], labels)[0] for view in (0, 1)], 0)
-    np.testing.assert_array_equal(telling_genes(cells, labels, 4, 8), np.sort(np.argsort(-scores)[:8]))
+    np.testing.assert_array_equal(select_genes(cells, labels, 4, 8), np.sort(np.argsort(-scores)[:8]))
 
     bins = rng.integers(1, 51, (90, 600))
     bins[:, :3] = np.minimum(bins[:, :3] + 40 * np.eye(3, dtype=int)[labels[:90] % 3], 50)
     tokens, kinds = some_tokens(bins), labels[:90] % 3
-    start = learn_start(tokens, kinds, np.arange(90), 50, 0)
-    weight = start.classifier(tokens, kinds, np.arange(90), 50, 0).weight
-    assert {0, 1, 2} <= set(start.telling)
-    assert len(start.telling) == 500
-    assert not np.delete(weight, start.telling, 1).any()
-    assert weight[:, start.telling].any(0).all()
-    assert start.penalty in PENALTIES
+    warm_start = fit_warm_start(tokens, kinds, np.arange(90), n_bins=50, seed=0)
+    weight = warm_start.classifier(tokens, kinds, np.arange(90), 0).weight
+    assert {0, 1, 2} <= set(warm_start.selected)
+    assert len(warm_start.selected) == 500
+    assert not np.delete(weight, warm_start.selected, 1).any()
+    assert weight[:, warm_start.selected].any(0).all()
+    assert warm_start.penalty in PENALTIES
 
 
 def test_the_linear_path_is_its_classifier_on_any_panel():
@@ -249,20 +249,20 @@ def test_the_linear_path_is_its_classifier_on_any_panel():
 
     tokens = some_tokens(np.random.default_rng(0).integers(1, 51, (40, 10)))
     labels = np.arange(40) % 4
-    start = learn_start(tokens, labels, np.arange(40), 50, 0)
+    warm_start = fit_warm_start(tokens, labels, np.arange(40), n_bins=50, seed=0)
     network = CellMemory(ModelConfig(10, 4, d_model=8))
-    network.start_from(start.loadings, start.mean, start.spread, start.share)
-    fitted = start.classifier(tokens, labels, np.arange(40), 50, 0)
+    network.start_from(warm_start.loadings, warm_start.scaler.mean, warm_start.scaler.spread, warm_start.share)
+    fitted = warm_start.classifier(tokens, labels, np.arange(40), 0)
     network.decide_by(fitted.weight, fitted.bias)
     path, weight = network.linear, fitted.weight.reshape(-1, 4)
-    seen = start.scale(views(tokens, np.arange(40), 50))
+    seen = warm_start.scaler(views(tokens, np.arange(40), 50))
     expected = seen.reshape(40, -1) @ weight + fitted.bias
-    gene, bins, root, valid, measured = as_tensors(tokens, np.arange(40))
-    np.testing.assert_allclose(path(gene, bins / 50, root, valid, measured), expected, atol=1e-4)
+    gene, bins, sqrt_share, valid, measured = as_tensors(tokens, np.arange(40))
+    np.testing.assert_allclose(path(gene, bins / 50, sqrt_share, valid, measured), expected, atol=1e-4)
 
     measured[7:] = False
-    root = root / start.share[:7].sum() ** 0.5  # shares among the measured genes are larger
-    few = path(gene[:, :7], bins[:, :7] / 50, root[:, :7], valid[:, :7], torch.as_tensor(measured))
+    sqrt_share = sqrt_share / warm_start.share[:7].sum() ** 0.5  # shares among the measured genes are larger
+    few = path(gene[:, :7], bins[:, :7] / 50, sqrt_share[:, :7], valid[:, :7], torch.as_tensor(measured))
     seen[:, :, 7:] = 0
     np.testing.assert_allclose(few, seen.reshape(40, -1) @ weight + fitted.bias, atol=1e-4)
 
@@ -319,9 +319,8 @@ def test_a_step_loads_no_framework_that_it_does_not_use(step, unused):
 
 def test_a_mapping_starts_without_the_compiler():
     """torch.use_deterministic_algorithms, for one, loads it; it takes a second of every process."""
-    starting = (
-        "import torch, cellmemory.mapping.mapper; from cellmemory.network.runtime import start; start('cpu', 'auto', 1, 0); "
-    )
+    starting = "import torch, cellmemory.mapping.mapper; from cellmemory.network.runtime import configure; "
+    starting += "configure('cpu', 'auto', 1, seed=0); "
     assert "torch._dynamo" not in loaded_by(starting + "assert torch.are_deterministic_algorithms_enabled()")
 
 

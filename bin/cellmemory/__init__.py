@@ -1,7 +1,12 @@
-"""CellMemory for facilities: the library that the scripts in `bin/` share. No click, no Nextflow; usable in a notebook."""
+"""CellMemory for facilities: the library that the scripts in `bin/` share. No click, no Nextflow.
 
+In a notebook: `cellmemory.load(folder).map(cells)` and `cellmemory.train(cells, label_key)` (docs/notebook.md).
+"""
+
+import importlib
 import os
 import tempfile
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -17,3 +22,10 @@ _keep_caches_out_of_the_image()
 # Threads that spin for long while they wait steal the cores that their neighbours' tasks were given; threads that never
 # spin are woken too late, and a small network then runs at half its speed. So they spin for some microseconds.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def __getattr__(name: str) -> Any:
+    """The door for notebooks, which is loaded when it is asked for: it loads all else."""
+    if name in ("load", "train"):
+        return getattr(importlib.import_module("cellmemory.notebook"), name)
+    raise AttributeError(f"module 'cellmemory' has no attribute {name!r}")

@@ -5,17 +5,18 @@ from pathlib import Path
 import pandas as pd
 
 from cellmemory.cells import groups
-from cellmemory.cells.labels import label_notes
+from cellmemory.cells.labels import check_labels, label_notes
+from cellmemory.cells.named_columns import column_problems
 from cellmemory.cells.reading import CellFile
-from cellmemory.errors import Checker, InputError
+from cellmemory.columns import PREFIX
+from cellmemory.errors import InputError, Problems
 from cellmemory.genes.align import match_query
 from cellmemory.genes.names import id_type, read_gene_map
 from cellmemory.genes.panel import reference_genes
-from cellmemory.genes.preprocess import check_labels, column_problems
 from cellmemory.genes.values import find_values
 from cellmemory.io.gmt import read_gmt
 from cellmemory.io.samplesheet import Origin, Query, read_samplesheet
-from cellmemory.reference import model_folder
+from cellmemory.reference import trained_model
 from cellmemory.reference.hierarchy import parse_levels, read_hierarchy
 
 #: Genes that a panel needs: a cell's quantile bins are of several.
@@ -41,32 +42,38 @@ def check_inputs(
     asked: contrasts, each COLUMN:A:B, that every query must be able to answer.
     Reads names, columns and a sample of values of each file, no matrix in full.
     """
-    checker = Checker()
+    problems = Problems()
     if (reference is None) == (model is None):
-        checker.problems.append("Give either --reference (with --label_key), to train on it, or --model, to reuse a trained one.")
+        problems.append("Give either --reference (with --label_key), to train on it, or --model, to reuse a trained one.")
     if reference is not None and not label_key:
-        checker.problems.append("Give --label_key, the column of the reference's obs that holds the labels.")
-    mapping = (checker.attempt(read_gene_map, gene_map) if gene_map else {}) or {}
-    queries = checker.attempt(read_samplesheet, samplesheet, staged) or []
-    trained = checker.attempt(model_folder.load, model) if model else None
-    panel = None if trained is None else trained.panel
-    found_reference = None
-    if reference is not None and label_key:
-        found = checker.attempt(_check_reference, reference, label_key, label_levels, origin)
-        if found:
-            found_reference, panel = found
-    rows, genes = [], []
+        problems.append("Give --label_key, the column of the reference's obs that holds the labels.")
+    mapping: dict[str, tuple[str, ...]] = {}
+    queries: list[Query] = []
+    trained = panel = found_reference = None
+    rows, genes, sets = [], [], []
+    with problems.collect():
+        mapping = read_gene_map(gene_map) if gene_map else {}
+    with problems.collect():
+        queries = read_samplesheet(samplesheet, staged)
+    with problems.collect():
+        if model:
+            trained = trained_model.load(model)
+            panel = trained.panel
+    with problems.collect():
+        if reference is not None and label_key:
+            found_reference, panel = _check_reference(reference, label_key, label_levels, origin)
     for query in queries:
-        found = checker.attempt(_check_query, query, panel, mapping, asked, min_coverage, trained is None)
-        if found:
-            rows.append(found[0])
-            genes.append(found[1])
-    sets = [found for path in gmt if (found := checker.attempt(_check_gmt, path))]
+        with problems.collect():
+            row, measured = _check_query(query, panel, mapping, asked, min_coverage, trained is None)
+            rows.append(row)
+            genes.append(measured)
+    for path in gmt:
+        with problems.collect():
+            sets.append(_check_gmt(path))
     query_genes = pd.concat(genes) if genes else pd.DataFrame({"sample": [], "gene": []})
     if found_reference is not None and genes:
-        checker.problems += _hopeless(rows, query_genes, n_genes, min_coverage)
-    if checker.problems:
-        raise InputError(checker.problems)
+        problems += _coverage_problems(rows, query_genes, n_genes, min_coverage)
+    problems.raise_any()
     inputs = {
         "reference": found_reference,
         "model": None if trained is None else _describe_model(trained),
@@ -76,7 +83,7 @@ def check_inputs(
     return inputs, query_genes
 
 
-def _hopeless(rows: list[dict], query_genes: pd.DataFrame, n_genes: int, min_coverage: float) -> list[str]:
+def _coverage_problems(rows: list[dict], query_genes: pd.DataFrame, n_genes: int, min_coverage: float) -> list[str]:
     """A sentence for each query that cannot reach min_coverage, whichever n_genes of the queries' genes are chosen."""
     panel = min(n_genes, query_genes["gene"].nunique())
     return [
@@ -91,19 +98,22 @@ def _hopeless(rows: list[dict], query_genes: pd.DataFrame, n_genes: int, min_cov
 def _check_reference(path: Path, label_key: str, label_levels: str | None, origin: Origin) -> tuple[dict, pd.DataFrame]:
     """What inputs.json says of the reference, and its genes as a panel would name them."""
     with CellFile(path) as file:
-        checker = Checker()
         if not file.n_cells:
             raise InputError(f"{path}: this reference has no cells.")
-        labels = checker.attempt(check_labels, file, label_key)
-        levels = checker.attempt(parse_levels, label_levels, label_key)
-        if levels and labels is not None:
-            checker.attempt(read_hierarchy, file, levels, labels)
-        checker.problems += column_problems(file, Origin(batch_key=origin.batch_key))
-        values = checker.attempt(find_values, file, origin.counts_layer)
-        var = file.var(values[0]) if values else None
-        genes = checker.attempt(_genes_of, var, origin.gene_column, str(path)) if values else None
-        if checker.problems:
-            raise InputError(checker.problems)
+        problems = Problems()
+        with problems.collect():
+            labels = check_labels(file, label_key)
+        with problems.collect():
+            levels = parse_levels(label_levels, label_key)
+        with problems.collect():
+            if not problems and levels:
+                read_hierarchy(file, levels, labels)
+        problems += column_problems(file, Origin(batch_key=origin.batch_key))
+        with problems.collect():
+            matrix, scale = find_values(file, origin.counts_layer)
+            var = file.var(matrix)
+            genes = _genes_of(var, origin.gene_column, str(path))
+        problems.raise_any()
         summary = {
             "path": path.name,
             "cells": file.n_cells,
@@ -114,8 +124,8 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
             "labels": {str(label): int(n) for label, n in labels.value_counts().items()},
             "unlabelled_cells": int(labels.isna().sum()),
             "id_type": id_type(genes["gene"].tolist()),
-            "values_from": values[0],
-            "value_scale": values[1],
+            "values_from": matrix,
+            "value_scale": scale,
             "warnings": label_notes(file.obs[label_key], f"{path}, '{label_key}'"),
         }
     return summary, genes
@@ -139,22 +149,21 @@ def _check_query(
     yet to be chosen, anything shared will do at first.
     """
     with CellFile(query.path) as file:
-        checker = Checker()
-        checker.problems += column_problems(file, query.origin)
+        problems = Problems(column_problems(file, query.origin))
         if asked and file.n_cells:
-            checker.problems += _contrast_problems(file, asked)
+            problems += _contrast_problems(file, asked)
         found = None
-        if panel is not None:
-            floor = 0.0 if of_reference else min_coverage
+        with problems.collect():
             origin = query.origin
-            found = checker.attempt(match_query, file, panel, origin.counts_layer, origin.gene_column, gene_map, floor)
-        elif not file.n_cells:
-            checker.problems.append(f"{file.path}: this query has no cells.")
-        else:
-            checker.attempt(find_values, file, query.origin.counts_layer)
-        if checker.problems:
-            raise InputError(checker.problems)
-        if found is None:
+            if panel is not None:
+                floor = 0.0 if of_reference else min_coverage
+                found = match_query(file, panel, origin.counts_layer, origin.gene_column, gene_map, floor)
+            elif file.n_cells:
+                find_values(file, origin.counts_layer)
+            else:
+                problems.append(f"{file.path}: this query has no cells.")
+        problems.raise_any()
+        if panel is None or found is None:
             return {}, pd.DataFrame({"sample": [], "gene": []})
         match, matrix, scale = found
         summary = {
@@ -175,19 +184,20 @@ def _check_query(
 
 
 def _contrast_problems(file: CellFile, asked: list[str]) -> list[str]:
-    checker = Checker()
+    problems = Problems()
     for text in asked:
         # Our own columns, such as the status, are there only when the query is mapped.
-        if not text.startswith("cellmemory_"):
-            checker.attempt(groups.check, file, text)
-    return checker.problems
+        if not text.startswith(PREFIX):
+            with problems.collect():
+                groups.check(file, text)
+    return problems
 
 
 def _check_gmt(path: Path) -> dict:
     return {"name": path.stem, "sets": len(read_gmt(path))}
 
 
-def _describe_model(trained: model_folder.Bundle) -> dict:
+def _describe_model(trained: trained_model.TrainedModel) -> dict:
     return {
         "path": trained.path.name,
         "digest": trained.config["digest"],

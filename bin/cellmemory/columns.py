@@ -1,7 +1,27 @@
-"""Names that several parts of the library agree on: what our columns of obs begin with, and the columns of tables."""
+"""Names that several parts of the library agree on: what a mapped query holds, and the columns of tables."""
 
 #: What our columns of obs begin with.
 PREFIX = "cellmemory_"
+#: Columns of obs that every mapped query has, and those of one whose labels have levels.
+LABEL, CONFIDENCE, STATUS = f"{PREFIX}label", f"{PREFIX}confidence", f"{PREFIX}status"
+NOVELTY, NOVELTY_P = f"{PREFIX}novelty", f"{PREFIX}novelty_p"
+LABEL_SET, LINEAR_SHARE = f"{PREFIX}label_set", f"{PREFIX}linear_share"
+ANSWER, ANSWER_LEVEL = f"{PREFIX}answer", f"{PREFIX}answer_level"
+#: What a cell's status may be.
+UNASSIGNED, ASSIGNED = "unassigned", "assigned"
+#: Columns of a consensus.
+CONSENSUS_LABEL, CONSENSUS = f"{PREFIX}consensus_label", f"{PREFIX}consensus"
+CONSENSUS_STATUS = f"{PREFIX}consensus_status"
+
+#: Keys of obsm: the CLS token's embedding, how much it reads from each slot, the co-embedding with the reference.
+EMBEDDING, SLOT_USE, UMAP = "X_cellmemory", "X_cellmemory_slots", "X_umap"
+#: The matrix of attention: cells x genes.
+ATTENTION = "layers/attention"
+#: Keys of varm: mean attention of each label's slots, (genes, labels x slots).
+SLOT_WRITE, SLOT_READ = f"{PREFIX}slot_write", f"{PREFIX}slot_read"
+#: Keys of uns: how the file was made (see reference.run_info), the reference's cells in the co-embedding, and of a slice
+#: which cells it has.
+RUN, CO_EMBEDDED, SLICE = "cellmemory", f"{PREFIX}reference", f"{PREFIX}slice"
 
 ATTENTION_COLUMNS = ["score", "specificity", "effect", "p_value", "adjusted_p_value"]
 CONTRIBUTIONS = ("contribution", "cls_contribution", "linear_contribution")
@@ -22,6 +42,10 @@ CONTRAST_COLUMNS += ["n_cells", "n_cells_other"]
 
 ENRICHMENT_COLUMNS = ["level", "contrast", "group", "slot", "method", "library", "term", "overlap", "p_value"]
 ENRICHMENT_COLUMNS += ["adjusted_p_value", "odds_ratio", "nes", "genes", "background"]
+
+#: Columns of tables of results that hold names and other text; all others hold numbers.
+TEXT_COLUMNS = frozenset(["level", "contrast", "group", "slot", "direction", "gene", "differential"])
+TEXT_COLUMNS |= {"method", "library", "term", "overlap", "genes", "part", "curve", "ranking"}
 
 #: Without those of the curves' points.
 FAITHFULNESS_COLUMNS = ["group", "part", "curve", "ranking", "area", "gain", "gain_error", "n_cells"]

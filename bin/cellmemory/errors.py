@@ -1,17 +1,39 @@
 """Errors that a user can mend: the scripts print them without a traceback and leave with status 1."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
-class InputError(Exception):
-    """One or more problems of the input, each a sentence: what is wrong, where, and what to do."""
+class UserError(Exception):
+    """An error of one or more problems, a sentence each."""
 
     def __init__(self, problems: str | Iterable[str]):
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
 
 
-#: Sentences that are shown of a list of problems: more of them are of one kind, and fill no screen.
+class InputError(UserError):
+    """One or more problems of the input, each a sentence: what is wrong, where, and what to do."""
+
+
+class Problems(list[str]):
+    """Problems that are collected, so that a user sees all of them at once instead of the first."""
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Keeps the problems of an error that the block raises, and goes on behind the block."""
+        try:
+            yield
+        except UserError as error:
+            self += error.problems
+
+    def raise_any(self) -> None:
+        """Raises InputError with all problems, if there are any."""
+        if self:
+            raise InputError(self)
+
+
+#: UserError that are shown of a long list of problems: more of them are of one kind, and would fill the screen.
 SHOWN = 20
 
 
@@ -22,22 +44,7 @@ def shortened(problems: list[str]) -> list[str]:
     return [*problems[:SHOWN], f"... and {len(problems) - SHOWN:,} more problems ({len(problems):,} in all)."]
 
 
-def first_ids(ids: Iterable[str], n: int = 5) -> str:
+def first_ids(ids: Iterable[object], n: int = 5) -> str:
     """The first `n` ids as they are quoted in messages: `'A1BG', 'A2M', ...`."""
     ids = list(ids)
     return ", ".join(repr(str(i)) for i in ids[:n]) + (", ..." if len(ids) > n else "")
-
-
-class Checker:
-    """Collects problems instead of stopping at the first."""
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-
-    def attempt(self, function, *arguments):
-        """The function's result; None, with its problems kept, where it raises InputError."""
-        try:
-            return function(*arguments)
-        except InputError as error:
-            self.problems += error.problems
-            return None

@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score, roc_auc_score
 
 from cellmemory.cells.labels import as_text, clean_labels
+from cellmemory.columns import ASSIGNED, CONFIDENCE, LABEL, LABEL_SET, NOVELTY, NOVELTY_P, PREFIX, STATUS, UNASSIGNED
 from cellmemory.reference.calibration import ECE_BINS, expected_calibration_error
 from cellmemory.reference.hierarchy import Hierarchy, column
 
@@ -39,9 +40,9 @@ def evaluate(obs: pd.DataFrame, truth: pd.Series, labels: list[str], rare: list[
     """
     has_truth = truth.notna().to_numpy()
     obs, y = obs[has_truth], truth[has_truth].to_numpy(str)
-    predicted = obs["cellmemory_label"].astype(str).to_numpy()
+    predicted = obs[LABEL].astype(str).to_numpy()
     known = np.isin(y, labels)
-    assigned = (obs["cellmemory_status"] == "assigned").to_numpy()
+    assigned = (obs[STATUS] == ASSIGNED).to_numpy()
     correct = y == predicted
     types = [label for label in labels if label in set(y)]
     return {
@@ -54,13 +55,13 @@ def evaluate(obs: pd.DataFrame, truth: pd.Series, labels: list[str], rare: list[
         "accuracy_all": _mean(correct),
         "rare_types": (rare_types := [label for label in types if label in rare]),
         "rare_f1": _macro_f1(y[known], predicted[known], rare_types),
-        **_calibration(obs["cellmemory_confidence"].to_numpy(float)[known], correct[known]),
-        "novelty_auroc": _auroc(~known, obs["cellmemory_novelty"].to_numpy(float)),
+        **_calibration(obs[CONFIDENCE].to_numpy(float)[known], correct[known]),
+        "novelty_auroc": _auroc(~known, obs[NOVELTY].to_numpy(float)),
         "unknown_flagged": _mean(~assigned[~known]),
         "known_flagged": _mean(~assigned[known]),
         "assigned_fraction": _mean(assigned),
         "assigned_accuracy": _mean(correct[assigned]),
-        **_label_sets(obs["cellmemory_label_set"].astype(str).to_numpy()[known], y[known], labels),
+        **_label_sets(obs[LABEL_SET].astype(str).to_numpy()[known], y[known], labels),
         "per_class": _per_class(y[known], predicted[known], types),
         "confusion": _confusion(y, predicted, labels),
     }
@@ -75,10 +76,10 @@ def by_level(obs: pd.DataFrame, truth: pd.Series, hierarchy: Hierarchy) -> dict:
     ancestors = hierarchy.ancestors.set_index(hierarchy.levels[-1], drop=False)
     known = truth.isin(ancestors.index).to_numpy()
     true, obs = ancestors.loc[truth[known]].reset_index(drop=True), obs[known].reset_index(drop=True)
-    depth, answer = (obs[f"cellmemory_{name}"].astype(str) for name in ("answer_level", "answer"))
+    depth, answer = (obs[PREFIX + name].astype(str) for name in ("answer_level", "answer"))
     levels, answers = [], [{"level": "none", "share": _mean((depth == "").to_numpy()), "accuracy": None}]
     for level in hierarchy.levels:
-        y, predicted = true[level].to_numpy(str), obs[f"cellmemory_{column(level)}"].to_numpy(str)
+        y, predicted = true[level].to_numpy(str), obs[PREFIX + column(level)].to_numpy(str)
         here = (depth == level).to_numpy()
         levels.append({"level": level, **_classification(y, predicted, np.unique(y).tolist())})
         right = answer.to_numpy(str)[here] == y[here]
@@ -145,8 +146,8 @@ def _unknown_types(obs: pd.DataFrame, y: np.ndarray) -> list[dict]:
         {
             "label": label,
             "cells": int((y == label).sum()),
-            "mean_novelty_p": _mean(obs["cellmemory_novelty_p"].to_numpy(float)[y == label]),
-            "flagged_fraction": _mean((obs["cellmemory_status"] == "unassigned").to_numpy()[y == label]),
+            "mean_novelty_p": _mean(obs[NOVELTY_P].to_numpy(float)[y == label]),
+            "flagged_fraction": _mean((obs[STATUS] == UNASSIGNED).to_numpy()[y == label]),
         }
         for label in np.unique(y).tolist()
     ]

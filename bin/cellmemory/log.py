@@ -1,10 +1,42 @@
-"""What a training or a mapping says while it runs."""
+"""The log: what was read, matched, dropped, trained, mapped or written, one sentence a line.
 
+All of it goes through one logger of Python's `logging`, called `cellmemory`: the scripts show it on standard error, and a
+notebook sees warnings, and the rest once it asks for it (`logging.basicConfig(level="INFO")`).
+"""
+
+import logging
 import os
 import sys
 
+LOGGER = logging.getLogger("cellmemory")
 
-def say(message: str) -> None:
-    """A line on standard error, once however many processes train together, which lightning numbers in LOCAL_RANK."""
+
+def say(sentence: str) -> None:
+    """Writes a line of the log."""
+    _write(logging.INFO, sentence)
+
+
+def warn(sentence: str) -> None:
+    """Writes a line of the log that a user should not overlook."""
+    _write(logging.WARNING, sentence)
+
+
+def _write(level: int, sentence: str) -> None:
+    # Once, however many processes train together: lightning numbers them in LOCAL_RANK.
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(message, file=sys.stderr, flush=True)
+        LOGGER.log(level, "%s", sentence)
+
+
+class _StandardError(logging.Handler):
+    """Prints lines on what is standard error at the moment, warnings with a word before them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        before = "Warning: " if record.levelno >= logging.WARNING else ""
+        print(f"{before}{record.getMessage()}", file=sys.stderr, flush=True)
+
+
+def show_on_standard_error() -> None:
+    """Shows the log as the scripts do, whatever is set for other loggers. Once is enough; twice does no harm."""
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    LOGGER.handlers = [_StandardError()]

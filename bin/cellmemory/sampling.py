@@ -19,12 +19,12 @@ def evenly_spaced(n: int, at_most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, at_most)).astype(int))
 
 
-def turns(codes: np.ndarray) -> np.ndarray:
+def rank_in_group(codes: np.ndarray) -> np.ndarray:
     """The number of each cell among those of its group before it (n,)."""
     order = np.argsort(codes, kind="stable")
-    ordered, turn = codes[order], np.empty(len(codes), np.int64)
-    turn[order] = np.arange(len(codes)) - np.searchsorted(ordered, ordered)
-    return turn
+    ordered, rank = codes[order], np.empty(len(codes), np.int64)
+    rank[order] = np.arange(len(codes)) - np.searchsorted(ordered, ordered)
+    return rank
 
 
 def stratified(codes: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -32,7 +32,7 @@ def stratified(codes: np.ndarray, rows: np.ndarray, n: int, rng: np.random.Gener
     if len(rows) <= n:
         return rows
     rows = rng.permutation(rows)
-    return np.sort(rows[np.argsort(turns(codes[rows]), kind="stable")[:n]])
+    return np.sort(rows[np.argsort(rank_in_group(codes[rows]), kind="stable")[:n]])
 
 
 def sample_cells(codes: np.ndarray, budget: int, seed: int) -> np.ndarray:
@@ -50,12 +50,12 @@ def sample_each(codes: np.ndarray, per_group: int, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(rows)) if rows else np.zeros(0, np.int64)
 
 
-def draw(codes: np.ndarray, quota: int, seed: int = 0) -> np.ndarray:
+def sample_cells_to_draw(codes: np.ndarray, quota: int, seed: int = 0) -> np.ndarray:
     """Sorted row numbers of `quota` cells drawn at random, so that rare groups (`codes`) are not lost."""
     if len(codes) <= quota:
         return np.arange(len(codes))
     order = np.random.default_rng(seed).permutation(len(codes))
     # Place of each cell within its group: the first cells of every group come before all others.
-    place = turns(codes[order])
+    place = rank_in_group(codes[order])
     floor = max(1, quota // (4 * max(1, len(np.unique(codes)))))
     return np.sort(order[np.argsort(place >= min(floor, 25), kind="stable")[:quota]])

@@ -7,7 +7,7 @@ include { bytesReadWhole } from '../../functions/sizes.nf'
 process CHECK_INPUTS {
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'checks']
+    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'checks']
     memory { (6.GB + 10.B * bytesReadWhole(queries)) * task.attempt }
 
     input:

@@ -5,7 +5,7 @@ process CHECKSUMS {
     tag "${name}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'io']
+    ext code: ['errors', 'log', 'io']
 
     input:
     tuple val(name), path(inputs, stageAs: 'input_?/*', arity: '1..*'), path(results, stageAs: 'results/*', arity: '1..*')

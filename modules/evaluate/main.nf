@@ -5,7 +5,7 @@ process EVALUATE {
     tag "${meta.id}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'evaluation'], meta: { meta }
+    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'evaluation'], meta: { meta }
 
     input:
     tuple val(meta), path(mapped)

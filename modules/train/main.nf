@@ -8,7 +8,7 @@ process TRAIN {
     label 'process_high'
     label 'process_gpu'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'sampling', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'training'], meta: { meta }
+    ext code: ['errors', 'log', 'sampling', 'io', 'cells', 'genes', 'network', 'reference', 'training'], meta: { meta }
     memory { (8.GB + 8.B * reference.size()) * task.attempt }
 
     input:

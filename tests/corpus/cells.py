@@ -214,7 +214,7 @@ def no_genes(cells, _):
     return cells
 
 
-@query("read 1 cells", ok=True, at="step")
+@query("Read 1 cells", ok=True, at="step")
 def one_cell(cells, _):
     return cells[:1].copy()
 
@@ -264,13 +264,13 @@ def another_species(cells, _):
     return cells
 
 
-@query("matched 60 of 60", "60 genes were recognised by a part or another spelling of their names", ok=True, at="step")
+@query("Matched 60 of 60", "60 genes were recognised by a part or another spelling of their names", ok=True, at="step")
 def genome_before_the_name(cells, _):
     cells.var_names = [f"GRCh38_{name}" for name in cells.var_names]
     return cells
 
 
-@query("matched 60 of 60", "recognised by a part", ok=True, at="step")
+@query("Matched 60 of 60", "recognised by a part", ok=True, at="step")
 def two_genomes_before_the_names(cells, _):
     mouse = cells.copy()
     mouse.var_names = [f"mm10___{name.title()}" for name in mouse.var_names]
@@ -280,25 +280,25 @@ def two_genomes_before_the_names(cells, _):
     return both
 
 
-@query("matched 60 of 60", "recognised by a part", ok=True, at="step")
+@query("Matched 60 of 60", "recognised by a part", ok=True, at="step")
 def symbol_and_id_in_one_name(cells, _):
     cells.var_names = [f"{name}_ENSG{i:011d}" for i, name in enumerate(cells.var_names)]
     return cells
 
 
-@query("matched 60 of 60", "recognised by a part", ok=True, at="step")
+@query("Matched 60 of 60", "recognised by a part", ok=True, at="step")
 def id_and_symbol_in_one_name(cells, _):
     cells.var_names = [f"ENSG{i:011d}.3|{name}" for i, name in enumerate(cells.var_names)]
     return cells
 
 
-@query("matched 60 of 60", ok=True, at="step")
+@query("Matched 60 of 60", ok=True, at="step")
 def quotes_around_names(cells, _):
     cells.var_names = [f'"{name}"' for name in cells.var_names]
     return cells
 
 
-@query("matched 60 of 60", ok=True, at="step")
+@query("Matched 60 of 60", ok=True, at="step")
 def blanks_around_names(cells, _):
     cells.var_names = [f" {name} " for name in cells.var_names]
     return cells
@@ -309,14 +309,14 @@ def a_gene_column_that_is_not_there(cells, _):
     return cells
 
 
-@query("matched 60 of 60", "60 summed", ok=True, at="step")
+@query("Matched 60 of 60", "60 summed", ok=True, at="step")
 def every_gene_twice(cells, _):
     both = ad.concat([cells, cells], axis=1)
     both.obs = cells.obs
     return both
 
 
-@query("matched 60 of 60", ok=True, at="step")
+@query("Matched 60 of 60", ok=True, at="step")
 def numbers_for_names_and_symbols_in_a_column(cells, _):
     cells.var["Gene.Symbol"] = cells.var_names
     cells.var_names = [str(i) for i in range(cells.n_vars)]
@@ -368,13 +368,13 @@ def coordinates_that_are_not_there(cells, _):
     return cells
 
 
-@query("obs has columns that mapping writes (cellmemory_label, cellmemory_status)")
+@query("obs has columns that mapping writes ('cellmemory_label', 'cellmemory_status')")
 def mapped_before(cells, _):
     cells.obs["cellmemory_label"], cells.obs["cellmemory_status"] = "B", "assigned"
     return cells
 
 
-@query("read 120 cells", ok=True, at="step")
+@query("Read 120 cells", ok=True, at="step")
 def columns_of_every_kind(cells, _):
     n = cells.n_obs
     cells.obs["numbers"] = np.arange(n)
@@ -387,7 +387,7 @@ def columns_of_every_kind(cells, _):
     return cells
 
 
-@query("read 120 cells", ok=True, at="step")
+@query("Read 120 cells", ok=True, at="step")
 def one_name_for_all_cells(cells, _):
     cells.obs_names = ["cell"] * cells.n_obs
     return cells
@@ -411,11 +411,11 @@ def _named(name, build):
     return build
 
 
-reference("dropped 12 cells", ok=True, at="step")(_named("empty_labels", _labels(lambda i, label: label if i % 10 else "")))
-reference("dropped 12 cells", ok=True, at="step")(
+reference("Dropped 12 cells", ok=True, at="step")(_named("empty_labels", _labels(lambda i, label: label if i % 10 else "")))
+reference("Dropped 12 cells", ok=True, at="step")(
     _named("blank_labels", _labels(lambda i, label: "  " if i % 10 == 0 else label))
 )
-reference("3 labels in", "differ in blanks or invisible characters alone were merged: 'B', 'NK', 'T'", ok=True)(
+reference("3 labels in", "differ only in blanks or invisible characters were merged: 'B', 'NK', 'T'", ok=True)(
     _named("blanks_after_labels", _labels(lambda i, label: label + " " * (i % 4 // 3)))
 )
 reference("3 labels in", "were merged", ok=True)(
@@ -424,17 +424,17 @@ reference("3 labels in", "were merged", ok=True)(
 reference("3 labels in", "were merged", ok=True)(
     _named("letters_without_width_in_labels", _labels(lambda i, label: label + "\u200b" * (i % 4 // 3)))
 )
-reference("dropped 12 cells", ok=True, at="step")(
+reference("Dropped 12 cells", ok=True, at="step")(
     _named("labels_without_width", _labels(lambda i, label: label if i % 10 else "\ufeff"))
 )
-reference("differ in case alone stay apart: 'NK' (30 cells), 'nk' (10 cells)", ok=True)(
+reference("differ only in case stay apart: 'NK' (30 cells), 'nk' (10 cells)", ok=True)(
     _named("labels_of_other_case", _labels(lambda i, label: "nk" if label == "NK" and i % 4 == 2 else label))
 )
-reference("'nan' is taken for a label (12 cells)", ok=True)(
+reference("'nan' is used as a label (12 cells)", ok=True)(
     _named("nan_as_a_text", _labels(lambda i, label: "nan" if i % 10 == 0 else label))
 )
-reference("holds only 'B'; a reference needs at least two labels")(_named("one_label", _labels(lambda _i, _label: "B")))
-reference("holds no label; a reference needs at least two labels")(_named("no_label", _labels(lambda _i, _label: "")))
+reference("holds only 'B'. A reference needs at least two labels")(_named("one_label", _labels(lambda _i, _label: "B")))
+reference("holds no label. A reference needs at least two labels")(_named("no_label", _labels(lambda _i, _label: "")))
 reference("labels of 'cell_type' with a single cell: 'odd' (1 in all)")(
     _named("a_label_of_one_cell", _labels(lambda i, label: "odd" if i == 5 else label))
 )
@@ -515,10 +515,10 @@ for _name, _says, _donor in (
         lambda i: f"d{i % 2}" if i else "lonely",
     ),
     ("a_batch_for_each_cell", "120 of 120 batches have too few cells to choose genes in", lambda i: f"d{i:03d}"),
-    ("batches_of_two_cells", "kept the", lambda i: f"d{i // 2:03d}"),
-    ("batches_with_gaps", "kept the", lambda i: f"d{i % 2}" if i % 5 else None),
-    ("one_batch", "kept the", lambda _i: "d"),
-    ("no_batch_at_all", "kept the", lambda _i: None),
+    ("batches_of_two_cells", "Kept the", lambda i: f"d{i // 2:03d}"),
+    ("batches_with_gaps", "Kept the", lambda i: f"d{i % 2}" if i % 5 else None),
+    ("one_batch", "Kept the", lambda _i: "d"),
+    ("no_batch_at_all", "Kept the", lambda _i: None),
 ):
     reference(_says, ok=True, options=BATCH, at="step")(_named(_name, _batches(_donor)))
 
@@ -532,7 +532,7 @@ def a_batch_of_equal_cells(cells, _):
     return cells
 
 
-@reference("kept the", ok=True, at="step")
+@reference("Kept the", ok=True, at="step")
 def genes_that_do_not_vary(cells, _):
     values = np.ones(cells.shape, np.float32)
     values[:, :12] = dense(cells)[:, :12]

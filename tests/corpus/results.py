@@ -436,7 +436,7 @@ case(
     "Dropped 3 sets of sets with fewer than 3 genes",
     ok=True,
 )
-case("enrich", "two_files_of_one_name", nothing, "another GMT file is named 'sets' too", more="--gmt sets.gmt")
+case("enrich", "two_files_of_one_name", nothing, "another GMT file is also named 'sets'", more="--gmt sets.gmt")
 case("enrich", "sets_a_gene_map", content("sets.gmt", b"a\tb\nc\td\n"), "sets.gmt, line 1", "has no genes")
 ALIGNMENT, ALIGNED = "q.alignment.json", "--alignment q.alignment.json"
 case("enrich", "alignment_cut_off", cut(ALIGNMENT), ALIGNMENT, "is not the alignment of a query", more=ALIGNED)
@@ -735,8 +735,8 @@ case("preprocess_query", "query_empty", empty("query.h5ad"), "query.h5ad")
 case("preprocess_query", "a_panel_for_a_query", other("query.h5ad", "panel.tsv"), "query.h5ad")
 case("preprocess_query", "a_mapped_query", other("query.h5ad", "q.mapped.h5ad"), "obs has columns that mapping writes")
 case("preprocess_query", "a_model_for_a_query", nothing, "model", instead=(("--query query.h5ad", "--query model"),))
-case("preprocess_query", "ten_x", nothing, "matched 60 of 60", ok=True, instead=(("--query query.h5ad", "--query query.h5"),))
-case("preprocess_query", "mtx", nothing, "matched 60 of 60", ok=True, instead=(("--query query.h5ad", "--query query_mtx"),))
+case("preprocess_query", "ten_x", nothing, "Matched 60 of 60", ok=True, instead=(("--query query.h5ad", "--query query.h5"),))
+case("preprocess_query", "mtx", nothing, "Matched 60 of 60", ok=True, instead=(("--query query.h5ad", "--query query_mtx"),))
 case(
     "preprocess_query",
     "mtx_without_genes",

@@ -79,7 +79,7 @@ SHEETS = {
         {"truth_key": "x" * 50_000 + '"' * 5_000},
     ),
     "utf_16_without_its_mark": refused(PLAIN.encode("utf-16-le"), "is not a text file", NO_UTF8),
-    "latin_1": refused("sample,h5ad\ngr\xf6\xdfe,{q}\n".encode("latin-1"), "this is not a text file in UTF-8 (line 2)", NO_UTF8),
+    "latin_1": refused("sample,h5ad\ngr\xf6\xdfe,{q}\n".encode("latin-1"), "is not a text file in UTF-8 (line 2)", NO_UTF8),
     "a_workbook": refused(b"PK\x03\x04\x14\x00\x06\x00\xff\xfe", "is not a text file", NO_UTF8),
     "an_open_quote": refused(f'{HEAD}\n{ROW}\nb,"{{q}},x\n', 'line 3 has a quote (") that is not closed', f", line 3: {QUOTE}"),
     "an_open_quote_in_the_columns": refused(f'"sample,h5ad\n{ROW}\n', "line 1 has a quote", f", line 1: {QUOTE}"),
@@ -105,7 +105,7 @@ SHEETS = {
         *2 * [f", line 2: the sample name is '{'a' * 81}'. A sample name may hold only letters"],
     ),
     "a_cell_without_end": refused(
-        "sample,h5ad\na," + "x" * 200_000 + "\n", "is longer than a text can be here", ", line 2: there is no file "
+        "sample,h5ad\na," + "x" * 200_000 + "\n", "is longer than a cell can be", ", line 2: there is no file "
     ),
     "a_name_twice": refused(
         "sample,h5ad\na,{q}\na,{q}\n", ": the sample name a is used by lines 2, 3", ": the sample name a is used by lines 2, 3"
@@ -141,7 +141,7 @@ LABEL_MAPS = {
     "utf_16": read(LABEL_MAP.encode("utf-16"), "is UTF-16 text. Save it as tab-separated text, UTF-8."),
     "latin_1": refused(
         LABEL_MAP.replace("b", "\xe9").encode("latin-1"),
-        "this is not a text file in UTF-8 (line 1)",
+        "is not a text file in UTF-8 (line 1)",
         "is not UTF-8 text. Save it as tab-separated text, UTF-8.",
     ),
     "commas": refused(LABEL_MAP.replace("\t", ","), "with tabs between them", "with tabs between them."),
@@ -154,7 +154,7 @@ MAPS = {
     "byte_order_mark": (b"\xef\xbb\xbfX1\tGENE1\n", None),
     "utf_16": ("X1\tGENE1\n".encode("utf-16"), None),
     "comments_and_empty_lines": (b"# aliases\n\nX1\tGENE1\n", None),
-    "latin_1": (b"X1\tG\xe9n\n", "this is not a text file in UTF-8 (line 1)"),
+    "latin_1": (b"X1\tG\xe9n\n", "is not a text file in UTF-8 (line 1)"),
     "quotes_of_r": (b'"from"\t"to"\n"X1"\t"GENE1"\n', None),
     "an_open_quote": (b'X1\t"GENE1\n', 'line 1 has a quote (") that is not closed'),
     "nothing": (b"", "holds no names"),
@@ -176,7 +176,7 @@ GENE_SETS = {
     "commas": (b"T,x,GENE1\n", "has no genes"),
     "no_name": (b"\tx\tGENE1\n", "the set has no name"),
     "a_name_twice": (b"T\tx\tGENE1\nT\tx\tGENE2\n", "is already in line 1"),
-    "latin_1": (b"T\xe9\tx\tGENE1\n", "this is not a text file in UTF-8 (line 1)"),
+    "latin_1": (b"T\xe9\tx\tGENE1\n", "is not a text file in UTF-8 (line 1)"),
     "binary": (b"\x00\x01", "is not a text file"),
 }
 """GMT files alike."""

@@ -136,7 +136,7 @@ def test_gene_maps(name, good, tmp_path):
         "a.json",
     ]
     done = run_quietly("preprocess_query", arguments, tmp_path, ["a.h5ad", "a.json"])
-    expect(done, ("matched 60 of 60", "1 renamed") if refusal is None else (refusal,), refusal is None)
+    expect(done, ("Matched 60 of 60", "1 renamed") if refusal is None else (refusal,), refusal is None)
 
 
 @pytest.mark.parametrize("name", sheets.GENE_SETS)

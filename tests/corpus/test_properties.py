@@ -4,6 +4,7 @@ import csv
 import io
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anndata as ad
@@ -100,7 +101,8 @@ def test_any_cells_are_aligned_or_refused(tmp_path, panel, query):
         warnings.simplefilter("ignore")
         query.write_h5ad(path)
     output.unlink(missing_ok=True)
-    problems = problems_of(preprocess_query, path, "s", panel, Origin(), None, 0.0, output, alignment)
+    options = {"sample": "s", "gene_map": None, "min_coverage": 0.0, "output": output, "alignment": alignment}
+    problems = problems_of(partial(preprocess_query, path, panel, Origin(), **options))
     if problems:
         assert all(str(path) in problem for problem in problems)
         assert not output.exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 import anndata as ad
 import pytest
 
-from cellmemory.reference import model_folder
+from cellmemory.reference import trained_model
 from tests.pipeline.nextflow import DATA, STEPS, counted, succeed
 
 
@@ -25,6 +25,6 @@ def test_a_query_is_mapped_with_its_own_model_in_slices_and_its_genes_are_explai
     sample = tmp_path / "results" / "samples" / "q"
     mapped = ad.read_h5ad(sample / "q.mapped.h5ad")
     assert mapped.uns["cellmemory"]["adapted_to"] == "q"
-    assert mapped.uns["cellmemory"]["model_digest"] == model_folder.load(model).config["digest"]
+    assert mapped.uns["cellmemory"]["model_digest"] == trained_model.load(model).config["digest"]
     assert "--adapt" in (sample / "q.report.html").read_text()
     assert (sample / "q.tags.tsv").exists()

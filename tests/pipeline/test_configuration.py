@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cellmemory.reference import model_folder
+from cellmemory.reference import trained_model
 from tests.pipeline.nextflow import ROOT, nextflow
 
 PROFILES = ("local", "docker", "podman", "singularity", "apptainer", "charliecloud", "conda", "cuda", "test", "test,docker",
@@ -126,7 +126,7 @@ def pinned(text: str) -> dict[str, str]:
 
 def test_the_pipeline_and_the_library_name_the_same_files_of_a_model():
     text = (ROOT / "functions" / "models.nf").read_text()
-    assert set(re.findall(r"'([\w.]+)'", text)) == {"config.json", *model_folder.FILES}
+    assert set(re.findall(r"'([\w.]+)'", text)) == {"config.json", *trained_model.FILES}
 
 
 def test_locks_agree_and_name_no_host():

@@ -1,11 +1,12 @@
 """What is wrong with a file that cannot be read: the true cause and what to do, whatever a library raised."""
 
+import errno
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cellmemory.errors import InputError
+from cellmemory.errors import InputError, UserError
 
 AGAIN = "Get the file again, or write it again with a current anndata."
 #: What HDF5 says where it fails, and what that means for a user.
@@ -30,12 +31,8 @@ CAUSES = (
 )
 
 
-class ReadingError(Exception):
+class ReadingError(UserError):
     """One or more problems of a file, each a sentence without the file's name: `reading` adds it."""
-
-    def __init__(self, problems: str | Iterable[str]):
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
-        super().__init__("\n".join(self.problems))
 
 
 @contextmanager
@@ -51,6 +48,8 @@ def reading(path: Path, what: str = "this file") -> Iterator[None]:
     except ReadingError as fault:
         raise InputError([f"{path}: {problem}" for problem in fault.problems]) from fault
     except Exception as error:  # h5py, anndata and pandas raise anything, from KeyError to AssertionError
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise MemoryError(str(error)) from error
         raise InputError(f"{path}: {explained(error, what)}") from error
 
 

@@ -7,7 +7,7 @@ from cellmemory.cells.labels import cleaned
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
 
-#: A side of fewer cells is not contrasted: its mean is that of single cells, and no spread can be told.
+#: A side of fewer cells is not contrasted: its mean is that of single cells, and has no spread to speak of.
 MIN_CELLS = 3
 
 
@@ -18,14 +18,14 @@ def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     names = [str(name) for name in values.categories]
     groups = [name for name in names if cleaned(name) is not None]
     place = {name: number for number, name in enumerate(groups)}
-    return np.array([place.get(name, -1) for name in [*names, None]], np.int64)[values.codes], groups
+    return np.array([*(place.get(name, -1) for name in names), -1], np.int64)[values.codes], groups
 
 
 def sides(file: CellFile, text: str) -> tuple[str, list[str], np.ndarray]:
     """The column and the two values of COLUMN:A:B, and (N,) side of each cell: 0 is A, 1 is B, -1 neither.
 
-    Names may hold colons themselves. Raises InputError where there is no such column or no such value; it says which
-    there are.
+    Names may hold colons themselves. Raises InputError where there is no such column or no such value, and lists
+    those that exist.
     """
     parts, found = text.split(":"), []
     for i in range(1, len(parts) - 1):

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -9,10 +10,10 @@ import pandas as pd
 from anndata.io import read_elem
 
 from cellmemory.cells.faults import AGAIN, ReadingError
-from cellmemory.cells.matrices import NUMBERS, SPARSE, Matrix, as_text, open_matrix, unwritten
+from cellmemory.cells.matrices import NUMBERS, SPARSE, Matrix, attribute_text, open_matrix, unwritten
 from cellmemory.cells.probe import survive
 from cellmemory.cells.tenx import TenX, several_genomes
-from cellmemory.errors import first_ids
+from cellmemory.errors import Problems, first_ids
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: What a file of another kind begins with, and what it then is.
@@ -82,15 +83,12 @@ class H5ad:
 
     def __init__(self, file: h5py.File):
         self.file = file
-        problems = []
-        lengths = {}
+        problems = Problems()
+        lengths: dict[str, int] = {}
         for name in ("obs", "var", "raw/var"):
-            if name == "raw/var" and file.get("raw/X") is None:
-                continue
-            try:
-                lengths[name] = _check_table(file, name)
-            except ReadingError as fault:
-                problems += fault.problems
+            if name != "raw/var" or file.get("raw/X") is not None:
+                with problems.collect():
+                    lengths[name] = _check_table(file, name)
         if problems:
             raise ReadingError(problems)
         self.n_cells = lengths["obs"]
@@ -130,7 +128,7 @@ class H5ad:
             _check_embedding(stored, key, self.n_cells)
             if unwritten(stored):
                 raise ReadingError(f"obsm/{key} was not written to its end. {AGAIN}")
-        if as_text(stored.attrs.get("encoding-type")) in SPARSE:
+        if attribute_text(stored.attrs.get("encoding-type")) in SPARSE:
             n_columns = int(np.ravel(stored.attrs["shape"])[-1])
             return open_matrix(stored, f"obsm/{key}", self.n_cells, n_columns).rows(0, self.n_cells).toarray()
         array = np.asarray(read_elem(stored))
@@ -149,7 +147,7 @@ def _check_embedding(array: h5py.Dataset | np.ndarray, key: str, n_cells: int) -
         )
 
 
-def _members(file: h5py.File, name: str) -> dict:
+def _members(file: h5py.File, name: str) -> dict[str, Any]:
     group = file.get(name)
     members = {key: group.get(key) for key in group} if isinstance(group, h5py.Group) else {}
     return {key: value for key, value in members.items() if value is not None}
@@ -165,18 +163,18 @@ def _check_table(file: h5py.File, name: str) -> int:
     table = file.get(name)
     if isinstance(table, h5py.Dataset):
         raise ReadingError("this h5ad is of anndata before 0.7. Read it and write it again with a current anndata.")
-    if not isinstance(table, h5py.Group) or as_text(table.attrs.get("encoding-type")) != "dataframe":
+    if not isinstance(table, h5py.Group) or attribute_text(table.attrs.get("encoding-type")) != "dataframe":
         raise ReadingError(f"{name} is missing or not a table, so this h5ad is damaged. {AGAIN}")
     index = table.attrs.get("_index")
-    if not isinstance(index, str | bytes) or as_text(index) not in table:
+    if not isinstance(index, str | bytes) or attribute_text(index) not in table:
         raise ReadingError(f"{name} has no index ('_index'), so its rows have no names. {AGAIN}")
     if "column-order" not in table.attrs:
         raise ReadingError(f"{name} has no list of its columns ('column-order'). {AGAIN}")
     columns = _columns(table)
     "".join(columns).encode()  # HDF5 hands on what is not UTF-8; writing it would fail much later
-    n = _length(table[index], f"{name}/{as_text(index)}")
+    n = _length(table[index], f"{name}/{attribute_text(index)}")
     if n is None:
-        raise ReadingError(f"{name}/{as_text(index)} is not a list of names, so this h5ad is damaged. {AGAIN}")
+        raise ReadingError(f"{name}/{attribute_text(index)} is not a list of names, so this h5ad is damaged. {AGAIN}")
     missing = [column for column in columns if column not in table]
     problems = [f"{name} lacks columns that it lists ({first_ids(missing)}). {AGAIN}"] if missing else []
     for column in dict.fromkeys(columns):
@@ -188,11 +186,11 @@ def _check_table(file: h5py.File, name: str) -> int:
 
 
 def _columns(table: h5py.Group) -> list[str]:
-    return [as_text(column) for column in np.ravel(table.attrs["column-order"])]
+    return [attribute_text(column) for column in np.ravel(table.attrs["column-order"])]
 
 
 def _length(stored: object, name: str) -> int | None:
-    """How many values a column of any encoding has; None where nothing tells. Raises ReadingError if they were not written."""
+    """How many values a column of any encoding has; None where that is unknown. Raises ReadingError if they were not written."""
     if isinstance(stored, h5py.Group):
         part = next((stored[part] for part in ("codes", "values") if part in stored), None)
         return _length(part, name)

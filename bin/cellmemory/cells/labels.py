@@ -6,10 +6,13 @@ import unicodedata
 import numpy as np
 import pandas as pd
 
-from cellmemory.errors import first_ids
+from cellmemory.cells.reading import CellFile
+from cellmemory.errors import InputError, first_ids
 
-#: What programs write where there is no value; as a text it may be a label or none.
+#: What programs write where there is no value; as a text it may also be a label.
 LOOKS_MISSING = ("nan", "na", "n/a", "none", "null", "<na>")
+#: One cell trains, one validates.
+MIN_CELLS_PER_LABEL = 2
 
 
 def clean_labels(column: pd.Series) -> pd.Series:
@@ -17,7 +20,7 @@ def clean_labels(column: pd.Series) -> pd.Series:
 
     Control characters, line ends among them, become blanks, and letters without width go; blanks at the ends are dropped and
     those inside are made one. Composed and decomposed letters are the same.
-    What is left of nothing is no label.
+    A text that is empty then is not a label.
     """
     values = column.astype("category").cat
     names = np.array([cleaned(str(name)) for name in values.categories] + [None], object)
@@ -44,12 +47,40 @@ def label_notes(column: pd.Series, where: str) -> list[str]:
     spellings = pd.DataFrame({"label": labels.to_numpy(), "written": written.map(str)}).dropna().drop_duplicates()
     merged = spellings["label"].value_counts()
     if len(merged := sorted(merged.index[merged > 1])):
-        notes.append(f"{where}: labels that differ in blanks or invisible characters alone were merged: {first_ids(merged)}.")
+        notes.append(f"{where}: labels that differ only in blanks or invisible characters were merged: {first_ids(merged)}.")
     counts = labels.value_counts()
     for same in counts.groupby(counts.index.str.casefold()).groups.values():
         if len(same) > 1:
             found = ", ".join(f"'{label}' ({counts[label]:,} cells)" for label in sorted(same))
-            notes.append(f"{where}: labels that differ in case alone stay apart: {found}; write them alike if they are one.")
+            notes.append(f"{where}: labels that differ only in case stay apart: {found}. Write them alike if they are one.")
     for label in counts.index[counts.index.str.lower().isin(LOOKS_MISSING)]:
-        notes.append(f"{where}: '{label}' is taken for a label ({counts[label]:,} cells); empty it if it stands for no label.")
+        notes.append(f"{where}: '{label}' is used as a label ({counts[label]:,} cells). Empty it if it stands for no label.")
     return notes
+
+
+def check_labels(file: CellFile, label_key: str) -> pd.Series:
+    """The labels of a reference as strings, missing ones as None (see labels.clean_labels).
+
+    Raises InputError, one sentence a problem, for a missing column, fewer than two labels, and labels of a single cell.
+    """
+    labels = clean_labels(file.column(label_key, "label", "label_key"))
+    problems = label_problems(labels, str(file.path), label_key)
+    if problems:
+        raise InputError(problems)
+    return labels
+
+
+def label_problems(labels: pd.Series, where: str, label_key: str) -> list[str]:
+    """A sentence for what keeps labels from being learned: fewer than two of them, or labels of a single cell."""
+    counts = labels.value_counts()
+    problems = []
+    if len(single := counts.index[counts < MIN_CELLS_PER_LABEL]):
+        problems.append(
+            f"{where}: labels of '{label_key}' with a single cell: {first_ids(single, 20)} ({len(single):,} in all). "
+            f"Each needs at least {MIN_CELLS_PER_LABEL}, one to train and one to validate. Remove such cells, or merge their "
+            "labels into others."
+        )
+    if len(counts) < 2:
+        found = f"only '{counts.index[0]}'" if len(counts) else "no label"
+        problems.append(f"{where}: the label column '{label_key}' holds {found}. A reference needs at least two labels.")
+    return problems

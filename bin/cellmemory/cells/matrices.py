@@ -2,6 +2,7 @@
 
 import math
 from functools import cached_property
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,8 +21,8 @@ def open_matrix(stored: object, name: str, n_cells: int, n_genes: int) -> "Matri
     """The matrix of that name in an h5ad (cells x genes). Raises ReadingError where it is not one, or of another shape."""
     if isinstance(stored, h5py.Dataset):
         return DenseRows(stored, name, n_cells, n_genes)
-    encoding = as_text(stored.attrs.get("encoding-type", "")) if isinstance(stored, h5py.Group) else ""
-    if encoding not in SPARSE:
+    encoding = attribute_text(stored.attrs.get("encoding-type", "")) if isinstance(stored, h5py.Group) else ""
+    if not isinstance(stored, h5py.Group) or encoding not in SPARSE:
         found = f"'{encoding}'" if encoding else "none"
         raise ReadingError(f"{name} has an encoding that is not of a matrix ({found}). {AGAIN}")
     _check_shape(name, stored.attrs.get("shape"), n_cells, n_genes)
@@ -138,7 +139,7 @@ def _array(group: h5py.Group, part: str, name: str) -> h5py.Dataset:
     return stored
 
 
-def _check_shape(name: str, found: object, n_cells: int, n_genes: int) -> None:
+def _check_shape(name: str, found: Any, n_cells: int, n_genes: int) -> None:
     shape = np.ravel(() if found is None or isinstance(found, h5py.Empty) else found).tolist()
     if shape != [n_cells, n_genes]:
         text = ", ".join(map(str, shape))
@@ -152,6 +153,6 @@ def _check_numbers(name: str, dtype: np.dtype, kinds: str) -> None:
         raise ReadingError(f"{name} holds {found} (dtype {dtype}). Write the file again with {whole}numbers there.")
 
 
-def as_text(value: object) -> str:
+def attribute_text(value: object) -> str:
     """An attribute of HDF5 as a string."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

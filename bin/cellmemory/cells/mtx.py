@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ import scipy.sparse as sp
 
 from cellmemory.cells.faults import ReadingError
 from cellmemory.cells.matrices import MemoryRows
+from cellmemory.io.text import decoded
 
 NEEDED = "An mtx folder needs matrix.mtx, barcodes.tsv and features.tsv (or genes.tsv)"
 GENES = re.compile(r"(^|.*[._-])(features|genes)\.(tsv|txt)(\.gz)?|.*_cols\.txt(\.gz)?", re.IGNORECASE)
@@ -26,9 +27,9 @@ CELLS = re.compile(r"(^|.*[._-])barcodes\.(tsv|txt)(\.gz)?|.*_rows\.txt(\.gz)?",
 #: The symbols that kb-python lists beside the ids.
 SYMBOLS = re.compile(r".*genes\.names\.txt(\.gz)?", re.IGNORECASE)
 MATRIX = re.compile(r".*\.mtx(\.gz)?", re.IGNORECASE)
-#: Matrices with cells in rows, by name: where there are as many genes as cells, nothing else can tell.
+#: Matrices with cells in rows, by name: where there are as many genes as cells, nothing else decides.
 CELLS_IN_ROWS = re.compile(r"(.*[._-])?(cells_x_genes|quants_mat)\b.*", re.IGNORECASE)
-#: What tells a folder of another kind, and what it is.
+#: Names by which folders of other kinds are recognised, what these are, and what to do.
 OTHERS = (
     (r"quants_mat\.gz", "alevin's binary matrix (quants_mat.gz)", "Run alevin with --dumpMtx, or write the cells as .h5ad"),
     (r"(DGE|count_matrix)\.mtx(\.gz)?", "a matrix of Parse Biosciences", "Write the cells as .h5ad, with scanpy's read_mtx"),
@@ -47,8 +48,8 @@ class MtxFolder:
     """
 
     columns: list[str] = []  # noqa: RUF012 - it never has any
-    obsm: dict = {}  # noqa: RUF012
-    uns: dict = {}  # noqa: RUF012
+    obsm: dict[str, Any] = {}  # noqa: RUF012
+    uns: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self, folder: Path):
         files = sorted(path.name for path in folder.iterdir() if path.is_file())
@@ -59,13 +60,14 @@ class MtxFolder:
         matrix = _find_matrix(folder, files)
         genes, cells = _find_list(matrix, files, GENES, "genes"), _find_list(matrix, files, CELLS, "cells")
         gene_lines, cell_lines = _read_lines(folder / genes), _read_lines(folder / cells)
-        *shape, n_values = _read_shape(folder / matrix)
-        turned, gene_lines, cell_lines = _fit(matrix, tuple(shape), (genes, gene_lines), (cells, cell_lines))
+        n_rows, n_columns, n_values = _read_shape(folder / matrix)
+        shape = n_rows, n_columns
+        turned, gene_lines, cell_lines = _fit(matrix, shape, (genes, gene_lines), (cells, cell_lines))
         symbols = next((_read_lines(folder / name) for name in files if SYMBOLS.fullmatch(name)), None)
         self._var = _make_var(genes, gene_lines, symbols)
         self._obs = pd.DataFrame(index=_column(cell_lines, 0))
         self.n_cells = len(self._obs)
-        self.matrices = {"X": MemoryRows(_read_matrix(folder / matrix, tuple(shape), n_values, turned))}
+        self.matrices = {"X": MemoryRows(_read_matrix(folder / matrix, shape, n_values, turned))}
 
     def names(self, start: int, stop: int) -> np.ndarray:
         return self._obs.index[start:stop].to_numpy(object)
@@ -103,7 +105,7 @@ def _find_matrix(folder: Path, files: list[str]) -> str:
     raise ReadingError(f"this folder holds no matrix (.mtx or .mtx.gz). {NEEDED}.")
 
 
-def _find_list(matrix: str, files: list[str], pattern: re.Pattern, what: str) -> str:
+def _find_list(matrix: str, files: list[str], pattern: re.Pattern[str], what: str) -> str:
     """The file that lists the genes or the cells: of several, the one whose name begins as that of the matrix does."""
     found = [name for name in files if pattern.fullmatch(name)]
     prefix = re.sub(r"(matrix)?\.mtx(\.gz)?$", "", matrix, flags=re.IGNORECASE)
@@ -125,7 +127,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         try:
-            yield gzip.GzipFile(fileobj=raw) if packed else raw
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise _incomplete(path.name, error) from error
 
@@ -137,14 +139,10 @@ def _incomplete(name: str, found: object) -> ReadingError:
 def _read_lines(path: Path) -> list[list[str]]:
     """The lines of a list, split at tabs, without quotes, a byte order mark, and empty lines at the end."""
     with _opened(path) as file:
-        data = file.read()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ReadingError(f"{path.name} holds text that is not UTF-8. Write the file again with its text in UTF-8.") from None
-    if "\0" in text:
-        raise ReadingError(f"{path.name} holds zero bytes, and is not a text. Get it again.")
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        try:
+            lines = decoded(file).split("\n")
+        except ValueError as error:
+            raise ReadingError(f"{path.name} is {error}. Get it again, or save it as text in UTF-8.") from None
     while lines and not lines[-1].strip():
         lines.pop()
     return [[cell.strip().strip('"') for cell in line.split("\t")] for line in lines]
@@ -163,7 +161,7 @@ def _read_shape(path: Path) -> tuple[int, int, int]:
     if len(size) != 3 or not all(number.isdigit() for number in size):
         raise ReadingError(f"{path.name} does not say how many rows, columns and values it has. Get it again.")
     rows, columns, values = map(int, size)
-    # A line takes 6 bytes at least, and gzip makes a byte of 1,100 at most.
+    # A line has 6 bytes or more, and gzip makes one byte of 1,100 at most.
     if values > min(rows * columns, path.stat().st_size * (1100 if packed else 1) // 5):
         raise ReadingError(f"{path.name} cannot hold as many values as its head says ({values:,}). Get it again.")
     return rows, columns, values
@@ -179,15 +177,15 @@ def _read_head(file: BinaryIO) -> tuple[list[str], list[bytes]]:
 
 
 def _fit(
-    matrix: str, shape: tuple[int, int], genes: tuple[str, list], cells: tuple[str, list]
+    matrix: str, shape: tuple[int, int], genes: tuple[str, list[list[str]]], cells: tuple[str, list[list[str]]]
 ) -> tuple[bool, list[list[str]], list[list[str]]]:
     """Whether cells are in rows, and both lists without their header lines, by the lengths of the lists."""
     ways = (True, False) if CELLS_IN_ROWS.fullmatch(matrix) else (False, True)
     for turned in ways:
         n_genes, n_cells = shape[::-1] if turned else shape
-        fitting = [_without_header(lines, n) for (_, lines), n in ((genes, n_genes), (cells, n_cells))]
-        if None not in fitting:
-            return turned, *fitting
+        of_genes, of_cells = _without_header(genes[1], n_genes), _without_header(cells[1], n_cells)
+        if of_genes is not None and of_cells is not None:
+            return turned, of_genes, of_cells
     raise ReadingError(
         f"{matrix} has {shape[0]:,} rows and {shape[1]:,} columns, but {genes[0]} lists {len(genes[1]):,} genes and {cells[0]} "
         f"{len(cells[1]):,} cells. Give the three files of one run."

@@ -4,31 +4,41 @@ without end."""
 import faulthandler
 import os
 import resource
+import signal
 from pathlib import Path
 
 import h5py
 
 from cellmemory.cells.faults import AGAIN, ReadingError
 
-#: What a walk may take of the processor; waiting for a disk does not count. A million cells take half a second.
+#: Processor time that a walk may use; waiting for a disk does not count. A million cells take half a second.
 CPU_SECONDS = 30
 #: Texts that are read at once where they are not in chunks.
 SLICE = 65536
 
 
 def survive(path: Path) -> None:
-    """Raises ReadingError if the HDF5 library crashes over a file, or does not return. Anything else that is wrong, it leaves."""
+    """Raises ReadingError if the HDF5 library crashes over a file, or does not return; anything else that is wrong is left for
+    whoever reads the file.
+
+    Raises MemoryError where the child was killed for memory.
+    """
     child = os.fork()
     if not child:
         _be_the_child(path)
     _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        raise ReadingError(f"this file is damaged inside its HDF5 structure, and the HDF5 library cannot read it. {AGAIN}")
+    if not os.WIFSIGNALED(status):
+        return
+    # Of a crash and of CPU_SECONDS it dies by other signals: this one comes from the system, or a scheduler, for memory.
+    if os.WTERMSIG(status) == signal.SIGKILL:
+        raise MemoryError(f"the process that looked at {path} was killed")
+    raise ReadingError(f"this file is damaged inside its HDF5 structure, and the HDF5 library cannot read it. {AGAIN}")
 
 
 def _be_the_child(path: Path) -> None:
     try:
         faulthandler.disable()
+        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
         for stream in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

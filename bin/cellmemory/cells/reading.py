@@ -4,8 +4,8 @@ import stat
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
-import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -53,8 +53,8 @@ class CellFile:
         """The columns of obs, without reading them."""
         return self._source.columns
 
-    def stored(self, name: str) -> h5py.Group | h5py.Dataset | None:
-        """What an h5ad holds under a name such as `obs/batch`, as it is on disk; None where it holds no such thing."""
+    def stored(self, name: str) -> Any:
+        """What an h5ad holds under a name such as `obs/batch`, a group or dataset of h5py; None where it holds no such thing."""
         with reading(self.path, name):
             return self._source.stored(name)
 
@@ -108,13 +108,15 @@ class CellFile:
     def embedding(self, key: str) -> np.ndarray:
         """obsm[key] in full, e.g. spatial coordinates (n, 2)."""
         with reading(self.path, f"obsm/{key}"):
+            if not isinstance(self._source, H5ad):
+                raise ReadingError(f"this file has no obsm/{key}; only an .h5ad has coordinates.")
             return self._source.embedding(key)
 
     def close(self) -> None:
         """Closes the file; matrices cannot be read any more."""
         self._source.close()
 
-    def __enter__(self) -> "CellFile":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,5 +1,7 @@
 """10x .h5 files of Cell Ranger: their genes, their barcodes, and their matrix, which is read in parts."""
 
+from typing import Any
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -16,8 +18,8 @@ def several_genomes(genomes: list[str]) -> str:
 class TenX:
     """A 10x .h5: genes x cells in CSC, which is cells x genes in CSR. `features` is of Cell Ranger 3 and later."""
 
-    obsm: dict = {}  # noqa: RUF012 - it never has any
-    uns: dict = {}  # noqa: RUF012
+    obsm: dict[str, Any] = {}  # noqa: RUF012 - it never has any
+    uns: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self, file: h5py.File, group: h5py.Group):
         self.file, self._group = file, group

@@ -1,5 +1,6 @@
 """Writes h5ad files chunk by chunk, in the plain encodings that old readers, R and cellxgene open."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import h5py
@@ -141,7 +142,8 @@ class GrowingTable:
     """
 
     def __init__(self, group: h5py.Group, index: str, known: dict[str, list[str]]):
-        self._group, self._index, self._columns = group, index, []
+        self._group, self._index = group, index
+        self._columns: list[str] = []
         self._known = {name: {value: code for code, value in enumerate(values)} for name, values in known.items()}
         self._found: dict[str, dict[str, int]] = {}
 
@@ -162,7 +164,7 @@ class GrowingTable:
         codes = self._found.setdefault(name, {})
         return np.array([codes.setdefault(value, len(codes)) for value in column], np.int32)
 
-    def finish(self, other_columns: list[str] | tuple = ()) -> None:
+    def finish(self, other_columns: Iterable[str] = ()) -> None:
         """Completes the encoding. other_columns: what was written into the group besides; they come first."""
         for name, codes in (self._known | self._found).items():
             write_elem(self._group[name], "categories", np.array(list(codes), object))

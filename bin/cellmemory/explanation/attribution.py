@@ -21,7 +21,6 @@ from torch import Tensor
 from cellmemory.explanation.grouping import CellSample
 from cellmemory.mapping.mapper import Mapper
 from cellmemory.network.batching import as_tensors, token_batches
-from cellmemory.network.linear_path import LinearPath
 from cellmemory.network.model import CellMemory
 
 
@@ -30,8 +29,8 @@ def presences(network: CellMemory, presence: Tensor) -> Iterator[None]:
     """Within the context the tokens compete with attention weights that are multiplied by presence (B, T), above 0."""
 
     def multiply(_layers: torch.nn.Module, arguments: tuple) -> tuple:
-        memory, cls, genes, bias, attention = arguments
-        return memory, cls, genes, bias + torch.nn.functional.pad(presence.log(), (1, 0)).unsqueeze(1), attention
+        memory, cls, genes, mask, attention = arguments
+        return memory, cls, genes, mask + torch.nn.functional.pad(presence.log(), (1, 0)).unsqueeze(1), attention
 
     handle = network.layers.register_forward_pre_hook(multiply)
     try:
@@ -57,26 +56,6 @@ def cls_contributions(network: CellMemory, gene: Tensor, bins: Tensor, valid: Te
     return gradient * valid
 
 
-def linear_tokens(path: LinearPath, gene: Tensor, level: Tensor, root: Tensor, measured: Tensor) -> Tensor:
-    """(B, T, C) what each token brings to the linear path's logits, over a gene that was not measured. Arguments as
-    LinearPath.forward takes them; padding is not left out."""
-    root = root * (path.share * measured).sum().sqrt()
-    views = (path.weight[view][gene] * _scaled(path, view, value, gene)[..., None] for view, value in enumerate((level, root)))
-    return sum(views)
-
-
-def linear_zeros(path: LinearPath, measured: Tensor) -> Tensor:
-    """(M, C) what each gene brings to the linear path's logits in a cell that does not express it; 0 where not measured."""
-    every = torch.arange(len(measured), device=measured.device)
-    zero = torch.zeros(len(measured), device=measured.device)
-    found = sum(path.weight[view] * _scaled(path, view, zero, every)[:, None] for view in range(2))
-    return found * measured[:, None]
-
-
-def _scaled(path: LinearPath, view: int, value: Tensor, gene: Tensor) -> Tensor:
-    return path._scaled(value, path.mean[view][gene], path.spread[view][gene])
-
-
 @dataclass(frozen=True)
 class Contributions:
     """Mean contributions (G, M) of each gene to the label of a group's cells: by the CLS token and by the linear path."""
@@ -92,29 +71,28 @@ def mean_contributions(cells: CellSample, measured: np.ndarray, mapper: Mapper, 
     linear path as such, and nothing to the CLS token's part. A group without cells gets NaN.
     """
     tokens, n_genes = mapper.tokenize(cells.values, measured), len(measured)
-    zeros = linear_zeros(mapper.network.linear, torch.from_numpy(measured).to(mapper.runtime.device))
+    zeros = mapper.network.linear.zero_contributions(torch.from_numpy(measured).to(mapper.runtime.device))
     zeros = zeros - zeros.mean(1, keepdim=True)
     totals, labels = np.zeros((2, n_groups * n_genes)), np.zeros((n_groups, zeros.shape[1]))
     for rows in token_batches(tokens):
-        gene, bins, root, valid, seen = (t.to(mapper.runtime.device) for t in as_tensors(tokens, rows))
-        label, linear = _linear_of_label(mapper.network, gene, bins, root, valid, seen)
+        gene, bins, sqrt_share, valid, seen = (t.to(mapper.runtime.device) for t in as_tensors(tokens, rows))
+        label, linear = _linear_of_label(mapper.network, gene, bins, sqrt_share, valid, seen)
         # What a gene brings beyond its zero: the zeros are added for all cells at once.
         of_tokens = cls_contributions(mapper.network, gene, bins, valid, label), linear - zeros[gene, label[:, None]]
         place = np.repeat(cells.codes[rows], valid.sum(1).cpu()) * n_genes + gene[valid].cpu().numpy()
         for total, values in zip(totals, of_tokens, strict=True):
             total += np.bincount(place, values[valid].double().cpu(), minlength=len(total))
         np.add.at(labels, (cells.codes[rows], label.cpu().numpy()), 1)
-    cls, linear = totals.reshape(2, n_groups, n_genes)
+    of_cls, of_linear = totals.reshape(2, n_groups, n_genes)
     size = labels.sum(1, keepdims=True)
-    means = [
-        np.where(size > 0, sums / np.maximum(size, 1), np.nan) for sums in (cls, linear + labels @ zeros.double().cpu().numpy().T)
-    ]
+    of_linear = of_linear + labels @ zeros.double().cpu().numpy().T
+    means = [np.where(size > 0, sums / np.maximum(size, 1), np.nan) for sums in (of_cls, of_linear)]
     return Contributions(*means)
 
 
-def _linear_of_label(network: CellMemory, gene, bins, root, valid, measured) -> tuple[Tensor, Tensor]:
+def _linear_of_label(network: CellMemory, gene, bins, sqrt_share, valid, measured) -> tuple[Tensor, Tensor]:
     """The predicted label (B,) and what each token brings to its advantage in the linear path (B, T)."""
     with torch.no_grad():
-        label = network.decide(gene, bins, root, valid, measured).logits.argmax(1)
-        each = linear_tokens(network.linear, gene, bins / network.config.n_bins, root, measured)
+        label = network.decide(gene, bins, sqrt_share, valid, measured).logits.argmax(1)
+        each = network.linear.contributions(gene, bins / network.config.n_bins, sqrt_share, measured)
         return label, each.gather(2, label[:, None, None].expand(-1, each.shape[1], 1))[..., 0] - each.mean(2)

@@ -17,11 +17,10 @@ from cellmemory.cells.groups import MIN_CELLS, group_codes, sides
 from cellmemory.columns import CONTRAST_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.explanation.differential import is_differential, wilcoxon
-from cellmemory.explanation.grouping import CellSample, GroupSums, gather
+from cellmemory.explanation.grouping import CellSample, GroupSums, accumulate
 from cellmemory.explanation.permutation import benjamini_hochberg, differently_attended
 from cellmemory.explanation.rankings import GeneTests, concatenated, log_ratio, ranked
 from cellmemory.mapping.mapped import MappedFile
-from cellmemory.reference.model_folder import made_by
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,12 @@ def between_files(file: MappedFile, other: MappedFile) -> Contrast:
     Raises InputError where another model mapped it, since its attention is of other genes and another network. Whether the
     model was adapted to either query does not matter: that leaves attention as it is.
     """
-    if file.genes != other.genes or made_by(file.run)[0] != made_by(other.run)[0]:
+    if file.genes != other.genes or not file.run.same_model(other.run):
         raise InputError(
             f"{other.path} was mapped with another model than {file.path}; attention can be compared within one model only."
         )
     side = np.repeat([0, 1], [file.n_cells, other.n_cells])
-    names = [str(f.run["sample"]) for f in (file, other)]
+    names = [f.run.sample for f in (file, other)]
     return Contrast(f"sample: {names[0]} / {names[1]}", [file, other], side)
 
 
@@ -92,7 +91,7 @@ def contrast_groups(
     place = np.full(2 * n + 1, -1)
     place[np.r_[kept, n + kept]] = np.arange(2 * len(kept))
     names = [groups[g] for g in kept]
-    sums, sample = gather(contrast.files, place[paired], [*names, *names], budget, seed)
+    sums, sample = accumulate(contrast.files, place[paired], [*names, *names], budget, seed)
     first, second = np.arange(len(kept)), len(kept) + np.arange(len(kept))
     effect = sums.effect(np.r_[second, first])[: len(kept)]
     tests = _test(sample, len(kept), permutations, seed) if budget else GeneTests.none(*effect.shape)

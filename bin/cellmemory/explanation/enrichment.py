@@ -17,16 +17,16 @@ import pandas as pd
 from gseapy.stats import calc_pvalues, multiple_testing_correction
 
 from cellmemory.columns import ENRICHMENT_COLUMNS
-from cellmemory.errors import InputError, first_ids
+from cellmemory.errors import InputError, Problems, first_ids
 from cellmemory.explanation import gsea
-from cellmemory.genes.names import id_type, normalise, panel_index
+from cellmemory.genes.matching import case_hides, panel_index
+from cellmemory.genes.names import folded, id_type, normalise
 from cellmemory.io.checked import read_json, sequence, text
 from cellmemory.io.gmt import read_gmt
 
 MAX_LISTED = 0.25  # adjusted p-value of a pre-ranked test; all sets get one, and most say nothing
 MIN_GENES = 3  # of a set that are in the background: what is smaller cannot reach a small p-value
 KEYS = ["level", "contrast", "group", "slot"]  # of a ranking
-FOLD_GAIN = 10  # human and mouse share a few symbols (C3, F5): case is ignored where that matches ten times as many genes
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def read_missing(path: str | Path) -> list[str]:
         missing = read_json(path).get("missing_genes")
     except InputError:
         missing = None
-    if not sequence(text(empty=True)).holds(missing):
+    if missing is None or not sequence(text(empty=True)).holds(missing):
         raise InputError(f"{path} is not the alignment of a query; give the .alignment.json of preprocess_query.py.")
     return missing
 
@@ -61,29 +61,24 @@ def read_libraries(
     of Enrichr that cannot be had.
     """
     libraries: list[Library] = []
-    problems = []
+    problems = Problems()
     for path in map(Path, paths):
         if path.stem in [library.name for library in libraries]:
-            problems.append(f"{path}: another GMT file is named {path.stem!r} too; rename one, results go by that name.")
+            problems.append(f"{path}: another GMT file is also named {path.stem!r}. Rename one: results go by that name.")
             continue
-        try:
+        with problems.collect():
             libraries.append(match_library(path, read_gmt(path), panel, background))
-        except InputError as error:
-            problems.extend(error.problems)
     for name in enrichr:
-        try:
+        with problems.collect():
             libraries.append(match_library(Path(name), enrichr_library(name), panel, background))
-        except InputError as error:
-            problems.extend(error.problems)
-    if problems:
-        raise InputError(problems)
+    problems.raise_any()
     return libraries
 
 
 def match_library(path: Path, sets: Mapping[str, list[str]], panel: pd.DataFrame, background: set[str]) -> Library:
     """Finds which panel gene each gene of a GMT is, by `gene` or `source_id`, and cuts the sets to the background.
 
-    Case is ignored where that matches FOLD_GAIN times as many genes (sets of human genes, a panel of mouse genes).
+    Case is ignored only if nearly nothing matches otherwise (sets of human genes, a panel of mouse genes).
     Sets with fewer than MIN_GENES genes in the background are left out. Raises InputError where nothing matches.
     """
     named = {gene for genes in sets.values() for gene in genes}
@@ -91,10 +86,10 @@ def match_library(path: Path, sets: Mapping[str, list[str]], panel: pd.DataFrame
     known = {name: genes[i] for name, i in panel_index(panel).items()}
     exact = {gene: known[normalise(gene)] for gene in named if normalise(gene) in known}
     # Of names that differ in case alone the first of the panel counts.
-    folded_names = {name.casefold(): gene for name, gene in reversed(known.items())}
-    folded = {g: folded_names[normalise(g).casefold()] for g in named if normalise(g).casefold() in folded_names}
-    case_folded = bool(folded) and len(folded) >= FOLD_GAIN * len(exact)
-    translation = folded if case_folded else exact
+    known_folded = {folded(name): gene for name, gene in reversed(known.items())}
+    without_case = {g: known_folded[folded(normalise(g))] for g in named if folded(normalise(g)) in known_folded}
+    case_folded = case_hides(len(exact), len(without_case), min(len(named), len(genes)))
+    translation = without_case if case_folded else exact
     if not translation:
         raise InputError(
             f"{path} shares no gene with the panel: it has {first_ids(sorted(named))} ({id_type(sorted(named))} ids); the panel "

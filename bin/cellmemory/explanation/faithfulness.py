@@ -2,8 +2,8 @@
 
 Deletion: the first k genes of the ranking become absent, as genes that were not measured; the sooner the probability of
 the cell's label falls, the more the model did read these genes. Insertion: all genes but the first k become absent; the
-sooner the probability rises, the more these genes are enough. Nothing else of the cell changes: bins, roots and what the
-cell does not express stay as they were.
+sooner the probability rises, the more these genes are enough. Nothing else of the cell changes: bins, square roots of
+shares and what the cell does not express stay as they were.
 
 The probability is that of the whole decision, or of the CLS token's part alone, both at the calibrated temperature. A
 curve is summarised by its area over log2(1 + k), divided by its width, so that it is a mean probability, in which the first
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from cellmemory.columns import FAITHFULNESS_COLUMNS
-from cellmemory.explanation.attribution import cls_contributions, linear_tokens
+from cellmemory.explanation.attribution import cls_contributions
 from cellmemory.mapping.mapper import Mapper
 from cellmemory.network.batching import as_tensors, token_batches
 from cellmemory.network.tokens import Tokens
@@ -39,7 +39,7 @@ class Batch:
 
     gene: Tensor
     bins: Tensor
-    root: Tensor
+    sqrt_share: Tensor
     valid: Tensor
     measured: Tensor
     label: Tensor
@@ -73,13 +73,15 @@ def summarise(found: np.ndarray, label: np.ndarray, labels: list[str]) -> pd.Dat
     sign = np.array([-1, 1])[None, None, :, None]
     gains = sign * (areas - areas[..., random : random + 1])
     present = [g for g in range(len(labels)) if (label == g).any()]
-    blocks = [_rows(labels[g], *(_mean(v[label == g]) for v in (found, areas, gains)), _error(gains[label == g]),
-                    int((label == g).sum())) for g in present]  # fmt: skip
+    blocks = []
+    for g in present:
+        curve, mean_area, gain = (_mean(values[label == g]) for values in (found, areas, gains))
+        blocks.append(_rows(labels[g], curve, mean_area, gain, _error(gains[label == g]), int((label == g).sum())))
     if len(present) > 1:
-        means = [np.mean([_mean(v[label == g]) for g in present], 0) for v in (found, areas, gains)]
+        curve, mean_area, gain = (np.mean([_mean(v[label == g]) for g in present], 0) for v in (found, areas, gains))
         # Of a mean of independent means.
         error = np.sqrt(np.sum([np.nan_to_num(_error(gains[label == g])) ** 2 for g in present], 0)) / len(present)
-        blocks.append(_rows(ALL, *means, error, len(label)))
+        blocks.append(_rows(ALL, curve, mean_area, gain, error, len(label)))
     return pd.DataFrame([row for block in blocks for row in block], columns=COLUMNS)
 
 
@@ -91,13 +93,14 @@ def area(found: np.ndarray) -> np.ndarray:
 
 def _prepare(mapper: Mapper, tokens: Tokens, rows: np.ndarray) -> tuple[Batch, Tensor]:
     """The cells `rows` with all that is kept over rankings, and the attention (B, T) that CLS pays to their tokens."""
-    gene, bins, root, valid, measured = (t.to(mapper.runtime.device) for t in as_tensors(tokens, rows))
+    gene, bins, sqrt_share, valid, measured = (t.to(mapper.runtime.device) for t in as_tensors(tokens, rows))
     path = mapper.network.linear
     with torch.no_grad():
-        output = mapper.network.decide(gene, bins, root, valid, measured, attention=True)
-        linear = linear_tokens(path, gene, bins / mapper.network.config.n_bins, root, measured) * valid[..., None]
+        output = mapper.network.decide(gene, bins, sqrt_share, valid, measured, attention=True)
+        linear = path.contributions(gene, bins / mapper.network.config.n_bins, sqrt_share, measured) * valid[..., None]
         rest = output.logits - output.cls_logits - linear.sum(1)
-    return Batch(gene, bins, root, valid, measured, output.logits.argmax(1), linear, rest), output.attention.cls
+    assert output.attention is not None
+    return Batch(gene, bins, sqrt_share, valid, measured, output.logits.argmax(1), linear, rest), output.attention.cls
 
 
 def _scores(mapper: Mapper, batch: Batch, attention: Tensor, random: Tensor) -> Iterator[Tensor]:
@@ -106,7 +109,7 @@ def _scores(mapper: Mapper, batch: Batch, attention: Tensor, random: Tensor) -> 
     own = batch.linear.gather(2, batch.label[:, None, None].expand(-1, batch.linear.shape[1], 1))[..., 0]
     linear = own - batch.linear.mean(2)
     # Roots of shares have the order of the values, without ties by bins.
-    yield from (attention, of_cls, linear, of_cls + linear, batch.root, random)
+    yield from (attention, of_cls, linear, of_cls + linear, batch.sqrt_share, random)
 
 
 def _curves(mapper: Mapper, batch: Batch, score: Tensor) -> np.ndarray:
@@ -123,14 +126,14 @@ def _curves(mapper: Mapper, batch: Batch, score: Tensor) -> np.ndarray:
 
 def _probabilities(mapper: Mapper, batch: Batch, kept: Tensor) -> Iterator[np.ndarray]:
     """(B,) for each of PARTS: the probability of the cells' labels with the tokens at the places `kept` (B, n) alone."""
-    gene, bins, root, valid = (values.gather(1, kept) for values in (batch.gene, batch.bins, batch.root, batch.valid))
+    gene, bins, sqrt_share, valid = (values.gather(1, kept) for values in (batch.gene, batch.bins, batch.sqrt_share, batch.valid))
     linear = batch.rest + batch.linear.gather(1, kept[..., None].expand(-1, -1, batch.linear.shape[2])).sum(1)
     if not kept.shape[1]:  # one token of padding: the network's products need a token
-        gene, bins, root, valid = (torch.nn.functional.pad(values, (0, 1)) for values in (gene, bins, root, valid))
+        gene, bins, sqrt_share, valid = (torch.nn.functional.pad(values, (0, 1)) for values in (gene, bins, sqrt_share, valid))
     with torch.no_grad():
-        cls = mapper.network.decide(gene, bins, root, valid, batch.measured).cls_logits
+        cls = mapper.network.decide(gene, bins, sqrt_share, valid, batch.measured).cls_logits
     for logits in (cls + linear, cls):
-        probability = (logits.double() / mapper.bundle.calibration["temperature"]).softmax(1)
+        probability = (logits.double() / mapper.trained.calibration.temperature).softmax(1)
         yield probability.gather(1, batch.label[:, None])[:, 0].cpu().numpy()
 
 

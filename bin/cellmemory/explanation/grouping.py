@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellmemory.cells.groups import group_codes
+from cellmemory.columns import ATTENTION
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.text import read_text, tab_cells
 from cellmemory.mapping.mapped import MappedFile
@@ -106,7 +107,9 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
     Cells that are not listed are the group OTHERS, so that there is something to compare with. Raises InputError for a
     list without cells, for cells that are not in the file and for cells in two groups, all at once.
     """
-    groups, chosen, problems = [], {}, []
+    groups: list[str] = []
+    chosen: dict[str, str] = {}
+    problems = []
     place = {str(name): i for i, name in enumerate(file.names(0, file.n_cells))}
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
@@ -133,7 +136,7 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
     return codes, [*groups, OTHERS]
 
 
-def gather(
+def accumulate(
     files: Sequence[MappedFile], codes: np.ndarray, groups: list[str], budget: int = 0, seed: int = 0
 ) -> tuple[GroupSums, CellSample]:
     """Streams mapped files (one after the other) once: sums over each group, and a sample of at most `budget` cells.
@@ -141,14 +144,15 @@ def gather(
     codes: (N,) group of each cell of all files, -1 for cells that take no part. Memory grows with one chunk, with G x M
     and with the sample, not with N. Raises InputError where a file holds no attention.
     """
-    missing = [file for file in files if "layers/attention" not in file.matrices]
+    missing = [file for file in files if ATTENTION not in file.matrices]
     if missing:
         raise InputError(f"{file.path} holds no attention: map it again with map_query.py --attention." for file in missing)
     shape = (len(groups), len(files[0].genes))
     sums = {name: np.zeros(shape) for name in ("attention", "squares", "expression", "expressing")}
-    rows, kept, first = sample_cells(codes, budget, seed), {"X": [], "layers/attention": []}, 0
+    rows, first = sample_cells(codes, budget, seed), 0
+    kept: dict[str, list[sp.csr_matrix]] = {"X": [], ATTENTION: []}
     for file in files:
-        for matrix, (value, derived) in (("X", ("expression", "expressing")), ("layers/attention", ("attention", "squares"))):
+        for matrix, (value, derived) in (("X", ("expression", "expressing")), (ATTENTION, ("attention", "squares"))):
             for start, chunk in file.chunks(matrix):
                 low, high = np.searchsorted(rows, [first + start, first + start + chunk.shape[0]])
                 kept[matrix].append(chunk[rows[low:high] - first - start])

@@ -45,11 +45,11 @@ def build(
         read.append(np.full(len(genes), np.nan) if reads is None else reads)
 
     means, effect = sums.means(sums.attention), sums.effect()
-    for g in np.flatnonzero(sums.n_cells):
+    for g in np.flatnonzero(sums.n_cells).tolist():
         add(("label", "", sums.groups[g], "", sums.n_cells[g], np.nan), means[g], effect[g])
     if slots:
         specificity = slots.specificity
-        for g in np.flatnonzero(sums.n_cells):
+        for g in np.flatnonzero(sums.n_cells).tolist():
             label = slots.labels.index(sums.groups[g])
             for slot in range(slots.write.shape[1]):
                 row = ("slot", "", sums.groups[g], str(slot + 1), sums.n_cells[g], slots.usage[label, slot])

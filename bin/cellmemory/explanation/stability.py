@@ -7,12 +7,16 @@ most similar are matched (the Hungarian method).
 """
 
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from cellmemory.errors import InputError
+
+if TYPE_CHECKING:
+    import anndata as ad
 
 COLUMNS = ["first", "second", "slot", "matched_slot", "similarity", "other_similarity", "shared_top_genes"]
 COLUMNS += ["other_shared_top_genes"]
@@ -34,7 +38,7 @@ def match(similarities: np.ndarray) -> np.ndarray:
     return matched
 
 
-def compare(profiles: dict[str, object], top: int) -> pd.DataFrame:
+def compare(profiles: dict[str, "ad.AnnData"], top: int) -> pd.DataFrame:
     """Compares the slots of every two profiles (by name, from `profiles.load`), a row for each slot of the first; COLUMNS.
 
     similarity: correlation with the matched slot. other_similarity: the mean correlation with the slots that it was not
@@ -59,13 +63,13 @@ def compare(profiles: dict[str, object], top: int) -> pd.DataFrame:
     return pd.concat([_compare(*pair, top) for pair in combinations(profiles.items(), 2)], ignore_index=True)[COLUMNS]
 
 
-def _has_same_slots(profile) -> bool:
+def _has_same_slots(profile: "ad.AnnData") -> bool:
     rows = profile.obs[profile.obs["level"] == "slot"]
     slots = [tuple(block["slot"]) for _, block in rows.groupby("group", observed=True)]
     return all(row == slots[0] and len(set(row)) == len(row) for row in slots)
 
 
-def _compare(first: tuple[str, object], second: tuple[str, object], top: int) -> pd.DataFrame:
+def _compare(first: tuple[str, "ad.AnnData"], second: tuple[str, "ad.AnnData"], top: int) -> pd.DataFrame:
     (name, a), (other, b) = first, second
     genes = [gene for gene in a.var_names if gene in set(b.var_names)]
     labels = [label for label in dict.fromkeys(a.obs["group"]) if label in set(b.obs["group"])]

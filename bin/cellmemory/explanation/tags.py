@@ -23,7 +23,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cellmemory.columns import CONTRIBUTION_RANKS, CONTRIBUTIONS, SLOT_TAG_COLUMNS, TAG_COLUMNS
+from cellmemory.columns import (
+    CONTRIBUTION_RANKS,
+    CONTRIBUTIONS,
+    LABEL,
+    SLOT_READ,
+    SLOT_TAG_COLUMNS,
+    SLOT_USE,
+    SLOT_WRITE,
+    TAG_COLUMNS,
+)
 from cellmemory.errors import InputError
 from cellmemory.explanation.differential import is_differential, wilcoxon
 from cellmemory.explanation.grouping import CellSample, GroupSums
@@ -106,15 +115,15 @@ class Slots:
 
 def read_slots(file: MappedFile) -> Slots:
     """The slot means of a mapped query. Raises InputError where the file holds none."""
-    write, read = (file.per_gene(f"cellmemory_slot_{side}") for side in ("write", "read"))
+    write, read = (file.per_gene(key) for key in (SLOT_WRITE, SLOT_READ))
     if write is None:
         raise InputError(f"{file.path} holds no slot attention: map it again with map_query.py --attention.")
-    labels, n_slots = [str(label) for label in np.atleast_1d(file.run["slot_groups"])], int(file.run["n_slots"])
+    labels, n_slots = file.run.slot_groups, file.run.n_slots
     read = np.full_like(write, np.nan) if read is None else read
     write, read = (side.T.reshape(len(labels), n_slots, -1) for side in (write, read))
     usage = np.full((len(labels), n_slots), np.nan)
-    if "X_cellmemory_slots" in file.obsm:
-        of_cells, label = file.embedding("X_cellmemory_slots").astype(np.float64), file.obs["cellmemory_label"].astype(str)
+    if SLOT_USE in file.obsm:
+        of_cells, label = file.embedding(SLOT_USE).astype(np.float64), file.obs[LABEL].astype(str)
         for place, name in enumerate(labels):
             mine = (label == name).to_numpy()
             if mine.any():

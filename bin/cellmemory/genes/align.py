@@ -1,6 +1,7 @@
 """Brings the cells of any file onto a gene panel: genes matched, duplicates summed, values normalised."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import scipy.sparse as sp
 
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
-from cellmemory.genes.names import Match, match_genes, no_overlap
+from cellmemory.genes.matching import Match, match_genes, no_overlap
 from cellmemory.genes.values import LOG_BASES, TARGET_SUM, find_values, undo_log
 
 
@@ -80,7 +81,7 @@ _SCALE_MESSAGES = {
 
 def alignment_summary(
     sample: str, file: CellFile, match: Match, matrix: str, scale: str, panel: pd.DataFrame, empty: int
-) -> dict:
+) -> dict[str, Any]:
     """What `<sample>.alignment.json` holds: what was found, matched, summed, dropped and missing."""
     measured, genes = match.measured, panel["gene"].to_numpy()
     target = match.target
@@ -114,14 +115,14 @@ def alignment_summary(
     }
 
 
-def describe(summary: dict) -> list[str]:
-    """The alignment in a few lines of log."""
+def describe(summary: dict[str, Any]) -> list[str]:
+    """What alignment_summary found, in a few sentences."""
     missing = summary["missing_genes"]
     return [
-        f"read {summary['cells']:,} cells x {summary['genes_in_file']:,} genes "
-        f"({summary['value_scale']} in {summary['values_from']}, {summary['id_type']} ids)",
-        f"matched {summary['matched']:,} of {summary['panel_genes']:,} panel genes ({summary['coverage']:.1%}); "
-        f"{summary['renamed']} renamed, {summary['summed']} summed into another, {summary['unknown']} not in the panel",
-        *([f"missing {len(missing):,} panel genes: {first_ids(missing)}"] if missing else []),
+        f"Read {summary['cells']:,} cells x {summary['genes_in_file']:,} genes "
+        f"({summary['value_scale']} in {summary['values_from']}, {summary['id_type']} ids).",
+        f"Matched {summary['matched']:,} of {summary['panel_genes']:,} panel genes ({summary['coverage']:.1%}); "
+        f"{summary['renamed']} renamed, {summary['summed']} summed into another, {summary['unknown']} not in the panel.",
+        *([f"Missing {len(missing):,} panel genes: {first_ids(missing)}."] if missing else []),
         *summary["messages"],
     ]

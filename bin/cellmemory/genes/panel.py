@@ -153,7 +153,8 @@ def _highly_variable(data: ad.AnnData, n_top: int, logged: bool) -> tuple[pd.Dat
     """mean, dispersion and order (0 first) of each gene; a line of log where batches are given up."""
     import scanpy
 
-    key, notes = "batch" if "batch" in data.obs else None, []
+    key = "batch" if "batch" in data.obs else None
+    notes: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if logged:
@@ -183,7 +184,7 @@ def _seurat_v3(data: ad.AnnData, n_top: int, key: str | None) -> tuple[pd.DataFr
         except ValueError as error:
             problem = error
     if key is None:
-        raise InputError(f"The variance of the reference's genes cannot be modelled ({problem}); give more cells.")
+        raise InputError(f"The variance of the reference's genes cannot be modelled ({problem}). Give more cells.")
     table, _ = _seurat_v3(data, n_top, None)
     return table, [
         f"The variance of genes cannot be modelled within batches ({problem}); genes are chosen in all cells as one batch."

@@ -1,86 +1,107 @@
 """The two preprocessing steps: a reference becomes panel and matrix, a query is aligned to a panel, both chunk by chunk."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellmemory.cells.labels import clean_labels, label_notes
+from cellmemory.cells.labels import check_labels, label_notes, label_problems
+from cellmemory.cells.named_columns import column_problems
 from cellmemory.cells.reading import CellFile
-from cellmemory.cells.taken_columns import taken_columns
 from cellmemory.cells.writing import H5adWriter
+from cellmemory.columns import RUN
 from cellmemory.errors import InputError, first_ids
-from cellmemory.genes.align import Aligner, alignment_summary, describe, make_aligner, match_query
-from cellmemory.genes.names import Match, left_out, read_gene_map
+from cellmemory.genes.align import Aligner, alignment_summary, make_aligner, match_query
+from cellmemory.genes.matching import Match, match_own_genes
+from cellmemory.genes.names import read_gene_map
 from cellmemory.genes.panel import queried, read_panel, reference_genes, select_panel, write_panel
 from cellmemory.genes.values import LOG_BASES, checked, find_values
 from cellmemory.io.atomic import replacing, write_json
 from cellmemory.io.provenance import provenance
 from cellmemory.io.samplesheet import Origin
 
-#: One cell trains, one validates.
-MIN_CELLS_PER_LABEL = 2
 
+@dataclass(frozen=True)
+class Preparation:
+    """What was found in a reference, and what of it was kept.
 
-def check_labels(file: CellFile, label_key: str) -> pd.Series:
-    """The labels of a reference as strings, missing ones as None (see labels.clean_labels).
-
-    Raises InputError, one sentence a problem, for a missing column, fewer than two labels, and labels of a single cell.
+    scale, matrix: what its values are, and where; no_expression: features that are not gene expression; unlabelled, empty:
+    cells that were dropped; shared: genes that some query measured, None without queries; panel: genes of it; warnings and
+    notes: sentences.
     """
-    labels = clean_labels(file.column(label_key, "label", "label_key"))
-    problems = label_problems(labels, str(file.path), label_key)
-    if problems:
-        raise InputError(problems)
-    return labels
 
-
-def label_problems(labels: pd.Series, where: str, label_key: str) -> list[str]:
-    """A sentence for what keeps labels from being learned: fewer than two of them, or labels of a single cell."""
-    counts = labels.value_counts()
-    problems = []
-    if len(single := counts.index[counts < MIN_CELLS_PER_LABEL]):
-        problems.append(
-            f"{where}: labels of '{label_key}' with a single cell: {first_ids(single, 20)} ({len(single):,} in all). "
-            f"Each needs at least {MIN_CELLS_PER_LABEL}, one to train and one to validate. Remove such cells, or merge their "
-            "labels into others."
-        )
-    if len(counts) < 2:
-        found = f"only '{counts.index[0]}'" if len(counts) else "no label"
-        problems.append(f"{where}: the label column '{label_key}' holds {found}; a reference needs at least two labels.")
-    return problems
+    cells: int
+    genes: int
+    labels: int
+    scale: str
+    matrix: str
+    no_expression: int
+    unlabelled: int
+    empty: int
+    shared: int | None
+    panel: int
+    warnings: list[str]
+    notes: list[str]
 
 
 def preprocess_reference(
     reference: Path,
     label_key: str,
     origin: Origin,
+    *,
     query_genes: Path | None,
     n_genes: int,
     output: Path,
     panel_path: Path,
-) -> list[str]:
-    """Writes reference.h5ad and panel.tsv; returns the lines of the log.
+) -> Preparation:
+    """Writes the cells over the panel and the panel itself: reference.h5ad and panel.tsv.
 
     Cells without a label or without counts are left out. Memory: the reference's counts over the genes that the
-    queries measured, as CSR. Raises InputError for what the user can mend.
+    queries measured, as CSR.
+
+    Parameters
+    ----------
+    reference
+        The cells as the user has them.
+    label_key
+        Column of obs with the labels.
+    origin
+        Where values, gene names and batches are.
+    query_genes
+        Genes that the queries measured, as CHECK_INPUTS writes them; None for all.
+    n_genes
+        Genes of the panel, at most.
+    output, panel_path
+        What is written.
+
+    Returns
+    -------
+    What was found and kept.
+
+    Raises
+    ------
+    InputError
+        For what the user can mend.
     """
     with CellFile(reference) as file:
         labels = check_labels(file, label_key)
-        notes = label_notes(file.obs[label_key], f"{reference}, '{label_key}'")
+        warnings = label_notes(file.obs[label_key], f"{reference}, '{label_key}'")
         batch = file.column(origin.batch_key, "batch", "batch_key") if origin.batch_key else None
         matrix, scale = find_values(file, origin.counts_layer)
         genes, expression = reference_genes(file.var(matrix), origin.gene_column, str(reference))
         shared = queried(genes, query_genes) & expression
         candidates = genes[shared].drop_duplicates("gene").reset_index(drop=True)
-        match = match_genes_by_name(genes["gene"], expression, candidates)
+        match = match_own_genes(genes["gene"], expression, candidates)
         values, kept = _candidate_values(file, matrix, scale, match, len(candidates), labels.notna().to_numpy())
-        notes += _gone(labels, kept, str(reference), label_key)
+        warnings += _gone(labels, kept, str(reference), label_key)
         if scale in LOG_BASES:
             values *= np.float32(np.log(LOG_BASES[scale]))
         of_kept = None if batch is None else batch[kept]
         panel, batch_notes = select_panel(values, candidates, of_kept, n_genes, scale in LOG_BASES)
-        onto_panel = match_genes_by_name(genes["gene"], expression, panel)
+        onto_panel = match_own_genes(genes["gene"], expression, panel)
         made = provenance(
             step="preprocess_reference",
             source=reference.name,
@@ -93,18 +114,20 @@ def preprocess_reference(
         _write_aligned(file, matrix, make_aligner(onto_panel, len(panel), scale), var_out, made, output, kept, {})
         write_panel(panel, panel_path)
     unlabelled = int(labels.isna().sum())
-    dropped = {"a label": unlabelled, "counts": len(labels) - int(kept.sum()) - unlabelled}
-    return [
-        f"read {len(labels):,} cells x {len(genes):,} genes of {reference.name} ({scale} in {matrix}); "
-        f"{labels.nunique()} labels in '{label_key}'",
-        *([left_out(match.n_left_out)] if match.n_left_out else []),
-        *(f"dropped {number:,} cells without {what}" for what, number in dropped.items() if number),
-        *(f"Warning: {note}" for note in notes),
-        f"matched {int(shared.sum()):,} of {len(genes):,} genes with the queries'" if query_genes else "no queries given",
-        *batch_notes,
-        f"kept the {len(panel):,} most variable genes as the panel",
-        f"wrote {output} and {panel_path}",
-    ]
+    return Preparation(
+        cells=len(labels),
+        genes=len(genes),
+        labels=labels.nunique(),
+        scale=scale,
+        matrix=matrix,
+        no_expression=match.n_left_out,
+        unlabelled=unlabelled,
+        empty=len(labels) - int(kept.sum()) - unlabelled,
+        shared=int(shared.sum()) if query_genes else None,
+        panel=len(panel),
+        warnings=warnings,
+        notes=batch_notes,
+    )
 
 
 def _gone(labels: pd.Series, kept: np.ndarray, where: str, label_key: str) -> list[str]:
@@ -116,13 +139,6 @@ def _gone(labels: pd.Series, kept: np.ndarray, where: str, label_key: str) -> li
     if problems:
         raise InputError([*notes, *(f"{problem} Cells without counts do not count." for problem in problems)])
     return notes
-
-
-def match_genes_by_name(names: pd.Series, expression: np.ndarray, panel: pd.DataFrame) -> Match:
-    """The match of a reference's own genes to a panel that was made of them: by equal name alone."""
-    column = pd.Series(np.arange(len(panel)), index=panel["gene"])
-    target = column.reindex(names).fillna(-1).astype(np.int64).to_numpy()
-    return Match(np.where(expression, target, -1), expression, "index", "symbol", 0)
 
 
 def _candidate_values(
@@ -142,18 +158,44 @@ def _candidate_values(
 
 def preprocess_query(
     query: Path,
-    sample: str,
     panel_path: Path,
     origin: Origin,
+    *,
+    sample: str,
     gene_map: Path | None,
     min_coverage: float,
     output: Path,
     alignment: Path,
-) -> list[str]:
-    """Writes `<sample>.aligned.h5ad` and `<sample>.alignment.json`; returns the lines of the log.
+) -> dict[str, Any]:
+    """Writes the cells over the panel, and how their genes were matched: aligned.h5ad and alignment.json.
 
-    Memory does not grow with cells but for obs, coordinates, and CSC or 10x input. Raises InputError for what the user
-    can mend.
+    Memory does not grow with cells but for obs, coordinates, and CSC or 10x input.
+
+    Parameters
+    ----------
+    query
+        The cells as the user has them.
+    panel_path
+        panel.tsv of the reference or of a trained model.
+    origin
+        Where values, gene names, batches, coordinates and true labels are.
+    sample
+        The query's name.
+    gene_map
+        TSV of gene names, from and to.
+    min_coverage
+        Share of the panel that has to be measured.
+    output, alignment
+        What is written.
+
+    Returns
+    -------
+    What alignment.json holds (see align.alignment_summary).
+
+    Raises
+    ------
+    InputError
+        For what the user can mend.
     """
     panel = read_panel(panel_path)
     with CellFile(query) as file:
@@ -184,27 +226,7 @@ def preprocess_query(
         empty = _write_aligned(file, matrix, aligner, var, made, output, None, coordinates(file, origin.spatial_key))
         summary = alignment_summary(sample, file, match, matrix, scale, panel, empty)
     write_json(alignment, summary)
-    return [*describe(summary), f"wrote {output} and {alignment}"]
-
-
-def column_problems(file: CellFile, origin: Origin) -> list[str]:
-    """A sentence for each column that a samplesheet names and the file lacks, and for those that mapping would write."""
-    problems = []
-    for key, role, option in (
-        (origin.batch_key, "batch", "batch_key"),
-        (origin.truth_key, "truth", "truth_key"),
-    ):
-        if key and key not in file.obs:
-            try:
-                file.column(key, role, option)
-            except InputError as error:
-                problems += error.problems
-    if origin.spatial_key and origin.spatial_key not in file.obsm:
-        found = ", ".join(file.obsm) or "(none)"
-        problems.append(
-            f"{file.path}: the coordinates '{origin.spatial_key}' (--spatial_key) are not in obsm; there are: {found}."
-        )
-    return problems + taken_columns(file)
+    return summary
 
 
 def coordinates(file: CellFile, spatial_key: str | None) -> dict[str, np.ndarray]:
@@ -218,7 +240,7 @@ def _write_aligned(
     matrix: str,
     aligner: Aligner,
     var: pd.DataFrame,
-    made: dict,
+    made: dict[str, object],
     output: Path,
     kept: np.ndarray | None,
     obsm: dict[str, np.ndarray],
@@ -233,7 +255,7 @@ def _write_aligned(
             empty += int(without[here].sum())
         writer.write("obs", file.obs if kept is None else file.obs[kept])
         writer.write("var", var)
-        writer.write("uns/cellmemory", made)
+        writer.write(f"uns/{RUN}", made)
         for key, value in obsm.items():
             writer.write(f"obsm/{key}", value)
     return empty

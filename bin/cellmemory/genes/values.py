@@ -111,7 +111,7 @@ def undo_log(values: np.ndarray | float, scale: str) -> np.ndarray | float:
 
 def _told_by_counts(cells: sp.csr_matrix, possible: list[str]) -> str | None:
     """The scale on which the values of a cell are whole multiples of its smallest, as those of one, two and three counts are;
-    None where most cells do not tell: reads by a gene's length, corrected counts, values so small that no scale bends them.
+    None where most cells leave it open: reads by a gene's length, corrected counts, values so small that no scale bends them.
     """
     votes: Counter[str] = Counter()
     for cell in range(cells.shape[0]):
@@ -120,7 +120,7 @@ def _told_by_counts(cells: sp.csr_matrix, possible: list[str]) -> str | None:
         second = values.min(initial=np.inf, where=values > 1.01 * smallest)
         if second > LARGEST_LOG["log2"]:  # none, or a wild one
             continue
-        times = {scale: undo_log(second, scale) / undo_log(smallest, scale) for scale in possible}
+        times = {scale: float(undo_log(second, scale) / undo_log(smallest, scale)) for scale in possible}
         errors = sorted((abs(value - round(value)), scale) for scale, value in times.items())
         (error, best), (next_error, _) = errors[:2]
         votes[best] += error < 0.01 and next_error > max(0.012, 3 * error)

@@ -30,7 +30,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield partial
         if path.is_dir():
             if not (partial.is_dir() and is_own_folder(path)):
-                raise InputError(f"{path} is a folder with other things in it; give another path, or remove it first.")
+                raise InputError(f"{path} is a folder with other things in it. Give another path, or remove it first.")
             _exchange(partial, path)
         else:
             partial.replace(path)
@@ -75,7 +75,7 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def described(paths: Iterable[Path]) -> list[dict]:
+def checksums(paths: Iterable[Path]) -> list[dict[str, str | int]]:
     """Name, size and SHA-256 of each file; a folder's files are named FOLDER/FILE. Raises InputError for a link to nothing."""
     links = [link for path in paths for link in path.rglob("*") if not link.exists()]
     if links:

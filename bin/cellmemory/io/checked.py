@@ -6,10 +6,10 @@ in words, so that the sentence about a wrong one says so too.
 
 import csv
 import json
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,7 @@ def text(empty: bool = False) -> Kind:
     return Kind("a text" if empty else "a text with something in it", lambda v: is_text(v) and (empty or v.strip() != ""))
 
 
-def choice(names: Container[str]) -> Kind:
+def choice(names: Collection[str]) -> Kind:
     """One of some names."""
     return Kind(f"one of {', '.join(names)}", lambda v: isinstance(v, str) and v in names)
 
@@ -106,20 +106,22 @@ def shown(value: object, longest: int = 40) -> str:
     return written if len(written) <= longest else f"{written[:longest]}..."
 
 
-def is_text(value: object) -> bool:
+def is_text(value: object) -> TypeGuard[str]:
     """Whether a value is text that h5ad and UTF-8 can hold: without a NUL, without half a surrogate pair."""
     return isinstance(value, str) and "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
-def _is_integer(value: object) -> bool:
+def _is_integer(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number, of Python or of numpy."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number, of Python or of numpy."""
     return _is_integer(value) or isinstance(value, float | np.floating)
 
 
-def read_json(path: str | Path, what: str = "") -> dict:
+def read_json(path: str | Path, what: str = "") -> dict[str, Any]:
     """The object in a JSON file of UTF-8. Raises InputError; `what` follows the path in it, such as ` (--inputs)`."""
     try:
         return parse_object(Path(path).read_text(encoding_of(path)))
@@ -127,7 +129,7 @@ def read_json(path: str | Path, what: str = "") -> dict:
         raise InputError(f"{path}{what} is not JSON with an object ({error}). Use an untouched copy.") from None
 
 
-def parse_object(written: str) -> dict:
+def parse_object(written: str) -> dict[str, Any]:
     """The object in a JSON text. Raises ValueError for anything else: numbers that JSON does not know, values too deep."""
     try:
         value = json.loads(written, parse_constant=_refuse_constant)
@@ -135,7 +137,7 @@ def parse_object(written: str) -> dict:
         raise ValueError(f"values are nested more than {MAX_DEPTH} deep") from None
     if not isinstance(value, dict):
         raise ValueError(f"found {shown(value)}, not an object")
-    level: list = [value]
+    level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         level = [item for v in level for item in (v.values() if isinstance(v, dict) else v) if isinstance(item, dict | list)]
     if level:
@@ -183,44 +185,13 @@ def _check_names(names: list[str], needed: Iterable[str]) -> None:
         raise ValueError(f"the column {shown(twice[0])} is there twice")
 
 
-#: Columns of results that hold a number in every row.
-FILLED = ("rank", "n_cells")
-
-
-def read_results(path: str | Path, needed: Iterable[str], text_columns: Container[str]) -> pd.DataFrame:
-    """A tab-separated table of results: text_columns stay text, whatever they look like (a gene may be called NA), and in
-    others an empty field is NaN.
-
-    Raises ValueError as `tsv_rows` does, and where a column of FILLED holds something else than numbers.
-    """
-    for _ in tsv_rows(path, needed):
-        pass  # pandas would fill short rows, and take the first column of long ones for row names
-    encoding = encoding_of(path)
-    header = pd.read_csv(path, sep="\t", nrows=0, encoding=encoding).columns
-    numbers = [name for name in header if name not in text_columns]
-    table = pd.read_csv(
-        path,
-        sep="\t",
-        encoding=encoding,
-        dtype={name: str for name in header if name not in numbers},
-        keep_default_na=False,
-        na_values={name: ["", "nan", "NaN"] for name in numbers},
-    )
-    for name in filter(table.columns.__contains__, FILLED):
-        missing = pd.to_numeric(table[name], errors="coerce").isna()
-        if missing.any():
-            row = int(np.argmax(missing))
-            raise ValueError(f"{name} is not a number in row {row + 1} ({shown(table[name].fillna('').iloc[row])})")
-    return table
-
-
 def as_numbers(column: Iterable[str], whole: bool = False) -> np.ndarray | None:
     """The numbers that a column of text holds, NaN where it is empty; None where it holds anything else, or, where they have
     to be whole, anything but digits."""
-    column = pd.Series(column, dtype=object)
+    texts = pd.Series(column, dtype=object)
     if whole:
-        return column.astype(np.int64).to_numpy() if column.str.fullmatch(r"[0-9]{1,15}").all() else None
+        return texts.astype(np.int64).to_numpy() if texts.str.fullmatch(r"[0-9]{1,15}").all() else None
     try:
-        return column.where(column != "", "nan").astype(np.float64).to_numpy()
+        return texts.where(texts != "", "nan").astype(np.float64).to_numpy()
     except ValueError:
         return None

@@ -5,7 +5,7 @@ from pathlib import Path
 from cellmemory.errors import InputError
 from cellmemory.io.text import open_quote, read_text, tab_cells
 
-EXPECTED = "a line of a GMT file is a name, a description and genes, separated by tabs"
+EXPECTED = "Write a name, a description and genes to a line, separated by tabs"
 
 
 def read_gmt(path: str | Path) -> dict[str, list[str]]:
@@ -27,15 +27,15 @@ def read_gmt(path: str | Path) -> dict[str, list[str]]:
         if open_quote(line.split("\t")[0]):
             problems.append(f'{place} the name has a quote (") that is not closed.')
         elif not name:
-            problems.append(f"{place} the set has no name; put one before the first tab.")
+            problems.append(f"{place} the set has no name. Put one before the first tab.")
         elif not genes:
-            problems.append(f"{place} {name[:60]!r} has no genes; {EXPECTED}.")
+            problems.append(f"{place} {name[:60]!r} has no genes. {EXPECTED}.")
         elif name in sets:
-            problems.append(f"{place} {name[:60]!r} is already in line {first_line[name]}; rename or remove one.")
+            problems.append(f"{place} {name[:60]!r} is already in line {first_line[name]}. Rename or remove one.")
         else:
             sets[name], first_line[name] = genes, number
     if not sets and not problems:
-        problems.append(f"{path} holds no gene set; {EXPECTED}.")
+        problems.append(f"{path} holds no gene set. {EXPECTED}.")
     if problems:
         raise InputError(problems)
     return sets

@@ -25,12 +25,13 @@ class GuardedFile:
             self._keep(failure)
         return len(data)
 
-    def truncate(self, size: int | None = None) -> int:
+    def truncate(self, size: int) -> int:
         try:
-            return size if self._failure else self._file.truncate(size)
+            if not self._failure:
+                self._file.truncate(size)
         except OSError as failure:
             self._keep(failure)
-            return size
+        return size
 
     def _keep(self, failure: OSError) -> None:
         failure.filename = self._file.name

@@ -1,6 +1,6 @@
 """Where a step may write: an output never replaces what the step did not write itself, and an input is never an output.
 
-A file or folder that is there already is replaced only if it is empty or of the kind that the step writes. Kinds are told
+A file or folder that is there already is replaced only if it is empty or of the kind that the step writes. Kinds are recognised
 by what is in them, so that a copied or renamed result is still known.
 """
 
@@ -57,12 +57,12 @@ def output_problems(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str
         problems += _input_problems(option, path, kind, inputs) or _place_problems(f"--{option} {path}", path, kind)
     for (one, (first, first_kind)), (other, (second, second_kind)) in combinations(outputs.items(), 2):
         if _same(first, second):
-            problems.append(f"--{one} and --{other} are both {second}; give each a name of its own.")
+            problems.append(f"--{one} and --{other} are both {second}. Give each a name of its own.")
         elif any(
             kind in FOLDERS and _within(path, folder)
             for kind, path, folder in ((first_kind, second, first), (second_kind, first, second))
         ):
-            problems.append(f"--{one} {first} and --{other} {second}: one lies in the other, which is replaced; separate them.")
+            problems.append(f"--{one} {first} and --{other} {second}: one lies in the other, which is replaced. Separate them.")
     return problems
 
 
@@ -76,11 +76,11 @@ def _input_problems(option: str, path: Path, kind: str, inputs: Mapping[str, lis
     for name, paths in inputs.items():
         for given in paths:
             if _same(path, given):
-                problems.append(f"--{option} {path} is also the input --{name}; an input is never replaced, give another name.")
+                problems.append(f"--{option} {path} is also the input --{name}. Give another name: an input is never replaced.")
             elif given.is_dir() and _within(path, given):
-                problems.append(f"--{option} {path} lies in the input folder --{name} {given}; write to another folder.")
+                problems.append(f"--{option} {path} lies in the input folder --{name} {given}. Write to another folder.")
             elif kind in FOLDERS and _within(given, path):
-                problems.append(f"--{option} {path} holds the input --{name} {given}; write to another folder.")
+                problems.append(f"--{option} {path} holds the input --{name} {given}. Write to another folder.")
     return problems
 
 
@@ -91,16 +91,16 @@ def _place_problems(where: str, path: Path, kind: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return _parent_problems(where, path)
     except OSError as error:
-        return [f"{where}: this path cannot be used ({os.strerror(error.errno)}); give another one."]
+        return [f"{where}: this path cannot be used ({os.strerror(error.errno or 0)}). Give another one."]
     if stat.S_ISLNK(found.st_mode):
-        return [f"{where} is a link to {os.readlink(path)}; give the path of a plain {_noun(kind)}, or remove the link."]
+        return [f"{where} is a link to {os.readlink(path)}. Give the path of a plain {_noun(kind)}, or remove the link."]
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-        return [f"{where} is a device or a pipe, and would be replaced by a {_noun(kind)}; give another path."]
+        return [f"{where} is a device or a pipe, and would be replaced by a {_noun(kind)}. Give another path."]
     if stat.S_ISDIR(found.st_mode) != is_folder(kind):
         there = "folder" if stat.S_ISDIR(found.st_mode) else "file"
-        return [f"{where} is a {there}, but a {_noun(kind)} is written; give another path."]
+        return [f"{where} is a {there}, but a {_noun(kind)} is written. Give another path."]
     if not replaceable(path, kind):
-        return [f"{where} exists, and this step did not write it; give another path, or remove it first."]
+        return [f"{where} exists, and this step did not write it. Give another path, or remove it first."]
     return _parent_problems(where, path)
 
 
@@ -111,12 +111,12 @@ def _noun(kind: str) -> str:
 def _parent_problems(where: str, path: Path) -> list[str]:
     parent = next((folder for folder in path.absolute().parents if folder.exists()), path)
     if not parent.is_dir():
-        return [f"{where}: {parent} is a file, but the output is to lie in it; give another path."]
+        return [f"{where}: {parent} is a file, but the output is to lie in it. Give another path."]
     if not os.access(parent, os.W_OK | os.X_OK):
-        return [f"{where}: the folder {parent} cannot be written to; give another path, or change its permissions."]
+        return [f"{where}: the folder {parent} cannot be written to. Give another path, or change its permissions."]
     longest = os.pathconf(parent, "PC_NAME_MAX") - PREFIX_LENGTH
     if any(len(os.fsencode(name)) > longest for name in path.absolute().relative_to(parent).parts):
-        return [f"{where}: a name in this path is longer than {longest} bytes; give a shorter one."]
+        return [f"{where}: a name in this path is longer than {longest} bytes. Give a shorter one."]
     return []
 
 
@@ -151,7 +151,7 @@ def _is_h5ad(path: Path, kind: str) -> bool:
     with h5py.File(path, "r") as file:
         if kind == "profiles":
             return "layers/ranking" in file and "layers/read" in file and "obs/level" in file
-        return file["uns/cellmemory/step"].asstr()[()] == H5ADS[kind]
+        return str(file["uns/cellmemory/step"].asstr()[()]) == H5ADS[kind]
 
 
 def _is_model(folder: Path, adapted: bool) -> bool:
@@ -179,7 +179,7 @@ def is_own_folder(path: Path) -> bool:
     return any(replaceable(path, kind) for kind in FOLDERS)
 
 
-#: Folders that are replaced as a whole, and how each kind is told.
+#: Folders that are replaced as a whole, and how each kind is recognised.
 FOLDERS: dict[str, Callable[[Path], bool]] = {
     "model": lambda folder: _is_model(folder, adapted=False),
     "adapted": lambda folder: _is_model(folder, adapted=True),

@@ -66,7 +66,7 @@ def read_samplesheet(path: Path, staged: list[Path]) -> list[Query]:
         raise InputError(problems)
     origins = [Origin(**{c: row.get(c) or None for c in OPTIONAL}) for _, row in table]
     paths = staged or [path.parent / row["h5ad"] for _, row in table]
-    return [Query(row["sample"], *found) for (_, row), *found in zip(table, paths, origins, strict=True)]
+    return [Query(row["sample"], place, origin) for (_, row), place, origin in zip(table, paths, origins, strict=True)]
 
 
 def _column_problems(path: Path, columns: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""CSV files, which people open by a double click: no name in them is taken for a formula, and none breaks a line.
+"""CSV files, which people open by a double click: no name in them is read as a formula, and none breaks a line.
 
 A spreadsheet computes a text that begins with `=`, `+`, `-` or `@`, whoever chose it as a cell's name or a label. Such a
 text, unless it is a plain number, gets an apostrophe in front; reading takes it away again. So does a text that is one of

@@ -3,21 +3,54 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from cellmemory.columns import TEXT_COLUMNS
 from cellmemory.errors import InputError
-from cellmemory.io.checked import read_results
+from cellmemory.io.checked import shown, tsv_rows
+from cellmemory.io.text import encoding_of
+
+#: Columns of results that hold a number in every row.
+FILLED = ("rank", "n_cells")
+
+
+def read_results(path: str | Path, needed: Iterable[str]) -> pd.DataFrame:
+    """A tab-separated table of results: names stay text, whatever they look like (a gene may be called NA), and in other
+    columns an empty field is NaN.
+
+    Raises ValueError as `tsv_rows` does, and where a column of FILLED holds something else than numbers.
+    """
+    for _ in tsv_rows(path, needed):
+        pass  # pandas would fill short rows, and take the first column of long ones for row names
+    encoding = encoding_of(path)
+    header = pd.read_csv(path, sep="\t", nrows=0, encoding=encoding).columns
+    numbers = [name for name in header if name not in TEXT_COLUMNS]
+    table = pd.read_csv(
+        path,
+        sep="\t",
+        encoding=encoding,
+        dtype={name: str for name in header if name not in numbers},
+        keep_default_na=False,
+        na_values={name: ["", "nan", "NaN"] for name in numbers},
+    )
+    for name in filter(table.columns.__contains__, FILLED):
+        missing = pd.to_numeric(table[name], errors="coerce").isna()
+        if missing.any():
+            row = int(np.argmax(missing))
+            raise ValueError(f"{name} is not a number in row {row + 1} ({shown(table[name].fillna('').iloc[row])})")
+    return table
 
 
 def read_table(path: str | Path, columns: Iterable[str], never: Iterable[str] = ()) -> pd.DataFrame:
-    """Reads a TAG table as it was written: groups and genes are text (a gene may be called NA), empty numbers are NaN.
+    """A table of TAGs, as `read_results` reads it.
 
-    Raises InputError for a file that lacks one of `columns`, or that is not a table of them. never: columns of the other tables,
-    which have all of `columns`, too.
+    Raises InputError for a file that lacks one of `columns`, or that is not a table of them. never: columns of other tables
+    that have all of `columns` as well.
     """
     try:
-        table = read_results(path, columns, ("group", "slot", "gene", "contrast", "direction", "differential"))
-    except ValueError as error:  # pandas' errors of parsing are of this kind, too
+        table = read_results(path, columns)
+    except ValueError as error:  # pandas' parsing errors are of this kind
         raise InputError(f"{path} is not a table of TAGs ({error}). Give the output of extract_tags.py.") from None
     if found := [name for name in never if name in table]:
         raise InputError(f"{path} is another table of TAGs (it has the column {found[0]}). Give the files by their own options.")

@@ -5,6 +5,7 @@ import csv
 import io
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 from cellmemory.errors import InputError
 
@@ -15,15 +16,23 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 PART_BYTES = 1 << 20
 
 
-def read_text(path: str | Path) -> str:
+def read_text(path: str | Path, remedy: str = "Save it as text in UTF-8.") -> str:
     """The text of a file in UTF-8, or in UTF-16 with its mark; every line ends with one newline character.
 
-    Raises InputError for a file in another encoding.
+    Raises InputError, with the remedy, for a file in another encoding.
     """
     try:
-        return Path(path).read_text(encoding_of(path))
+        with Path(path).open("rb") as file:
+            return decoded(file)
     except ValueError as error:
-        raise InputError(f"{path}: this is {error}; save it as text in UTF-8.") from None
+        raise InputError(f"{path} is {error}. {remedy}") from None
+
+
+def decoded(file: BinaryIO) -> str:
+    """The text of an open file as `read_text` gives it. Raises ValueError as `encoding_of` does."""
+    data = io.BytesIO(file.read())
+    text = data.getvalue().decode(_encoding(data))
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def encoding_of(path: str | Path) -> str:
@@ -32,21 +41,25 @@ def encoding_of(path: str | Path) -> str:
     Raises ValueError, with the first line that is at fault, for a file in another encoding.
     """
     with Path(path).open("rb") as file:
+        return _encoding(file)
+
+
+def _encoding(file: BinaryIO) -> str:
+    part = file.read(PART_BYTES)
+    encoding = "utf-16" if part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    decoder, line = codecs.getincrementaldecoder(encoding)(), 1
+    while True:
+        try:
+            text = decoder.decode(part, final=not part)
+        except UnicodeDecodeError as error:
+            line += error.object.count(b"\n", 0, error.start)
+            raise ValueError(f"not a text file in UTF-8 (line {line})") from None
+        if "\0" in text:
+            raise ValueError("not a text file (it holds zero bytes)")
+        if not part:
+            return encoding
+        line += text.count("\n")
         part = file.read(PART_BYTES)
-        encoding = "utf-16" if part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-        decoder, line = codecs.getincrementaldecoder(encoding)(), 1
-        while True:
-            try:
-                text = decoder.decode(part, final=not part)
-            except UnicodeDecodeError as error:
-                line += error.object.count(b"\n", 0, error.start)
-                raise ValueError(f"not a text file in UTF-8 (line {line})") from None
-            if "\0" in text:
-                raise ValueError("not a text file (it holds zero bytes)")
-            if not part:
-                return encoding
-            line += text.count("\n")
-            part = file.read(PART_BYTES)
 
 
 def tab_cells(line: str) -> list[str]:
@@ -68,7 +81,7 @@ def read_sheet(path: str | Path, required: tuple[str, ...]) -> list[tuple[int, l
     """The rows of a sheet of cells between commas, semicolons or tabs, as (line, cells), the column names first.
 
     Cells are bare or in double quotes, without blanks around them. Rows and columns at the end in which nothing is are left
-    out. required: names of the first line that tell what is between cells. Raises InputError for a quote that is not closed.
+    out. required: names of the first line, which show the delimiter. Raises InputError for a quote that is not closed.
     """
     text = re.sub(r"^sep=.\n", "\n", read_text(path), flags=re.IGNORECASE)  # Excel's own first line
     first = next((line for line in text.split("\n") if line.strip()), "")
@@ -81,7 +94,7 @@ def read_sheet(path: str | Path, required: tuple[str, ...]) -> list[tuple[int, l
             begun = reader.line_num + 1
     except csv.Error as error:
         if "field limit" in str(error):
-            raise InputError(f"{path}: a cell from line {begun} on is longer than a text can be here; shorten it.") from None
+            raise InputError(f"{path}: a cell from line {begun} on is longer than a cell can be. Shorten it.") from None
         raise InputError(f'{path}: line {begun} has a quote (") that is not closed or stands within a cell ({error}).') from None
     rows = [(line, cells) for line, cells in rows if any(cells)]
     width = max((max(place for place, cell in enumerate(cells, 1) if cell) for _, cells in rows), default=0)

@@ -15,13 +15,13 @@ from scipy.special import log_softmax, softmax
 
 from cellmemory.errors import InputError
 from cellmemory.genes.values import checked
+from cellmemory.log import say
 from cellmemory.mapping.aligned import open_aligned, sample_name
 from cellmemory.mapping.mapper import Mapper
 from cellmemory.network.linear_path import CLIP
 from cellmemory.network.runtime import Runtime
 from cellmemory.network.tokens import Tokens, views
-from cellmemory.reference import model_folder
-from cellmemory.reference.model_folder import Bundle
+from cellmemory.reference.trained_model import TrainedModel, save_adapted
 from cellmemory.sampling import evenly_spaced
 
 #: A query's cells that are looked at, evenly spaced over its file: a linear path learns no more from more.
@@ -31,7 +31,7 @@ ROUNDS = 4
 #: Confidence above which a cell is learned from, if it is like the reference's cells, too.
 SURE = 0.6
 LIKE_REFERENCE = 0.05
-#: Inverse strength of what draws the weights back to the reference's; of the order of `initialise.PENALTIES`.
+#: Inverse strength of what draws the weights back to the reference's; of the order of `warm_start.PENALTIES`.
 PENALTY = 0.03
 #: The mean cell of each of the reference's labels counts as so many cells, lest a label that the query lacks be unlearned.
 REFERENCE_CELLS = 10
@@ -50,18 +50,18 @@ class Adapted:
 def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
     """Weights that fit the query's sure cells as well as the reference. Memory: cells x the genes that the linear path looks
     at, dense, twice."""
-    network, calibration = mapper.network, mapper.bundle.calibration
+    network, calibration = mapper.network, mapper.trained.calibration
     path = {name: getattr(network.linear, name).cpu().numpy() for name in ("weight", "bias", "mean", "spread", "share")}
     genes = np.flatnonzero((path["weight"] != 0).any((0, 2)) & tokens.measured)
     seen = views(tokens, np.arange(len(tokens)), network.config.n_bins)[:, :, genes]
     seen[:, 1] *= np.sqrt(path["share"][tokens.measured].sum())
     cells, means = (
         np.clip((values - path["mean"][:, genes]) / path["spread"][:, genes], -CLIP, CLIP).reshape(len(values), -1)
-        for values in (seen, mapper.bundle.label_means.transpose(1, 0, 2)[:, :, genes])
+        for values in (seen, mapper.trained.label_means.transpose(1, 0, 2)[:, :, genes])
     )
     mapped = mapper.run(tokens, attention=False)
     like_reference = mapper.novelty(mapped.logits, tokens)[1] >= LIKE_REFERENCE
-    scale, temperature = calibration["linear_weight"], calibration["temperature"]
+    scale, temperature = calibration.linear_weight, calibration.temperature
     start = path["weight"][:, genes].reshape(cells.shape[1], -1)
     moved, label = np.zeros_like(start), np.full(len(cells), -1)
     for _ in range(ROUNDS):
@@ -75,7 +75,7 @@ def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
         moved = scale * _difference(learned, offset, *_weighted(label[sure], len(means)))
     weight = path["weight"].copy()
     weight[:, genes] += moved.reshape(2, len(genes), -1)
-    temperature *= _cooling(mapped.logits / temperature, (mapped.logits + cells @ moved) / temperature)
+    temperature *= _temperature_correction(mapped.logits / temperature, (mapped.logits + cells @ moved) / temperature)
     return Adapted(weight, temperature, label)
 
 
@@ -101,9 +101,9 @@ def _difference(cells: np.ndarray, offset: np.ndarray, labels: np.ndarray, weigh
     return minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x.reshape(shape)
 
 
-def _cooling(before: np.ndarray, after: np.ndarray) -> float:
-    """What logits (n, C) are to be divided by, at least 1, to be no surer in the mean than they were: who learns from what he
-    said himself gets surer of it, right or not."""
+def _temperature_correction(before: np.ndarray, after: np.ndarray) -> float:
+    """What logits (n, C) are to be divided by, at least 1, to be no surer in the mean than they were: self-training raises
+    confidence whether or not the labels are right."""
 
     def surer(log_factor: float) -> float:
         return softmax(after / np.exp(log_factor), 1).max(1).mean() - softmax(before, 1).max(1).mean()
@@ -111,11 +111,11 @@ def _cooling(before: np.ndarray, after: np.ndarray) -> float:
     return float(np.exp(brentq(surer, 0, np.log(100)))) if surer(0) > 0 else 1.0
 
 
-def adapt(query: Path, trained: Bundle, output: Path, runtime: Runtime) -> list[str]:
-    """Writes the model folder adapted to an aligned query; returns the lines of the log. Raises InputError for a model that is
-    adapted already: what it took from another query must not be taken for the reference's."""
+def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime) -> None:
+    """Writes the model folder adapted to an aligned query. Raises InputError for a model that is adapted already: what it
+    learned from another query must not pass for the reference's."""
     if trained.adapted_to:
-        raise InputError(f"{trained.path}: this model is adapted to '{trained.adapted_to}' already; take the trained one.")
+        raise InputError(f"{trained.path}: this model is adapted to '{trained.adapted_to}' already. Give the trained one.")
     mapper = Mapper(trained, runtime)
     with open_aligned(query, trained) as file:
         rows = evenly_spaced(file.n_cells, MAX_CELLS)
@@ -126,10 +126,10 @@ def adapt(query: Path, trained: Bundle, output: Path, runtime: Runtime) -> list[
         adapted = learn_query(mapper.tokenize(cells, file.var()["measured"].to_numpy(bool)), mapper)
         sample = sample_name(file)
     weights = {"linear.weight": adapted.weight.astype(np.float32)}
-    model_folder.save_adapted(output, trained, weights, {"temperature": adapted.temperature}, sample)
+    save_adapted(output, trained, weights, temperature=adapted.temperature, to=sample)
     learned = adapted.label[adapted.label >= 0]
-    return [
-        f"looked at {cells.shape[0]:,} cells of '{sample}' and learned from the {len(learned):,} that the model is sure of and "
-        f"that are like the reference's: {len(np.unique(learned))} of {len(trained.labels)} labels",
-        f"wrote {output}",
-    ]
+    say(
+        f"Looked at {cells.shape[0]:,} cells of '{sample}' and learned from the {len(learned):,} that the model is sure of and "
+        f"that are like the reference's: {len(np.unique(learned))} of {len(trained.labels)} labels."
+    )
+    say(f"Wrote {output}.")

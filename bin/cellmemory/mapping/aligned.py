@@ -2,27 +2,28 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
+from cellmemory import __version__
 from cellmemory.cells.faults import reading
+from cellmemory.cells.named_columns import taken_columns
 from cellmemory.cells.reading import CellFile
-from cellmemory.cells.taken_columns import taken_columns
+from cellmemory.columns import RUN
 from cellmemory.errors import InputError, first_ids
-from cellmemory.io.provenance import provenance
 from cellmemory.reference.calibration import Thresholds
-from cellmemory.reference.model_folder import Bundle
+from cellmemory.reference.run_info import RunInfo
+from cellmemory.reference.trained_model import TrainedModel
 
 
-def open_aligned(path: Path, bundle: Bundle) -> CellFile:
+def open_aligned(path: Path, trained: TrainedModel) -> CellFile:
     """The aligned query. Raises InputError unless its genes are the model's panel, in order."""
     file = CellFile(path)
     genes = file.var().index.astype(str).tolist()
-    panel = bundle.panel["gene"].tolist()
+    panel = trained.panel["gene"].tolist()
     if genes != panel or "measured" not in file.var():
         raise InputError(
-            f"{path}: the genes are not those of the model's panel ({bundle.path / 'panel.tsv'}): found {first_ids(genes)}, "
-            f"expected {first_ids(panel)}. Align the query first: preprocess_query.py --panel {bundle.path / 'panel.tsv'}."
+            f"{path}: the genes are not those of the model's panel ({trained.path / 'panel.tsv'}): found {first_ids(genes)}, "
+            f"expected {first_ids(panel)}. Align the query first: preprocess_query.py --panel {trained.path / 'panel.tsv'}."
         )
     if file.var()["measured"].dtype != bool:
         raise InputError(
@@ -37,32 +38,34 @@ def open_aligned(path: Path, bundle: Bundle) -> CellFile:
 
 def sample_name(file: CellFile) -> str:
     """What the aligned query says its name is, else the first part of its file's name."""
-    with reading(file.path, "uns/cellmemory/sample"):
-        stored = file.uns["cellmemory"]["sample"].asstr()[()] if "cellmemory/sample" in file.uns else ""
+    with reading(file.path, f"uns/{RUN}/sample"):
+        stored = file.uns[RUN]["sample"].asstr()[()] if f"{RUN}/sample" in file.uns else ""
     return str(stored) or file.path.name.split(".")[0]
 
 
-def describe_run(file: CellFile, bundle: Bundle, thresholds: Thresholds, precision: str) -> dict:
-    """`uns['cellmemory']` of the mapped query."""
+def describe_run(file: CellFile, trained: TrainedModel, thresholds: Thresholds, precision: str) -> RunInfo:
+    """How the query is mapped."""
     from anndata.io import read_elem
 
-    config = bundle.config
-    with reading(file.path, "uns/cellmemory"):
-        aligned = read_elem(file.uns["cellmemory"]) if "cellmemory" in file.uns else {}
-    keep = {k: str(aligned.get(k, "")) for k in ("truth_key", "batch_key", "spatial_key", "source", "value_scale")}
-    return provenance(
-        step="map_query",
+    config = trained.config
+    with reading(file.path, f"uns/{RUN}"):
+        aligned = read_elem(file.uns[RUN]) if RUN in file.uns else {}
+    keep: dict[str, Any] = {
+        k: str(aligned.get(k, "")) for k in ("truth_key", "batch_key", "spatial_key", "source", "value_scale")
+    }
+    return RunInfo(
         **keep,
         sample=sample_name(file),
-        model_digest=bundle.trained_digest,
-        adapted_to=bundle.adapted_to,
+        model_digest=trained.trained_digest,
+        adapted_to=trained.adapted_to,
         label_key=config["label_key"],
-        slot_groups=np.array(bundle.labels, object),
-        n_slots=config["model"]["n_slots"],
-        label_levels=np.array(bundle.hierarchy.levels if bundle.hierarchy else [], object),
+        slot_groups=trained.labels,
+        n_slots=trained.sizes.n_slots,
+        label_levels=trained.hierarchy.levels if trained.hierarchy else [],
         **asdict(thresholds),
         mode=config["mode"],
         binning=config["binning"],
         precision=precision,
         seed=config["seed"],
+        version=__version__,
     )

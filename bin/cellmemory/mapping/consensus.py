@@ -13,19 +13,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cellmemory.columns import (
+    ASSIGNED,
+    CONFIDENCE,
+    CONSENSUS,
+    CONSENSUS_LABEL,
+    CONSENSUS_STATUS,
+    LABEL,
+    PREFIX,
+    STATUS,
+    UNASSIGNED,
+)
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.checked import as_numbers
 from cellmemory.io.spreadsheet import restored, restored_column, write_csv
 from cellmemory.io.text import encoding_of, open_quote, read_text, tab_cells
+from cellmemory.log import say, warn
 
 CHUNK_CELLS = 100_000
 STATUSES = ["agreed", "split", "single", "unassigned"]
 MAP_COLUMNS = ["reference", "label", "common_label"]
 #: What a reference says of a cell, as mapping writes it.
-VOTES = ["assigned", "unassigned"]
+VOTES = [ASSIGNED, UNASSIGNED]
 _REMEDY = "Give the labels.csv that map_query.py wrote."
 _READ = ("label", "confidence", "status")
-_COLUMNS = ["cell", *(f"cellmemory_{key}" for key in _READ)]
+_COLUMNS = ["cell", *(PREFIX + key for key in _READ)]
 
 
 def read_label_map(path: Path, references: Sequence[str]) -> dict[tuple[str, str], str]:
@@ -37,7 +49,8 @@ def read_label_map(path: Path, references: Sequence[str]) -> dict[tuple[str, str
     lines = [tab_cells(text.rstrip()) for text in texts]
     if lines[0] != MAP_COLUMNS:
         raise InputError(f"{path}: the first line must be the column names {', '.join(MAP_COLUMNS)}, with tabs between them.")
-    found, problems = {}, []
+    found: dict[tuple[str, str], str] = {}
+    problems = []
     for number, cells in enumerate(lines[1:], 2):
         if not any(cells):
             continue
@@ -67,9 +80,9 @@ def decide(votes: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.nd
     for vote in votes.T:
         same = votes == vote[:, None]
         count = np.where(vote >= 0, same.sum(axis=1), 0)
-        sureness = np.where(same, confidence, 0).sum(axis=1) / np.maximum(count, 1)
-        better = (count > most) | ((count == most) & (count > 0) & (sureness > surest))
-        winner, most, surest = (np.where(better, *pair) for pair in ((vote, winner), (count, most), (sureness, surest)))
+        mean_confidence = np.where(same, confidence, 0).sum(axis=1) / np.maximum(count, 1)
+        better = (count > most) | ((count == most) & (count > 0) & (mean_confidence > surest))
+        winner, most, surest = (np.where(better, *pair) for pair in ((vote, winner), (count, most), (mean_confidence, surest)))
     voters = (votes >= 0).sum(axis=1)
     share = np.where(voters > 0, most / np.maximum(voters, 1), np.nan)
     rules = {"unassigned": voters == 0, "single": voters == 1, "agreed": 2 * most > voters}
@@ -137,10 +150,8 @@ class Vocabulary:
         return [(reference, label) for reference, label in self._map if label not in self.met.get(reference, ())]
 
 
-def vote(
-    sample: str, tables: Mapping[str, Path], label_map: Mapping[tuple[str, str], str], output: Path
-) -> tuple[dict, list[str]]:
-    """Writes the consensus of the references on a query's cells as CSV; returns its summary and the lines of the log.
+def vote(sample: str, tables: Mapping[str, Path], label_map: Mapping[tuple[str, str], str], output: Path) -> dict:
+    """Writes the consensus of the references on a query's cells as CSV; returns its summary.
 
     tables: the `labels.csv` of each reference, in an order that decides where nothing else does. A cell that a reference
     leaves unassigned has no vote of it. Raises InputError where a table lacks a column, or the tables are not of the same
@@ -150,19 +161,20 @@ def vote(
     with output.open("w", newline="") as csv:
         for number, chunks in enumerate(_side_by_side(tables)):
             votes = np.stack([
-                np.where(chunk["status"] == "assigned", vocabulary.codes(name, chunk["label"]), -1)
+                np.where(chunk["status"] == ASSIGNED, vocabulary.codes(name, chunk["label"]), -1)
                 for name, chunk in chunks.items()
             ], axis=1)  # fmt: skip
             confidence = np.stack([chunk["confidence"].fillna(0) for chunk in chunks.values()], axis=1)
             winner, share, status = decide(votes, confidence)
             tally.add(votes, winner, share, status)
-            table = pd.concat([chunk.add_prefix("cellmemory_").add_suffix(f"_{name}") for name, chunk in chunks.items()], axis=1)
-            table["cellmemory_consensus_label"] = pd.Categorical.from_codes(winner, vocabulary.labels)
-            table["cellmemory_consensus"] = share
-            table["cellmemory_consensus_status"] = pd.Categorical.from_codes(status, STATUSES)
+            table = pd.concat([chunk.add_prefix(PREFIX).add_suffix(f"_{name}") for name, chunk in chunks.items()], axis=1)
+            table[CONSENSUS_LABEL] = pd.Categorical.from_codes(winner, vocabulary.labels)
+            table[CONSENSUS] = share
+            table[CONSENSUS_STATUS] = pd.Categorical.from_codes(status, STATUSES)
             write_csv(table, csv, header=number == 0)
     summary = summarise(sample, tally, vocabulary)
-    return summary, _log(summary, label_map, vocabulary)
+    _say(summary, label_map, vocabulary)
+    return summary
 
 
 def _side_by_side(tables: Mapping[str, Path]) -> Iterator[dict[str, pd.DataFrame]]:
@@ -186,34 +198,34 @@ def _chunks(path: Path) -> Iterator[pd.DataFrame]:
         missing = [column for column in _COLUMNS if column not in found]
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}; its columns are {first_ids(found)}. {_REMEDY}")
-        types = dict.fromkeys(_COLUMNS, "category") | dict.fromkeys(("cell", "cellmemory_confidence"), str)
+        types = dict.fromkeys(_COLUMNS, "category") | dict.fromkeys(("cell", CONFIDENCE), str)
         with pd.read_csv(path, usecols=_COLUMNS, dtype=types, chunksize=CHUNK_CELLS, **options) as reader:
             for chunk in reader:
-                confidence = as_numbers(chunk["cellmemory_confidence"])
+                confidence = as_numbers(chunk[CONFIDENCE])
                 _check_votes(path, chunk, confidence)
-                chunk["cell"], label = chunk["cell"].map(restored), restored_column(chunk["cellmemory_label"])
-                chunk = chunk.assign(cellmemory_label=label, cellmemory_confidence=confidence).set_index("cell")
-                yield chunk.rename(columns=lambda name: name.removeprefix("cellmemory_"))[list(_READ)]
+                chunk["cell"], label = chunk["cell"].map(restored), restored_column(chunk[LABEL])
+                chunk = chunk.assign(**{LABEL: label, CONFIDENCE: confidence}).set_index("cell")
+                yield chunk.rename(columns=lambda name: name.removeprefix(PREFIX))[list(_READ)]
     except ValueError as error:  # pandas' errors of parsing are of this kind, too
         raise InputError(f"{path} cannot be read as a table of labels ({error}). {_REMEDY}") from error
 
 
 def _check_votes(path: Path, chunk: pd.DataFrame, confidence: np.ndarray | None) -> None:
     """Raises InputError, with the first cell that is at fault, for a status or a confidence that mapping does not write."""
-    given = chunk["cellmemory_confidence"]
+    given = chunk[CONFIDENCE]
     if confidence is None:
         confidence = np.array([np.nan if (number := as_numbers([text])) is None else number[0] for text in given])
     known = ((confidence >= 0) & (confidence <= 1)) | (given == "")
-    unnamed = (chunk["cellmemory_label"] == "") & (chunk["cellmemory_status"] == "assigned")
+    unnamed = (chunk[LABEL] == "") & (chunk[STATUS] == ASSIGNED)
     wrong = {
         "label": (unnamed, "a label, but the cell is assigned"),
-        "status": (~chunk["cellmemory_status"].isin(VOTES), f"one of {', '.join(VOTES)}"),
+        "status": (~chunk[STATUS].isin(VOTES), f"one of {', '.join(VOTES)}"),
         "confidence": (~known, "a number from 0 to 1"),
     }
     problems = []
     for name, (rows, words) in wrong.items():
         if rows.any():
-            cell, value = chunk.loc[rows, ["cell", f"cellmemory_{name}"]].iloc[0]
+            cell, value = chunk.loc[rows, ["cell", PREFIX + name]].iloc[0]
             problems.append(f"{path}: cellmemory_{name} of the cell {cell!r} is {value!r}, not {words}. {_REMEDY}")
     if problems:
         raise InputError(problems)
@@ -247,11 +259,11 @@ def summarise(sample: str, tally: Tally, vocabulary: Vocabulary) -> dict:
             | {"votes": {name: tally.votes[name][labels.index(label)] for name in tally.references}}
             for label in sorted(labels)
         ],
-        "warnings": _strangers(sample, tally.references, vocabulary),
+        "warnings": _no_common_label(sample, tally.references, vocabulary),
     }
 
 
-def _strangers(sample: str, references: list[str], vocabulary: Vocabulary) -> list[str]:
+def _no_common_label(sample: str, references: list[str], vocabulary: Vocabulary) -> list[str]:
     """A sentence for every two references that share no label: they may only write them differently."""
     met = {name: sorted(vocabulary.met.get(name, ())) for name in references}
     given = {name: {vocabulary.common(name, label) for label in met[name]} for name in references}
@@ -263,18 +275,19 @@ def _strangers(sample: str, references: list[str], vocabulary: Vocabulary) -> li
     ]
 
 
-def _log(summary: dict, label_map: Mapping[tuple[str, str], str], vocabulary: Vocabulary) -> list[str]:
+def _say(summary: dict, label_map: Mapping[tuple[str, str], str], vocabulary: Vocabulary) -> None:
     shares = ", ".join(f"{n:,} {status}" for status, n in summary["status"].items())
-    lines = [f"{summary['sample']}: {summary['cells']:,} cells by {len(summary['references'])} references: {shares}."]
-    lines += [
-        f"{pair['first']} and {pair['second']} agree on {pair['agreeing']:,} of the {pair['cells']:,} cells that both assign."
-        for pair in summary["pairs"]
-    ]
+    say(f"{summary['sample']}: {summary['cells']:,} cells by {len(summary['references'])} references: {shares}.")
+    for pair in summary["pairs"]:
+        say(
+            f"{pair['first']} and {pair['second']} agree on {pair['agreeing']:,} of the {pair['cells']:,} cells that both assign."
+        )
     if label_map:
         unused = [" ".join(names) for names in vocabulary.unused()]
-        lines.append(f"Label map: {len(label_map) - len(unused)} of {len(label_map)} labels were given to a cell"
-                     + (f"; not {first_ids(unused)}." if unused else "."))  # fmt: skip
-    return lines + [f"Warning: {sentence}" for sentence in summary["warnings"]]
+        rest = f"; not {first_ids(unused)}" if unused else ""
+        say(f"Label map: {len(label_map) - len(unused)} of {len(label_map)} labels were given to a cell{rest}.")
+    for sentence in summary["warnings"]:
+        warn(sentence)
 
 
 def multiqc(summary: dict) -> dict:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,16 +13,17 @@ import pandas as pd
 from cellmemory.cells.faults import reading
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
-from cellmemory.columns import PREFIX
-from cellmemory.errors import InputError, first_ids
+from cellmemory.columns import ATTENTION, CONFIDENCE, EMBEDDING, LABEL_SET, LINEAR_SHARE, NOVELTY, NOVELTY_P, SLICE, SLOT_USE
+from cellmemory.errors import InputError, Problems, first_ids
 from cellmemory.io.atomic import replacing
+from cellmemory.log import say, warn
 from cellmemory.mapping.aligned import describe_run, open_aligned
-from cellmemory.mapping.mapped_checks import problems_of_slice, read_run, read_span
-from cellmemory.mapping.parts import Part, column_categories, finish, join_parts, write_parts
+from cellmemory.mapping.blocks import MappedBlock, MappedWriter, column_categories, join_blocks
+from cellmemory.mapping.cell_ranges import CellRange
+from cellmemory.mapping.mapped_checks import problems_of_slice, read_cell_range, read_run
 from cellmemory.mapping.slots import SlotSums
-from cellmemory.mapping.spans import Span
-from cellmemory.reference.calibration import Thresholds
-from cellmemory.reference.model_folder import Bundle
+from cellmemory.reference.run_info import RunInfo
+from cellmemory.reference.trained_model import TrainedModel
 
 
 class Slice(CellFile):
@@ -29,33 +31,37 @@ class Slice(CellFile):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        if "cellmemory_slice" not in self.uns:
+        if SLICE not in self.uns:
             self.close()
             raise InputError(f"{path}: this is not a slice of a mapped query; write slices with map_query.py --cells START:STOP.")
-        self.run = read_run(self)
-        problems = problems_of_slice(self, self.run, [field.name for field in fields(SlotSums)])
+        run = read_run(self)
+        problems = problems_of_slice(self, run, [field.name for field in fields(SlotSums)])
         if problems:
             self.close()
             raise InputError(problems)
-        self.span = Span(*read_span(self.uns["cellmemory_slice"]))
-        self.attention = "layers/attention" in self.matrices
+        self.run = RunInfo.from_uns(run)
+        cell_range = read_cell_range(self.uns[SLICE])
+        assert cell_range  # problems_of_slice has looked at it
+        self.cells = CellRange(*cell_range)
+        self.attention = ATTENTION in self.matrices
 
     def sums(self) -> SlotSums:
         """What the slots got of these cells. Read from disk each time: with many labels it is not small."""
-        stored = self.uns["cellmemory_slice"]
-        with reading(self.path, "uns/cellmemory_slice"):
-            return SlotSums(*(stored[field.name][:] if field.name in stored else None for field in fields(SlotSums)))
+        stored = self.uns[SLICE]
+        with reading(self.path, f"uns/{SLICE}"):
+            sums: dict[str, Any] = {f.name: stored[f.name][:] if f.name in stored else None for f in fields(SlotSums)}
+            return SlotSums(**sums)
 
-    def part(self, start: int, stop: int) -> Part:
+    def block(self, start: int, stop: int) -> MappedBlock:
         """Cells start to stop, numbered as in the query."""
-        first, last = start - self.span.start, stop - self.span.start
+        first, last = start - self.cells.start, stop - self.cells.start
         with reading(self.path, f"the slice's cells {first} to {last}"):
-            return Part(
+            return MappedBlock(
                 self.names(first, last),
                 pd.DataFrame({name: self._column(name, first, last) for name in self.columns}),
-                self.obsm["X_cellmemory"][first:last],
-                self.obsm["X_cellmemory_slots"][first:last] if self.attention else None,
-                self.rows("layers/attention", first, last) if self.attention else None,
+                self.obsm[EMBEDDING][first:last],
+                self.obsm[SLOT_USE][first:last] if self.attention else None,
+                self.rows(ATTENTION, first, last) if self.attention else None,
             )
 
     def categories(self, name: str) -> list[str]:
@@ -71,61 +77,61 @@ class Slice(CellFile):
         return stored[first:last]
 
 
-def gather(query: Path, bundle: Bundle, slices: Sequence[Path], output: Path, labels: Path, threads: int) -> list[str]:
-    """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv` from slices in any order; returns the lines of the log.
+def gather(query: Path, trained: TrainedModel, slices: Sequence[Path], output: Path, labels: Path, threads: int) -> None:
+    """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv` from slices in any order.
 
     Memory: a block of cells, whatever the number of cells. Raises InputError, a sentence for each problem, where the
     slices are not all the cells of the query, each once, mapped with this model and the same settings.
     """
     with ExitStack() as opened:
-        file = opened.enter_context(open_aligned(query, bundle))
-        parts = _open_slices(slices, opened)
-        run = _same_run(parts, file, bundle)
-        sums = _total(parts)
+        file = opened.enter_context(open_aligned(query, trained))
+        opened_slices = _open_slices(slices, opened)
+        run = _same_run(opened_slices, file, trained)
+        sums = _total(opened_slices)
         with (
             replacing(output) as partial,
             replacing(labels) as partial_labels,
-            H5adWriter(partial, len(bundle.panel)) as writer,
+            H5adWriter(partial, len(trained.panel)) as writer,
         ):
-            obs, unassigned = write_parts(writer, _parts(parts, file.n_cells), file, bundle, partial_labels)
-            found = finish(writer, obs, file, bundle, run, sums, threads)
-    return [
-        f"joined {len(parts)} slices of {file.n_cells:,} cells; {unassigned:,} unassigned (novelty p < {run['novelty_alpha']:g})",
-        *(f"Warning: {alarm}" for alarm in found),
-        f"wrote {output} and {labels}",
-    ]
+            mapped = MappedWriter(writer, file, trained, run)
+            mapped.write(_blocks(opened_slices, file.n_cells), partial_labels)
+            found = mapped.finish(sums, threads)
+    say(
+        f"Joined {len(slices)} slices of {file.n_cells:,} cells; {mapped.unassigned:,} unassigned "
+        f"(novelty p < {run.novelty_alpha:g})."
+    )
+    for alarm in found:
+        warn(alarm)
+    say(f"Wrote {output} and {labels}.")
 
 
 def _open_slices(paths: Sequence[Path], opened: ExitStack) -> list[Slice]:
     """The slices by their first cell."""
-    found, problems = [], []
+    found: list[Slice] = []
+    problems = Problems()
     for path in paths:
-        try:
+        with problems.collect():
             found.append(opened.enter_context(Slice(path)))
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
-    return sorted(found, key=lambda part: (part.span.start, part.span.stop))
+    problems.raise_any()
+    return sorted(found, key=lambda one: (one.cells.start, one.cells.stop))
 
 
-def _same_run(slices: Sequence[Slice], file: CellFile, bundle: Bundle) -> dict:
+def _same_run(slices: Sequence[Slice], file: CellFile, trained: TrainedModel) -> RunInfo:
     """What the slices say of how they were made. Raises InputError unless it is the same, of this query, by this model,
     and their cells are those of the query, each once."""
     first = slices[0]
-    thresholds = Thresholds(*(float(first.run[field.name]) for field in fields(Thresholds)))
-    run = describe_run(file, bundle, thresholds, first.run["precision"])
+    run = describe_run(file, trained, first.run.thresholds, first.run.precision)
     problems = []
     for one in slices:
-        if not bundle.mapped(one.run):
-            problems.append(f"{one.path}: this slice was mapped with another model than {bundle.path}; map it again with that.")
+        if not trained.mapped(one.run):
+            problems.append(f"{one.path}: this slice was mapped with another model than {trained.path}; map it again with that.")
             continue
-        other = [f"{key} {one.run.get(key)}, not {run[key]}" for key in run if not np.array_equal(one.run.get(key), run[key])]
+        other = one.run.differences(run)
         if one.attention != first.attention:
             other.append(f"{'with' if one.attention else 'without'} attention")
         if other:
             problems.append(f"{one.path}: this slice was mapped otherwise ({'; '.join(other)}); map it again like the others.")
-        problems += _of_query(one, file) + _of_model(one, bundle)
+        problems += _of_query(one, file) + _of_model(one, trained)
     problems += _coverage(slices, file.n_cells)
     if problems:
         raise InputError(problems)
@@ -134,10 +140,10 @@ def _same_run(slices: Sequence[Slice], file: CellFile, bundle: Bundle) -> dict:
 
 def _of_query(one: Slice, file: CellFile) -> list[str]:
     """A sentence where a slice's cells are not those of the query."""
-    if one.span.n_cells != file.n_cells:
-        return [f"{one.path}: this slice is of a query of {one.span.n_cells:,} cells, but {file.path} has {file.n_cells:,}."]
-    first = one.span.start
-    for start, stop in one.span.pieces():
+    if one.cells.n_cells != file.n_cells:
+        return [f"{one.path}: this slice is of a query of {one.cells.n_cells:,} cells, but {file.path} has {file.n_cells:,}."]
+    first = one.cells.start
+    for start, stop in one.cells.pieces():
         names, expected = one.names(start - first, stop - first), file.names(start, stop)
         if (names != expected).any():
             wrong = int(np.argmax(names != expected))
@@ -148,36 +154,36 @@ def _of_query(one: Slice, file: CellFile) -> list[str]:
     return []
 
 
-def _of_model(one: Slice, bundle: Bundle) -> list[str]:
+def _of_model(one: Slice, trained: TrainedModel) -> list[str]:
     """A sentence where a slice's columns are not those that the model writes, with its labels."""
-    known = column_categories(bundle)
-    numbers = [PREFIX + name for name in ("confidence", "novelty", "novelty_p", "linear_share")]
-    missing = [name for name in (*known, *numbers, f"{PREFIX}label_set") if name not in one.columns]
+    known = column_categories(trained)
+    others = (CONFIDENCE, NOVELTY, NOVELTY_P, LINEAR_SHARE, LABEL_SET)
+    missing = [name for name in (*known, *others) if name not in one.columns]
     if missing:
         return [f"{one.path}: this slice has no obs column {', '.join(missing)}; map it again."]
     found = {name: one.categories(name) for name in known}
     strange = [f"'{value}' in {name}" for name, values in found.items() for value in values if value not in known[name]]
-    width = bundle.config["model"]["d_model"]
-    if one.stored("obsm/X_cellmemory") is None or one.obsm["X_cellmemory"].shape[1] != width:
+    width = trained.sizes.d_model
+    if one.stored(f"obsm/{EMBEDDING}") is None or one.obsm[EMBEDDING].shape[1] != width:
         strange.append(f"an embedding that is not {width} wide")
-    if one.attention and "X_cellmemory_slots" not in one.obsm:
-        strange.append("attention without obsm['X_cellmemory_slots']")
+    if one.attention and SLOT_USE not in one.obsm:
+        strange.append(f"attention without obsm['{SLOT_USE}']")
     return [f"{one.path}: this slice has what the model does not write ({first_ids(strange)}); map it again."] if strange else []
 
 
 def _coverage(slices: Sequence[Slice], n_cells: int) -> list[str]:
     """A sentence for each run of cells that no slice has, and for each slice that has cells of another."""
-    problems, reached, furthest = [], 0, None
+    problems, reached, furthest = [], 0, slices[0]
     for one in slices:
-        span = one.span
-        if span.start > reached:
-            problems.append(_missing(reached, span.start))
-        elif span.start < reached:
+        cells = one.cells
+        if cells.start > reached:
+            problems.append(_missing(reached, cells.start))
+        elif cells.start < reached:
             problems.append(
-                f"{one.path}: cells {span.start}:{min(span.stop, reached)} are in {furthest.path} already; give each cell once."
+                f"{one.path}: cells {cells.start}:{min(cells.stop, reached)} are in {furthest.path} already; give each cell once."
             )
-        if span.stop > reached:
-            reached, furthest = span.stop, one
+        if cells.stop > reached:
+            reached, furthest = cells.stop, one
     if reached < n_cells:
         problems.append(_missing(reached, n_cells))
     return problems
@@ -196,8 +202,8 @@ def _total(slices: Sequence[Slice]) -> SlotSums | None:
     return total
 
 
-def _parts(slices: Sequence[Slice], n_cells: int) -> Iterator[Part]:
-    """The parts that one task would have made: of whole blocks, whatever the slices."""
-    for start, stop in Span(0, n_cells, n_cells).pieces():
-        here = [one for one in slices if one.span.start < stop and one.span.stop > start]
-        yield join_parts([one.part(max(start, one.span.start), min(stop, one.span.stop)) for one in here])
+def _blocks(slices: Sequence[Slice], n_cells: int) -> Iterator[MappedBlock]:
+    """The blocks that one task would have made, whatever the slices."""
+    for start, stop in CellRange(0, n_cells, n_cells).pieces():
+        here = [one for one in slices if one.cells.start < stop and one.cells.stop > start]
+        yield join_blocks([one.block(max(start, one.cells.start), min(stop, one.cells.stop)) for one in here])

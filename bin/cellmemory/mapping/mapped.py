@@ -8,9 +8,11 @@ from anndata.io import read_elem
 
 from cellmemory.cells.faults import reading
 from cellmemory.cells.reading import CellFile
+from cellmemory.columns import LABEL, RUN, SLICE
 from cellmemory.errors import InputError
 from cellmemory.mapping.mapped_checks import problems_of_mapped, read_run
-from cellmemory.reference.model_folder import Bundle, made_by
+from cellmemory.reference.run_info import RunInfo
+from cellmemory.reference.trained_model import TrainedModel
 
 
 class MappedFile(CellFile):
@@ -19,17 +21,18 @@ class MappedFile(CellFile):
 
     def __init__(self, path: str | Path):
         super().__init__(path)
-        if "cellmemory_slice" in self.uns:
+        if SLICE in self.uns:
             self.close()
             raise InputError(f"{path}: this is a slice of a mapped query; join all slices first with gather.py.")
-        if "cellmemory" not in self.uns or "cellmemory_label" not in self.columns:
+        if RUN not in self.uns or LABEL not in self.columns:
             self.close()
-            raise InputError(f"{path}: this file has not been mapped (no cellmemory_label in obs); run map_query.py first.")
-        self.run = read_run(self)
-        problems = problems_of_mapped(self, self.run)
+            raise InputError(f"{path}: this file has not been mapped (no {LABEL} in obs); run map_query.py first.")
+        run = read_run(self)
+        problems = problems_of_mapped(self, run)
         if problems:
             self.close()
             raise InputError(problems)
+        self.run = RunInfo.from_uns(run)
         for name in self.matrices:
             self.rows(name, 0, 0)  # its shape is looked at before hours of work
 
@@ -50,12 +53,12 @@ class MappedFile(CellFile):
             )
         return found
 
-    def check_model(self, model: Bundle, adapted: bool = False) -> None:
-        """Raises InputError where another model mapped these cells; adapted: see Bundle.mapped."""
-        if not model.mapped(self.run, adapted):
+    def check_model(self, trained: TrainedModel, *, adapted: bool = False) -> None:
+        """Raises InputError where another model mapped these cells; adapted: see TrainedModel.mapped."""
+        if not trained.mapped(self.run, adapted=adapted):
             raise InputError(
-                f"{self.path} was mapped with another model than {model.path}{_adaptations(self.run, model)}. Give the one that "
-                "it was mapped with, or map it again."
+                f"{self.path} was mapped with another model than {trained.path}{_adaptations(self.run, trained)}. Give the "
+                "one that it was mapped with, or map it again."
             )
 
     def per_gene(self, key: str) -> np.ndarray | None:
@@ -65,10 +68,10 @@ class MappedFile(CellFile):
             return None if stored is None else np.asarray(read_elem(stored), np.float64)
 
 
-def _adaptations(run: dict, model: Bundle) -> str:
+def _adaptations(run: RunInfo, trained: TrainedModel) -> str:
     """What the model that mapped a run and this one were adapted to, where it is not the same."""
-    _, adapted_to = made_by(run)
-    if adapted_to == model.adapted_to:
+    if run.adapted_to == trained.adapted_to:
         return ""
-    one, other = (f"one adapted to '{name}'" if name else "one that is not adapted" for name in (adapted_to, model.adapted_to))
+    names = (run.adapted_to, trained.adapted_to)
+    one, other = (f"one adapted to '{name}'" if name else "one that is not adapted" for name in names)
     return f" ({one}, not {other})"

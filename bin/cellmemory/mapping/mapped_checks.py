@@ -7,7 +7,29 @@ import numpy as np
 from anndata.io import read_elem
 
 from cellmemory.cells.reading import CellFile
-from cellmemory.columns import PREFIX
+from cellmemory.columns import (
+    ANSWER,
+    ANSWER_LEVEL,
+    ASSIGNED,
+    ATTENTION,
+    CO_EMBEDDED,
+    CONFIDENCE,
+    EMBEDDING,
+    LABEL,
+    LABEL_SET,
+    LINEAR_SHARE,
+    NOVELTY,
+    NOVELTY_P,
+    PREFIX,
+    RUN,
+    SLICE,
+    SLOT_READ,
+    SLOT_USE,
+    SLOT_WRITE,
+    STATUS,
+    UMAP,
+    UNASSIGNED,
+)
 from cellmemory.errors import first_ids
 from cellmemory.io.checked import choice, integer, number, sequence, text, wrong_fields
 from cellmemory.reference.hierarchy import column as level_column
@@ -34,13 +56,13 @@ _OPTIONAL = {
 }
 #: What gathering needs to map the same way.
 _OF_SLICES = {"min_confidence": _SHARE, "precision": choice(("fp32", "bf16"))}
-_NUMBERS = {"confidence": (0, 1), "novelty": (-np.inf, np.inf), "novelty_p": (0, 1), "linear_share": (0, 1)}
+_NUMBERS = {CONFIDENCE: (0, 1), NOVELTY: (-np.inf, np.inf), NOVELTY_P: (0, 1), LINEAR_SHARE: (0, 1)}
 
 
 def read_run(file: CellFile) -> dict:
     """`uns['cellmemory']` as it is; an empty object where it cannot be read as one."""
     try:
-        run = read_elem(file.uns["cellmemory"])
+        run = read_elem(file.uns[RUN])
     except Exception:  # anndata raises anything on what it did not write
         return {}
     return run if isinstance(run, dict) else {}
@@ -48,7 +70,7 @@ def read_run(file: CellFile) -> dict:
 
 def problems_of_mapped(file: CellFile, run: Mapping) -> list[str]:
     """A sentence for each thing that is not as map_query.py writes it."""
-    problems = [f"uns['cellmemory']: {clause}" for clause in wrong_fields(run, _RUN, _OPTIONAL)]
+    problems = [f"uns['{RUN}']: {clause}" for clause in wrong_fields(run, _RUN, _OPTIONAL)]
     problems += _missing_columns(file, run) + _wrong_numbers(file)
     if not problems:
         groups, slots = len(run["slot_groups"]), run["n_slots"]
@@ -56,7 +78,7 @@ def problems_of_mapped(file: CellFile, run: Mapping) -> list[str]:
         problems += _wrong_shapes(file, slots)
         problems += [
             f"varm['{key}'] is not numbers of {file.var().shape[0]} genes x {width} ({_shape(stored)})"
-            for key in ("cellmemory_slot_write", "cellmemory_slot_read")
+            for key in (SLOT_WRITE, SLOT_READ)
             if (stored := file.stored(f"varm/{key}")) is not None and not _is_array(stored, file.var().shape[0], groups * slots)
         ]
         problems += _wrong_reference(file) + _wrong_names(file, run)
@@ -67,41 +89,41 @@ def problems_of_mapped(file: CellFile, run: Mapping) -> list[str]:
 
 def problems_of_slice(file: CellFile, run: Mapping, sums: Sequence[str]) -> list[str]:
     """As `problems_of_mapped`, of a slice; sums: the names of what its slots got."""
-    problems = [f"uns['cellmemory']: {clause}" for clause in wrong_fields(run, _RUN | _OF_SLICES, _OPTIONAL)]
+    problems = [f"uns['{RUN}']: {clause}" for clause in wrong_fields(run, _RUN | _OF_SLICES, _OPTIONAL)]
     problems += _wrong_numbers(file)
-    stored = file.uns["cellmemory_slice"]
-    span = read_span(stored)
-    if span is None or not 0 <= span[0] < span[1] <= span[2] or span[1] - span[0] != file.n_cells:
-        problems.append("uns['cellmemory_slice'] does not say which cells of how many these are (start, stop, n_cells)")
+    stored = file.uns[SLICE]
+    cells = read_cell_range(stored)
+    if cells is None or not 0 <= cells[0] < cells[1] <= cells[2] or cells[1] - cells[0] != file.n_cells:
+        problems.append(f"uns['{SLICE}'] does not say which cells of how many these are (start, stop, n_cells)")
     if not problems:
         problems += _wrong_shapes(file, run["n_slots"])
         problems += _wrong_sums(file, stored, len(run["slot_groups"]), run["n_slots"], sums)
     return [f"{file.path}: {problem}. {REMEDY}" for problem in problems]
 
 
-def read_span(stored: object) -> tuple[int, int, int] | None:
+def read_cell_range(stored: object) -> tuple[int, int, int] | None:
     """First cell, the one after the last, and number of cells of a slice's query; None where they are not all there."""
     if not isinstance(stored, h5py.Group):
         return None
     found = [stored.get(key) for key in ("start", "stop", "n_cells")]
     if not all(isinstance(v, h5py.Dataset) and v.shape == () and v.dtype.kind in "iu" for v in found):
         return None
-    return tuple(int(v[()]) for v in found)
+    start, stop, n_cells = (int(v[()]) for v in found)
+    return start, stop, n_cells
 
 
 def _missing_columns(file: CellFile, run: Mapping) -> list[str]:
-    names = ["label", "status", "label_set", *_NUMBERS]
+    names = [LABEL, STATUS, LABEL_SET, *_NUMBERS]
     levels = run.get("label_levels", ())
     if len(levels) and _OPTIONAL["label_levels"].holds(levels):
-        names += [*map(level_column, levels), "answer", "answer_level"]
-    missing = [f"'{PREFIX}{name}'" for name in names if PREFIX + name not in file.columns]
+        names += [*(PREFIX + level_column(level) for level in levels), ANSWER, ANSWER_LEVEL]
+    missing = [f"'{name}'" for name in names if name not in file.columns]
     return [f"obs has no column {', '.join(missing)}"] if missing else []
 
 
 def _wrong_numbers(file: CellFile) -> list[str]:
     problems = []
-    for name, (low, high) in _NUMBERS.items():
-        column = f"{PREFIX}{name}"
+    for column, (low, high) in _NUMBERS.items():
         stored = file.stored(f"obs/{column}")
         if stored is None:
             continue  # whoever needs it says so
@@ -115,8 +137,7 @@ def _wrong_numbers(file: CellFile) -> list[str]:
 def _wrong_names(file: CellFile, run: Mapping) -> list[str]:
     """A clause for a column of obs with other labels or statuses than mapping gives."""
     problems = []
-    for name, allowed in (("label", set(run["slot_groups"])), ("status", {"assigned", "unassigned"})):
-        column = f"{PREFIX}{name}"
+    for column, allowed in ((LABEL, set(run["slot_groups"])), (STATUS, {ASSIGNED, UNASSIGNED})):
         strange = [str(value) for value in file.obs[column].dropna().unique() if value not in allowed]
         if strange:
             problems.append(f"the obs column '{column}' holds {first_ids(strange)}, which mapping does not give")
@@ -131,7 +152,7 @@ def _within(values: np.ndarray, low: float, high: float) -> bool:
 
 def _wrong_shapes(file: CellFile, n_slots: int) -> list[str]:
     problems = []
-    for key, width in (("X_cellmemory", None), ("X_cellmemory_slots", n_slots), ("X_umap", 2)):
+    for key, width in ((EMBEDDING, None), (SLOT_USE, n_slots), (UMAP, 2)):
         stored = file.stored(f"obsm/{key}")
         if stored is not None and not _is_array(stored, file.n_cells, width):
             columns = "" if width is None else f" x {width}"
@@ -140,23 +161,23 @@ def _wrong_shapes(file: CellFile, n_slots: int) -> list[str]:
 
 
 def _wrong_reference(file: CellFile) -> list[str]:
-    stored = file.uns.get("cellmemory_reference")
+    stored = file.uns.get(CO_EMBEDDED)
     if stored is None:
         return []
-    umap, label = (stored.get(key) if isinstance(stored, h5py.Group) else None for key in ("X_umap", "label"))
+    umap, label = (stored.get(key) if isinstance(stored, h5py.Group) else None for key in (UMAP, "label"))
     n = label.shape[0] if isinstance(label, h5py.Dataset) and label.ndim == 1 else None
     whole = n is not None and _is_array(umap, n, 2)
-    return [] if whole else ["uns['cellmemory_reference'] does not hold X_umap and label of the same cells"]
+    return [] if whole else [f"uns['{CO_EMBEDDED}'] does not hold {UMAP} and label of the same cells"]
 
 
 def _wrong_sums(file: CellFile, stored: h5py.Group, groups: int, slots: int, names: Sequence[str]) -> list[str]:
     genes = file.var().shape[0]
-    if "layers/attention" not in file.matrices:
+    if ATTENTION not in file.matrices:
         return []
     shapes = {"write": (groups, slots, genes), "read": (groups, slots, genes), "expressing": (groups, genes), "cells": (groups,)}
     found = {name: stored.get(name) for name in names}
     return [
-        f"uns['cellmemory_slice']: '{name}' is not whole numbers of {' x '.join(map(str, shapes[name]))} ({_shape(one)})"
+        f"uns['{SLICE}']: '{name}' is not whole numbers of {' x '.join(map(str, shapes[name]))} ({_shape(one)})"
         for name, one in found.items()
         if not (name == "read" and one is None) and not (_is_array(one, *shapes[name]) and one.dtype.kind in "iu")
     ]

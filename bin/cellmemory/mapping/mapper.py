@@ -11,33 +11,34 @@ from scipy.special import softmax
 
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
-from cellmemory.columns import PREFIX
+from cellmemory.columns import LABEL, PREFIX
 from cellmemory.errors import InputError
 from cellmemory.genes.values import checked
 from cellmemory.io.atomic import replacing
+from cellmemory.log import say, warn
 from cellmemory.mapping.aligned import describe_run, open_aligned
-from cellmemory.mapping.parts import STATUSES, Part, finish, finish_slice, write_parts
+from cellmemory.mapping.blocks import STATUSES, MappedBlock, MappedWriter
+from cellmemory.mapping.cell_ranges import CellRange
 from cellmemory.mapping.slots import SlotSums
-from cellmemory.mapping.spans import Span
 from cellmemory.network.inference import Inference, Mapped
 from cellmemory.network.runtime import Runtime
 from cellmemory.network.tokens import Tokens, tokenize
 from cellmemory.reference.calibration import Thresholds, conformal_threshold, label_sets
-from cellmemory.reference.model_folder import Bundle
+from cellmemory.reference.trained_model import TrainedModel
 
 
 class Mapper(Inference):
     """A trained reference that is ready to map: network, calibration and novelty."""
 
-    def __init__(self, bundle: Bundle, runtime: Runtime):
-        super().__init__(bundle.model(), runtime)
-        self.network.number_format = runtime.number_format
-        self.bundle, self.config = bundle, bundle.config
-        self.novelty = bundle.novelty
+    def __init__(self, trained: TrainedModel, runtime: Runtime):
+        super().__init__(trained.network(), runtime)
+        self.network.dtype = runtime.dtype
+        self.trained, self.novelty = trained, trained.novelty
 
     def tokenize(self, rows: sp.csr_matrix, measured: np.ndarray) -> Tokens:
         """The tokens of aligned cells as the model was trained on them."""
-        return tokenize(rows, measured, self.config["mode"], self.config["binning"], self.config["model"]["n_bins"])
+        config = self.trained.config
+        return tokenize(rows, measured, mode=config["mode"], binning=config["binning"], n_bins=self.network.config.n_bins)
 
     def no_sums(self) -> SlotSums:
         """What the slots got of no cells."""
@@ -46,17 +47,17 @@ class Mapper(Inference):
 
     def table(self, mapped: Mapped, tokens: Tokens, empty: np.ndarray, thresholds: Thresholds) -> pd.DataFrame:
         """The `cellmemory_` columns of obs for the cells of a chunk. empty: cells without counts, never assigned."""
-        labels, calibration = self.bundle.labels, self.bundle.calibration
+        labels, calibration = self.trained.labels, self.trained.calibration
         if not np.isfinite(mapped.logits).all():
             raise InputError(
-                f"{self.bundle.path}: the model's numbers leave the range of float32 for these cells. Use an untouched copy of "
+                f"{self.trained.path}: the model's numbers leave the range of float32 for these cells. Use an untouched copy of "
                 "the trained model; if it is one, check the query's values."
             )
-        probabilities = softmax(mapped.logits.astype(np.float64) / calibration["temperature"], 1)
+        probabilities = softmax(mapped.logits.astype(np.float64) / calibration.temperature, 1)
         best = probabilities.argmax(1)
         novelty, p = self.novelty(mapped.logits, tokens)
         assigned = (p >= thresholds.novelty_alpha) & ~empty
-        threshold = conformal_threshold(np.array(calibration["conformal_scores"]), thresholds.alpha)
+        threshold = conformal_threshold(np.array(calibration.conformal_scores), thresholds.alpha)
         columns = {
             "label": pd.Categorical.from_codes(best, labels),
             "confidence": probabilities.max(1),
@@ -67,15 +68,15 @@ class Mapper(Inference):
             "linear_share": linear_share(mapped.logits, mapped.cls_logits),
         }
         found = pd.DataFrame(columns)
-        if self.bundle.hierarchy:
-            found = pd.concat([found, self.bundle.hierarchy.table(probabilities, thresholds.min_confidence)], axis=1)
+        if self.trained.hierarchy:
+            found = pd.concat([found, self.trained.hierarchy.table(probabilities, thresholds.min_confidence)], axis=1)
         return found.add_prefix(PREFIX)
 
 
 def linear_share(logits: np.ndarray, cls_logits: np.ndarray) -> np.ndarray:
     """How much of each cell's decision (n,) the linear path made, 0 to 1, the rest being the CLS token's.
 
-    A part's say is how far it puts the chosen label above the mean of all labels, or below.
+    A part's weight in it is how far it puts the chosen label above the mean of all labels, or below.
     """
     rows, best = np.arange(len(logits)), logits.argmax(1)
     linear, cls = (np.abs((part - part.mean(1, keepdims=True))[rows, best]) for part in (logits - cls_logits, cls_logits))
@@ -84,59 +85,66 @@ def linear_share(logits: np.ndarray, cls_logits: np.ndarray) -> np.ndarray:
 
 def map_query(
     query: Path,
-    bundle: Bundle,
+    trained: TrainedModel,
     output: Path,
     labels: Path | None,
     thresholds: Thresholds,
     attention: bool,
     runtime: Runtime,
     cells: str | None = None,
-) -> list[str]:
-    """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv`; returns the lines of the log.
+) -> None:
+    """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv`.
 
     With cells (`START:STOP`) a slice of the query is written instead, for `gathering.gather`; labels may be None then.
     Memory: a block of cells with its attention, whatever the number of cells.
     """
-    mapper = Mapper(bundle, runtime)
-    with open_aligned(query, bundle) as file:
-        span = Span.parse(cells, file.n_cells)
-        run = describe_run(file, bundle, thresholds, runtime.precision)
+    mapper = Mapper(trained, runtime)
+    with open_aligned(query, trained) as file:
+        cell_range = CellRange.parse(cells, file.n_cells)
+        run = describe_run(file, trained, thresholds, runtime.precision)
         sums = mapper.no_sums() if attention else None
-        parts = runtime.progress(map_parts(file, mapper, thresholds, span, sums), len(span), "mapping")
+        blocks = runtime.progress(map_blocks(file, mapper, thresholds, cell_range, sums), len(cell_range), "Mapped")
         with (
             replacing(output) as partial,
             replacing(labels) if labels else nullcontext() as partial_labels,
-            H5adWriter(partial, len(bundle.panel)) as writer,
+            H5adWriter(partial, len(trained.panel)) as writer,
         ):
-            obs, unassigned = write_parts(writer, parts, file, bundle, partial_labels)
+            mapped = MappedWriter(writer, file, trained, run)
+            mapped.write(blocks, partial_labels)
             found = []
             if cells is None:
-                found = finish(writer, obs, file, bundle, run, sums, runtime.threads)
+                found = mapped.finish(sums, runtime.threads)
             else:
-                finish_slice(writer, obs, file, run, span, sums)
-    return [
-        f"mapped {len(span):,} cells{f' ({cells})' if cells else ''} onto {len(bundle.labels)} labels ({runtime}); "
-        f"{unassigned:,} unassigned (novelty p < {thresholds.novelty_alpha:g})",
-        *(f"Warning: {alarm}" for alarm in found),
-        f"wrote {output}{f' and {labels}' if labels else ''}",
-    ]
+                mapped.finish_slice(cell_range, sums)
+    say(
+        f"Mapped {len(cell_range):,} cells{f' ({cells})' if cells else ''} onto {len(trained.labels)} labels ({runtime}); "
+        f"{mapped.unassigned:,} unassigned (novelty p < {thresholds.novelty_alpha:g})."
+    )
+    for alarm in found:
+        warn(alarm)
+    say(f"Wrote {output}{f' and {labels}' if labels else ''}.")
 
 
-def map_parts(file: CellFile, mapper: Mapper, thresholds: Thresholds, span: Span, sums: SlotSums | None) -> Iterator[Part]:
-    """Maps the cells of a span, block by block. Adds to `sums` what the slots get; without it no attention is made."""
+def map_blocks(
+    file: CellFile, mapper: Mapper, thresholds: Thresholds, cell_range: CellRange, sums: SlotSums | None
+) -> Iterator[MappedBlock]:
+    """Maps the cells of a range, block by block. Adds to `sums` what the slots get; without it no attention is made."""
     measured = file.var()["measured"].to_numpy(bool)
-    for start, stop, kept in span.blocks():
+    for start, stop, kept in cell_range.blocks():
         rows = checked(file.rows("X", start, stop), file, "X", start, "log1p")
         tokens = mapper.tokenize(rows, measured)
         mapped = mapper.run(tokens, sums is not None)
         table = mapper.table(mapped, tokens, np.diff(rows.indptr) == 0, thresholds)[kept]
         slots = weights = None
         if sums is not None:
+            assert mapped.cls is not None
+            assert mapped.slots is not None
+            assert mapped.write is not None
             first, last = tokens.start[kept.start], tokens.start[kept.stop]
             chosen = tokens.select(np.arange(kept.start, kept.stop))
             weights = chosen.matrix(mapped.cls[first:last])
             slots = mapped.slots[kept]
-            label = table[PREFIX + "label"].cat.codes.to_numpy(np.int64)
+            label = table[LABEL].cat.codes.to_numpy(np.int64)
             read = None if mapped.read is None else mapped.read[first:last]
             sums.add(label, chosen, mapped.write[first:last], read)
-        yield Part(file.names(start + kept.start, start + kept.stop), table, mapped.embedding[kept], slots, weights)
+        yield MappedBlock(file.names(start + kept.start, start + kept.stop), table, mapped.embedding[kept], slots, weights)

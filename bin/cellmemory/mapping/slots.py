@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cellmemory.columns import SLOT_READ, SLOT_WRITE
 from cellmemory.exact import UNITS
 from cellmemory.network.tokens import Tokens
 
@@ -47,12 +48,12 @@ class SlotSums:
             getattr(self, name)[:] += values
 
     def present(self) -> dict[str, np.ndarray]:
-        """The sums by their names, without those that the variant has not."""
+        """The sums by their names, without those that the variant lacks."""
         return {name: values for name, values in vars(self).items() if values is not None}
 
     def varm(self) -> dict[str, np.ndarray]:
         """(genes, G*H) means: write over the label's cells, read over those of them that have the gene as a token."""
-        flat = {"cellmemory_slot_write": self.write / UNITS / np.maximum(self.cells, 1)[:, None, None]}
+        flat = {SLOT_WRITE: self.write / UNITS / np.maximum(self.cells, 1)[:, None, None]}
         if self.read is not None:
-            flat["cellmemory_slot_read"] = self.read / UNITS / np.maximum(self.expressing, 1)[:, None, :]
+            flat[SLOT_READ] = self.read / UNITS / np.maximum(self.expressing, 1)[:, None, :]
         return {name: v.reshape(-1, v.shape[-1]).T.astype(np.float32) for name, v in flat.items()}

@@ -24,5 +24,5 @@ def token_batches(tokens: Tokens, budget: int = TOKEN_BUDGETS["cpu"]) -> Iterato
 
 
 def as_tensors(tokens: Tokens, cells: np.ndarray) -> tuple[torch.Tensor, ...]:
-    """The tokens of `cells` as CellMemory.decide takes them: gene, bin, root, valid (B, T), and measured (genes,)."""
+    """The tokens of `cells` as CellMemory.decide takes them: gene, bin, sqrt_share, valid (B, T), and measured (genes,)."""
     return tuple(torch.from_numpy(a) for a in (*pad(tokens, cells), tokens.measured))

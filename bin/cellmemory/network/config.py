@@ -59,8 +59,9 @@ def _layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     attention = {"query": (d, keys), "key": (d, keys), "value": (d, values), "output": (values, d)}
     network = {"inner.weight": (hidden, d), "inner.bias": (hidden,), "outer.weight": (d, hidden), "outer.bias": (d,)}
     norms, feedforwards = LAYERS[config.variant]
-    parts = {"write": attention, "read": attention} | {name: {"weight": (d,), "bias": (d,)} for name in norms}
-    parts |= dict.fromkeys(feedforwards, network)
+    parts: dict[str, dict[str, tuple[int, ...]]] = {"write": {**attention}, "read": {**attention}}
+    parts |= {name: {"weight": (d,), "bias": (d,)} for name in norms}
+    parts |= {name: {**network} for name in feedforwards}
     return {f"{part}.{name}": shape for part, tensors in parts.items() for name, shape in tensors.items()}
 
 

@@ -38,11 +38,20 @@ class Mapped:
     def empty(cls, tokens: Tokens, network: CellMemory, attention: bool) -> "Mapped":
         """Room for the results on the cells of `tokens`."""
         config, n = network.config, len(tokens)
-        by_slot = (len(tokens.gene), config.n_slots)
-        shapes = [(n, config.n_labels), (n, config.n_labels), (n, config.d_model)]
-        shapes += [(n, config.n_slots), by_slot[:1], by_slot] if attention else [None] * 3
-        shapes += [by_slot if attention and config.variant == "standard" else None]
-        return cls(*(None if shape is None else np.empty(shape, np.float32) for shape in shapes))
+        by_slot, both = (len(tokens.gene), config.n_slots), config.variant == "standard"
+
+        def room(*shape: int) -> np.ndarray:
+            return np.empty(shape, np.float32)
+
+        return cls(
+            logits=room(n, config.n_labels),
+            cls_logits=room(n, config.n_labels),
+            embedding=room(n, config.d_model),
+            slots=room(n, config.n_slots) if attention else None,
+            cls=room(by_slot[0]) if attention else None,
+            write=room(*by_slot) if attention else None,
+            read=room(*by_slot) if attention and both else None,
+        )
 
 
 class Inference:
@@ -80,15 +89,18 @@ class Inference:
 
     def _fill(self, found: Mapped, tokens: Tokens, cells: np.ndarray) -> None:
         """Puts the results on `cells`, one batch, in their places."""
-        inputs = [t.to(self.runtime.device) for t in as_tensors(tokens, cells)]
-        output = self.network.decide(*inputs, found.slots is not None)
+        gene, bins, sqrt_share, valid, measured = (t.to(self.runtime.device) for t in as_tensors(tokens, cells))
+        output = self.network.decide(gene, bins, sqrt_share, valid, measured, found.slots is not None)
         for name in ("logits", "cls_logits", "embedding"):
             getattr(found, name)[cells] = getattr(output, name).float().cpu()
         if output.attention is None:
             return
-        attention, valid, source = output.attention, inputs[3], tokens.positions(cells)
-        found.slots[cells] = attention.slots.float().cpu()
-        found.cls[source] = attention.cls[valid].float().cpu()
-        found.write[source] = attention.write.mT[valid].float().cpu()
-        if attention.read is not None:
-            found.read[source] = attention.read[valid].float().cpu()
+        attention, source = output.attention, tokens.positions(cells)
+        for there, place, values in (
+            (found.slots, cells, attention.slots),
+            (found.cls, source, attention.cls[valid]),
+            (found.write, source, attention.write.mT[valid]),
+            (found.read, source, None if attention.read is None else attention.read[valid]),
+        ):
+            if there is not None and values is not None:
+                there[place] = values.float().cpu()

@@ -8,8 +8,8 @@ Two identities make it cheap without changing the result. A score q_h k_hT betwe
 the same way the values of a write are (A R) W_v, and what a token reads is A_read (D W_v W_o). A token then meets
 narrow products (d x A.H) and, in the standard variant, the feed-forward network only.
 
-Tokens carry the number format, fp32 or bf16: what is multiplied with them is brought to theirs, and so are the slots
-where weights take them to the tokens' side. The slots themselves, the softmaxes and the statistics of the
+Tokens are of dtype fp32 or bf16: what is multiplied with them is brought to theirs, and so are the slots where weights
+take them to the tokens' side. The slots themselves, the softmaxes and the statistics of the
 normalisations are in fp32 always.
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from cellmemory.network.config import ModelConfig
 
 
-class Maps(NamedTuple):
+class LayerAttention(NamedTuple):
     """Attention of one layer: write (B, H, A, S), cls (B, H, A): the CLS row of A_read, and read (B, H, A, T): the genes'
     rows of A_read, None in the light variant, where genes read nothing."""
 
@@ -33,8 +33,8 @@ class Maps(NamedTuple):
 
 
 class CrossAttention(nn.Module):
-    """The projections of one direction between memory and tokens, folded to the side of the slots, in the number format of
-    what they are given."""
+    """The projections of one direction between memory and tokens, folded to the side of the slots, in the dtype of what they
+    are given."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -46,35 +46,41 @@ class CrossAttention(nn.Module):
 
     def fold_scores(self, memory: Tensor, memory_weight: Tensor, token_weight: Tensor) -> Tensor:
         """(B, H, d) slots -> (B, H.A, d) rows g such that a token r scores g.r = q.k / sqrt(d_key)."""
-        projected = (memory @ memory_weight.to(memory.dtype)).unflatten(-1, (self.n_heads, self.d_key)) / math.sqrt(self.d_key)
-        return self._by_head(projected, token_weight.unflatten(1, (self.n_heads, self.d_key)).permute(1, 2, 0)).flatten(1, 2)
+        projected = memory @ memory_weight.to(memory.dtype)  # (B, H, A.d_key)
+        projected = projected.unflatten(-1, (self.n_heads, self.d_key)) / math.sqrt(self.d_key)  # (B, H, A, d_key)
+        by_head = token_weight.unflatten(1, (self.n_heads, self.d_key)).permute(1, 2, 0)  # (A, d_key, d)
+        return self._by_head(projected, by_head).flatten(1, 2)  # (B, H, A, d) -> (B, H.A, d)
 
-    def gather(self, averages: Tensor) -> Tensor:
+    def project_written(self, averages: Tensor) -> Tensor:
         """(B, H.A, d) averages A_write R of the tokens -> (B, H, d) fp32, what is written: values, heads joined, projected."""
-        by_head = averages.unflatten(1, (self.n_slots, self.n_heads))
-        value = self.value.unflatten(1, (self.n_heads, self.d_value)).transpose(0, 1)
-        return (self._by_head(by_head, value).flatten(2) @ self.output.to(averages.dtype)).float()
+        by_head = averages.unflatten(1, (self.n_slots, self.n_heads))  # (B, H, A, d)
+        value = self.value.unflatten(1, (self.n_heads, self.d_value)).transpose(0, 1)  # (A, d, d_value)
+        values = self._by_head(by_head, value).flatten(2)  # (B, H, A, d_value) -> (B, H, A.d_value)
+        return (values @ self.output.to(averages.dtype)).float()  # (B, H, d)
 
     def fold_values(self, memory: Tensor) -> Tensor:
         """(B, H, d) slots -> (B, H.A, d) rows v such that weights w (B, n, H.A) read w v."""
-        value = (memory @ self.value.to(memory.dtype)).unflatten(-1, (self.n_heads, self.d_value))
-        return self._by_head(value, self.output.unflatten(0, (self.n_heads, self.d_value))).flatten(1, 2)
+        value = memory @ self.value.to(memory.dtype)  # (B, H, A.d_value)
+        value = value.unflatten(-1, (self.n_heads, self.d_value))  # (B, H, A, d_value)
+        output = self.output.unflatten(0, (self.n_heads, self.d_value))  # (A, d_value, d)
+        return self._by_head(value, output).flatten(1, 2)  # (B, H, A, d) -> (B, H.A, d)
 
     def read(self, memory: Tensor, tokens: Tensor, readers: int) -> tuple[Tensor, Tensor]:
         """(softmax over slots of q k^T) V, eqs. 4-6: the update (B, readers, d) of the first of the tokens (B, n, d), and
         A_read (B, H, A, n)."""
         memory = memory.to(tokens.dtype)
-        scores = _scores(self.fold_scores(memory, self.key, self.query), tokens)
+        scores = _scores(self.fold_scores(memory, self.key, self.query), tokens)  # (B, H.A, n)
         # Softmax over a dimension that is not the last one, so that the processor goes along the tokens.
-        weights = scores.unflatten(1, (self.n_slots, self.n_heads)).softmax(1)
-        used = weights[..., :readers].flatten(1, 2).to(tokens.dtype)
-        return torch.bmm(used.mT, self.fold_values(memory)), weights
+        weights = scores.unflatten(1, (self.n_slots, self.n_heads)).softmax(1)  # (B, H, A, n)
+        used = weights[..., :readers].flatten(1, 2).to(tokens.dtype)  # (B, H.A, readers)
+        return torch.bmm(used.mT, self.fold_values(memory)), weights  # (B, readers, d)
 
     @staticmethod
     def _by_head(rows: Tensor, weight: Tensor) -> Tensor:
         """(B, H, A, n) rows times (A, n, m), each head with its own matrix: (B, H, A, m)."""
-        product = torch.bmm(rows.flatten(0, 1).transpose(0, 1), weight.to(rows.dtype))
-        return product.transpose(0, 1).unflatten(0, rows.shape[:2])
+        by_head = rows.flatten(0, 1).transpose(0, 1)  # (A, B.H, n)
+        product = torch.bmm(by_head, weight.to(rows.dtype))  # (A, B.H, m)
+        return product.transpose(0, 1).unflatten(0, rows.shape[:2])  # (B, H, A, m)
 
 
 def _init(rows: int, columns: int) -> Tensor:
@@ -96,7 +102,7 @@ def _unit(rows: Tensor) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    """GELU(rows W_1 + b_1) W_2 + b_2, in the number format of the rows."""
+    """GELU(rows W_1 + b_1) W_2 + b_2, in the dtype of the rows."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -112,7 +118,7 @@ class FeedForward(nn.Module):
 class StandardLayer(nn.Module):
     """The paper's layer: write, broadcast to every token, feed-forward on every token; pre-norm, residuals.
 
-    Dropout is on what is written alone: on tokens it costs as much as a projection, and training leaves out whole
+    Dropout is only on what is written: on tokens it costs as much as a projection, and training leaves out whole
     tokens anyway.
     """
 
@@ -123,23 +129,25 @@ class StandardLayer(nn.Module):
         self.feedforward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, memory: Tensor, tokens: Tensor, bias: Tensor, last: bool, attention: bool):
-        """One pass over memory (B, H, d) and tokens (B, S, d); bias: (B, 1, S), -inf on padding.
+    def forward(
+        self, memory: Tensor, tokens: Tensor, mask: Tensor, last: bool, attention: bool
+    ) -> tuple[Tensor, Tensor, LayerAttention | None]:
+        """One pass over memory (B, H, d) and tokens (B, S, d); mask: (B, 1, S), -inf on padding.
 
         In the last layer only the CLS row is read any further, so only it is broadcast to and fed forward; the other
         rows of A_read are made where attention is asked for. Returns memory, tokens ((B, 1, d) in the last layer) and
-        Maps where asked for.
+        LayerAttention where asked for.
         """
         write, unit = self.write, _unit(tokens)
         folded = write.fold_scores(self.norm_slots(memory).to(unit.dtype), write.query, write.key)
-        weights = (_scores(folded, unit) + bias).softmax(-1)
-        memory = memory + self.dropout(write.gather(torch.bmm(weights.to(unit.dtype), unit)))
+        weights = (_scores(folded, unit) + mask).softmax(-1)
+        memory = memory + self.dropout(write.project_written(torch.bmm(weights.to(unit.dtype), unit)))
         readers = 1 if last else tokens.shape[1]
         update, read = self.read.read(self.norm_written(memory), unit if attention else unit[:, :readers], readers)
         tokens = tokens[:, :readers] + update
         tokens = tokens + self.feedforward(_unit(tokens))
         shape = (write.n_slots, write.n_heads)
-        return memory, tokens, Maps(weights.unflatten(1, shape), read[..., 0], read[..., 1:]) if attention else None
+        return memory, tokens, LayerAttention(weights.unflatten(1, shape), read[..., 0], read[..., 1:]) if attention else None
 
 
 class StandardLayers(nn.ModuleList):
@@ -148,18 +156,20 @@ class StandardLayers(nn.ModuleList):
     def __init__(self, config: ModelConfig):
         super().__init__(StandardLayer(config) for _ in range(config.n_layers))
 
-    def forward(self, memory: Tensor, cls: Tensor, genes: Tensor, bias: Tensor, attention: bool):
-        """memory (B, H, d), cls (B, 1, d), genes (B, T, d). Returns memory, the CLS row (B, d), a list of Maps (empty
-        unless asked for)."""
-        tokens, maps = torch.cat([cls.to(genes.dtype), genes], 1), []
+    def forward(
+        self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, attention: bool
+    ) -> tuple[Tensor, Tensor, list[LayerAttention]]:
+        """memory (B, H, d), cls (B, 1, d), genes (B, T, d). Returns memory, the CLS row (B, d), and a list of LayerAttention,
+        empty unless asked for."""
+        tokens, attentions = torch.cat([cls.to(genes.dtype), genes], 1), []
         for number, layer in enumerate(self, 1):
-            memory, tokens, found = layer(memory, tokens, bias, last=number == len(self), attention=attention)
-            maps += [found] if attention else []
-        return memory, tokens[:, 0], maps
+            memory, tokens, found = layer(memory, tokens, mask, last=number == len(self), attention=attention)
+            attentions += [found] if attention else []
+        return memory, tokens[:, 0], attentions
 
 
 class LightLayer(nn.Module):
-    """Write, broadcast to CLS alone, feed-forward on slots and CLS: no gene's token is rewritten."""
+    """Write, broadcast only to CLS, feed-forward on slots and CLS: no gene's token is rewritten."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -171,20 +181,22 @@ class LightLayer(nn.Module):
         self.feedforward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, memory: Tensor, cls: Tensor, genes: Tensor, bias: Tensor, attention: bool):
-        """One pass over memory (B, H, d), CLS (B, 1, d) and the normalised genes (B, T, d); bias: (B, 1, S)."""
+    def forward(
+        self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, attention: bool
+    ) -> tuple[Tensor, Tensor, LayerAttention | None]:
+        """One pass over memory (B, H, d), CLS (B, 1, d) and the normalised genes (B, T, d); mask: (B, 1, S)."""
         write, normed = self.write, self.norm_cls(cls)
         folded = write.fold_scores(self.norm_slots(memory), write.query, write.key)
         scores = torch.cat([_scores(folded, normed), _scores(folded.to(genes.dtype), genes)], 2)
-        weights = (scores + bias).softmax(-1)
+        weights = (scores + mask).softmax(-1)
         averages = torch.bmm(weights[:, :, 1:].to(genes.dtype), genes).float() + weights[:, :, :1] * normed
-        memory = memory + self.dropout(write.gather(averages))
+        memory = memory + self.dropout(write.project_written(averages))
         memory = memory + self.dropout(self.feedforward_slots(self.norm_written(memory)))
         update, read = self.read.read(self.norm_memory(memory), normed, readers=1)
         cls = cls + self.dropout(update)
         cls = cls + self.dropout(self.feedforward(self.norm_feedforward(cls)))
-        maps = Maps(weights.unflatten(1, (write.n_slots, write.n_heads)), read[..., 0], None) if attention else None
-        return memory, cls, maps
+        shape = (write.n_slots, write.n_heads)
+        return memory, cls, LayerAttention(weights.unflatten(1, shape), read[..., 0], None) if attention else None
 
 
 class LightLayers(nn.ModuleList):
@@ -193,10 +205,12 @@ class LightLayers(nn.ModuleList):
     def __init__(self, config: ModelConfig):
         super().__init__(LightLayer(config) for _ in range(config.n_layers))
 
-    def forward(self, memory: Tensor, cls: Tensor, genes: Tensor, bias: Tensor, attention: bool):
+    def forward(
+        self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, attention: bool
+    ) -> tuple[Tensor, Tensor, list[LayerAttention]]:
         """As StandardLayers.forward."""
-        genes, maps = _unit(genes), []
+        genes, attentions = _unit(genes), []
         for layer in self:
-            memory, cls, found = layer(memory, cls, genes, bias, attention)
-            maps += [found] if attention else []
-        return memory, cls[:, 0], maps
+            memory, cls, found = layer(memory, cls, genes, mask, attention)
+            attentions += [found] if attention else []
+        return memory, cls[:, 0], attentions

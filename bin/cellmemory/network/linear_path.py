@@ -1,5 +1,7 @@
 """The linear path: logits that are linear in the expression of each gene, beside those of the CLS token."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,13 +11,19 @@ CLIP = 10.0
 
 
 class LinearPath(nn.Module):
-    """Logits that are linear in two views of each gene: its rank in the cell, and the root of its share of the counts.
+    """Logits that are linear in two views of each gene: its rank in the cell, and the square root of its share of the counts.
 
-    Ranks carry over between protocols, roots of shares (Hellinger's distance) keep what counts say; together they map
-    more queries well than either (docs/model.md). Both are centred and scaled as in the reference; a gene that was not
+    Ranks carry over between protocols, square roots of shares (Hellinger's distance) keep what counts say; together they
+    map more queries well than either (docs/model.md). Both are centred and scaled as in the reference; a gene that was not
     measured counts as average, and the shares of the others as shares of what the measured genes make up in the
     reference. Fitted before the network is trained, and kept.
     """
+
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    spread: Tensor
+    share: Tensor
 
     def __init__(self, n_genes: int, n_labels: int):
         super().__init__()
@@ -25,19 +33,41 @@ class LinearPath(nn.Module):
         self.register_buffer("spread", torch.ones(2, n_genes))
         self.register_buffer("share", torch.full((n_genes,), 1 / n_genes))
 
-    def forward(self, gene: Tensor, level: Tensor, root: Tensor, valid: Tensor, measured: Tensor) -> Tensor:
+    def forward(self, gene: Tensor, level: Tensor, sqrt_share: Tensor, valid: Tensor, measured: Tensor) -> Tensor:
         """gene (B, T) with the level (bin / n_bins) and the root of each token; measured (genes,) bool. Returns (B, C).
 
         A gene without a token contributes the same for every cell, so tokens add what they differ by: no dense matrix.
         """
-        zero = self._scaled(torch.zeros_like(self.mean), self.mean, self.spread)
+        zero = self._scaled_zeros()
         logits = self.bias + torch.einsum("vg,vgc->c", zero * measured, self.weight)
-        root = root * (self.share * measured).sum().sqrt()
-        for view, value in enumerate((level, root)):
-            scaled = self._scaled(value, self.mean[view][gene], self.spread[view][gene]) - zero[view][gene]
-            logits = logits + F.embedding_bag(gene, self.weight[view], per_sample_weights=scaled * valid, mode="sum")
+        for view, scaled in enumerate(self._scaled_views(gene, level, sqrt_share, measured)):
+            added = (scaled - zero[view][gene]) * valid
+            logits = logits + F.embedding_bag(gene, self.weight[view], per_sample_weights=added, mode="sum")
         return logits
 
-    @staticmethod
-    def _scaled(value: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
-        return ((value - mean) / spread).clamp(-CLIP, CLIP)
+    def contributions(self, gene: Tensor, level: Tensor, sqrt_share: Tensor, measured: Tensor) -> Tensor:
+        """What each token brings to the logits, over a gene that was not measured: (B, T, C).
+
+        Arguments as `forward` takes them; padding is not left out.
+        """
+        scaled = self._scaled_views(gene, level, sqrt_share, measured)
+        return cast(Tensor, sum(self.weight[view][gene] * values[..., None] for view, values in enumerate(scaled)))
+
+    def zero_contributions(self, measured: Tensor) -> Tensor:
+        """What each gene brings to the logits of a cell that does not express it: (genes, C); 0 where not measured."""
+        zero = self._scaled_zeros()
+        return cast(Tensor, sum(self.weight[view] * zero[view][:, None] for view in range(2))) * measured[:, None]
+
+    def _scaled_views(self, gene: Tensor, level: Tensor, sqrt_share: Tensor, measured: Tensor) -> list[Tensor]:
+        """Both views of each token (B, T), as in the reference: of the shares, those that the measured genes make up."""
+        sqrt_share = sqrt_share * (self.share * measured).sum().sqrt()
+        views = enumerate((level, sqrt_share))
+        return [_scaled(value, self.mean[view][gene], self.spread[view][gene]) for view, value in views]
+
+    def _scaled_zeros(self) -> Tensor:
+        """Both views (2, genes) of genes without a token."""
+        return _scaled(torch.zeros_like(self.mean), self.mean, self.spread)
+
+
+def _scaled(value: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+    return ((value - mean) / spread).clamp(-CLIP, CLIP)

@@ -5,7 +5,8 @@ front, d model width, H memory slots, A heads, C labels, L layers.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cellmemory.network.config import ModelConfig
-from cellmemory.network.layers import LightLayers, Maps, StandardLayers
+from cellmemory.network.layers import LayerAttention, LightLayers, StandardLayers
 from cellmemory.network.linear_path import LinearPath
 
 VARIANTS = {"light": LightLayers, "standard": StandardLayers}
@@ -48,7 +49,7 @@ class Output(NamedTuple):
 class CellMemory(nn.Module):
     """The whole model: embeddings, L layers, a linear map of the final CLS row to the labels (eq. 7), a linear path.
 
-    number_format: that of the tokens and of the products with them, torch.float32 or torch.bfloat16; all else is fp32.
+    dtype: that of the tokens and of the products with them, torch.float32 or torch.bfloat16; all else is fp32.
     """
 
     def __init__(self, config: ModelConfig):
@@ -63,7 +64,7 @@ class CellMemory(nn.Module):
         self.norm = nn.LayerNorm(config.d_model)
         self.head = nn.Linear(config.d_model, config.n_labels)
         self.linear = LinearPath(config.n_genes, config.n_labels)
-        self.number_format = torch.float32
+        self.dtype = torch.float32
 
     def embed(self, gene: Tensor, bins: Tensor) -> Tensor:
         """Token of a gene at an expression bin, (B, T, d): the gene's vector, scaled by the level, plus the level's own.
@@ -76,50 +77,57 @@ class CellMemory(nn.Module):
         """Starts the gene embeddings from loadings (genes, k), over noise of a tenth of theirs, and scales the genes of the
         linear path: mean, spread (2, genes) of their views, share (genes,) of a cell's counts. Where there are more loadings
         than dimensions, the last ones are left out."""
-        loadings = torch.from_numpy(loadings[:, : self.config.d_model])
+        added = torch.from_numpy(loadings[:, : self.config.d_model])
         with torch.no_grad():
             self.gene.weight *= 0.1
             self.expression.weight *= 0.3
-            self.gene.weight[:, : loadings.shape[1]] += loadings
+            self.gene.weight[:, : added.shape[1]] += added
             for name, values in (("mean", mean), ("spread", spread), ("share", share)):
                 getattr(self.linear, name).copy_(torch.from_numpy(values))
 
-    def decide_by(self, weight: np.ndarray, bias: np.ndarray, linear_weight: float = 1.0, cls_weight: float = 1.0) -> None:
+    def decide_by(self, weight: np.ndarray, bias: np.ndarray, *, linear_weight: float = 1.0, cls_weight: float = 1.0) -> None:
         """Sets the linear path's classifier, weight (2, genes, C) and bias (C,), and weighs its logits and those of the CLS
         token in their sum, for good."""
         with torch.no_grad():
             self.linear.weight.copy_(linear_weight * torch.from_numpy(weight))
             self.linear.bias.copy_(linear_weight * torch.from_numpy(bias))
-            self.head.weight *= cls_weight
-            self.head.bias *= cls_weight
+            self.head.weight.mul_(cls_weight)
+            self.head.bias.mul_(cls_weight)
 
-    def forward(self, gene: Tensor, bins: Tensor, valid: Tensor, attention: bool = False) -> tuple[Tensor, ...]:
+    def forward(
+        self, gene: Tensor, bins: Tensor, valid: Tensor, attention: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor, Attention | None]:
         """The CLS token's part. gene, bins: (B, T) integers; valid: (B, T), False on padding, which takes part in nothing.
 
         Returns its logits (B, C), embedding (B, d), memory (B, H, d) and Attention or None.
         """
-        batch, tokens = len(gene), self.embed(gene, bins).to(self.number_format)
-        bias = torch.zeros(batch, 1, 1 + tokens.shape[1], device=tokens.device)
-        bias[:, 0, 1:].masked_fill_(~valid, -math.inf)
+        batch, tokens = len(gene), self.embed(gene, bins).to(self.dtype)
+        mask = torch.zeros(batch, 1, 1 + tokens.shape[1], device=tokens.device)
+        mask[:, 0, 1:].masked_fill_(~valid, -math.inf)
         cls, memory = self.cls.expand(batch, 1, -1), self.slots.expand(batch, -1, -1)
-        memory, cls, maps = self.layers(memory, cls, tokens, bias, attention)
+        memory, cls, attentions = self.layers(memory, cls, tokens, mask, attention)
         embedding = self.norm(cls.float())
-        return self.head(embedding), embedding, memory, _average(maps, valid) if attention else None
+        return self.head(embedding), embedding, memory, _average(attentions, valid) if attention else None
 
     def decide(
-        self, gene: Tensor, bins: Tensor, root: Tensor, valid: Tensor, measured: Tensor, attention: bool = False
+        self, gene: Tensor, bins: Tensor, sqrt_share: Tensor, valid: Tensor, measured: Tensor, attention: bool = False
     ) -> Output:
-        """Both parts. root: (B, T) roots of shares (tokens.root_of_share); measured: (genes,) bool, what the file measured."""
-        cls_logits, embedding, memory, maps = self(gene, bins, valid, attention)
-        logits = cls_logits + self.linear(gene, bins / self.config.n_bins, root, valid, measured)
-        return Output(logits, cls_logits, embedding, memory, maps)
+        """Both parts. sqrt_share: (B, T), see tokens.sqrt_shares; measured: (genes,) bool, what the file measured."""
+        cls_logits, embedding, memory, averaged = self(gene, bins, valid, attention)
+        logits = cls_logits + self.linear(gene, bins / self.config.n_bins, sqrt_share, valid, measured)
+        return Output(logits, cls_logits, embedding, memory, averaged)
 
 
-def _average(maps: list[Maps], valid: Tensor) -> Attention:
+def _average(layers: list[LayerAttention], valid: Tensor) -> Attention:
     """Over heads and layers. A_read A_write is made head by head, then averaged."""
-    heads = maps[0].cls.shape[2]
-    cls = sum(torch.bmm(m.cls.flatten(1)[:, None], m.write.flatten(1, 2))[:, 0] for m in maps) / (heads * len(maps))
-    slots = sum(m.cls.mean(2) for m in maps) / len(maps)
-    write = sum(m.write.mean(2) for m in maps) / len(maps)
-    read = None if maps[0].read is None else (sum(m.read.mean(2) for m in maps) / len(maps)).mT * valid[..., None]
+    n, heads = len(layers), layers[0].cls.shape[2]
+    cls = _sum(torch.bmm(layer.cls.flatten(1)[:, None], layer.write.flatten(1, 2))[:, 0] for layer in layers) / (heads * n)
+    slots = _sum(layer.cls.mean(2) for layer in layers) / n
+    write = _sum(layer.write.mean(2) for layer in layers) / n
+    reads = [layer.read.mean(2) for layer in layers if layer.read is not None]
+    read = (_sum(reads) / n).mT * valid[..., None] if reads else None
     return Attention(cls[:, 1:], slots, write[..., 1:], read)
+
+
+def _sum(tensors: Iterable[Tensor]) -> Tensor:
+    return cast(Tensor, sum(tensors))

@@ -3,13 +3,14 @@
 import contextlib
 import ctypes
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 
 from cellmemory.errors import InputError
+from cellmemory.log import say
 
 #: Numbers that glibc's malloc.h gives to its options; blocks up to KEPT_BLOCK bytes (the most that it allows) come from
 #: its own heap, of which up to KEPT_MEMORY bytes stay with the process when they are free.
@@ -19,6 +20,8 @@ KEPT_BLOCK, KEPT_MEMORY = 32 << 20, 1 << 30
 #: a GPU: as many as keep all of it busy; a batch of the standard variant then takes about 2 GB.
 TOKEN_BUDGETS = {"cpu": 8192, "cuda": 1 << 18}
 OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory")
+
+Part = TypeVar("Part", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Runtime:
     threads: int
 
     @property
-    def number_format(self) -> torch.dtype:
-        """What CellMemory.number_format has to be."""
+    def dtype(self) -> torch.dtype:
+        """What CellMemory.dtype has to be."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     @property
@@ -39,21 +42,21 @@ class Runtime:
         """Tokens that go through the network at once where nothing is learned."""
         return TOKEN_BUDGETS[self.device]
 
-    def progress(self, parts: Iterable[Sized], total: int, doing: str) -> Iterator:
-        """The parts, with a line of progress on standard error after each where there are several."""
+    def progress(self, parts: Iterable[Part], total: int, doing: str) -> Iterator[Part]:
+        """The parts, with a line of the log after each where there are several; doing: such as `Mapped`."""
         done = 0
         for part in parts:
             yield part
             done += len(part)
             if len(part) < total:
-                print(f"{doing}: {done:,} of {total:,} cells", file=sys.stderr, flush=True)
+                say(f"{doing} {done:,} of {total:,} cells.")
 
     def __str__(self) -> str:
         name = torch.cuda.get_device_name() if self.device == "cuda" else f"{self.threads} CPU threads"
         return f"{name}, {self.precision}"
 
 
-def start(device: str, precision: str, threads: int, seed: int, variant: str = "light") -> Runtime:
+def configure(device: str, precision: str, threads: int, *, seed: int, variant: str = "light") -> Runtime:
     """Sets threads, seed and determinism for this process and settles `auto`, for a network of a variant.
 
     Raises InputError for a missing GPU.
@@ -65,7 +68,8 @@ def start(device: str, precision: str, threads: int, seed: int, variant: str = "
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, which loads the compiler for a second
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a guard against bugs that costs a third of the time
+    deterministic: Any = torch.utils.deterministic  # of a property that its types leave out
+    deterministic.fill_uninitialized_memory = False  # a guard against bugs that costs a third of the time
     _keep_freed_memory()
     return Runtime(device, _precision(device, precision, variant), threads)
 

@@ -7,8 +7,8 @@ import scipy.sparse as sp
 
 BINNINGS = ("quantile", "log")
 MODES = ("fast", "full")
-#: The root of a gene's share of a cell's counts, times this, is of the order of 1.
-ROOT_SCALE = 10.0
+#: The square root of a gene's share of a cell's counts, times this, is of the order of 1.
+SQRT_SHARE_SCALE = 10.0
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,14 @@ class Tokens:
     """The tokens of n cells, cell after cell: cell i owns `gene[start[i]:start[i + 1]]` and the like of `bin`.
 
     gene: int32, columns of the panel. bin: uint8, 0 for a gene that is measured but not expressed, else 1 to n_bins.
-    root: float32, the root of the gene's share of the cell's counts (see root_of_share), for the linear path.
+    sqrt_share: float32, the square root of the gene's share of the cell's counts (see sqrt_shares), for the linear path.
     measured: (panel genes,) bool, the genes that the file measured at all.
     """
 
     start: np.ndarray
     gene: np.ndarray
     bin: np.ndarray
-    root: np.ndarray
+    sqrt_share: np.ndarray
     measured: np.ndarray
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class Tokens:
         """The tokens of `cells` alone, in that order."""
         source = self.positions(cells)
         start = np.r_[0, np.cumsum(self.lengths[cells])]
-        return Tokens(start, self.gene[source], self.bin[source], self.root[source], self.measured)
+        return Tokens(start, self.gene[source], self.bin[source], self.sqrt_share[source], self.measured)
 
     def matrix(self, values: np.ndarray) -> sp.csr_matrix:
         """Values of the tokens, one each, as cells x genes of the panel."""
@@ -77,18 +77,18 @@ def log_bins(values: np.ndarray, n_bins: int) -> np.ndarray:
     return np.clip(np.ceil(values), 1, n_bins).astype(np.uint8)
 
 
-def root_of_share(values: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """The root of each gene's share of its cell's counts, times ROOT_SCALE: float32 (nnz,).
+def sqrt_shares(values: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """The square root of each gene's share of its cell's counts, times SQRT_SHARE_SCALE: float32 (nnz,).
 
     values: (nnz,) log1p of counts on any scale; start: (n + 1,) as in CSR.
     """
     counts = np.expm1(values.astype(np.float64))
     cell = np.repeat(np.arange(len(start) - 1), np.diff(start))
     total = np.bincount(cell, counts, len(start) - 1)
-    return (ROOT_SCALE * np.sqrt(counts / total[cell])).astype(np.float32)
+    return (SQRT_SHARE_SCALE * np.sqrt(counts / total[cell])).astype(np.float32)
 
 
-def tokenize(matrix: sp.csr_matrix, measured: np.ndarray, mode: str, binning: str, n_bins: int) -> Tokens:
+def tokenize(matrix: sp.csr_matrix, measured: np.ndarray, *, mode: str, binning: str, n_bins: int) -> Tokens:
     """The tokens of each row of `matrix` (cells x panel genes, log-normalised, no negative value).
 
     `fast`: the expressed genes. `full`: every gene that is `measured` (bool, one a panel gene), zeros with bin 0.
@@ -101,45 +101,45 @@ def tokenize(matrix: sp.csr_matrix, measured: np.ndarray, mode: str, binning: st
         matrix.eliminate_zeros()
     start = matrix.indptr.astype(np.int64)
     bins = quantile_bins(matrix.data, start, n_bins) if binning == "quantile" else log_bins(matrix.data, n_bins)
-    root = root_of_share(matrix.data, start)
+    sqrt_share = sqrt_shares(matrix.data, start)
     if mode == "fast":
-        return Tokens(start, matrix.indices.astype(np.int32), bins, root, measured)
+        return Tokens(start, matrix.indices.astype(np.int32), bins, sqrt_share, measured)
     genes = np.flatnonzero(measured).astype(np.int32)
     column = np.full(matrix.shape[1], -1, np.int64)
     column[genes] = np.arange(len(genes))
     place = np.repeat(np.arange(matrix.shape[0]) * len(genes), np.diff(start)) + column[matrix.indices]
     size = matrix.shape[0] * len(genes)
-    every, roots = np.zeros(size, np.uint8), np.zeros(size, np.float32)
-    every[place], roots[place] = bins, root
-    return Tokens(np.arange(matrix.shape[0] + 1) * len(genes), np.tile(genes, matrix.shape[0]), every, roots, measured)
+    all_bins, all_shares = np.zeros(size, np.uint8), np.zeros(size, np.float32)
+    all_bins[place], all_shares[place] = bins, sqrt_share
+    return Tokens(np.arange(matrix.shape[0] + 1) * len(genes), np.tile(genes, matrix.shape[0]), all_bins, all_shares, measured)
 
 
 def pad(tokens: Tokens, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The tokens of `cells` as rectangles: gene and bin (int64), root (float32) and valid (bool), each (len(cells), T).
+    """The tokens of `cells` as rectangles: gene and bin (int64), sqrt_share (float32) and valid (bool), each (len(cells), T).
 
-    T is the largest number of tokens among the cells, at least 1. Padding is gene 0, bin 0, root 0, not valid.
+    T is the largest number of tokens among the cells, at least 1. Padding is gene 0, bin 0, sqrt_share 0, not valid.
     """
     lengths = tokens.lengths[cells]
     valid = np.arange(max(1, lengths.max(initial=0)))[None, :] < lengths[:, None]
     source = tokens.positions(cells)
-    gene, bins, root = np.zeros(valid.shape, np.int64), np.zeros(valid.shape, np.int64), np.zeros(valid.shape, np.float32)
-    gene[valid], bins[valid], root[valid] = tokens.gene[source], tokens.bin[source], tokens.root[source]
-    return gene, bins, root, valid
+    gene, bins, sqrt_share = np.zeros(valid.shape, np.int64), np.zeros(valid.shape, np.int64), np.zeros(valid.shape, np.float32)
+    gene[valid], bins[valid], sqrt_share[valid] = tokens.gene[source], tokens.bin[source], tokens.sqrt_share[source]
+    return gene, bins, sqrt_share, valid
 
 
 def label_means(tokens: Tokens, labels: np.ndarray, n_labels: int, n_bins: int) -> np.ndarray:
     """The mean of each label's cells (n,) in both `views`: (2, n_labels, genes) float32; 0 for a label without cells."""
     share = 1 / np.maximum(np.bincount(labels, minlength=n_labels), 1)
     member = sp.csr_matrix((share[labels], (labels, np.arange(len(labels)))), shape=(n_labels, len(tokens)))
-    both = (tokens.matrix(view) for view in (tokens.bin / np.float32(n_bins), tokens.root))
+    both = (tokens.matrix(view) for view in (tokens.bin / np.float32(n_bins), tokens.sqrt_share))
     return np.stack([(member @ view).toarray() for view in both]).astype(np.float32)
 
 
 def views(tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
-    """What the linear path sees of `cells`, dense: (len(cells), 2, genes) float32, level (bin / n_bins) and root of share;
-    0 without a token."""
+    """What the linear path sees of `cells`, dense: (len(cells), 2, genes) float32, level (bin / n_bins) and sqrt_share; 0
+    without a token."""
     found = np.zeros((len(cells), 2, len(tokens.measured)), np.float32)
     source, cell = tokens.positions(cells), np.repeat(np.arange(len(cells)), tokens.lengths[cells])
     found[cell, 0, tokens.gene[source]] = tokens.bin[source] / np.float32(n_bins)
-    found[cell, 1, tokens.gene[source]] = tokens.root[source]
+    found[cell, 1, tokens.gene[source]] = tokens.sqrt_share[source]
     return found

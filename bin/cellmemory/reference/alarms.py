@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from cellmemory.reference.calibration import Calibration
+
 #: An alarm where so many times the expected share of cells is far from the reference.
 FAR = 3.0
 #: An alarm where fewer genes of the panel were measured.
@@ -9,7 +11,7 @@ COVERAGE = 0.5
 
 
 def alarms(
-    novelty_p: np.ndarray, novelty_alpha: float, expressed: np.ndarray, measured: np.ndarray, usual: tuple[float, float]
+    novelty_p: np.ndarray, novelty_alpha: float, *, expressed: np.ndarray, measured: np.ndarray, usual: tuple[float, float]
 ) -> list[str]:
     """What is unusual about a query, a sentence each; none for a query like the reference.
 
@@ -56,9 +58,9 @@ def own_cells_sentence(own: int, cells: int) -> str:
     )
 
 
-def unlearned(calibration: dict, label_key: str) -> list[str]:
+def unlearned(calibration: Calibration, label_key: str) -> list[str]:
     """A sentence where held-out cells show that the reference could not be learned."""
-    accuracy, commonest = calibration["validation_accuracy"], calibration["commonest_share"]
+    accuracy, commonest = calibration.validation_accuracy, calibration.commonest_share
     if accuracy > commonest:
         return []
     return [

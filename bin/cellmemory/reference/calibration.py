@@ -1,6 +1,7 @@
 """What a model knows of its own doubt: the weights of its two parts, temperature, conformal label sets."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
@@ -24,11 +25,45 @@ class Thresholds:
     min_confidence: float = 0.5
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """calibration.json: what a model knows of its own doubt, from held-out cells of its reference.
+
+    temperature: logits are divided by it. ece_before, ece_after: expected calibration error without and with it.
+    commonest_share: the accuracy of always giving the commonest label. conformal_scores: rising. novelty_parts: mean and
+    standard deviation of each part of novelty; novelty_null: rising (see novelty.Novelty). panel_accuracy: (share of the
+    panel, accuracy), from the whole panel down. linear_weight, cls_weight: of the logits of the model's two parts.
+    """
+
+    validation_cells: int
+    temperature: float
+    ece_before: float
+    ece_after: float
+    validation_accuracy: float
+    conformal_scores: list[float]
+    novelty_method: str
+    novelty_parts: dict[str, tuple[float, float]]
+    novelty_null: list[float]
+    commonest_share: float
+    panel_accuracy: list[tuple[float, float]]
+    linear_weight: float
+    cls_weight: float
+
+    @classmethod
+    def from_json(cls, value: Mapping) -> "Calibration":
+        """Of the object in calibration.json, which model_checks has held to kinds."""
+        return cls(**{field.name: value[field.name] for field in fields(cls)})
+
+    def to_json(self) -> dict:
+        """As calibration.json has it."""
+        return asdict(self)
+
+
 def fit_weights(linear: np.ndarray, cls: np.ndarray, labels: np.ndarray, training_cells: int) -> tuple[float, float]:
     """Weights of the linear path's and the CLS token's logits (n, C) in their sum, by cross-entropy on held-out cells.
 
     Few cells say little about which part to trust: a penalty draws the ratio to RATIO then, or to more where there were few
-    training cells, too; it fades with more held-out cells.
+    training cells as well; it fades with more held-out cells.
     """
     rows, penalty = np.arange(len(labels)), RATIO_PENALTY / len(labels)
     ratio = np.log(RATIO * max(1.0, RATIO_CELLS / training_cells))
@@ -69,7 +104,7 @@ def conformal_threshold(scores: np.ndarray, alpha: float) -> float:
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict:
-    """What `calibration.json` says about confidence, from held-out cells: logits (n, C), labels (n,)."""
+    """The fields of Calibration that are about confidence, from held-out cells: logits (n, C), labels (n,)."""
     temperature = fit_temperature(logits, labels)
     correct = logits.argmax(1) == labels
     probabilities = softmax(logits / temperature, 1)
@@ -79,6 +114,7 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict:
         "ece_before": expected_calibration_error(softmax(logits, 1).max(1), correct),
         "ece_after": expected_calibration_error(probabilities.max(1), correct),
         "validation_accuracy": float(correct.mean()),
+        "commonest_share": float(np.bincount(labels).max() / len(labels)),
         "conformal_scores": np.round(conformal_scores(probabilities, labels), 6).tolist(),
     }
 

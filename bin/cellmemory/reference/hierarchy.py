@@ -13,7 +13,7 @@ import pandas as pd
 
 from cellmemory.cells.labels import clean_labels
 from cellmemory.cells.reading import CellFile
-from cellmemory.errors import InputError
+from cellmemory.errors import InputError, Problems
 
 #: What the columns of labels.tsv begin with that hold each label's ancestors.
 COLUMN = "level:"
@@ -89,25 +89,19 @@ def parse_levels(text: str | None, label_key: str) -> list[str]:
 
 
 def read_hierarchy(file: CellFile, levels: list[str], labels: pd.Series) -> Hierarchy:
-    """The hierarchy in the columns of a reference's obs. labels: the finest level, as preprocess.check_labels gives it.
+    """The hierarchy in the columns of a reference's obs. labels: the finest level, as check_labels gives it.
 
     Raises InputError, a sentence each, for a missing column, a label without a parent, and a label with two parents.
     """
-    problems, table = [], {levels[-1]: labels.to_numpy()}
+    problems, table = Problems(), {levels[-1]: labels.to_numpy()}
     for level in levels[:-1]:
-        try:
-            values = file.column(level, "label level", "label_levels")
-        except InputError as error:
-            problems += error.problems
-            continue
-        table[level] = clean_labels(values).to_numpy()
-    if problems:
-        raise InputError(problems)
+        with problems.collect():
+            table[level] = clean_labels(file.column(level, "label level", "label_levels")).to_numpy()
+    problems.raise_any()
     cells = pd.DataFrame(table, columns=levels)
     for coarse, fine in pairwise(levels):
         problems += [f"{file.path}: {problem}" for problem in _family_problems(cells, coarse, fine)]
-    if problems:
-        raise InputError(problems)
+    problems.raise_any()
     ancestors = pd.DataFrame({levels[-1]: np.unique(labels.dropna().to_numpy(str)).astype(object)})
     for coarse, fine in reversed(list(pairwise(levels))):
         ancestors.insert(0, coarse, ancestors[fine].map(cells.groupby(fine)[coarse].first()))

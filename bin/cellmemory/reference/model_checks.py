@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cellmemory.errors import InputError
+from cellmemory.errors import InputError, Problems
 from cellmemory.genes.panel import read_panel
 from cellmemory.io.checked import (
     as_numbers,
@@ -28,8 +28,10 @@ from cellmemory.io.checked import (
     text,
     wrong_fields,
 )
+from cellmemory.io.text import read_text
 from cellmemory.network.config import LAYERS, ModelConfig, network_shapes, reference_shapes
 from cellmemory.network.tokens import BINNINGS, MODES
+from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.hierarchy import COLUMN
 from cellmemory.reference.novelty import PARTS
 
@@ -79,13 +81,13 @@ def read_config(path: Path) -> dict:
     return _read_fields(path, _CONFIG, _ADAPTED)
 
 
-def read_calibration(path: Path) -> dict:
+def read_calibration(path: Path) -> Calibration:
     """calibration.json. Raises InputError with all that is wrong with it."""
     calibration = _read_fields(path, _CALIBRATION)
     shares = [share for share, _ in calibration["panel_accuracy"]]
     if sorted(shares, reverse=True) != shares:
         raise InputError(f"{path}: the shares of panel_accuracy do not fall ({shown(shares)}). {REMEDY}")
-    return calibration
+    return Calibration.from_json(calibration)
 
 
 def _read_fields(path: Path, kinds: dict, optional: dict | None = None) -> dict:
@@ -250,42 +252,26 @@ def _wrong_values(name: str, tensor: np.ndarray, config: ModelConfig) -> list[st
     return [] if holds(tensor) else [f"the tensor {name} is not {words} everywhere"]
 
 
-def read_text(path: Path) -> str:
-    """A text of the folder. Raises InputError where it is not UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except ValueError as error:
-        raise InputError(f"{path} is not text ({error}). {REMEDY}") from None
-
-
-def collected(reads: list[Callable[[], object]]) -> list:
-    """The results of all reads. Raises InputError with the problems of all of them."""
-    found, problems = [], []
-    for read in reads:
-        try:
-            found.append(read())
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
-    return found
-
-
-def read_all(folder: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame, dict, pd.DataFrame]:
+def read_all(folder: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame, Calibration, pd.DataFrame]:
     """Config, panel, labels, calibration and history of a folder, held to all of the above.
 
     Raises InputError with all problems."""
-    read = collected([
-        lambda: read_config(folder / "config.json"),
-        lambda: read_panel(folder / "panel.tsv"),
-        lambda: read_labels(folder / "labels.tsv"),
-        lambda: read_calibration(folder / "calibration.json"),
-        lambda: read_history(folder / "history.tsv"),
-        lambda: read_text(folder / "model_card.md"),
-    ])  # fmt: skip
-    config, panel, labels, *_ = read
-    problems = check_agreement(folder, config, panel, labels)
-    problems = problems or check_tensors(folder / "model.safetensors", ModelConfig(**config["model"]))
-    if problems:
-        raise InputError(problems)
-    return tuple(read[:5])
+    problems = Problems()
+    with problems.collect():
+        config = read_config(folder / "config.json")
+    with problems.collect():
+        panel = read_panel(folder / "panel.tsv")
+    with problems.collect():
+        labels = read_labels(folder / "labels.tsv")
+    with problems.collect():
+        calibration = read_calibration(folder / "calibration.json")
+    with problems.collect():
+        history = read_history(folder / "history.tsv")
+    with problems.collect():
+        read_text(folder / "model_card.md", REMEDY)
+    problems.raise_any()
+    problems += check_agreement(folder, config, panel, labels)
+    if not problems:
+        problems += check_tensors(folder / "model.safetensors", ModelConfig(**config["model"]))
+    problems.raise_any()
+    return config, panel, labels, calibration, history

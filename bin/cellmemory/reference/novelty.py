@@ -50,7 +50,7 @@ class Profiles:
         """
         measured = tokens.measured
         components = self.components * measured[:, None]
-        cells = np.sqrt(self.share[measured].sum()) * (tokens.matrix(tokens.root) @ components)
+        cells = np.sqrt(self.share[measured].sum()) * (tokens.matrix(tokens.sqrt_share) @ components)
         means, near = self.profile @ components, len(self.scale)
         odds = ((cells - means.mean(0)) * self.weight.T[label]).sum(1) + self.bias[label]
         distance = np.linalg.norm((cells - means[label])[:, :near] @ self.scale, axis=1)
@@ -84,12 +84,12 @@ def _parts(profiles: Profiles, logits: np.ndarray, tokens: Tokens) -> dict[str, 
     return dict(zip(PARTS, (-logits.max(1).astype(np.float64), -odds, distance), strict=True))
 
 
-def learn_profiles(tokens: Tokens, labels: np.ndarray, profile: np.ndarray, share: np.ndarray, seed: int) -> Profiles:
+def learn_profiles(tokens: Tokens, labels: np.ndarray, profile: np.ndarray, *, share: np.ndarray, seed: int) -> Profiles:
     """Profiles of the cells of `tokens`, all with a label (n,), given the labels' means (C, genes). Memory: cells x genes,
     dense."""
     from sklearn.decomposition import PCA
 
-    cells = tokens.matrix(tokens.root).toarray()
+    cells = tokens.matrix(tokens.sqrt_share).toarray()
     pca = PCA(min(COMPONENTS, *cells.shape), svd_solver="randomized", random_state=seed)
     pca.fit(cells)
     components = pca.components_.T
@@ -119,7 +119,7 @@ def _one_against_all(cells: np.ndarray, labels: np.ndarray, n_labels: int) -> tu
 
 
 def calibrate_novelty(profiles: Profiles, logits: np.ndarray, tokens: Tokens) -> dict:
-    """The part of `calibration.json` that Novelty is made of, from held-out cells: logits (n, C) and tokens."""
+    """The fields of Calibration that Novelty is made of, from held-out cells: logits (n, C) and tokens."""
     found = _parts(profiles, logits, tokens)
     parts = {name: (float(part.mean()), max(float(part.std()), 1e-6)) for name, part in found.items()}
     null = np.sort(Novelty(profiles, parts, np.empty(0)).score(logits, tokens))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Explorer:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns (key, title, kind of COLUMN_KINDS); `note` says what was left out."""
+    """Rows under columns of a title and a kind each; `note` says what was left out."""
 
     id: str
     title: str
@@ -84,6 +85,9 @@ class Notes:
     title: str = ""
     warning: bool = False
     kind: str = "notes"
+
+
+Block = Figure | Explorer | Table | Facts | Tiles | Notes
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,7 @@ def category_axis(values: Sequence[object], down: bool = False, **more: object) 
     return {**ticks, "range": ends[::-1] if down else ends, **more}
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """Makes a value fit for JSON: numpy to Python, floats to five digits, NaN and infinities to None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}

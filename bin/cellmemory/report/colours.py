@@ -1,12 +1,13 @@
 """Colours of labels: distinct on white and on black, for colour-blind eyes too, the same in every figure."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 OTHER = "#9aa3aa"
-#: What figures are drawn with on white and on black: colours by the names that `figures` gives them, and colour scales.
-THEMES = {
+#: What figures are drawn with on white and on black: colours by the names that figures give them, and colour scales.
+THEMES: dict[str, dict[str, Any]] = {
     "light": {
         "@ink": "#182026", "@muted": "#586570", "@line": "#e3e8eb", "@accent": "#0b6a7c", "@warn": "#d55e00",
         "halo": "rgba(255,255,255,0.78)", "hover": "#ffffff", "reference": "#b3bdc4",

@@ -3,9 +3,10 @@
 Columns of all cells are read; of the matrices only the rows of the cells that are drawn, chunk by chunk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,20 +16,38 @@ from anndata.io import read_elem
 from cellmemory.cells.faults import reading
 from cellmemory.cells.groups import group_codes
 from cellmemory.columns import (
+    ATTENTION,
+    CO_EMBEDDED,
+    CONFIDENCE,
     CONTRAST_COLUMNS,
     ENRICHMENT_COLUMNS,
     FAITHFULNESS_COLUMNS,
+    LABEL,
+    LABEL_SET,
+    LINEAR_SHARE,
+    NOVELTY,
+    NOVELTY_P,
+    PREFIX,
+    SLOT_READ,
     SLOT_TAG_COLUMNS,
+    SLOT_USE,
+    SLOT_WRITE,
+    STATUS,
     TAG_COLUMNS,
+    TEXT_COLUMNS,
+    UMAP,
+    UNASSIGNED,
 )
-from cellmemory.errors import InputError
+from cellmemory.errors import InputError, Problems
 from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
+from cellmemory.io.tables import read_results
 from cellmemory.mapping.consensus import STATUSES
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
-from cellmemory.reference.model_folder import Bundle
-from cellmemory.sampling import draw, fair_quotas
+from cellmemory.reference.run_info import RunInfo
+from cellmemory.reference.trained_model import TrainedModel
+from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 MAX_COLUMNS, MAX_LEVELS = 24, 50
@@ -41,9 +60,7 @@ COLUMNS = {
     "enrichment": ENRICHMENT_COLUMNS,
     "faithfulness": FAITHFULNESS_COLUMNS,
 }
-TEXT_COLUMNS = ("level", "contrast", "group", "direction", "gene", "differential", "slot", "library", "term", "overlap", "method")
-TEXT_COLUMNS += ("genes", "part", "curve", "ranking")
-_NUMBERS = ("cellmemory_confidence", "cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_linear_share")
+_NUMBERS = (CONFIDENCE, NOVELTY, NOVELTY_P, LINEAR_SHARE)
 
 
 _NAMES, _COUNT, _SHARE = sequence(text(empty=True)), integer(0, 10**12), number(0, 1)
@@ -60,7 +77,7 @@ def _some(**fields: Kind) -> Kind:
     return Kind(f"an object, with {words}", lambda v: isinstance(v, dict) and not checked.wrong_fields(v, {}, fields))
 
 
-def _is_confusion(value: object) -> bool:
+def _is_confusion(value: Any) -> bool:
     fields = {"true": _NAMES, "predicted": _NAMES, "counts": sequence(sequence(_COUNT))}
     if not mapping(fields).holds(value):
         return False
@@ -73,8 +90,8 @@ _LEVELS = {
 }
 _PAIRS = _rows(first=text(), second=text(), cells=_COUNT, agreeing=_COUNT, agreement=_SCORE,
                labels=_rows(first=text(), second=text(), cells=_COUNT))  # fmt: skip
-_SCORES = ("accuracy", "accuracy_all", "balanced_accuracy", "macro_f1", "weighted_f1", "rare_f1", "ece", "novelty_auroc")
-_SCORES += ("unknown_flagged", "known_flagged", "assigned_accuracy", "label_set_coverage")
+_SCORES = ["accuracy", "accuracy_all", "balanced_accuracy", "macro_f1", "weighted_f1", "rare_f1", "ece", "novelty_auroc"]
+_SCORES += ["unknown_flagged", "known_flagged", "assigned_accuracy", "label_set_coverage"]
 #: Fields that JSON of each option must have, and those that are looked at where they are there.
 JSON_FIELDS = {
     "alignment": (
@@ -115,7 +132,7 @@ class Sample:
     """One mapped query. Arrays are over all n cells, but for `drawn` (rows drawn as points) and what is of these."""
 
     name: str
-    info: dict
+    run: RunInfo
     cells: pd.DataFrame  # label (categorical), confidence, novelty, novelty_p, linear_share, unassigned (bool), label_set
     columns: pd.DataFrame  # obs columns that can colour points: the user's, and labels of other levels
     truth: pd.Series | None  # true labels as categories, where known
@@ -131,60 +148,54 @@ class Sample:
     drawn_ids: list[str]
     expression: sp.csr_matrix  # (drawn, genes)
     attention: sp.csr_matrix | None  # (drawn, genes)
-    tables: dict[str, pd.DataFrame | dict] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
 
     @property
     def groups(self) -> list[str]:
         """The labels that the slot matrices are made for, in the order of their columns."""
-        return [str(group) for group in self.info["slot_groups"]]
+        return self.run.slot_groups
 
 
-def read_samples(paths: Sequence[Path], model: Bundle, tables: dict[str, Sequence[Path]]) -> list[Sample]:
+def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[str, Sequence[Path]]) -> list[Sample]:
     """Reads every mapped query and the tables (by option name) whose file names start with `<sample>.`.
 
     Raises InputError for files that map_query.py did not write, samples of one name, a query that another model mapped,
     and tables that belong to no sample: all of them at once.
     """
-    problems, sizes, names = [], [], {}
+    problems, sizes = Problems(), []
+    names: dict[str, Path] = {}
     for path in paths:
-        try:
-            with MappedFile(path) as file:
-                sizes.append(file.n_cells)
-                problems += _check(path, file, model, names)
-        except InputError as error:
-            problems += error.problems
-    matched = {(option, path): _owner(path, names) for option in tables for path in tables[option]}
-    problems += [
-        f"{path} (--{option}) belongs to none of the samples {', '.join(names)}: "
-        "its name has to start with a sample's name and a dot."
-        for (option, path), owner in matched.items()
-        if owner is None
-    ]
-    if problems:
-        raise InputError(problems)
-    samples = [_read(path, quota, model) for path, quota in zip(paths, fair_quotas(sizes, DRAWN_QUERY), strict=True)]
+        with problems.collect(), MappedFile(path) as file:
+            sizes.append(file.n_cells)
+            problems += _check(path, file, trained, names)
+    owners = {}
+    for option, path in dict.fromkeys((name, path) for name, paths in tables.items() for path in paths):
+        if owner := _owner(path, names):
+            owners[option, path] = owner
+        else:
+            problems.append(
+                f"{path} (--{option}) belongs to none of the samples {', '.join(names)}: "
+                "its name has to start with a sample's name and a dot."
+            )
+    problems.raise_any()
+    samples = [_read(path, quota, trained) for path, quota in zip(paths, fair_quotas(sizes, DRAWN_QUERY), strict=True)]
     by_name = {sample.name: sample for sample in samples}
-    for (option, path), owner in matched.items():
-        try:
+    for (option, path), owner in owners.items():
+        with problems.collect():
             by_name[owner].tables[option] = _read_table(path, option)
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
+    problems.raise_any()
     return samples
 
 
-def _check(path: Path, file: MappedFile, model: Bundle, names: dict[str, Path]) -> list[str]:
+def _check(path: Path, file: MappedFile, trained: TrainedModel, names: dict[str, Path]) -> list[str]:
     """Problems of one mapped file; adds its sample to `names`."""
-    name = str(file.run["sample"])
-    problems = []
+    name = file.run.sample
+    problems = Problems()
     if name in names:
-        problems.append(f"{path} and {names[name]} are both of sample {name!r}; give each sample once.")
+        problems.append(f"{path} and {names[name]} are both of sample {name!r}. Give each sample once.")
     names[name] = path
-    try:
-        file.check_model(model, adapted=True)
-    except InputError as error:
-        problems += error.problems
+    with problems.collect():
+        file.check_model(trained, adapted=True)
     return problems
 
 
@@ -210,7 +221,7 @@ def _read_table(path: Path, option: str) -> pd.DataFrame | dict:
     if TABLES[option] == ".json":
         return read_json(path, option)
     try:
-        table = checked.read_results(path, COLUMNS[option], TEXT_COLUMNS)
+        table = read_results(path, COLUMNS[option])
     except (ValueError, OSError) as error:  # pandas' errors of parsing are of this kind, too
         raise InputError(f"{path} (--{option}) cannot be read: {error}. Give the file as it was written.") from None
     numbers = [name for name in table if name not in TEXT_COLUMNS]
@@ -220,42 +231,39 @@ def _read_table(path: Path, option: str) -> pd.DataFrame | dict:
     return table
 
 
-def _read(path: Path, quota: int, model: Bundle) -> Sample:
+def _read(path: Path, quota: int, trained: TrainedModel) -> Sample:
     with MappedFile(path) as file:
-        info, cells = file.run, _cells(file.obs, model.labels)
-        drawn = draw(cells["label"].cat.codes.to_numpy(), quota)
-        with reading(file.path, "uns/cellmemory_reference"):
-            reference = read_elem(file.uns["cellmemory_reference"]) if "cellmemory_reference" in file.uns else None
-        truth_key = str(info.get("truth_key", ""))
+        run, cells = file.run, _cells(file.obs, trained.labels)
+        drawn = sample_cells_to_draw(cells["label"].cat.codes.to_numpy(), quota)
+        with reading(file.path, f"uns/{CO_EMBEDDED}"):
+            reference = read_elem(file.uns[CO_EMBEDDED]) if CO_EMBEDDED in file.uns else None
         return Sample(
-            name=str(info["sample"]),
-            info=info,
+            name=run.sample,
+            run=run,
             cells=cells,
-            columns=_colourings(file.obs, truth_key, [level_column(level) for level in info.get("label_levels", ())]),
-            truth=_names(file.obs[truth_key]) if truth_key in file.obs else None,
+            columns=_colourings(file.obs, run.truth_key, [level_column(level) for level in run.label_levels or ()]),
+            truth=_names(file.obs[run.truth_key]) if run.truth_key in file.obs else None,
             genes=file.genes,
-            slot_use=_embedding(file, "X_cellmemory_slots"),
-            umap=_embedding(file, "X_umap"),
-            spatial=_coordinates(file, str(info.get("spatial_key", "")) or "spatial"),
-            reference_umap=None if reference is None else np.asarray(reference["X_umap"]),
+            slot_use=_embedding(file, SLOT_USE),
+            umap=_embedding(file, UMAP),
+            spatial=_coordinates(file, run.spatial_key or "spatial"),
+            reference_umap=None if reference is None else np.asarray(reference[UMAP]),
             reference_labels=None if reference is None else np.asarray(reference["label"]).astype(str),
-            slot_write=_slot_matrix(file, "cellmemory_slot_write"),
-            slot_read=_slot_matrix(file, "cellmemory_slot_read"),
+            slot_write=_slot_matrix(file, SLOT_WRITE),
+            slot_read=_slot_matrix(file, SLOT_READ),
             drawn=drawn,
             drawn_ids=[str(name) for name in file.obs.index[drawn]],
             expression=file.picked("X", drawn),
-            attention=file.picked("layers/attention", drawn) if "layers/attention" in file.matrices else None,
+            attention=file.picked(ATTENTION, drawn) if ATTENTION in file.matrices else None,
         )
 
 
 def _cells(obs: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     """Our columns of obs under their short names; a cell without any expression has no label."""
-    cells = pd.DataFrame(
-        {key.removeprefix("cellmemory_"): obs[key].to_numpy(dtype=np.float64, na_value=np.nan) for key in _NUMBERS}
-    )
-    cells["label"] = _names(obs["cellmemory_label"]).cat.set_categories(labels)
-    cells["unassigned"] = (obs["cellmemory_status"].astype(str) == "unassigned").to_numpy()
-    cells["label_set"] = _names(obs["cellmemory_label_set"])
+    cells = pd.DataFrame({key.removeprefix(PREFIX): obs[key].to_numpy(dtype=np.float64, na_value=np.nan) for key in _NUMBERS})
+    cells["label"] = _names(obs[LABEL]).cat.set_categories(labels)
+    cells["unassigned"] = (obs[STATUS].astype(str) == UNASSIGNED).to_numpy()
+    cells["label_set"] = _names(obs[LABEL_SET])
     return cells
 
 
@@ -269,11 +277,11 @@ def _colourings(obs: pd.DataFrame, truth_key: str, levels: list[str]) -> pd.Data
     """The obs columns that can colour points: labels of coarser levels, and of the user's columns numbers that vary, and at
     most MAX_LEVELS categories."""
     ours = [*levels[:-1], "answer"] if levels else []
-    kept = {level_title(key): _names(obs[f"cellmemory_{key}"]).array for key in ours}
+    kept = {level_title(key): _names(obs[PREFIX + key]).array for key in ours}
     if levels:  # a cell whose answer is '' has none
         kept["answer"] = kept["answer"].set_categories([name for name in kept["answer"].categories if name])
     for key, column in obs.items():
-        if str(key).startswith("cellmemory_") or key == truth_key or len(kept) == MAX_COLUMNS:
+        if str(key).startswith(PREFIX) or key == truth_key or len(kept) == MAX_COLUMNS:
             continue
         if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -300,15 +308,15 @@ def _coordinates(file: MappedFile, key: str) -> np.ndarray | None:
 
 def _slot_matrix(file: MappedFile, key: str) -> np.ndarray | None:
     values = file.per_gene(key)
-    return None if values is None else values.reshape(len(values), len(file.run["slot_groups"]), int(file.run["n_slots"]))
+    return None if values is None else values.reshape(len(values), len(file.run.slot_groups), file.run.n_slots)
 
 
 def alignment_of(sample: Sample) -> dict | None:
     """What preprocessing said of the sample's genes: the file given, else the copy that the mapped file may hold."""
     if "alignment" in sample.tables:
         return sample.tables["alignment"]
-    stored = sample.info.get("alignment")
+    stored = sample.run.alignment
     try:
-        return checked.parse_object(str(stored)) if stored else None
+        return checked.parse_object(stored) if stored else None
     except ValueError as error:
         raise InputError(f"{sample.name}: uns['cellmemory'] holds an alignment that is not JSON ({error}).") from None

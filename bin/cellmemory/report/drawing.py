@@ -5,6 +5,7 @@ follow the theme are the names in colours.THEMES and, for colour scales, `meta.s
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,7 +99,7 @@ def stacked_bars(counts: pd.DataFrame, colours: dict[str, str], share: bool) -> 
             }
         )
     rows = category_axis(list(counts.index), down=True)
-    axis = {"title": {"text": "Share of cells" if share else "Cells"}, "rangemode": "tozero"}
+    axis: dict[str, Any] = {"title": {"text": "Share of cells" if share else "Cells"}, "rangemode": "tozero"}
     axis |= {"tickformat": ".0%", "range": [0, 1]} if share else {}
     layout = {"barmode": "stack", "xaxis": axis, "yaxis": rows, "bargap": 0.3, "legend": {"traceorder": "normal"}}
     return figure(data, layout, max(220 + 34 * len(counts), min(900, 110 + 20 * len(data))))

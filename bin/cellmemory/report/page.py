@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from cellmemory import __version__
-from cellmemory.reference.model_folder import Bundle
+from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import points, sections
 from cellmemory.report.blocks import Section, plain
 from cellmemory.report.colours import THEMES, palette
@@ -26,33 +26,33 @@ _HERE = Path(__file__).parent
 MAX_BYTES = 14_500_000
 
 
-def label_colours(samples: Sequence[Sample], model: Bundle) -> dict[str, str]:
+def label_colours(samples: Sequence[Sample], trained: TrainedModel) -> dict[str, str]:
     """Every label's colour: the model's in its order, then true types that the reference lacks, then labels of coarser
     levels, which take the colour of their largest child."""
     truths = {str(level) for s in samples if s.truth is not None for level in s.truth.cat.categories}
-    names = [*model.labels, *sorted(truths - set(model.labels))]
+    names = [*trained.labels, *sorted(truths - set(trained.labels))]
     colours = dict(zip(names, palette(len(names)), strict=True))
-    if model.hierarchy:
-        largest_first = model.label_table["n_cells"].to_numpy().argsort(kind="stable")[::-1]
-        ancestors = model.hierarchy.ancestors.iloc[largest_first]
-        for level in model.hierarchy.levels[:-1]:
+    if trained.hierarchy:
+        largest_first = trained.label_table["n_cells"].to_numpy().argsort(kind="stable")[::-1]
+        ancestors = trained.hierarchy.ancestors.iloc[largest_first]
+        for level in trained.hierarchy.levels[:-1]:
             largest = ancestors.drop_duplicates(level)
-            for parent, child in zip(largest[level], largest[model.hierarchy.levels[-1]], strict=True):
+            for parent, child in zip(largest[level], largest[trained.hierarchy.levels[-1]], strict=True):
                 colours.setdefault(parent, colours[child])
     return colours
 
 
 def build(
     samples: Sequence[Sample],
-    model: Bundle,
+    trained: TrainedModel,
     inputs: dict | None = None,
     provenance: dict | None = None,
     consensus: Sequence[dict] = (),
 ) -> tuple[str, list[Section]]:
     """The whole page, and what it is made of. inputs: what check_inputs.py wrote; provenance: names and values of the run,
     in groups or not; consensus: summaries of consensus.py."""
-    colours, shades = label_colours(samples, model), palette(100)
-    parts = sections.all_sections(samples, model, inputs, provenance, consensus, colours, shades)
+    colours, shades = label_colours(samples, trained), palette(100)
+    parts = sections.all_sections(samples, trained, inputs, provenance, consensus, colours, shades)
     blocks = [block for part in parts for block in part.blocks]
     data = {
         "themes": THEMES,
@@ -95,8 +95,10 @@ def safe_json(value: object) -> str:
 @cache
 def _plotly_js() -> str:
     """plotly's own bundle, as its package ships it; found without importing the package, which takes a while."""
-    source = (Path(find_spec("plotly").origin).parent / "package_data" / "plotly.min.js").read_text()
-    return source.strip()
+    package = find_spec("plotly")
+    assert package
+    assert package.origin
+    return (Path(package.origin).parent / "package_data" / "plotly.min.js").read_text().strip()
 
 
 def _csp_hash(script: str) -> str:

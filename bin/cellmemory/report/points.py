@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from cellmemory.report.blocks import plain, text
 from cellmemory.report.colours import OTHER
 from cellmemory.report.data import DRAWN_REFERENCE, Sample
-from cellmemory.sampling import draw
+from cellmemory.sampling import sample_cells_to_draw
 
 GENE_BYTES = 4_500_000  # of base64
 
@@ -58,13 +58,13 @@ def _space(samples: Sequence[Sample], name: str) -> dict | None:
 
 def _reference(samples: Sequence[Sample], labels: list[str]) -> list[dict]:
     """The reference cells of every sample's map, or of the one map that all share."""
-    with_map = [sample for sample in samples if sample.reference_umap is not None]
+    with_map = [(sample, sample.reference_umap) for sample in samples if sample.reference_umap is not None]
     with_map = with_map[:1] if one_map(samples) else with_map
     parts = []
-    for sample in with_map:
+    for sample, reference_umap in with_map:
         codes = pd.Categorical(sample.reference_labels, categories=labels).codes.astype(int)
-        rows = draw(codes, DRAWN_REFERENCE // len(with_map))
-        xy = sample.reference_umap[rows]
+        rows = sample_cells_to_draw(codes, DRAWN_REFERENCE // len(with_map))
+        xy = reference_umap[rows]
         part = {
             "sample": samples.index(sample),
             "cells": len(codes),

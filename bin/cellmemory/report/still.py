@@ -6,6 +6,7 @@ Every figure is drawn as the page first shows it, on white. The same report give
 from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ def write(samples: Sequence[Sample], parts: Sequence[Section], colours: dict[str
     drawings = {}
     for block in (block for part in parts for block in part.blocks):
         if block.kind == "figure" and (first := first_variant(block)) and not _of_one_sample(block):
-            drawings[block.id] = draw(first, block.title)
+            drawings[block.id] = to_matplotlib(first, block.title)
     if len(samples) == 1:
         drawings |= _maps(samples[0], colours)
     with replacing(folder) as partial, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cellmemory"}):
@@ -54,7 +55,7 @@ def _of_one_sample(block: Figure) -> bool:
     return any(selector.name == "Sample" for selector in block.selectors)
 
 
-def draw(figure: dict, title: str):
+def to_matplotlib(figure: dict, title: str):
     """A matplotlib figure of one of plotly's, of the kinds that `figures` makes."""
     from matplotlib.figure import Figure as Canvas
 
@@ -253,7 +254,7 @@ def _map(xy: np.ndarray, behind: np.ndarray | None, values: pd.Series, colours: 
     ax = canvas.subplots()
     ax.set_axis_off()
     ax.set_aspect("equal", "datalim")
-    dots = {"s": float(np.clip(30_000 / max(len(xy), 1), 2, 22)), "lw": 0, "rasterized": True}
+    dots: dict[str, Any] = {"s": float(np.clip(30_000 / max(len(xy), 1), 2, 22)), "lw": 0, "rasterized": True}
     if behind is not None:
         ax.scatter(*behind.T, color=LIGHT["reference"], alpha=0.5, label="reference", **dots)
     else:
@@ -264,6 +265,6 @@ def _map(xy: np.ndarray, behind: np.ndarray | None, values: pd.Series, colours: 
         rows = len(values.cat.categories)
         canvas.legend(loc="outside right upper", frameon=False, fontsize=8.5, markerscale=2, ncols=1 + rows // 28)
     else:
-        drawn = ax.scatter(*xy.T, c=values, cmap=_scale("confidence"), vmin=0, vmax=1, **dots)
+        drawn = ax.scatter(xy[:, 0], xy[:, 1], c=values, cmap=_scale("confidence"), vmin=0, vmax=1, **dots)
         _plain_bar(canvas.colorbar(drawn, ax=ax, shrink=0.4), values.name)
     return canvas

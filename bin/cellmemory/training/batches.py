@@ -1,6 +1,7 @@
 """Batches for training and validation: which cells are drawn, and which of their tokens."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,42 +11,43 @@ from torch.utils.data import IterableDataset
 from cellmemory.network.batching import as_tensors, token_batches
 from cellmemory.network.tokens import Tokens, pad
 from cellmemory.training.settings import Sampling
-from cellmemory.training.split import Share
-from cellmemory.training.warm_start import Start
+from cellmemory.training.split import Split
+from cellmemory.training.warm_start import WarmStart
 
 #: Steps of an epoch for a reference of 500 cells or fewer; beyond, they grow with the root of the cells: a label of many
 #: cells has been learned long before each of them was seen.
 STEPS_PER_EPOCH, STEPS_CELLS = 30, 500
-#: Weight of the linear classifiers' opinion in a cell's target.
-OPINION = 0.5
+#: Weight of the linear classifiers' probabilities in a cell's target.
+SOFT_LABEL_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingCells:
+    """The cells that a device reads of a reference: tokens and labels (n,) of the rows of its split."""
+
+    tokens: Tokens
+    labels: np.ndarray
+    split: Split
 
 
 class TrainingBatches(IterableDataset):
     """Batches (gene, bin, valid, target) as tensors; iterating gives the rest of an epoch, iterating again the next one.
 
-    labels: (n,) codes of the cells of `tokens`; share: which of them this device trains on. target: (B, C), half the label,
-    half what a linear classifier that never saw the cell makes of it. Of several devices each draws an equal part of a
-    batch, from its own cells. A batch depends on seed, step and share alone, so training can go on at any step.
+    target: (B, C), half the label, half what a linear classifier that never saw the cell makes of it. Of several devices
+    each draws an equal part of a batch, from its own cells. A batch depends only on seed, step and split, so training can
+    go on at any step.
     """
 
-    def __init__(
-        self,
-        tokens: Tokens,
-        labels: np.ndarray,
-        start: Start,
-        share: Share,
-        sampling: Sampling,
-        n_bins: int,
-        seed: int,
-    ):
-        cells = share.training
-        self.tokens, self.cells, self.sampling = tokens, cells, sampling
-        self.seed, self.device, self.next_step = seed, share.device, 0
-        self.steps_per_epoch = round(STEPS_PER_EPOCH * max(1.0, len(share.all_training) / STEPS_CELLS) ** 0.5)
-        label = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels[cells]]
-        self._target = (1 - OPINION) * label + OPINION * softmax(start.out_of_fold(tokens, cells, n_bins), 1)
-        counts = np.bincount(labels[cells])[labels[cells]]
-        self._odds = np.cumsum(1 / counts if sampling.sampling == "balanced" else np.ones(len(cells)))
+    def __init__(self, cells: TrainingCells, warm_start: WarmStart, sampling: Sampling, *, seed: int):
+        split, labels = cells.split, cells.labels
+        self.tokens, self.cells, self.sampling = cells.tokens, split.training, sampling
+        self.seed, self.device, self.next_step = seed, split.device, 0
+        self.steps_per_epoch = round(STEPS_PER_EPOCH * max(1.0, len(split.all_training) / STEPS_CELLS) ** 0.5)
+        label = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels[self.cells]]
+        soft = softmax(warm_start.out_of_fold(self.tokens, self.cells), 1)
+        self._target = (1 - SOFT_LABEL_WEIGHT) * label + SOFT_LABEL_WEIGHT * soft
+        counts = np.bincount(labels[self.cells])[labels[self.cells]]
+        self._odds = np.cumsum(1 / counts if sampling.sampling == "balanced" else np.ones(len(self.cells)))
 
     @property
     def longest(self) -> int:
@@ -80,7 +82,8 @@ def subsample(
     width = min(width, n) if n else width
     key = np.where(valid, rng.random(valid.shape), 2.0)
     chosen = np.argpartition(key, width - 1, 1)[:, :width] if width < valid.shape[1] else np.argsort(key, 1)
-    return tuple(np.take_along_axis(a, chosen, 1) for a in (gene, bins, valid))
+    gene, bins, valid = (np.take_along_axis(a, chosen, 1) for a in (gene, bins, valid))
+    return gene, bins, valid
 
 
 class ValidationBatches(IterableDataset):
@@ -89,8 +92,9 @@ class ValidationBatches(IterableDataset):
     Of several devices that validate together each has some of the batches.
     """
 
-    def __init__(self, tokens: Tokens, share: Share, token_budget: int):
-        self.tokens, self.device, self.token_budget = tokens.select(share.validation), share.device, token_budget
+    def __init__(self, cells: TrainingCells, token_budget: int):
+        self.tokens, self.device = cells.tokens.select(cells.split.validation), cells.split.device
+        self.token_budget = token_budget
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         rank, devices = self.device

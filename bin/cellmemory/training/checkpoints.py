@@ -25,12 +25,12 @@ from cellmemory.log import say
 
 if TYPE_CHECKING:
     from cellmemory.training.history import History
-    from cellmemory.training.step import Plan
+    from cellmemory.training.step import TrainingStep
 
 SUFFIX = ".safetensors"
 LIBRARY = Path(__file__).parents[1]
 #: The parts of the library that training imports, itself among them (tests/test_house.py holds this to the imports).
-CODE = ("__init__", "errors", "log", "sampling", "columns", "io", "cells", "genes", "network", "reference", "training")
+CODE = ("__init__", "errors", "log", "sampling", "io", "cells", "genes", "network", "reference", "training")
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ class Checkpoints(Callback):
     It only ever writes between two steps, or after all that an epoch ends with.
     """
 
-    def __init__(self, file: CheckpointFile, plan: "Plan", history: "History", stopping: EarlyStopping):
-        self.file, self.plan, self.history, self.stopping = file, plan, history, stopping
+    def __init__(self, file: CheckpointFile, step: "TrainingStep", history: "History", stopping: EarlyStopping):
+        self.file, self.step, self.history, self.stopping = file, step, history, stopping
         self.finished = False
         self._optimiser: dict | None = None
         self._written = time.monotonic()
@@ -137,9 +137,9 @@ class Checkpoints(Callback):
         if found is None:
             return
         tensors, state = found
-        plan, part = self.plan, lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        plan.load_state_dict(part("plan."))
-        plan.steps, plan.at_once, plan.epoch_loss = state["steps"], state["at_once"], state["epoch_loss"]
+        step, part = self.step, lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        step.load_state_dict(part("step."))
+        step.steps, step.micro_batch, step.epoch_loss = state["steps"], state["micro_batch"], state["epoch_loss"]
         self.history.restore(state["history"], part("best."))
         self.stopping.load_state_dict(state["stopping"] | {"best_score": tensors["stopping.best_score"]})
         self.finished = state["finished"]
@@ -147,25 +147,25 @@ class Checkpoints(Callback):
         for name, value in part("optimiser.").items():
             parameter, key = name.split(".")
             self._optimiser.setdefault(int(parameter), {})[key] = value
-        say(f"Resumed at step {plan.steps} of {plan.total_steps} from {self.file.path}.")
+        say(f"Resumed at step {step.steps} of {step.total_steps} from {self.file.path}.")
 
-    def on_train_start(self, trainer: L.Trainer, plan: "Plan") -> None:
+    def on_train_start(self, trainer: L.Trainer, step: "TrainingStep") -> None:
         if self._optimiser is not None:
             optimiser = trainer.optimizers[0]
             optimiser.load_state_dict({"state": self._optimiser, "param_groups": optimiser.state_dict()["param_groups"]})
             self._optimiser = None
 
-    def on_train_batch_end(self, trainer: L.Trainer, plan: "Plan", *_: object) -> None:
-        if not plan.epoch_ended and self._due(trainer):
+    def on_train_batch_end(self, trainer: L.Trainer, step: "TrainingStep", *_: object) -> None:
+        if not step.epoch_ended and self._due(trainer):
             self._write(trainer)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, plan: "Plan") -> None:
-        self.finished = trainer.should_stop or plan.steps == plan.total_steps
+    def on_train_epoch_end(self, trainer: L.Trainer, step: "TrainingStep") -> None:
+        self.finished = trainer.should_stop or step.steps == step.total_steps
         if self._due(trainer) or self.finished:
             self._write(trainer)
 
-    def on_exception(self, trainer: L.Trainer, plan: "Plan", exception: BaseException) -> None:
-        if isinstance(exception, SIGTERMException) and not plan.epoch_ended:
+    def on_exception(self, trainer: L.Trainer, step: "TrainingStep", exception: BaseException) -> None:
+        if isinstance(exception, SIGTERMException) and not step.epoch_ended:
             self._write(trainer)
 
     def _due(self, trainer: L.Trainer) -> bool:
@@ -175,16 +175,16 @@ class Checkpoints(Callback):
     def _write(self, trainer: L.Trainer) -> None:
         if not (trainer.is_global_zero and self._writable):
             return
-        plan, stopping = self.plan, self.stopping.state_dict()
-        tensors = {f"plan.{name}": value for name, value in plan.state_dict().items()}
+        step, stopping = self.step, self.stopping.state_dict()
+        tensors = {f"step.{name}": value for name, value in step.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in (self.history.best_weights or {}).items()}
         tensors["stopping.best_score"] = stopping.pop("best_score")
         for parameter, values in trainer.optimizers[0].state_dict()["state"].items():
             tensors |= {f"optimiser.{parameter}.{key}": value for key, value in values.items()}
         state = {
-            "steps": plan.steps,
-            "at_once": plan.at_once,
-            "epoch_loss": float(plan.epoch_loss),
+            "steps": step.steps,
+            "micro_batch": step.micro_batch,
+            "epoch_loss": float(step.epoch_loss),
             "history": self.history.rows,
             "stopping": stopping,
             "finished": self.finished,

@@ -9,79 +9,75 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import lightning as L
-import numpy as np
 import pandas as pd
 import torch
 import torch.distributed
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from cellmemory.errors import InputError
 from cellmemory.network.model import CellMemory
 from cellmemory.network.runtime import Runtime
-from cellmemory.network.tokens import Tokens
-from cellmemory.training.batches import TrainingBatches, ValidationBatches
+from cellmemory.training.batches import TrainingBatches, TrainingCells, ValidationBatches
 from cellmemory.training.checkpoints import CheckpointFile, Checkpoints
 from cellmemory.training.history import History
-from cellmemory.training.settings import Devices, Sampling, Schedule
-from cellmemory.training.split import Share
-from cellmemory.training.step import Plan
-from cellmemory.training.warm_start import Start, learn_start
+from cellmemory.training.settings import Devices, Schedule, TrainingSettings
+from cellmemory.training.step import TrainingStep
+from cellmemory.training.warm_start import WarmStart, fit_warm_start
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The network with its best weights, what it started from, and its history."""
+class Fitted:
+    """The network with its best weights, its warm start, and its history."""
 
     network: CellMemory
-    start: Start
+    warm_start: WarmStart
     history: pd.DataFrame
     best_epoch: int
 
 
 def fit(
-    tokens: Tokens,
-    labels: np.ndarray,
-    share: Share,
+    cells: TrainingCells,
     network: CellMemory,
-    schedule: Schedule,
-    sampling: Sampling,
-    seed: int,
+    settings: TrainingSettings,
     runtime: Runtime,
+    *,
     devices: Devices = Devices(),
     checkpoint: CheckpointFile | None = None,
-) -> Trained | None:
-    """Trains `network` on a device's share of a reference (tokens and labels (n,) of its rows alone) to the early stop.
+) -> Fitted | None:
+    """Trains `network` on a device's cells of a reference to the early stop.
 
     Goes on from `checkpoint` where there is one, and writes it. With several devices lightning starts this program once
-    more for each, with its own share: all but the first end here with None.
+    more for each, with its own split: all but the first end here with None.
     """
+    schedule, sampling, seed = settings.schedule, settings.sampling, settings.seed
     devices.check(runtime, sampling)
-    n_bins = network.config.n_bins
-    start = learn_start(tokens, labels, share.start, n_bins, seed)
-    network.start_from(start.loadings, start.mean, start.spread, start.share)
-    network.number_format = runtime.number_format
-    batches = TrainingBatches(tokens, labels, start, share, sampling, n_bins, seed)
-    steps = batches.steps_per_epoch * schedule.max_epochs
-    plan = Plan(network, schedule, steps, seed, labels[share.validation], batches.longest)
+    split = cells.split
+    warm_start = fit_warm_start(cells.tokens, cells.labels, split.warm_start, n_bins=network.config.n_bins, seed=seed)
+    network.start_from(warm_start.loadings, warm_start.scaler.mean, warm_start.scaler.spread, warm_start.share)
+    network.dtype = runtime.dtype
+    batches = TrainingBatches(cells, warm_start, sampling, seed=seed)
+    steps, truth = batches.steps_per_epoch * schedule.max_epochs, cells.labels[split.validation]
+    training_step = TrainingStep(network, schedule, steps, seed=seed, truth=truth, longest=batches.longest)
     history, stopping = History(), _stopping(schedule)
     callbacks: list[Callback] = [history, stopping]
     if checkpoint:
-        checkpoints = Checkpoints(checkpoint, plan, history, stopping)
+        checkpoints = Checkpoints(checkpoint, training_step, history, stopping)
         checkpoints.restore()
-        batches.next_step = plan.steps
+        batches.next_step = training_step.steps
         callbacks += [checkpoints]
     if not (checkpoint and checkpoints.finished):
-        _run(plan, batches, ValidationBatches(tokens, share, runtime.token_budget), callbacks, runtime, devices)
+        validating = ValidationBatches(cells, runtime.token_budget)
+        _run(training_step, (batches, validating), callbacks, runtime, devices=devices)
     if devices.rank > 0:
         return None
     if history.best_weights is None:
-        raise InputError("The validation loss was no number in any epoch; training needs a lower --learning_rate.")
+        raise InputError("The validation loss was NaN in every epoch; lower --learning_rate.")
     network.load_state_dict(history.best_weights)
-    network.number_format = torch.float32
-    return Trained(network.eval().cpu(), start, history.table(), history.best_epoch)
+    network.dtype = torch.float32
+    return Fitted(network.eval().cpu(), warm_start, history.table(), history.best_epoch)
 
 
 def _stopping(schedule: Schedule) -> EarlyStopping:
@@ -90,27 +86,27 @@ def _stopping(schedule: Schedule) -> EarlyStopping:
 
 
 def _run(
-    plan: Plan,
-    batches: TrainingBatches,
-    validating: ValidationBatches,
+    training_step: TrainingStep,
+    batches: tuple[TrainingBatches, ValidationBatches],
     callbacks: list[Callback],
     runtime: Runtime,
+    *,
     devices: Devices,
 ) -> None:
-    """Trains from the plan's step to the end, on all devices."""
+    """Trains from the step that was reached to the end, on all devices."""
     if devices.count > 1 and runtime.device == "cpu":
         threads = max(1, runtime.threads // devices.count)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # lightning leaves the number alone then
         torch.set_num_threads(threads)
-    epochs = plan.schedule.max_epochs - plan.steps // batches.steps_per_epoch
-    trainer = _trainer(plan.schedule, epochs, callbacks, runtime, devices)
+    epochs = training_step.schedule.max_epochs - training_step.steps // batches[0].steps_per_epoch
+    trainer = _trainer(epochs, callbacks, runtime, devices)
     # One sentence of the first process is enough, and lightning kills it at once where another fails.
     expected = [InputError] if devices.rank > 0 else []
     with warnings.catch_warnings(), suppress(*expected):
         for message in (".*does not have many workers.*", ".*isinstance.treespec, LeafSpec.*", ".*in eval mode.*", ".*srun.*"):
             warnings.filterwarnings("ignore", message)
         try:
-            trainer.fit(plan, batches, validating)
+            trainer.fit(training_step, *batches)
         except SIGTERMException:
             sys.exit(128 + signal.SIGTERM)  # lightning would leave with 0, as if all were well
     torch.set_num_threads(runtime.threads)
@@ -118,7 +114,7 @@ def _run(
         torch.distributed.destroy_process_group()
 
 
-def _trainer(schedule: Schedule, epochs: int, callbacks: list[Callback], runtime: Runtime, devices: Devices) -> L.Trainer:
+def _trainer(epochs: int, callbacks: list[Callback], runtime: Runtime, devices: Devices) -> L.Trainer:
     bar = [TQDMProgressBar()] if sys.stderr.isatty() else []
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

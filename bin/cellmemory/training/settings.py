@@ -1,10 +1,10 @@
-"""The settings of a training: size of the network, schedule, sampling, devices."""
+"""The settings of a training: columns of the reference, size of the network, schedule, sampling, devices."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from cellmemory.errors import InputError
 from cellmemory.network.config import ModelConfig
@@ -80,6 +80,38 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class TrainingSettings:
+    """All that decides what a training makes of a reference.
+
+    label_key, batch_key, label_levels: columns of its obs; the levels are coarse to fine, and the last is label_key. mode,
+    binning: how cells become tokens (see tokens.tokenize).
+    """
+
+    label_key: str
+    batch_key: str | None = None
+    label_levels: tuple[str, ...] = ()
+    mode: str = "fast"
+    binning: str = "quantile"
+    seed: int = 0
+    size: ModelSize = ModelSize()
+    schedule: Schedule = Schedule()
+    sampling: Sampling = Sampling()
+
+    def to_json(self, config: ModelConfig) -> dict:
+        """What config.json says of them; config: the network that `size` makes for the reference."""
+        return {
+            "label_key": self.label_key,
+            "batch_key": self.batch_key,
+            "label_levels": list(self.label_levels),
+            "mode": self.mode,
+            "binning": self.binning,
+            "seed": self.seed,
+            "model": asdict(config),
+            "training": asdict(self.schedule) | asdict(self.sampling),
+        }
+
+
+@dataclass(frozen=True)
 class Devices:
     """How many devices (GPUs, or processes on a CPU) share each batch, and lightning's strategy: `auto` or `ddp`."""
 
@@ -92,7 +124,7 @@ class Devices:
             raise InputError(f"--devices {self.count} was asked for, but torch finds {torch.cuda.device_count()} GPUs here.")
         if sampling.batch_size % self.count:
             raise InputError(
-                f"--batch_size {sampling.batch_size} cannot be shared equally by --devices {self.count}; take a multiple of it."
+                f"--batch_size {sampling.batch_size} cannot be shared equally by --devices {self.count}; give a multiple of it."
             )
 
     @property

@@ -1,6 +1,7 @@
 """One step of training and the validation, as lightning calls them; nothing of when to stop or what to keep."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import lightning as L
 import numpy as np
@@ -24,7 +25,7 @@ NO_MEMORY = (
 )
 
 
-class Plan(L.LightningModule):
+class TrainingStep(L.LightningModule):
     """Steps and validation of the CLS token's part. Batches are this device's share, (gene, bin, valid, target).
 
     What is validated and kept is the running average of the weights: its score moves less from epoch to epoch. truth:
@@ -40,6 +41,7 @@ class Plan(L.LightningModule):
         network: CellMemory,
         schedule: Schedule,
         total_steps: int,
+        *,
         seed: int = 0,
         truth: np.ndarray | None = None,
         longest: int | None = None,
@@ -47,11 +49,12 @@ class Plan(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.network, self.schedule, self.total_steps, self.seed, self.truth = network, schedule, total_steps, seed, truth
-        self.longest, self._graph = longest, None
+        self.longest = longest
+        self._graph: StepGraph | None = None
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average_decay))
         self.average.requires_grad_(False)
         self.steps = 0
-        self.at_once: int | None = None  # cells that go through the network together, where not all of a batch do
+        self.micro_batch: int | None = None  # cells that go through the network together, where not all of a batch do
         self.epoch_loss: torch.Tensor | float = 0.0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -71,7 +74,7 @@ class Plan(L.LightningModule):
         return loss / (self.total_steps // self.schedule.max_epochs)
 
     def training_step(self, batch: tuple[torch.Tensor, ...], _: int) -> None:
-        loss = self.take_step(batch, self.optimizers())
+        loss = self.take_step(batch, cast(torch.optim.Optimizer, self.optimizers()))
         self.epoch_loss = self.epoch_loss + loss
         self.log("train_loss", loss, on_step=True, on_epoch=False, prog_bar=True)
 
@@ -87,6 +90,7 @@ class Plan(L.LightningModule):
             if not _any(loss is None, self.device):
                 break
             self._halve(len(batch[0]))
+        assert loss is not None
         loss = self._over_devices(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.gradient_clip)
         for group in optimiser.param_groups:
@@ -100,13 +104,14 @@ class Plan(L.LightningModule):
     def _backward(self, batch: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
         """Leaves the gradients of the mean loss over this device's cells; returns that loss, or None if memory ran out."""
         n = len(batch[0])
-        size = self.at_once or n
+        size = self.micro_batch or n
         try:
             graph = self._recorded(batch) if size == n else None
             torch.manual_seed(_mixed(self.seed, self.steps, self.global_rank))
             if graph:
                 return graph.replay(batch)
-            return sum(self._add_gradients([part[i : i + size] for part in batch], n) for i in range(0, n, size))
+            parts = ([part[i : i + size] for part in batch] for i in range(0, n, size))
+            return cast(torch.Tensor, sum(self._add_gradients(part, n) for part in parts))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -130,13 +135,13 @@ class Plan(L.LightningModule):
         return self._graph
 
     def _halve(self, n: int) -> None:
-        if self.at_once == 1 or n == 1:
+        if self.micro_batch == 1 or n == 1:
             raise InputError(NO_MEMORY)
-        self.at_once, self._graph = -(-(self.at_once or n) // 2), None
+        self.micro_batch, self._graph = -(-(self.micro_batch or n) // 2), None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         say(
-            f"Out of memory at step {self.steps}: from here on {self.at_once} of {n} cells go through the network at once. "
+            f"Out of memory at step {self.steps}: from here on {self.micro_batch} of {n} cells go through the network at once. "
             "Batches and learning rate stay as they are."
         )
 
@@ -158,6 +163,7 @@ class Plan(L.LightningModule):
         return loss.squeeze()
 
     def on_validation_epoch_start(self) -> None:
+        assert self.truth is not None
         self._logits = torch.zeros(len(self.truth), self.network.config.n_labels, device=self.device)
 
     def validation_step(self, batch: tuple[torch.Tensor, ...], _: int) -> None:

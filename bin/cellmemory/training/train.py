@@ -1,6 +1,6 @@
 """From an aligned reference to a trained model folder: tokens, training, calibration, model card."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,31 +8,23 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from cellmemory.cells.labels import as_text
-from cellmemory.cells.reading import CellFile
-from cellmemory.errors import InputError
-from cellmemory.genes.panel import read_panel
-from cellmemory.genes.preprocess import check_labels
-from cellmemory.genes.values import checked
-from cellmemory.io.atomic import sha256
+from cellmemory.log import say, warn
 from cellmemory.network.inference import Inference
 from cellmemory.network.model import CellMemory
 from cellmemory.network.runtime import Runtime
-from cellmemory.network.tokens import Tokens, label_means, tokenize
-from cellmemory.reference import model_folder
+from cellmemory.network.tokens import label_means, tokenize
 from cellmemory.reference.alarms import unlearned, usual_share
-from cellmemory.reference.calibration import calibrate, fit_weights
+from cellmemory.reference.calibration import Calibration, calibrate, fit_weights
 from cellmemory.reference.coverage import accuracy_by_coverage
-from cellmemory.reference.fingerprints import fingerprints_of
-from cellmemory.reference.hierarchy import Hierarchy, parse_levels, read_hierarchy, to_label_table
+from cellmemory.reference.hierarchy import to_label_table
 from cellmemory.reference.novelty import calibrate_novelty, learn_profiles
+from cellmemory.reference.trained_model import ModelFolder
 from cellmemory.sampling import stratified
-from cellmemory.training.card import model_card
+from cellmemory.training.aligned_reference import Reference, ReferenceFiles
+from cellmemory.training.card import model_card, plot_history
 from cellmemory.training.checkpoints import CheckpointFile, code_digest
-from cellmemory.training.curves import draw
-from cellmemory.training.fit import Trained, fit
-from cellmemory.training.settings import Devices, ModelSize, Sampling, Schedule
-from cellmemory.training.split import Share, share_of
+from cellmemory.training.fit import Fitted, fit
+from cellmemory.training.settings import Devices, TrainingSettings
 
 #: Labels with fewer cells, or with a smaller share, are reported apart.
 RARE_CELLS, RARE_SHARE = 20, 0.01
@@ -41,155 +33,109 @@ KEPT_CELLS = 5_000
 
 
 @dataclass(frozen=True)
-class _Reference:
-    """What this device reads of a reference over its panel of G genes.
+class CheckpointFolder:
+    """Where a training's checkpoint is kept until the model is written, and the seconds between two of them."""
 
-    labels: names of the C labels, sorted; all_codes: (N,) of all its cells; cells: (n, G) CSR, and tokens, of the rows that
-    are the device's share.
-    """
-
-    labels: np.ndarray
-    all_codes: np.ndarray
-    hierarchy: Hierarchy | None
-    share: Share
-    cells: sp.csr_matrix
-    tokens: Tokens
-
-    @property
-    def codes(self) -> np.ndarray:
-        """Labels (n,) of the rows."""
-        return self.all_codes[self.share.rows]
+    path: Path
+    every: float = 30.0
 
 
 def train_reference(
-    reference: Path,
-    panel_path: Path,
-    label_key: str,
-    batch_key: str | None,
-    label_levels: str | None,
+    source: ReferenceFiles,
     output: Path,
-    mode: str,
-    binning: str,
-    size: ModelSize,
-    schedule: Schedule,
-    sampling: Sampling,
-    seed: int,
+    settings: TrainingSettings,
     runtime: Runtime,
-    devices: Devices,
-    checkpoints: Path,
-    checkpoint_every: float,
-) -> list[str]:
-    """Trains on reference.h5ad and writes the model folder; returns the lines of the log.
+    *,
+    devices: Devices = Devices(),
+    checkpoint: CheckpointFolder,
+) -> None:
+    """Trains on an aligned reference and writes the model folder.
 
-    checkpoints: folder of this training's checkpoint, which is removed when the model is written; checkpoint_every: in
-    seconds. Of several processes that train together only the first writes, and has lines to return. Memory: this
-    device's share of the reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
+    Of several processes that train together only the first writes. Memory: this device's split of
+    the reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
     """
-    panel = read_panel(panel_path)
-    levels = parse_levels(label_levels, label_key)
-    labels, all_codes, batch, hierarchy = _annotation(reference, panel, label_key, batch_key, levels)
-    config = size.config(len(panel), len(labels))
-    share = share_of(all_codes, batch, seed, devices.rank, devices.count)
-    cells = _cells(reference, share.rows)
-    tokens = tokenize(cells, np.ones(len(panel), bool), mode, binning, config.n_bins)
-    read = _Reference(labels, all_codes, hierarchy, share, cells, tokens)
-    torch.manual_seed(seed)
-    network = CellMemory(config)
-    settings = {
-        "label_key": label_key,
-        "batch_key": batch_key,
-        "label_levels": hierarchy.levels if hierarchy else [],
-        "mode": mode,
-        "binning": binning,
-        "seed": seed,
-        "model": asdict(config),
-        "training": asdict(schedule) | asdict(sampling),
-        "cells": len(all_codes),
-    }
-    checkpoint = CheckpointFile(checkpoints, _about(settings, reference, panel_path), checkpoint_every)
-    trained = fit(tokens, read.codes, share, network, schedule, sampling, seed, runtime, devices, checkpoint)
-    if trained is None:
-        return []
-    calibration, tensors = _finish(trained, read, settings, runtime)
-    with CellFile(reference) as file:
-        tensors["reference.fingerprint"] = fingerprints_of(file)
-    table = _label_table(read)
-    settings["usual_share"] = usual_share(np.diff(cells.indptr), len(panel))
-    settings["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": trained.best_epoch}
-    card = model_card(settings, table, calibration)
-    model_folder.save(output, tensors, settings, panel, table, calibration, trained.history, draw(trained.history), card)
-    checkpoint.remove()
-    return [
-        f"read {len(all_codes):,} cells x {len(panel):,} genes, {len(labels)} labels of '{label_key}'",
-        f"trained on {len(share.all_training):,} cells ({runtime}) to epoch {trained.best_epoch} of {len(trained.history)}",
-        f"on {len(share.validation):,} held-out cells: accuracy {calibration['validation_accuracy']:.3f}, calibration error "
-        f"{calibration['ece_after']:.3f} (temperature {calibration['temperature']:.2f})",
-        *(f"Warning: {doubt}" for doubt in unlearned(calibration, label_key)),
-        f"wrote {output}",
-    ]
+    reference = source.read(settings, devices)
+    torch.manual_seed(settings.seed)
+    network = CellMemory(reference.config)
+    config = settings.to_json(reference.config) | {"cells": len(reference.codes)}
+    resumed = CheckpointFile(checkpoint.path, _about(config, source), checkpoint.every)
+    fitted = fit(reference.cells, network, settings, runtime, devices=devices, checkpoint=resumed)
+    if fitted is None:
+        return
+    calibration, tensors = _finish(fitted, reference, settings, runtime)
+    tensors["reference.fingerprint"] = reference.fingerprints
+    table = _label_table(reference)
+    config["usual_share"] = usual_share(np.diff(reference.values.indptr), len(reference.panel))
+    config["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": fitted.best_epoch}
+    ModelFolder(
+        tensors=tensors,
+        config=config,
+        panel=reference.panel,
+        label_table=table,
+        calibration=calibration,
+        history=fitted.history,
+        figure=plot_history(fitted.history),
+        card=model_card(config, table, calibration),
+    ).write(output)
+    resumed.remove()
+    split = reference.split
+    say(
+        f"Read {len(reference.codes):,} cells x {len(reference.panel):,} genes, {len(reference.labels)} labels of "
+        f"'{settings.label_key}'."
+    )
+    say(f"Trained on {len(split.all_training):,} cells ({runtime}) to epoch {fitted.best_epoch} of {len(fitted.history)}.")
+    say(
+        f"On {len(split.validation):,} held-out cells: accuracy {calibration.validation_accuracy:.3f}, calibration error "
+        f"{calibration.ece_after:.3f} (temperature {calibration.temperature:.2f})."
+    )
+    for doubt in unlearned(calibration, settings.label_key):
+        warn(doubt)
+    say(f"Wrote {output}.")
 
 
-def _about(settings: dict, reference: Path, panel: Path) -> dict:
+def _about(config: dict, source: ReferenceFiles) -> dict:
     """All that decides what a training ends with, one level deep. Not where it runs: it may go on on another machine."""
-    flat = {name: value for name, value in settings.items() if not isinstance(value, dict)}
-    inputs = {"code": code_digest(), "reference": sha256(reference), "panel": sha256(panel)}
-    return inputs | flat | settings["model"] | settings["training"]
+    flat = {name: value for name, value in config.items() if not isinstance(value, dict)}
+    return {"code": code_digest()} | source.digests() | flat | config["model"] | config["training"]
 
 
-def _annotation(
-    reference: Path, panel: pd.DataFrame, label_key: str, batch_key: str | None, levels: list[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, Hierarchy | None]:
-    """Names of the labels, sorted, their codes (N,) of all cells, batch codes (N,) or None, and the labels' hierarchy, if any."""
-    with CellFile(reference) as file:
-        labels = check_labels(file, label_key)
-        if labels.isna().any():
-            raise InputError(f"{reference}: {labels.isna().sum()} cells have no label; run preprocess_reference.py first.")
-        if file.var().index.astype(str).tolist() != panel["gene"].tolist():
-            raise InputError(f"{reference}: its genes are not those of the panel; use the two files of one preprocessing.")
-        batch = file.column(batch_key, "batch", "batch_key") if batch_key else None
-        codes = None if batch is None else np.unique(as_text(batch), return_inverse=True)[1]
-        hierarchy = read_hierarchy(file, levels, labels) if levels else None
-        return *np.unique(labels.to_numpy(str), return_inverse=True), codes, hierarchy
-
-
-def _cells(reference: Path, rows: np.ndarray) -> sp.csr_matrix:
-    """Some rows of the reference (sorted), or all of them without a copy."""
-    with CellFile(reference) as file:
-        cells = file.rows("X", 0, file.n_cells) if len(rows) == file.n_cells else file.picked("X", rows)
-        return checked(cells, file, "X", 0, "log1p")
-
-
-def _finish(trained: Trained, read: _Reference, settings: dict, runtime: Runtime) -> tuple[dict, dict[str, np.ndarray]]:
+def _finish(
+    fitted: Fitted, reference: Reference, settings: TrainingSettings, runtime: Runtime
+) -> tuple[Calibration, dict[str, np.ndarray]]:
     """Adds the linear path, weighs the two parts and calibrates their sum on the validation cells.
 
     What decides weights and calibration has seen no validation cell; then the linear path learns from these too. Returns
     the calibration, and the tensors of the model folder: weights, what novelty knows, embeddings of the kept cells.
     """
-    network, start, seed = trained.network, trained.start, settings["seed"]
-    share, tokens, codes = read.share, read.tokens, read.codes
-    kept = stratified(codes, share.training, KEPT_CELLS, np.random.default_rng(seed))
-    n, n_bins, truth = len(share.validation), network.config.n_bins, codes[share.validation]
-    known, held_out = tokens.select(kept), tokens.select(share.validation)
-    means = label_means(known, codes[kept], len(read.labels), n_bins)
-    profiles = learn_profiles(known, codes[kept], means[1], start.share, seed)
-    classifier = start.classifier(tokens, codes, share.training, n_bins, seed)
+    network, warm_start, seed = fitted.network, fitted.warm_start, settings.seed
+    split, tokens, codes = reference.split, reference.cells.tokens, reference.cells.labels
+    kept = stratified(codes, split.training, KEPT_CELLS, np.random.default_rng(seed))
+    n, n_bins, truth = len(split.validation), network.config.n_bins, codes[split.validation]
+    known, held_out = tokens.select(kept), tokens.select(split.validation)
+    means = label_means(known, codes[kept], len(reference.labels), n_bins)
+    profiles = learn_profiles(known, codes[kept], means[1], share=warm_start.share, seed=seed)
+    classifier = warm_start.classifier(tokens, codes, split.training, seed)
     network.decide_by(classifier.weight, classifier.bias)
     inference = Inference(network, runtime)
-    found = inference.run(tokens.select(np.r_[share.validation, kept]), attention=False)
+    found = inference.run(tokens.select(np.r_[split.validation, kept]), attention=False)
     linear, cls = found.linear_logits[:n], found.cls_logits[:n]
-    weights = fit_weights(linear, cls, truth, len(share.all_training))
-    logits = weights[0] * linear + weights[1] * cls
-    calibration = calibrate(logits, truth) | calibrate_novelty(profiles, logits, held_out)
-    calibration["commonest_share"] = float(np.bincount(truth).max() / n)
+    linear_weight, cls_weight = fit_weights(linear, cls, truth, len(split.all_training))
+    logits = linear_weight * linear + cls_weight * cls
 
     def with_fewer_genes(cells: sp.csr_matrix, measured: np.ndarray) -> np.ndarray:
-        fewer = inference.run(tokenize(cells, measured, settings["mode"], settings["binning"], n_bins), attention=False)
-        return weights[0] * fewer.linear_logits + weights[1] * fewer.cls_logits
+        tokens = tokenize(cells, measured, mode=settings.mode, binning=settings.binning, n_bins=n_bins)
+        fewer = inference.run(tokens, attention=False)
+        return linear_weight * fewer.linear_logits + cls_weight * fewer.cls_logits
 
-    calibration["panel_accuracy"] = accuracy_by_coverage(with_fewer_genes, read.cells[share.validation], truth, seed)
-    classifier = start.classifier(tokens, codes, np.arange(len(codes)), n_bins, seed)
-    network.decide_by(classifier.weight, classifier.bias, *weights)
-    calibration |= {"linear_weight": weights[0], "cls_weight": weights[1]}
+    calibration = Calibration(
+        **calibrate(logits, truth),
+        **calibrate_novelty(profiles, logits, held_out),
+        panel_accuracy=accuracy_by_coverage(with_fewer_genes, reference.values[split.validation], truth, seed),
+        linear_weight=linear_weight,
+        cls_weight=cls_weight,
+    )
+    classifier = warm_start.classifier(tokens, codes, np.arange(len(codes)), seed)
+    network.decide_by(classifier.weight, classifier.bias, linear_weight=linear_weight, cls_weight=cls_weight)
     tensors = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     tensors |= {f"reference.{name}": getattr(profiles, name) for name in ("components", "scale", "weight", "bias")}
     tensors |= {
@@ -200,13 +146,13 @@ def _finish(trained: Trained, read: _Reference, settings: dict, runtime: Runtime
     return calibration, tensors
 
 
-def _label_table(read: _Reference) -> pd.DataFrame:
+def _label_table(reference: Reference) -> pd.DataFrame:
     """labels.tsv: how many cells of each label there are, train and validate; its coarser labels, where it has some."""
-    codes, share = read.all_codes, read.share
+    codes, labels = reference.codes, reference.labels
+    split = reference.split
     cells, training, validation = (
-        np.bincount(codes[rows], minlength=len(read.labels)) for rows in (slice(None), share.all_training, share.all_validation)
+        np.bincount(codes[rows], minlength=len(labels)) for rows in (slice(None), split.all_training, split.all_validation)
     )
     rare = np.where((cells < RARE_CELLS) | (cells < RARE_SHARE * len(codes)), "true", "false")
-    columns = {"label": read.labels, "n_cells": cells, "n_train": training, "n_validation": validation, "rare": rare}
-    table = pd.DataFrame(columns)
-    return pd.concat([table, to_label_table(read.hierarchy)], axis=1) if read.hierarchy else table
+    table = pd.DataFrame({"label": labels, "n_cells": cells, "n_train": training, "n_validation": validation, "rare": rare})
+    return pd.concat([table, to_label_table(reference.hierarchy)], axis=1) if reference.hierarchy else table

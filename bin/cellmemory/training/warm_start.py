@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from cellmemory.network.linear_path import CLIP
-from cellmemory.network.tokens import ROOT_SCALE, Tokens, views
+from cellmemory.network.tokens import SQRT_SHARE_SCALE, Tokens, views
 from cellmemory.sampling import stratified
 from cellmemory.training.split import MAX_CELLS
 
@@ -24,7 +24,7 @@ CHUNK = 1_024
 FOLDS = 5
 #: It looks at so many genes at most, those that tell the labels apart best: each gene more is one more that another
 #: donor, protocol or species may express otherwise.
-TELLING_GENES = 500
+SELECTED_GENES = 500
 #: Inverse strengths of its L2 penalty, on views of unit variance, of which the folds choose.
 PENALTIES = (0.01, 0.03, 0.1)
 #: Its loadings start larger than those of the PCA: they are about the labels.
@@ -45,52 +45,63 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Start:
-    """loadings: (genes, k), where the gene embeddings start. mean, spread: (2, genes), of the genes' views. share: (genes,),
-    mean share of a cell's counts.
+class ViewScaler:
+    """How the views of genes (see tokens.views, with n_bins) are brought to one scale: mean, spread (2, genes) of training
+    cells."""
 
-    telling: the genes that a classifier looks at; penalty: the inverse strength of its penalty. folds: classifiers on these
-    genes, each of which left out a part of the cells; fold: (n,) one that never saw a cell.
-    """
-
-    loadings: np.ndarray
     mean: np.ndarray
     spread: np.ndarray
-    share: np.ndarray
-    telling: np.ndarray
-    penalty: float
-    folds: list[Linear]
-    fold: np.ndarray
+    n_bins: int
 
-    def classifier(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: int, seed: int) -> Linear:
-        """One classifier of all of `cells`, at most 5,000 of them; genes, their scale and the penalty are those of the folds.
-        Genes that it does not look at have no weight."""
-        seen = stratified(labels, cells, MAX_CELLS, np.random.default_rng(seed))
-        found = _classifier(self._telling_views(tokens, seen, n_bins), labels[seen], int(labels.max()) + 1, self.penalty)
-        weight = np.zeros((*self.mean.shape, found.weight.shape[-1]), np.float32)
-        weight[:, self.telling] = found.weight
-        return replace(found, weight=weight)
-
-    def _telling_views(self, tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
-        return self.scale(views(tokens, cells, n_bins)[:, :, self.telling], self.telling)
-
-    def scale(self, seen: np.ndarray, genes: np.ndarray | slice = slice(None)) -> np.ndarray:
+    def __call__(self, seen: np.ndarray, genes: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Views (n, 2, genes), of all genes or of some, centred, scaled and clipped, in place."""
         seen -= self.mean[:, genes]
         seen /= self.spread[:, genes]
         return np.clip(seen, -CLIP, CLIP, out=seen)
 
-    def out_of_fold(self, tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
+    def views(self, tokens: Tokens, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
+        """The scaled views (n, 2, genes) of some genes of some cells."""
+        return self(views(tokens, cells, self.n_bins)[:, :, genes], genes)
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """loadings: (genes, k), where the gene embeddings start. scaler: of the genes' views. share: (genes,), mean share of a
+    cell's counts.
+
+    selected: the genes that a classifier looks at; penalty: the inverse strength of its penalty. folds: classifiers on these
+    genes, each of which left out a part of the cells; fold: (n,) one that never saw a cell.
+    """
+
+    loadings: np.ndarray
+    scaler: ViewScaler
+    share: np.ndarray
+    selected: np.ndarray
+    penalty: float
+    folds: list[Linear]
+    fold: np.ndarray
+
+    def classifier(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, seed: int) -> Linear:
+        """One classifier of all of `cells`, at most 5,000 of them; genes, their scale and the penalty are those of the folds.
+        Genes that it does not look at have no weight."""
+        seen = stratified(labels, cells, MAX_CELLS, np.random.default_rng(seed))
+        scaled = self.scaler.views(tokens, seen, self.selected)
+        found = _classifier(scaled, labels[seen], int(labels.max()) + 1, self.penalty)
+        weight = np.zeros((*self.scaler.mean.shape, found.weight.shape[-1]), np.float32)
+        weight[:, self.selected] = found.weight
+        return replace(found, weight=weight)
+
+    def out_of_fold(self, tokens: Tokens, cells: np.ndarray) -> np.ndarray:
         """Logits (len(cells), C) of training cells, each by the classifier that never saw it."""
         logits = np.empty((len(cells), len(self.folds[0].bias)), np.float32)
         for start in range(0, len(cells), CHUNK):
             chunk = cells[start : start + CHUNK]
-            seen = self._telling_views(tokens, chunk, n_bins)
-            logits[start : start + CHUNK] = _by_who_left_out(self.folds, self.fold[chunk], seen)
+            seen = self.scaler.views(tokens, chunk, self.selected)
+            logits[start : start + CHUNK] = _out_of_fold_logits(self.folds, self.fold[chunk], seen)
         return logits
 
 
-def learn_start(tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: int, seed: int) -> Start:
+def fit_warm_start(tokens: Tokens, labels: np.ndarray, cells: np.ndarray, *, n_bins: int, seed: int) -> WarmStart:
     """Loadings of a PCA and of linear classifiers side by side, and the classifiers themselves.
 
     labels: (n,) codes of all cells of `tokens`; cells: those that are learned from. Memory: these cells x twice the
@@ -98,24 +109,23 @@ def learn_start(tokens: Tokens, labels: np.ndarray, cells: np.ndarray, n_bins: i
     """
     rng = np.random.default_rng(seed)
     values = views(tokens, cells, n_bins)
-    mean, spread = values.mean(0), values.std(0) + np.float32(SMALLEST_SPREAD)
-    share = ((values[:, 1] / ROOT_SCALE) ** 2).mean(0)
+    scaler = ViewScaler(values.mean(0), values.std(0) + np.float32(SMALLEST_SPREAD), n_bins)
+    share = ((values[:, 1] / SQRT_SHARE_SCALE) ** 2).mean(0)
     part = rng.permutation(len(cells)) % FOLDS
     # Cells that no classifier saw are out of fold for all of them; they are shared out.
     fold = np.arange(len(tokens)) % FOLDS
     fold[cells] = part
-    start = Start(np.empty((0, 0)), mean, spread, share / max(share.sum(), 1e-12), np.empty(0), 0.0, [], fold)
-    centred, n_labels = start.scale(values), int(labels.max()) + 1
-    telling = telling_genes(centred, labels[cells], n_labels)
-    penalty, folds = _choose_penalty(np.ascontiguousarray(centred[:, :, telling]), labels[cells], part, n_labels)
-    supervised = np.zeros((len(mean[0]), n_labels), np.float32)
-    supervised[telling] = np.mean([f.weight[0] for f in folds], 0) / spread[0][telling, None]
+    centred, n_labels = scaler(values), int(labels.max()) + 1
+    selected = select_genes(centred, labels[cells], n_labels)
+    penalty, folds = _choose_penalty(np.ascontiguousarray(centred[:, :, selected]), labels[cells], part, n_labels)
+    supervised = np.zeros((len(share), n_labels), np.float32)
+    supervised[selected] = np.mean([f.weight[0] for f in folds], 0) / scaler.spread[0][selected, None]
     unsupervised = _unit_variance(_principal_loadings(centred[:, 0], seed))
     loadings = np.hstack([LINEAR_SCALE * _unit_variance(supervised), unsupervised])
-    return replace(start, loadings=loadings, telling=telling, penalty=penalty, folds=folds)
+    return WarmStart(loadings, scaler, share / max(share.sum(), 1e-12), selected, penalty, folds, fold)
 
 
-def telling_genes(cells: np.ndarray, labels: np.ndarray, n_labels: int, n: int = TELLING_GENES) -> np.ndarray:
+def select_genes(cells: np.ndarray, labels: np.ndarray, n_labels: int, n: int = SELECTED_GENES) -> np.ndarray:
     """The n genes (all, if there are no more) whose views (cells, 2, genes) differ most between labels, sorted.
 
     By the variance between labels over the one within, of the better of the two views (one-way ANOVA).
@@ -136,12 +146,12 @@ def _choose_penalty(cells: np.ndarray, labels: np.ndarray, part: np.ndarray, n_l
     found = []
     for penalty in PENALTIES:
         folds = [_classifier(cells[part != f], labels[part != f], n_labels, penalty) for f in range(FOLDS)]
-        loss = -log_softmax(_by_who_left_out(folds, part, cells), 1)[np.arange(len(labels)), labels].mean()
+        loss = -log_softmax(_out_of_fold_logits(folds, part, cells), 1)[np.arange(len(labels)), labels].mean()
         found.append((loss, penalty, folds))
     return min(found, key=lambda one: one[0])[1:]
 
 
-def _by_who_left_out(folds: list[Linear], fold: np.ndarray, cells: np.ndarray) -> np.ndarray:
+def _out_of_fold_logits(folds: list[Linear], fold: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Logits (n, C) of cells (n, 2, genes), each by the classifier of its fold (n,), which never saw it."""
     logits = np.empty((len(cells), len(folds[0].bias)), np.float32)
     for number, classifier in enumerate(folds):

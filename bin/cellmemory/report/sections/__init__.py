@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cellmemory.reference.model_folder import Bundle
-from cellmemory.report.blocks import Section
+from cellmemory.reference.trained_model import TrainedModel
+from cellmemory.report.blocks import Block, Section, Table
 from cellmemory.report.data import Sample
 from cellmemory.report.sections import (
     about,
@@ -26,7 +26,7 @@ from cellmemory.report.sections import (
 
 def all_sections(
     samples: Sequence[Sample],
-    model: Bundle,
+    trained: TrainedModel,
     inputs: dict | None,
     provenance: dict | None,
     consensus: Sequence[dict],
@@ -38,9 +38,9 @@ def all_sections(
     consensus: the summaries of consensus.py; without them, as in a run with one reference, there is no such section.
     """
     parts = [
-        summary.section(samples, model, inputs),
-        checks.section(samples, inputs, model),
-        labels.section(samples, model, colours),
+        summary.section(samples, trained, inputs),
+        checks.section(samples, inputs, trained),
+        labels.section(samples, trained, colours),
         *([references.section(consensus)] if consensus else []),
         maps.section(samples),
         spatial.section(samples),
@@ -50,16 +50,16 @@ def all_sections(
         slots.section(samples),
         enrichment.section(samples),
         truth.section(samples, palette),
-        training.section(model),
-        about.section(samples, model, provenance),
+        training.section(trained),
+        about.section(samples, trained, provenance),
     ]
     if len(samples) == 1:
         parts = [replace(part, blocks=[_without_sample(block) for block in part.blocks]) for part in parts]
     return parts
 
 
-def _without_sample(block: object) -> object:
+def _without_sample(block: Block) -> Block:
     """A table without the column that says the same in every row of a sample's own page."""
-    if block.kind != "table" or block.id == "samples" or block.columns[0] != ("Sample", "text"):
+    if not isinstance(block, Table) or block.id == "samples" or block.columns[0] != ("Sample", "text"):
         return block
     return replace(block, columns=block.columns[1:], rows=[row[1:] for row in block.rows])

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from cellmemory.reference.model_folder import Bundle
+from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import wording
 from cellmemory.report.blocks import Facts, Section
 from cellmemory.report.data import Sample
 
 
-def section(samples: Sequence[Sample], model: Bundle, provenance: dict | None) -> Section:
+def section(samples: Sequence[Sample], trained: TrainedModel, provenance: dict | None) -> Section:
     """Versions, parameters and checksums: what is needed to make the same page again."""
     lead = "What made these results. The same inputs, versions and seed give the same results again."
     mapping = []
@@ -22,20 +22,20 @@ def section(samples: Sequence[Sample], model: Bundle, provenance: dict | None) -
         ("alpha", "Label set alpha"),
         ("adapted_to", "Adapted to"),
     ):
-        values = dict.fromkeys(wording.shown(s.info[key]) for s in samples if s.info.get(key, "") != "")
+        values = dict.fromkeys(wording.shown(value) for s in samples if (value := getattr(s.run, key)) not in ("", None))
         if values:
             mapping.append((title, ", ".join(values)))
     blocks = [Facts("Mapping", mapping)]
     for key, title in (("model", "Model"), ("training", "Training")):
-        if model.config.get(key):
-            blocks.append(Facts(title, _flat(model.config[key])))
+        if trained.config.get(key):
+            blocks.append(Facts(title, _flat(trained.config[key])))
     if provenance:
         blocks += [
             Facts("Run" if not isinstance(v, dict) else str(k), _flat(v if isinstance(v, dict) else {k: v}))
             for k, v in provenance.items()
         ]
     blocks.append(
-        Facts("Checksums (SHA-256)", [*model.config.get("files", {}).items(), ("model", model.config.get("digest", ""))])
+        Facts("Checksums (SHA-256)", [*trained.config.get("files", {}).items(), ("model", trained.config.get("digest", ""))])
     )
     return Section("about", "Provenance", lead, blocks)
 

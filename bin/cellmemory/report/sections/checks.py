@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cellmemory.reference.coverage import expected_accuracy
-from cellmemory.reference.model_folder import Bundle
+from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import wording
 from cellmemory.report.blocks import Facts, Notes, Section, Table, bounded
 from cellmemory.report.data import Sample, alignment_of
@@ -31,7 +31,7 @@ _REFERENCE_FACTS = (
 )
 
 
-def section(samples: Sequence[Sample], inputs: dict | None, model: Bundle) -> Section:
+def section(samples: Sequence[Sample], inputs: dict | None, trained: TrainedModel) -> Section:
     """How the queries' genes and values met the model's panel."""
     lead = (
         "The model reads a fixed panel of genes. A gene that a query did not measure is absent, not zero; the fewer "
@@ -50,7 +50,7 @@ def section(samples: Sequence[Sample], inputs: dict | None, model: Bundle) -> Se
         blocks += [Notes([str(m) for m in a["messages"]], name) for name, a in found.items() if a.get("messages")]
         small = [(name, a["coverage"]) for name, a in found.items() if a.get("coverage", 1) < WHOLE_PANEL]
         if small:
-            blocks.append(Notes([_loss_of_coverage(*one, model) for one in small], "What a smaller panel costs"))
+            blocks.append(Notes([_loss_of_coverage(*one, trained) for one in small], "What a smaller panel costs"))
         remarks = {"missing_genes": "not measured", "summed_genes": "summed over several rows of the file"}
         genes = [[n, gene, remark] for n, a in found.items() for key, remark in remarks.items() for gene in a.get(key, ())]
         if genes:
@@ -62,16 +62,16 @@ def section(samples: Sequence[Sample], inputs: dict | None, model: Bundle) -> Se
     if reference:
         facts = [(title, wording.shown(reference[key])) for key, title in _REFERENCE_FACTS if key in reference]
         blocks.append(Facts("Reference file", facts))
-    if (inputs or {}).get("gmt"):
+    if inputs and inputs.get("gmt"):
         blocks.append(
             Facts("Gene sets", [(str(g.get("name", "")), wording.count(g.get("sets", 0), "set")) for g in inputs["gmt"]])
         )
     return Section("inputs", "Input checks", lead, blocks)
 
 
-def _loss_of_coverage(sample: str, coverage: float, model: Bundle) -> str:
+def _loss_of_coverage(sample: str, coverage: float, trained: TrainedModel) -> str:
     """What a query of this coverage has to expect, and what training on its own genes could win."""
-    tried = model.calibration["panel_accuracy"]
+    tried = trained.calibration.panel_accuracy
     whole, fewer = (expected_accuracy(tried, share) for share in (1.0, coverage))
     return (
         f"{sample} measured {coverage:.0%} of the panel. On cells held out of the reference, with so many genes left, at random, "

@@ -44,7 +44,7 @@ def novelty_histogram(samples: Sequence[Sample]) -> Figure:
     """Novelty p-values: flat where the query is like the reference, a peak at zero where it is not."""
 
     def make(sample: Sample) -> dict:
-        alpha = float(sample.info.get("novelty_alpha", 0.05))
+        alpha = sample.run.novelty_alpha
         figure = _two_histograms(sample.cells["novelty_p"], sample.cells["unassigned"], "Novelty p", 40)
         figure["layout"]["shapes"] = [
             {

@@ -72,7 +72,7 @@ def enrichment_dots(samples: Sequence[Sample]) -> Figure:
     tables = [(i, sample, sample.tables["enrichment"]) for i, sample in enumerate(samples) if "enrichment" in sample.tables]
     contrasts = list(dict.fromkeys(name for _, _, table in tables for name in table["contrast"] if name))
     tests = {"First genes": "ora", "Whole ranking (pre-ranked)": "gsea"}
-    variants = {}
+    variants: dict[str, dict] = {}
     for i, sample, whole in tables:
         for t, test in enumerate(tests.values()):
             table = whole[whole["method"] == test]

@@ -55,7 +55,7 @@ def set_sizes(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
         "showlegend": len(samples) > 1,
         "bargap": 0.35,
     }
-    alpha = float(samples[0].info.get("alpha", 0.05))
+    alpha = samples[0].run.alpha
     caption = (
         "A set is all labels that cannot be ruled out: for cells like the reference it holds the true label in at "
         f"least {1 - alpha:.0%} of "

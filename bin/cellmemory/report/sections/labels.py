@@ -7,7 +7,7 @@ import pandas as pd
 
 from cellmemory.reference.hierarchy import Hierarchy
 from cellmemory.reference.hierarchy import column as level_column
-from cellmemory.reference.model_folder import Bundle
+from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Section, Selector, Table, bounded
 from cellmemory.report.data import Sample, level_title
@@ -16,7 +16,7 @@ MAX_BARS = 40
 REFERENCE = "(reference)"
 
 
-def section(samples: Sequence[Sample], model: Bundle, colours: dict[str, str]) -> Section:
+def section(samples: Sequence[Sample], trained: TrainedModel, colours: dict[str, str]) -> Section:
     """How many cells got which label."""
     rows = []
     for sample in samples:
@@ -32,25 +32,25 @@ def section(samples: Sequence[Sample], model: Bundle, colours: dict[str, str]) -
         ("Unassigned", "share"),
     ]
     lead = "What the query is made of, by its predicted labels."
-    reference = model.label_table.set_index("label")["n_cells"]
-    groupings, levels = bar_groupings(samples), coarse_labels(samples, model.hierarchy)
+    reference = trained.label_table.set_index("label")["n_cells"]
+    groupings, levels = bar_groupings(samples), coarse_labels(samples, trained.hierarchy)
     blocks: list = []
-    if levels:
-        blocks.append(lineages(groupings, levels, colours, model.hierarchy, reference))
+    if levels and trained.hierarchy:
+        blocks.append(lineages(groupings, levels, colours, trained.hierarchy, reference))
     finest = pd.concat([sample.cells["label"] for sample in samples], ignore_index=True)
     blocks += [
         composition(groupings, finest, colours, reference),
         Table("label_table", "Cells per label", columns, rows),
-        *_proportion_table(groupings, levels, finest, model),
+        *_proportion_table(groupings, levels, finest, trained),
     ]
     return Section("labels", "Labels", lead, blocks)
 
 
 def _proportion_table(
-    groupings: dict[str, pd.Series], levels: dict[str, pd.Series], finest: pd.Series, model: Bundle
+    groupings: dict[str, pd.Series], levels: dict[str, pd.Series], finest: pd.Series, trained: TrainedModel
 ) -> list[Table]:
     """What the bars of the figures show, for each thing that a bar may stand for but the samples' own labels."""
-    levels = levels | {model.hierarchy.levels[-1] if model.hierarchy else "": finest}
+    levels = levels | {trained.hierarchy.levels[-1] if trained.hierarchy else "": finest}
     rows = []
     for title, grouping in groupings.items():
         for level, names in levels.items():
@@ -60,7 +60,7 @@ def _proportion_table(
             totals = counts.groupby(level=0).sum()
             rows += [[title, str(bar), level, str(label), n, n / totals[bar]] for (bar, label), n in counts.items()]
     columns = [("Bars", "text"), ("Bar", "text"), ("Level", "text"), ("Label", "label"), ("Cells", "count"), ("Share", "share")]
-    if not model.hierarchy:
+    if not trained.hierarchy:
         columns, rows = [c for c in columns if c[0] != "Level"], [[*row[:2], *row[3:]] for row in rows]
     title = "Proportions by sample, condition and level"
     return [bounded("proportions", title, columns, rows, caption="What the bars above show.")] if rows else []

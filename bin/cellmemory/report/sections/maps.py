@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cellmemory.columns import UMAP
 from cellmemory.report.blocks import Explorer, Notes, Section
 from cellmemory.report.data import Sample
 
@@ -14,7 +15,7 @@ def section(samples: Sequence[Sample]) -> Section:
         "stands apart."
     )
     if all(sample.umap is None for sample in samples):
-        return Section("map", "Map", lead, [Notes(["The mapped files hold no X_umap, so that there is no map."])])
+        return Section("map", "Map", lead, [Notes([f"The mapped files hold no {UMAP}, so that there is no map."])])
     caption = (
         "Choose a colour; click a legend entry to hide it, twice to see it alone; drag to zoom, double-click to "
         "reset. The reference may be shown in grey or in its own labels. Below, the expression of a gene beside the "

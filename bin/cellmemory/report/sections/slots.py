@@ -88,7 +88,7 @@ def slot_heatmap(samples: Sequence[Sample]) -> Figure:
         for g, group in enumerate(groups):
             for j, values in enumerate(kept if group in present else ()):
                 key = (i, g, j) if read else (i, g)
-                variants[drawing.key(samples, *key)] = _slot_heatmap(sample, group, values, j == 0)
+                variants[drawing.key(samples, *key)] = _slot_heatmap(sample, group, (sample.slot_write, values), written=j == 0)
     selectors = [*drawing.sample_selector(samples), Selector("Label", groups), *([Selector("Side", sides)] if read else [])]
     caption = (
         "The top five genes of every memory slot in the cells of one label. Genes compete to write into few slots; "
@@ -101,9 +101,10 @@ def slot_heatmap(samples: Sequence[Sample]) -> Figure:
     return Figure("slots", "Genes of the memory slots", caption, variants, selectors, "No cell of this sample has this label.")
 
 
-def _slot_heatmap(sample: Sample, group: str, values: np.ndarray, written: bool) -> dict:
+def _slot_heatmap(sample: Sample, group: str, arrays: tuple[np.ndarray, np.ndarray], *, written: bool) -> dict:
+    """The figure of one label. arrays: what its genes write, by which these are chosen, and what is shown of them."""
     place = sample.groups.index(group)
-    values, write = values[:, place], sample.slot_write[:, place]
+    write, values = (array[:, place] for array in arrays)
     best = np.argsort(-write, axis=0, kind="stable")[:5].T.ravel()
     rows = [row for row in dict.fromkeys(best.tolist()) if write[row].max() > 0]
     genes, slots = [sample.genes[row] for row in rows], [f"slot {h + 1}" for h in range(values.shape[1])]

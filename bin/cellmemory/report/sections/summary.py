@@ -7,28 +7,28 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.reference.alarms import unlearned
-from cellmemory.reference.model_folder import Bundle
+from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import wording
 from cellmemory.report.blocks import Facts, Notes, Section, Table, Tiles
 from cellmemory.report.data import Sample, alignment_of
 
 
-def section(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Section:
+def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | None) -> Section:
     """The numbers to look at first, and a row for every sample."""
     cells = pd.concat([s.cells for s in samples], ignore_index=True)
     reference = (inputs or {}).get("reference") or {}
-    trained = int(model.label_table["n_cells"].sum())
+    n_cells = int(trained.label_table["n_cells"].sum())
     tiles = [
         ("Cells", f"{len(cells):,}", f"in {wording.count(len(samples), 'sample')}"),
         ("Assigned", f"{1 - cells['unassigned'].mean():.1%}", "the others are unlike the reference"),
         ("Median confidence", near_one(cells["confidence"].median()), "calibrated probability"),
-        ("Labels found", f"{cells['label'].nunique()} of {len(model.labels)}", "that the reference knows"),
+        ("Labels found", f"{cells['label'].nunique()} of {len(trained.labels)}", "that the reference knows"),
     ]
     coverages = [a["coverage"] for s in samples if (a := alignment_of(s)) and "coverage" in a]
     if coverages:
         low, high = min(coverages), max(coverages)
         span = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{100 * low:.0f}–{high:.0%}"
-        tiles.append(("Panel measured", span, f"of {len(model.panel):,} genes"))
+        tiles.append(("Panel measured", span, f"of {len(trained.panel):,} genes"))
     scored = [s.tables["metrics"] for s in samples if s.tables.get("metrics", {}).get("accuracy") is not None]
     if scored:
         weight = [m["known_cells"] for m in scored]
@@ -61,19 +61,19 @@ def section(samples: Sequence[Sample], model: Bundle, inputs: dict | None) -> Se
     keep = [i for i in range(len(columns)) if i < 5 or any(row[i] is not None for row in rows)]
     table = Table("samples", "Samples", [columns[i] for i in keep], [[row[i] for i in keep] for row in rows])
     made = [
-        ("Label column", model.config.get("label_key", "")),
-        ("Labels", f"{len(model.labels)}"),
-        ("Cells", f"{trained:,}"),
+        ("Label column", trained.config.get("label_key", "")),
+        ("Labels", f"{len(trained.labels)}"),
+        ("Cells", f"{n_cells:,}"),
     ]
-    made += [("Genes in the panel", f"{len(model.panel):,}"), ("Model", _digest(model.config.get("digest", "")))]
+    made += [("Genes in the panel", f"{len(trained.panel):,}"), ("Model", _digest(trained.config.get("digest", "")))]
     if reference.get("path"):
         made.insert(0, ("File", Path(reference["path"]).name))
     lead = (
         "Every cell was given the label of the reference that fits best, a calibrated confidence, and a test of "
         "whether the reference knows cells like it at all."
     )
-    unusual = [*unlearned(model.calibration, model.config["label_key"]), *reference.get("warnings", ())]
-    unusual += [f"{sample.name}: {alarm}" for sample in samples for alarm in sample.info.get("alarms", ())]
+    unusual = [*unlearned(trained.calibration, trained.config["label_key"]), *reference.get("warnings", ())]
+    unusual += [f"{sample.name}: {alarm}" for sample in samples for alarm in sample.run.alarms or ()]
     notes = [Notes(unusual, "Read this first", warning=True)] if unusual else []
     return Section("summary", "Summary", lead, [Tiles(tiles), *notes, table, Facts("Reference", made)])
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from cellmemory.reference.model_folder import Bundle
+from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import drawing, wording
 from cellmemory.report.blocks import Facts, Figure, Notes, Section, Table
 
@@ -14,10 +14,10 @@ _CALIBRATION_FACTS = (
 )
 
 
-def section(model: Bundle) -> Section:
+def section(trained: TrainedModel) -> Section:
     """How the model was trained."""
     lead = "How the model learned the reference, and how its confidence was calibrated on cells held out of training."
-    table = model.label_table
+    table = trained.label_table
     titles = {
         "label": ("Label", "label"),
         "n_cells": ("Cells", "count"),
@@ -30,12 +30,8 @@ def section(model: Bundle) -> Section:
         [wording.yes(value) if key == "rare" else value for key, value in zip(keys, row, strict=True)]
         for row in table[keys].itertuples(index=False)
     ]
-    facts = [
-        (title, wording.shown(model.calibration[key]))
-        for key, title in _CALIBRATION_FACTS
-        if model.calibration.get(key) is not None
-    ]
-    blocks = [history_figure(model.history)] if len(model.history) else [Notes(["The model folder holds no training history."])]
+    facts = [(title, wording.shown(getattr(trained.calibration, key))) for key, title in _CALIBRATION_FACTS]
+    blocks = [history_figure(trained.history)] if len(trained.history) else [Notes(["The model has no training history."])]
     return Section(
         "training",
         "Training",

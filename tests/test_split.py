@@ -1,11 +1,10 @@
-"""Shares of a reference: which cells train and validate, and which of them each of several devices reads."""
+"""The split of a reference: which cells train and validate, and which of them each of several devices reads."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellmemory.training import split
-from cellmemory.training.split import share_of
+from cellmemory.training.split import split_reference
 
 references = st.lists(st.integers(2, 40), min_size=1, max_size=6).map(lambda sizes: np.repeat(np.arange(len(sizes)), sizes))
 
@@ -13,15 +12,15 @@ references = st.lists(st.integers(2, 40), min_size=1, max_size=6).map(lambda siz
 @given(references, st.integers(1, 5), st.integers(0, 99))
 def test_devices_divide_the_training_cells_and_nothing_else(labels, devices, seed):
     labels = np.random.default_rng(seed).permutation(labels)
-    of_each = [share_of(labels, None, seed, rank, devices) for rank in range(devices)]
-    own = [share.rows[share.training] for share in of_each]
+    of_each = [split_reference(labels, None, seed, rank=rank, devices=devices) for rank in range(devices)]
+    own = [split.rows[split.training] for split in of_each]
     training, validation = of_each[0].all_training, of_each[0].all_validation
     assert (np.unique(np.concatenate(own)) == training).all()
     assert (np.union1d(training, validation) == np.arange(len(labels))).all()
     assert not np.intersect1d(training, validation).size
-    for share, cells in zip(of_each, own, strict=True):
-        assert (share.rows[share.validation] == validation).all()
-        assert (share.rows[share.start] == of_each[0].rows[of_each[0].start]).all()
+    for split, cells in zip(of_each, own, strict=True):
+        assert (split.rows[split.validation] == validation).all()
+        assert (split.rows[split.warm_start] == of_each[0].rows[of_each[0].warm_start]).all()
         counts = np.bincount(labels[training])
         expected = np.where(counts < devices, counts, counts / devices)
         assert (np.abs(np.bincount(labels[cells], minlength=len(counts)) - expected) < 1).all(), "every label in equal parts"
@@ -29,16 +28,16 @@ def test_devices_divide_the_training_cells_and_nothing_else(labels, devices, see
 
 @given(references, st.integers(0, 99))
 def test_one_device_reads_everything(labels, seed):
-    share = share_of(labels, None, seed)
-    assert (share.rows == np.arange(len(labels))).all()
-    assert (share.rows[share.training] == share.all_training).all()
+    split = split_reference(labels, None, seed)
+    assert (split.rows == np.arange(len(labels))).all()
+    assert (split.rows[split.training] == split.all_training).all()
 
 
-def test_a_share_grows_with_the_reference_by_its_part_alone(monkeypatch):
-    """What all devices read, to start from and to validate, is bounded."""
-    monkeypatch.setattr(split, "MAX_CELLS", 100)
-    monkeypatch.setattr(split, "MAX_VALIDATION", 50)
+def test_a_split_grows_with_the_reference_by_its_part_alone(monkeypatch):
+    """What all devices read, for the warm start and to validate, is bounded."""
+    monkeypatch.setattr("cellmemory.training.split.MAX_CELLS", 100)
+    monkeypatch.setattr("cellmemory.training.split.MAX_VALIDATION", 50)
     labels = np.arange(6_000) % 3
-    rows = [len(share_of(labels[:n], None, 0, 1, 4).rows) for n in (2_000, 4_000, 6_000)]
+    rows = [len(split_reference(labels[:n], None, 0, rank=1, devices=4).rows) for n in (2_000, 4_000, 6_000)]
     assert np.abs(np.diff(rows) - 500).max() < 30
     assert rows[0] < 2_000 / 4 + 150

@@ -12,7 +12,7 @@ BLOCK_CELLS = 4096
 
 
 @dataclass(frozen=True)
-class Span:
+class CellRange:
     """Cells start to stop (half-open, from 0) of a query of n cells."""
 
     start: int
@@ -20,7 +20,7 @@ class Span:
     n_cells: int
 
     @classmethod
-    def parse(cls, text: str | None, n_cells: int) -> "Span":
+    def parse(cls, text: str | None, n_cells: int) -> "CellRange":
         """`START:STOP`, `START:`, `:STOP`; None: all cells. Raises InputError for what names no cells of the query."""
         found = re.fullmatch(r"(\d*):(\d*)", ":" if text is None else text)
         if not found:
@@ -38,12 +38,12 @@ class Span:
         return self.stop - self.start
 
     def blocks(self) -> Iterator[tuple[int, int, slice]]:
-        """(start, stop) of each block that the span touches, and which of its cells are in the span."""
+        """(start, stop) of each block that the range touches, and which of the block's cells are in the range."""
         for start in range(self.start // BLOCK_CELLS * BLOCK_CELLS, self.stop, BLOCK_CELLS):
             stop = min(start + BLOCK_CELLS, self.n_cells)
             yield start, stop, slice(max(self.start - start, 0), min(self.stop, stop) - start)
 
     def pieces(self) -> Iterator[tuple[int, int]]:
-        """(start, stop) of the span's own cells in each of these blocks."""
+        """(start, stop) of the range's own cells in each of these blocks."""
         for start, _, kept in self.blocks():
             yield start + kept.start, start + kept.stop

@@ -1,4 +1,4 @@
-"""The picture of reference and query together: UMAP of CLS embeddings, on a bounded number of cells."""
+"""Reference and query in one picture: UMAP of CLS embeddings, on a bounded number of cells."""
 
 import warnings
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ NEIGHBOURS, PLACED_AMONG = 15, 5
 CHUNK_CELLS = 8192
 
 
-class Picture:
+class CoEmbedding:
     """UMAP coordinates, float32, of reference (r, d) and query (n, d) cells.
 
     Fitted jointly on the reference and an even subsample of the query; the same input and seed give the same picture.

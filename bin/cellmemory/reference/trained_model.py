@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,11 +13,13 @@ from cellmemory import __version__
 from cellmemory.errors import InputError
 from cellmemory.genes.panel import write_panel
 from cellmemory.io.atomic import replacing, sha256, write_json
-from cellmemory.io.checked import read_json, shown
+from cellmemory.io.checked import read_json, read_tsv, shown
 from cellmemory.network.config import ModelConfig
+from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.hierarchy import Hierarchy, from_label_table
 from cellmemory.reference.model_checks import read_all
 from cellmemory.reference.novelty import Novelty, Profiles
+from cellmemory.reference.run_info import RunInfo
 
 FORMAT = 5
 #: Everything but config.json, which holds their checksums and its own digest.
@@ -26,14 +27,14 @@ FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "hi
 
 
 @dataclass(frozen=True)
-class Bundle:
+class TrainedModel:
     """A trained reference. config: how it was made; panel: genes in model order; label_table: one row a label."""
 
     path: Path
     config: dict
     panel: pd.DataFrame
     label_table: pd.DataFrame
-    calibration: dict
+    calibration: Calibration
     history: pd.DataFrame
 
     @property
@@ -53,6 +54,11 @@ class Bundle:
 
         return load_file(self.path / "model.safetensors")
 
+    @cached_property
+    def sizes(self) -> ModelConfig:
+        """The sizes of the network."""
+        return ModelConfig(**self.config["model"])
+
     @property
     def reference(self) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (r, d) and label numbers (r,) of the reference cells that travel with the model."""
@@ -63,7 +69,7 @@ class Bundle:
         """What tells how strange a cell is to the reference."""
         found = {name: self.weights[f"reference.{name}"] for name in ("components", "scale", "weight", "bias")}
         profiles = Profiles(profile=self.label_means[1], share=self.weights["linear.share"], **found)
-        return Novelty(profiles, self.calibration["novelty_parts"], np.array(self.calibration["novelty_null"]))
+        return Novelty(profiles, self.calibration.novelty_parts, np.array(self.calibration.novelty_null))
 
     @property
     def label_means(self) -> np.ndarray:
@@ -80,31 +86,26 @@ class Bundle:
         """The digest of the model as it was trained, adapted since or not."""
         return self.config.get("adapted_from", self.config["digest"])
 
-    def mapped(self, run: Mapping, adapted: bool = False) -> bool:
-        """Whether this model, adapted to that query or to none, made a run: `uns['cellmemory']` of a mapped query or slice.
+    def mapped(self, run: RunInfo, *, adapted: bool = False) -> bool:
+        """Whether this model, adapted to that query or to none, made a run.
 
         With adapted, a trained model also counts for what was mapped once it was adapted to the query: panel, labels,
         network and training are the same in both, and so is all that a report shows of a model.
         """
-        trained, adapted_to = made_by(run)
-        return trained == self.trained_digest and (adapted_to == self.adapted_to or (adapted and not self.adapted_to))
+        same = run.adapted_to == self.adapted_to or (adapted and not self.adapted_to)
+        return same and run.model_digest == self.trained_digest
 
-    def model(self):
+    def network(self):
         """The network in evaluation mode."""
         import torch
 
         from cellmemory.network.model import CellMemory
 
-        network = CellMemory(ModelConfig(**self.config["model"]))
+        network = CellMemory(self.sizes)
         network.load_state_dict(
             {name: torch.from_numpy(value) for name, value in self.weights.items() if not name.startswith("reference.")}
         )
         return network.eval()
-
-
-def made_by(run: Mapping) -> tuple[str, str]:
-    """The digest of the trained model that made a run, and the query that it was adapted to, an empty text for none."""
-    return str(run.get("model_digest", "")), str(run.get("adapted_to", ""))
 
 
 def check(folder: str | Path) -> list[str]:
@@ -130,59 +131,65 @@ def check(folder: str | Path) -> list[str]:
     return problems
 
 
-def load(folder: str | Path) -> Bundle:
+def load(folder: str | Path) -> TrainedModel:
     """Reads a trained reference. Raises InputError where `check` finds a problem, and for files that are not what they have
     to be (see model_checks), all problems at once. Loads no pickle, and no torch."""
     folder = Path(folder)
     problems = check(folder)
     if problems:
         raise InputError(problems)
-    return Bundle(folder, *read_all(folder))
+    return TrainedModel(folder, *read_all(folder))
 
 
-def save(
-    folder: str | Path,
-    tensors: dict[str, np.ndarray],
-    config: dict,
-    panel: pd.DataFrame,
-    label_table: pd.DataFrame,
-    calibration: dict,
-    history: pd.DataFrame,
-    figure: bytes,
-    card: str,
+@dataclass(frozen=True)
+class ModelFolder:
+    """What is written of a trained reference. tensors: of the network, and `reference.*`; figure: PNG of the history; card:
+    Markdown."""
+
+    tensors: dict[str, np.ndarray]
+    config: dict
+    panel: pd.DataFrame
+    label_table: pd.DataFrame
+    calibration: Calibration
+    history: pd.DataFrame
+    figure: bytes
+    card: str
+
+    def write(self, folder: str | Path) -> None:
+        """Writes it whole or not at all. The same content gives the same bytes."""
+        from safetensors.numpy import save as save_tensors
+
+        with replacing(folder) as partial:
+            partial.mkdir()
+            weights = save_tensors({name: np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)})
+            (partial / "model.safetensors").write_bytes(weights)
+            write_panel(self.panel, partial / "panel.tsv")
+            self.label_table.to_csv(partial / "labels.tsv", sep="\t", index=False)
+            write_json(partial / "calibration.json", self.calibration.to_json())
+            self.history.to_csv(partial / "history.tsv", sep="\t", index=False, float_format="%.6g")
+            (partial / "history.png").write_bytes(self.figure)
+            (partial / "model_card.md").write_text(self.card)
+            config = {"format": FORMAT, "version": __version__, **self.config}
+            config["files"] = {name: sha256(partial / name) for name in FILES}
+            write_json(partial / "config.json", {**config, "digest": _digest(config)})
+
+
+def save_adapted(
+    folder: str | Path, trained: TrainedModel, weights: dict[str, np.ndarray], *, temperature: float, to: str
 ) -> None:
-    """Writes a trained reference whole or not at all. The same content gives the same bytes. figure: PNG of the history."""
-    from safetensors.numpy import save as save_tensors
-
-    with replacing(folder) as partial:
-        partial.mkdir()
-        weights = save_tensors({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
-        (partial / "model.safetensors").write_bytes(weights)
-        write_panel(panel, partial / "panel.tsv")
-        label_table.to_csv(partial / "labels.tsv", sep="\t", index=False)
-        write_json(partial / "calibration.json", calibration)
-        history.to_csv(partial / "history.tsv", sep="\t", index=False, float_format="%.6g")
-        (partial / "history.png").write_bytes(figure)
-        (partial / "model_card.md").write_text(card)
-        config = {"format": FORMAT, "version": __version__, **config, "files": {n: sha256(partial / n) for n in FILES}}
-        write_json(partial / "config.json", {**config, "digest": _digest(config)})
-
-
-def save_adapted(folder: str | Path, trained: Bundle, tensors: dict[str, np.ndarray], calibration: dict, adapted_to: str) -> None:
-    """Writes a trained reference with some tensors and parts of the calibration replaced, for one query, whole or not at all."""
+    """Writes a trained reference with some tensors and the temperature replaced, for the query `to`, whole or not at all."""
     config = {name: value for name, value in trained.config.items() if name not in ("files", "digest")}
     card = (trained.path / "model_card.md").read_text()
-    save(
-        folder,
-        trained.weights | tensors,
-        config | {"adapted_to": adapted_to, "adapted_from": trained.config["digest"]},
-        trained.panel,
-        pd.read_csv(trained.path / "labels.tsv", sep="\t", dtype=str, keep_default_na=False),
-        trained.calibration | calibration,
-        trained.history,
-        (trained.path / "history.png").read_bytes(),
-        f"{card}\nIts linear path is adapted to the cells of '{adapted_to}', and of use for these alone.\n",
-    )
+    ModelFolder(
+        tensors=trained.weights | weights,
+        config=config | {"adapted_to": to, "adapted_from": trained.config["digest"]},
+        panel=trained.panel,
+        label_table=read_tsv(trained.path / "labels.tsv"),
+        calibration=replace(trained.calibration, temperature=temperature),
+        history=trained.history,
+        figure=(trained.path / "history.png").read_bytes(),
+        card=f"{card}\nIts linear path is adapted to the cells of '{to}' and should be used for them only.\n",
+    ).write(folder)
 
 
 def _digest(config: dict) -> str:

@@ -1,0 +1,176 @@
+"""A mapped query in the making: mapped cells block by block, slices of a query, and what is made of all cells at the end.
+
+There is one way to a mapped file, whether one task maps all cells or many map a slice each: blocks of cells are written
+in order, then the file is finished. A slice stops before that; gathering reads blocks from slices instead.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from threadpoolctl import threadpool_limits
+
+from cellmemory.cells.reading import CellFile
+from cellmemory.cells.writing import GrowingTable, H5adWriter, is_plain
+from cellmemory.columns import (
+    ASSIGNED,
+    ATTENTION,
+    CO_EMBEDDED,
+    EMBEDDING,
+    LABEL,
+    NOVELTY_P,
+    PREFIX,
+    RUN,
+    SLICE,
+    SLOT_USE,
+    STATUS,
+    UMAP,
+    UNASSIGNED,
+)
+from cellmemory.io.spreadsheet import write_csv
+from cellmemory.mapping.cell_ranges import CellRange
+from cellmemory.mapping.co_embedding import CoEmbedding
+from cellmemory.mapping.slots import SlotSums
+from cellmemory.reference.alarms import alarms, own_cells_sentence
+from cellmemory.reference.fingerprints import count_known, fingerprints
+from cellmemory.reference.run_info import RunInfo
+from cellmemory.reference.trained_model import TrainedModel
+
+STATUSES = [UNASSIGNED, ASSIGNED]
+ADAPTED = (
+    "The model was adapted to this query, without its labels (--adapt): a cell's label, confidence and novelty depend on the "
+    "query's other cells, and may be others in another query."
+)
+
+
+@dataclass(frozen=True)
+class MappedBlock:
+    """What mapping makes of some cells: names (n,), the new columns of obs, embedding (n, d), and with attention slots
+    (n, H) and attention (n, genes)."""
+
+    names: np.ndarray
+    table: pd.DataFrame
+    embedding: np.ndarray
+    slots: np.ndarray | None
+    attention: sp.csr_matrix | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def join_blocks(blocks: Sequence[MappedBlock]) -> MappedBlock:
+    """Parts that follow each other as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    attended = blocks[0].attention is not None
+    return MappedBlock(
+        np.concatenate([block.names for block in blocks]),
+        pd.concat([block.table for block in blocks], ignore_index=True),
+        np.concatenate([block.embedding for block in blocks]),
+        np.concatenate([block.slots for block in blocks]) if attended else None,
+        sp.vstack([block.attention for block in blocks], format="csr") if attended else None,
+    )
+
+
+class MappedWriter:
+    """Writes a mapped query, or a slice of one: blocks as they come, then what is of all cells.
+
+    file: the aligned query. unassigned: the number of cells so far that are.
+    """
+
+    def __init__(self, writer: H5adWriter, file: CellFile, trained: TrainedModel, run: RunInfo):
+        self._writer, self._file, self._trained, self._run = writer, file, trained, run
+        self._obs = GrowingTable(writer.group("obs"), file.stored("obs").attrs["_index"], column_categories(trained))
+        self.unassigned = 0
+
+    def write(self, blocks: Iterable[MappedBlock], labels: Path | None) -> None:
+        """Writes blocks in their order, and the labels as CSV where a path is given."""
+        header = True
+        with labels.open("w", newline="") if labels else nullcontext() as csv:
+            for block in blocks:
+                self._obs.append(block.names, block.table)
+                self._writer.append(f"obsm/{EMBEDDING}", block.embedding)
+                if block.attention is not None:
+                    self._writer.append(f"obsm/{SLOT_USE}", block.slots)
+                    self._writer.append(ATTENTION, block.attention)
+                if csv:
+                    write_csv(block.table.set_axis(pd.Index(block.names, name="cell")), csv, header)
+                    header = False
+                self.unassigned += int((block.table[STATUS] == UNASSIGNED).sum())
+
+    def finish_slice(self, cells: CellRange, sums: SlotSums | None) -> None:
+        """Completes the file of a slice: an h5ad of what was made of its cells, without what the query's file has."""
+        self._obs.finish()
+        self._writer.write("var", self._file.var())
+        self._writer.write(f"uns/{RUN}", self._run.to_uns())
+        summed = sums.present() if sums is not None else {}
+        self._writer.write(f"uns/{SLICE}", {"start": cells.start, "stop": cells.stop, "n_cells": cells.n_cells} | summed)
+
+    def finish(self, sums: SlotSums | None, threads: int) -> list[str]:
+        """Completes a mapped query: what is in the query's own file, slot means, co-embedding, provenance.
+
+        Returns what is unusual about the query as a whole, a sentence each (see alarms.alarms).
+        Everything goes from disk to disk: memory holds a chunk of cells, and the cells that the UMAP is fitted on.
+        """
+        writer, trained = self._writer, self._trained
+        own_cells = self._copy_query()
+        if sums is not None:
+            for name, values in sums.varm().items():
+                writer.write(f"varm/{name}", values)
+        embedding, label = trained.reference
+        with threadpool_limits(threads):
+            co_embedding = CoEmbedding(writer.stored(f"obsm/{EMBEDDING}"), embedding, trained.config["seed"])
+            for coordinates in co_embedding.query():
+                writer.append(f"obsm/{UMAP}", coordinates)
+        found = self._alarms(own_cells)
+        writer.write(f"uns/{RUN}", replace(self._run, alarms=found, reference_cells=own_cells).to_uns())
+        names = np.array(trained.labels, object)[label]
+        writer.write(f"uns/{CO_EMBEDDED}", {UMAP: co_embedding.reference, "label": names})
+        return found
+
+    def _copy_query(self) -> int:
+        """Takes over what the query's own file holds; returns how many of its cells are the reference's own."""
+        writer, file, own_cells = self._writer, self._file, 0
+        for start, rows in file.chunks("X"):
+            writer.append("X", rows)
+            found = fingerprints(file.names(start, start + rows.shape[0]), rows)
+            own_cells += count_known(found, self._trained.weights["reference.fingerprint"])
+        for name in file.columns:
+            self._take("obs", name)
+        self._obs.finish(file.columns)
+        writer.write("var", file.var())
+        for key in file.obsm:
+            self._take("obsm", key)
+        return own_cells
+
+    def _take(self, kind: str, name: str) -> None:
+        """An element of the query's obs or obsm: from disk to disk where it is plain, else read and made so."""
+        stored = self._file.stored(f"{kind}/{name}")
+        if is_plain(stored):
+            self._writer.copy(f"{kind}/{name}", stored)
+        else:
+            self._writer.write(f"{kind}/{name}", self._file.obs[name] if kind == "obs" else self._file.embedding(name))
+
+    def _alarms(self, own_cells: int) -> list[str]:
+        found = alarms(
+            self._writer.stored(f"obs/{NOVELTY_P}")[:],
+            self._run.novelty_alpha,
+            expressed=np.diff(self._writer.stored("X/indptr")[:]),
+            measured=self._file.var()["measured"].to_numpy(bool),
+            usual=self._trained.config["usual_share"],
+        )
+        if self._trained.adapted_to:
+            found.insert(0, ADAPTED)
+        if own_cells:
+            found.insert(0, own_cells_sentence(own_cells, self._file.n_cells))
+        return found
+
+
+def column_categories(trained: TrainedModel) -> dict[str, list[str]]:
+    """The new columns of obs that hold categories which the model knows beforehand, and these."""
+    levels = trained.hierarchy.categories() if trained.hierarchy else {}
+    return {LABEL: trained.labels, STATUS: STATUSES} | {PREFIX + name: values for name, values in levels.items()}

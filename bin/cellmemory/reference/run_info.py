@@ -1,0 +1,76 @@
+"""What a mapped file says of how it was made: `uns['cellmemory']`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from cellmemory.io.provenance import provenance
+from cellmemory.reference.calibration import Thresholds
+
+STEP = "map_query"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """How a query, or a slice of one, was mapped; what its file does not say is an empty text, an empty list or None.
+
+    model_digest: of the trained model, adapted since or not; adapted_to: the query that it was adapted to. slot_groups: the
+    labels that slot means are kept for, n_slots slots each. alarms and reference_cells (how many cells are the reference's
+    own) are known of a whole query only. alignment: what preprocessing said of the genes, as JSON.
+    """
+
+    sample: str
+    model_digest: str
+    slot_groups: list[str]
+    n_slots: int
+    novelty_alpha: float
+    alpha: float
+    min_confidence: float = Thresholds.min_confidence
+    adapted_to: str = ""
+    label_key: str = ""
+    label_levels: list[str] | None = None
+    truth_key: str = ""
+    batch_key: str = ""
+    spatial_key: str = ""
+    source: str = ""
+    value_scale: str = ""
+    mode: str = ""
+    binning: str = ""
+    precision: str = ""
+    seed: int | None = None
+    alarms: list[str] | None = None
+    reference_cells: int | None = None
+    alignment: str | None = None
+    version: str | None = None
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Those that the cells were mapped with."""
+        return Thresholds(self.novelty_alpha, self.alpha, self.min_confidence)
+
+    @classmethod
+    def from_uns(cls, stored: Mapping) -> "RunInfo":
+        """Of what the file holds, which mapped_checks has held to kinds."""
+        return cls(**{field.name: _plain(stored[field.name]) for field in fields(cls) if field.name in stored})
+
+    def to_uns(self) -> dict:
+        """As the file holds it; what is None is left out."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "version"}
+        values = {name: np.array(v, object) if isinstance(v, list) else v for name, v in values.items() if v is not None}
+        return provenance(step=STEP, **values)
+
+    def same_model(self, other: "RunInfo") -> bool:
+        """Whether the same trained model made both, adapted to whichever query: that leaves attention as it is."""
+        return self.model_digest == other.model_digest
+
+    def differences(self, other: "RunInfo") -> list[str]:
+        """`alpha 0.1, not 0.05`, for each field that differs from the other's."""
+        pairs = {field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}
+        return [f"{name} {here}, not {there}" for name, (here, there) in pairs.items() if here != there]
+
+
+def _plain(value: Any) -> Any:
+    """Without numpy: h5ad gives arrays and numpy's numbers."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

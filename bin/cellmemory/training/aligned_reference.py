@@ -1,0 +1,95 @@
+"""The aligned reference as a training reads it: opened once, its labels whole and its cells by the split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from cellmemory.cells.labels import as_text, check_labels
+from cellmemory.cells.reading import CellFile
+from cellmemory.errors import InputError
+from cellmemory.genes.panel import read_panel
+from cellmemory.genes.values import checked
+from cellmemory.io.atomic import sha256
+from cellmemory.network.config import ModelConfig
+from cellmemory.network.tokens import tokenize
+from cellmemory.reference.fingerprints import fingerprints_of
+from cellmemory.reference.hierarchy import Hierarchy, read_hierarchy
+from cellmemory.training.batches import TrainingCells
+from cellmemory.training.settings import Devices, TrainingSettings
+from cellmemory.training.split import Split, split_reference
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What this device reads of a reference over its panel of G genes.
+
+    labels: names of the C labels, sorted; codes: (N,) of all its cells. config: sizes of a network for it. values: (n, G)
+    CSR, and cells, of the rows of the device's split. fingerprints: of all cells (see fingerprints_of), where this device
+    writes the model, else none.
+    """
+
+    panel: pd.DataFrame
+    labels: np.ndarray
+    codes: np.ndarray
+    hierarchy: Hierarchy | None
+    config: ModelConfig
+    values: sp.csr_matrix
+    cells: TrainingCells
+    fingerprints: np.ndarray
+
+    @property
+    def split(self) -> Split:
+        """Which cells train, and which validate."""
+        return self.cells.split
+
+
+@dataclass(frozen=True)
+class ReferenceFiles:
+    """What preprocess_reference.py wrote: the reference over its panel, .h5ad, and the panel, .tsv."""
+
+    h5ad: Path
+    panel: Path
+
+    def digests(self) -> dict[str, str]:
+        """Checksums of both, by what they are."""
+        return {"reference": sha256(self.h5ad), "panel": sha256(self.panel)}
+
+    def read(self, settings: TrainingSettings, devices: Devices) -> Reference:
+        """The reference, opened once. Memory: the device's split over the panel as CSR, and once as tokens.
+
+        Raises InputError for columns that are missing, cells without a label, and genes that are not the panel's.
+        """
+        panel = read_panel(self.panel)
+        with CellFile(self.h5ad) as file:
+            labels, codes, batch, hierarchy = _annotation(file, panel, settings)
+            config = settings.size.config(len(panel), len(labels))
+            split = split_reference(codes, batch, settings.seed, rank=devices.rank, devices=devices.count)
+            values = _values(file, split.rows)
+            known = fingerprints_of(file) if devices.rank == 0 else np.empty(0, np.uint64)
+        tokens = tokenize(values, np.ones(len(panel), bool), mode=settings.mode, binning=settings.binning, n_bins=config.n_bins)
+        cells = TrainingCells(tokens, codes[split.rows], split)
+        return Reference(panel, labels, codes, hierarchy, config, values, cells, known)
+
+
+def _annotation(
+    file: CellFile, panel: pd.DataFrame, settings: TrainingSettings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, Hierarchy | None]:
+    """Names of the labels, sorted, their codes (N,) of all cells, batch codes (N,) or None, and the labels' hierarchy, if any."""
+    labels = check_labels(file, settings.label_key)
+    if labels.isna().any():
+        raise InputError(f"{file.path}: {labels.isna().sum()} cells have no label. Run preprocess_reference.py first.")
+    if file.var().index.astype(str).tolist() != panel["gene"].tolist():
+        raise InputError(f"{file.path}: its genes are not those of the panel. Give the two files of one preprocessing.")
+    batch = file.column(settings.batch_key, "batch", "batch_key") if settings.batch_key else None
+    codes = None if batch is None else np.unique(as_text(batch), return_inverse=True)[1]
+    hierarchy = read_hierarchy(file, list(settings.label_levels), labels) if settings.label_levels else None
+    return *np.unique(labels.to_numpy(str), return_inverse=True), codes, hierarchy
+
+
+def _values(file: CellFile, rows: np.ndarray) -> sp.csr_matrix:
+    """Some rows of the reference (sorted), or all of them without a copy."""
+    values = file.rows("X", 0, file.n_cells) if len(rows) == file.n_cells else file.picked("X", rows)
+    return checked(values, file, "X", 0, "log1p")

@@ -1,0 +1,142 @@
+"""The door for notebooks: results are those of the scripts, cells are left alone, what is wrong is a sentence."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+
+import cellmemory
+from cellmemory.errors import InputError
+from cellmemory.notebook import Model
+from tests.conftest import DATA, ROOT, succeed
+
+
+@pytest.fixture(scope="module")
+def query() -> ad.AnnData:
+    return ad.read_h5ad(DATA / "unseen_type.h5ad")
+
+
+@pytest.fixture(scope="module")
+def opened(model: Path) -> Model:
+    return cellmemory.load(model)
+
+
+@pytest.fixture(scope="module")
+def by_scripts(aligned: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> ad.AnnData:
+    folder = tmp_path_factory.mktemp("scripts")
+    succeed("map_query", "--query", aligned / "unseen_type.aligned.h5ad", "--model", model, "--output", "q.h5ad", "--labels",
+            "q.csv", "--threads", 1, folder=folder)  # fmt: skip
+    return ad.read_h5ad(folder / "q.h5ad")
+
+
+@pytest.fixture(scope="module")
+def by_door(opened: Model, query: ad.AnnData) -> ad.AnnData:
+    return opened.map(query, sample="unseen_type", truth_key="author_label", threads=1)
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two values are the same bytes."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if sp.issparse(one):
+        return one.shape == other.shape and all(same(getattr(one, part), getattr(other, part)) for part in ("data", "indices"))
+    if isinstance(one, np.ndarray) and one.dtype != object:
+        return one.dtype == other.dtype and one.tobytes() == other.tobytes()
+    return type(one) is type(other) and np.array_equal(one, other)
+
+
+def test_mapping_gives_what_the_scripts_give(by_scripts, by_door):
+    pd.testing.assert_frame_equal(by_door.obs, by_scripts.obs, check_exact=True)
+    pd.testing.assert_frame_equal(by_door.var, by_scripts.var, check_exact=True)
+    assert same(by_door.X, by_scripts.X)
+    for part in ("layers", "obsm", "varm", "uns"):
+        found, expected = dict(getattr(by_door, part)), dict(getattr(by_scripts, part))
+        assert found.keys() == expected.keys()
+        for name in expected:
+            assert same(found[name], expected[name]), (part, name)
+    assert {"attention"} <= by_door.layers.keys()
+
+
+def test_training_gives_the_model_of_the_scripts(aligned: Path, model: Path, tmp_path: Path):
+    genes = pd.read_csv(aligned / "genes.tsv", sep="\t")["gene"]
+    reference = ad.read_h5ad(DATA / "reference.h5ad")
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.get_rng_state()
+    trained = cellmemory.train(reference, "cell_type", folder=tmp_path / "model", genes=genes, max_epochs=1, threads=1)
+    after = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.get_rng_state()
+    assert before[:2] == after[:2]
+    assert torch.equal(before[2], after[2])
+    for file in model.iterdir():
+        assert (trained.path / file.name).read_bytes() == file.read_bytes(), file.name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]  # no checkpoint is left
+
+
+def test_cells_in_memory_are_read_as_from_a_file_and_left_as_they_are(by_door, opened, query):
+    odd = query.copy()
+    odd.obs["note"] = pd.array([f"n{i % 3}" for i in range(odd.n_obs)], dtype="string")
+    odd.obs["mixed"] = [1, "a", None] * (odd.n_obs // 3)
+    odd.layers["counts"], odd.X = sp.csc_matrix(odd.X), np.log1p(odd.X.toarray())
+    odd.uns["anything"] = object()
+    odd.var_names = [f"{name.lower()}" for name in odd.var_names]
+    before = odd.obs.copy(), odd.var.copy()
+    mapped = opened.map(odd, counts_layer="counts", attention=False, threads=1)
+    pd.testing.assert_frame_equal(odd.obs, before[0])
+    pd.testing.assert_frame_equal(odd.var, before[1])
+    assert mapped.obs["note"].astype(str).tolist() == odd.obs["note"].tolist()
+    assert "attention" not in mapped.layers
+    columns = [name for name in by_door.obs if name.startswith("cellmemory_")]
+    pd.testing.assert_frame_equal(mapped.obs[columns], by_door.obs[columns], check_exact=True)
+
+
+def test_a_path_is_mapped_like_its_cells(by_door, opened):
+    mapped = opened.map(DATA / "unseen_type.h5ad", sample="unseen_type", truth_key="author_label", threads=1)
+    pd.testing.assert_frame_equal(mapped.obs, by_door.obs, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentences"),
+    [
+        ({"alpha": 2, "device": "tpu"}, ["alpha is not a number from 1e-09 to 1 (2).",
+                                         "device is not one of auto, cpu, cuda ('tpu')."]),
+        ({"counts_layer": "raw_counts"}, ["query.h5ad: there is no layer 'raw_counts' (counts_layer); there are: X."]),
+        ({"truth_key": "x"}, ["query.h5ad: the truth column 'x' (truth_key) is not in obs; its columns are: author_label."]),
+        ({"sample": "a/b"}, ["The sample is called 'a/b'. Give a name of letters, digits, '.', '_' and '-'."]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_the_words_of_a_notebook(opened, query, options, sentences):
+    with pytest.raises(InputError) as error:
+        opened.map(query, **options)
+    assert error.value.problems == sentences
+
+
+def test_what_is_not_cells_or_a_model_is_refused(opened, query, tmp_path):
+    with pytest.raises(InputError, match=r"^The cells are of the type DataFrame\. Give an AnnData, or the path of a file\.$"):
+        opened.map(query.obs)
+    with pytest.raises(InputError, match="the trained model is incomplete"):
+        cellmemory.load(tmp_path)
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(InputError, match=r"^folder \S+ exists, and this step did not write it"):
+        cellmemory.train(query, "author_label", folder=tmp_path)
+    with pytest.raises(InputError, match=r"^reference\.h5ad: the label column 'type' \(label_key\) is not in obs"):
+        cellmemory.train(query, "type")
+
+
+def test_importing_the_library_loads_none_of_its_parts():
+    code = "import sys, cellmemory; print([n for n in sys.modules if n.startswith('cellmemory.') or n in ('numpy', 'torch')])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "bin", capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    with pytest.raises(AttributeError, match="has no attribute 'mapp'"):
+        _ = cellmemory.mapp
+
+
+def test_the_example_of_the_docs_runs():
+    example = ROOT / "docs" / "examples" / "notebook.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "The model knows" in done.stdout
+    assert "cellmemory_status" in done.stdout
