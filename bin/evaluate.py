@@ -68,7 +68,8 @@ def main(mapped_path: Path, truth_key: str, model: Path, batch_key: str | None, 
         }
     write_json(output, result)
     figures = {name: found[name] for name in ("accuracy", "macro_f1", "ece", "novelty_auroc") if found[name] is not None}
-    _cli.say(f"Wrote {output}: {', '.join(f'{name} {figure:.3f}' for name, figure in figures.items())}.")
+    shown = ", ".join(f"{name} {figure:.3f}" for name, figure in figures.items())
+    _cli.say(f"Wrote {output}: {shown or 'nothing can be compared'}.")
 
 
 if __name__ == "__main__":

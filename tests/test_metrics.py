@@ -123,7 +123,7 @@ def test_contract_of_the_json(tmp_path):
 def test_nothing_known_and_nothing_unknown_are_null(tmp_path):
     result, found = run(tmp_path, query(["x", "y"], ["a", "b"]))
     assert result.exit_code == 0, result.output
-    assert "no true label is one of the model's: truth has 'x', 'y'; the model has 'a', 'b'" in result.output
+    assert "No true label is one of the model's: truth has 'x', 'y'; the model has 'a', 'b'" in result.output
     for name in (
         "accuracy",
         "macro_f1",

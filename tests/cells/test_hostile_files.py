@@ -119,7 +119,7 @@ SLICES = {
     "a range below 0": (edited(f"{SLICE}/start", lambda _: np.int64(-1)), "does not say which cells"),
     "a range of text": (replaced(f"{SLICE}/n_cells", "many"), "does not say which cells"),
     "no precision": (replaced(f"{RUN}/precision", None), "precision is missing"),
-    "no mode": (replaced(f"{RUN}/mode", None), "mode None, not fast"),
+    "no mode": (replaced(f"{RUN}/mode", None), "no mode, not fast"),
     "sums of other genes": (edited(f"{SLICE}/write", lambda v: v[..., 1:]), "'write' is not whole numbers of 9 x 8 x 764"),
     "sums with fractions": (edited(f"{SLICE}/cells", lambda v: v + 0.5), "'cells' is not whole numbers"),
     "no sums": (replaced(f"{SLICE}/expressing", None), "'expressing' is not whole numbers"),

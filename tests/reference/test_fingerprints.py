@@ -1,5 +1,7 @@
 """The reference's own cells in a query: counted, and said to be worth nothing."""
 
+from dataclasses import replace
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellmemory.reference import trained_model
 from cellmemory.reference.alarms import unlearned
 from cellmemory.reference.fingerprints import count_known, fingerprints
 from tests.conftest import DATA, succeed
@@ -59,5 +62,6 @@ def test_a_reference_whose_labels_are_shuffled_cannot_be_learned(tmp_path):
 
 
 @pytest.mark.parametrize(("accuracy", "commonest", "n"), [(0.4, 0.4, 1), (0.3, 0.4, 1), (0.41, 0.4, 0)])
-def test_what_cannot_be_learned(accuracy, commonest, n):
-    assert len(unlearned({"validation_accuracy": accuracy, "commonest_share": commonest}, "type")) == n
+def test_what_cannot_be_learned(model, accuracy, commonest, n):
+    calibration = replace(trained_model.load(model).calibration, validation_accuracy=accuracy, commonest_share=commonest)
+    assert len(unlearned(calibration, "type")) == n

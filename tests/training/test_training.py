@@ -150,7 +150,7 @@ def test_a_mapping_that_is_killed_leaves_no_output(model, aligned, tmp_path, mon
     def broken(*_):
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(mapper, "finish", broken)
+    monkeypatch.setattr(mapper.MappedWriter, "finish", broken)
     with pytest.raises(RuntimeError, match="killed"):
         mapper.map_query(aligned / "unseen_type.aligned.h5ad", trained_model.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
                           mapper.Thresholds(), True, configure("cpu", "fp32", 1, seed=0))  # fmt: skip

@@ -41,7 +41,14 @@ def _cell(text: str) -> str:
 
 def plot_history(history: pd.DataFrame) -> bytes:
     """history.png: losses above, macro F1 of the validation cells below, the kept epoch marked. The same history gives the
-    same bytes."""
+    same bytes, whatever style a notebook has set."""
+    import matplotlib.style
+
+    with matplotlib.style.context("default"):
+        return _plot_history(history)
+
+
+def _plot_history(history: pd.DataFrame) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
