@@ -68,7 +68,7 @@ class RunInfo:
     def differences(self, other: "RunInfo") -> list[str]:
         """`alpha 0.1, not 0.05`, for each field that differs from the other's; `no mode, not fast` where this one lacks it."""
         pairs = {field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}
-        lacks = ("", None, [])
+        lacks: tuple[object, ...] = ("", None, [])
         return [
             f"{f'no {name}' if here in lacks else f'{name} {here}'}, not {'none' if there in lacks else there}"
             for name, (here, there) in pairs.items()
