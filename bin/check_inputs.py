@@ -46,25 +46,23 @@ def main(
     query_genes: Path,
 ) -> None:
     """Checks samplesheet, queries, reference or model, and gene sets; names every problem of all of them at once."""
-    from cellmemory.checks import check_inputs
+    from cellmemory.checks import RunInputs, check_inputs
     from cellmemory.io.atomic import replacing, write_json
     from cellmemory.io.samplesheet import Origin
 
-    origin = Origin(counts_layer, gene_column, batch_key)
-    inputs, genes = check_inputs(
-        samplesheet,
-        list(staged),
-        reference,
-        label_key,
-        label_levels,
-        origin,
-        model,
-        gene_map,
-        list(gmt),
-        list(contrast),
-        min_coverage,
-        n_genes,
+    given = RunInputs(
+        samplesheet=samplesheet,
+        staged=staged,
+        reference=reference,
+        label_key=label_key,
+        label_levels=label_levels,
+        origin=Origin(counts_layer, gene_column, batch_key),
+        model=model,
+        gene_map=gene_map,
+        gmt=gmt,
+        contrasts=contrast,
     )
+    inputs, genes = check_inputs(given, min_coverage=min_coverage, n_genes=n_genes)
     write_json(output, inputs)
     with replacing(query_genes) as partial:
         genes.to_csv(partial, sep="\t", index=False)

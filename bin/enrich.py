@@ -76,7 +76,7 @@ def main(
         fit = sum(gsea.MIN_GENES <= size <= gsea.MAX_GENES for size in sizes)
         _cli.say(f"Pre-ranked tests are of {fit:,} sets of {gsea.MIN_GENES} to {gsea.MAX_GENES} genes in the background.")
         ranked = profiles.load(profiles_path)
-        tables.append(enrichment.preranked(ranked, libraries, background, gsea_permutations, seed))
+        tables.append(enrichment.preranked(ranked, libraries, background, permutations=gsea_permutations, seed=seed))
     table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)
     with replacing(output) as partial:
         write_table(table, partial)

@@ -83,7 +83,7 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
 
         mapper = _mapper(file, model, device, threads, seed) if model else None
 
-        sums, cells = grouping.accumulate([file], codes, groups, test_cells if permutations or mapper else 0, seed)
+        sums, cells = grouping.accumulate([file], codes, groups, budget=test_cells if permutations or mapper else 0, seed=seed)
         _say_groups(groups, sums.n_cells, int((codes < 0).sum()), of_what)
         tests = contributions = None
         if permutations:
@@ -91,7 +91,7 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
             tests = tags.tests_of_groups(cells, len(groups), permutations, seed)
         if mapper:
             contributions = _contributions(cells, file, mapper, len(groups), seed)
-        of_groups = tags.group_tags(sums, genes, top, tests, contributions)
+        of_groups = tags.group_tags(sums, genes, top, tests=tests, contributions=contributions)
 
         slots, of_slots = None, pd.DataFrame(columns=SLOT_TAG_COLUMNS)
         if of_what == "cellmemory_label":
@@ -103,7 +103,11 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         answers = []
         for question in questions:
             own = (codes, groups) if cell_list else contrasting.groups_of(question, group_key)
-            answers.append(contrasting.contrast_groups(question, *own, test_cells if permutations else 0, permutations, seed))
+            answers.append(
+                contrasting.contrast_groups(
+                    question, *own, budget=test_cells if permutations else 0, permutations=permutations, seed=seed
+                )
+            )
             _say_contrast(answers[-1], MIN_CELLS)
     written = [(tags_path, of_groups), (slots_path, of_slots)]
     if contrasts_path:
@@ -112,7 +116,9 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         for path, table in written:
             write_table(table, outputs.enter_context(replacing(path)))
         if profiles_path:
-            profiles.build(sums, slots, answers, genes, contributions).write_h5ad(outputs.enter_context(replacing(profiles_path)))
+            profiles.build(sums, slots, answers, genes, contributions=contributions).write_h5ad(
+                outputs.enter_context(replacing(profiles_path))
+            )
     for path, table in written:
         keys = [key for key in ("contrast", "group", "slot") if key in table]
         _cli.say(f"Wrote {path}: {len(table):,} rows for {table.groupby(keys).ngroups} rankings by {' and '.join(keys)}.")

@@ -21,7 +21,7 @@ def main(query: Path, model: Path, slices: tuple[Path, ...], output: Path, label
     from cellmemory.mapping.gathering import gather
     from cellmemory.reference import trained_model
 
-    gather(query, trained_model.load(model), slices, output, labels, threads)
+    gather(query, trained_model.load(model), slices, output=output, labels=labels, threads=threads)
 
 
 if __name__ == "__main__":

@@ -43,15 +43,15 @@ def main(
     """Maps a query onto a trained model: labels, confidence, novelty, embeddings and attention of every cell."""
     if cells is None and labels is None:
         raise click.UsageError("--labels is missing: where to write the new columns as .csv.")
-    from cellmemory.mapping.mapper import map_query
+    from cellmemory.mapping.mapper import MappingSettings, map_query
     from cellmemory.network.runtime import configure
     from cellmemory.reference import trained_model
     from cellmemory.reference.calibration import Thresholds
 
     trained = trained_model.load(model)
     runtime = configure(device, precision, threads, seed=seed, variant=trained.sizes.variant)
-    thresholds = Thresholds(novelty_alpha, alpha, min_confidence)
-    map_query(query, trained, output, labels, thresholds, attention, runtime, cells)
+    settings = MappingSettings(Thresholds(novelty_alpha, alpha, min_confidence), attention, cells)
+    map_query(query, trained, settings, runtime, output=output, labels=labels)
 
 
 if __name__ == "__main__":

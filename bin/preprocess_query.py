@@ -38,13 +38,11 @@ def main(
     """Brings a query's cells onto a gene panel: genes matched, duplicates summed, values normalised."""
     from cellmemory.genes.align import describe
     from cellmemory.genes.preprocess import preprocess_query
-    from cellmemory.io.samplesheet import Origin
+    from cellmemory.io.samplesheet import Origin, Query
 
     origin = Origin(counts_layer, gene_column, batch_key, spatial_key, truth_key)
-    sample = sample or query.name.split(".")[0]
-    found = preprocess_query(
-        query, panel, origin, sample=sample, gene_map=gene_map, min_coverage=min_coverage, output=output, alignment=alignment
-    )
+    row = Query(sample or query.name.split(".")[0], query, origin)
+    found = preprocess_query(row, panel, gene_map=gene_map, min_coverage=min_coverage, output=output, alignment=alignment)
     for sentence in describe(found):
         _cli.say(sentence)
     _cli.say(f"Wrote {output} and {alignment}.")

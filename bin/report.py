@@ -28,12 +28,18 @@ def main(
     model: Path,
     mapped: tuple[Path, ...],
     inputs: Path | None,
+    alignment: tuple[Path, ...],
+    tags: tuple[Path, ...],
+    slot_tags: tuple[Path, ...],
+    contrasts: tuple[Path, ...],
+    faithfulness: tuple[Path, ...],
+    enrichment: tuple[Path, ...],
+    metrics: tuple[Path, ...],
     consensus: tuple[Path, ...],
     provenance: Path | None,
     output: Path,
     mqc_dir: Path,
     figures_dir: Path | None,
-    **tables: tuple[Path, ...],
 ) -> None:
     """Writes the report of a sample (one --mapped) or of a run (several) as one HTML file that needs no network.
 
@@ -44,6 +50,15 @@ def main(
     from cellmemory.report import multiqc, page, still
     from cellmemory.report.data import read_json, read_samples
 
+    tables = {
+        "alignment": alignment,
+        "metrics": metrics,
+        "tags": tags,
+        "slot_tags": slot_tags,
+        "contrasts": contrasts,
+        "faithfulness": faithfulness,
+        "enrichment": enrichment,
+    }
     trained = trained_model.load(model)
     samples = read_samples(mapped, trained, tables)
     for sample in samples:
@@ -54,9 +69,9 @@ def main(
     text, parts = page.build(
         samples,
         trained,
-        read_json(inputs, "inputs") if inputs else None,
-        read_json(provenance, "provenance") if provenance else None,
-        [read_json(path, "consensus") for path in consensus],
+        inputs=read_json(inputs, "inputs") if inputs else None,
+        provenance=read_json(provenance, "provenance") if provenance else None,
+        consensus=[read_json(path, "consensus") for path in consensus],
     )
     colours = page.label_colours(samples, trained)
     written = multiqc.write(samples, colours, mqc_dir)

@@ -3,10 +3,12 @@
 import ast
 import re
 import shutil
+from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+from cellmemory import columns
 from cellmemory.training import checkpoints
 
 ROOT = Path(__file__).parents[1]
@@ -111,3 +113,49 @@ def test_steps_depend_on_the_parts_that_their_scripts_import():
         listed[module] = re.findall(r"'(\w+)'", re.search(r"^    ext code: \[(.*?)\]", source, re.MULTILINE)[1])
         needed[module] = [name for name in PARTS if name in behind]
     assert listed == needed
+
+
+#: Contents of MultiQC's page, which has names of its own.
+MULTIQC_IDS = {"cellmemory_confidence", "cellmemory_consensus"}
+#: The doors of a notebook: each keyword is an option of a script, with the script's default.
+MANY_KEYWORDS = {"notebook.Model.map", "notebook.train"}
+
+
+def functions(node: ast.AST, name: str) -> Iterator[tuple[str, ast.FunctionDef, bool]]:
+    """All functions in a module or class: name, definition, and whether its first parameter is self or cls."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef):
+            static = "staticmethod" in map(ast.unparse, child.decorator_list)
+            yield f"{name}.{child.name}", child, isinstance(node, ast.ClassDef) and not static
+        inner = f"{name}.{child.name}" if isinstance(child, ast.ClassDef | ast.FunctionDef) else name
+        yield from functions(child, inner)
+
+
+def test_signatures_are_read_at_the_call():
+    """At most four parameters by position, no flag among them, and more than seven are an object."""
+    wrong = []
+    for module in sorted(name for name in FILES if name.startswith("cellmemory")):
+        for name, function, bound in functions(ast.parse(FILES[module].read_text()), module.removeprefix("cellmemory.")):
+            by_position = [*function.args.posonlyargs, *function.args.args][bound:]
+            flags = [a.arg for a in by_position if a.annotation and ast.unparse(a.annotation).startswith("bool")]
+            many = len(by_position) + len(function.args.kwonlyargs) > 7 and name not in MANY_KEYWORDS
+            if len(by_position) > 4 or flags or many:
+                wrong.append(f"{name}: {len(by_position)} by position, flags {flags}, too many {many}")
+    assert wrong == []
+
+
+def test_what_a_mapped_query_holds_is_named_once():
+    """Names in obs, obsm, varm, uns and layers stand in columns.py, and nowhere else in the library."""
+    names = {value for value in vars(columns).values() if isinstance(value, str) and "cellmemory_" in value}
+    names |= {columns.EMBEDDING, columns.SLOT_USE, columns.UMAP, columns.ATTENTION}
+    places = re.compile(r"(?:obs/|obsm/|varm/|uns/)?(.*)", re.DOTALL)
+    wrong = [
+        f"{module}:{node.lineno}: {node.value!r}"
+        for module in sorted(FILES)
+        if module.startswith("cellmemory.") and module != "cellmemory.columns"
+        for node in ast.walk(ast.parse(FILES[module].read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if places.fullmatch(node.value)[1] in names
+        if not (node.value in MULTIQC_IDS and module in ("cellmemory.report.multiqc", "cellmemory.mapping.consensus"))
+    ]
+    assert wrong == []

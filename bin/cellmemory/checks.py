@@ -1,5 +1,7 @@
 """CHECK_INPUTS: every problem of every input, found before anything heavy runs, each as one sentence."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -23,25 +25,32 @@ from cellmemory.reference.hierarchy import parse_levels, read_hierarchy
 MIN_PANEL = 2
 
 
-def check_inputs(
-    samplesheet: Path,
-    staged: list[Path],
-    reference: Path | None,
-    label_key: str | None,
-    label_levels: str | None,
-    origin: Origin,
-    model: Path | None,
-    gene_map: Path | None,
-    gmt: list[Path],
-    asked: list[str],
-    min_coverage: float,
-    n_genes: int,
-) -> tuple[dict, pd.DataFrame]:
+@dataclass(frozen=True)
+class RunInputs:
+    """What a run is given: queries, a reference to train on or a model, and what belongs to them.
+
+    staged: where the files of the samplesheet's rows really are, in their order. label_key, label_levels, origin: of the
+    reference. contrasts: COLUMN:A:B each, which every query must be able to answer.
+    """
+
+    samplesheet: Path
+    staged: Sequence[Path] = ()
+    reference: Path | None = None
+    label_key: str | None = None
+    label_levels: str | None = None
+    origin: Origin = field(default_factory=Origin)
+    model: Path | None = None
+    gene_map: Path | None = None
+    gmt: Sequence[Path] = ()
+    contrasts: Sequence[str] = ()
+
+
+def check_inputs(given: RunInputs, *, min_coverage: float, n_genes: int) -> tuple[dict, pd.DataFrame]:
     """What `inputs.json` and `query_genes.tsv` hold. Raises InputError with the problems of all inputs together.
 
-    asked: contrasts, each COLUMN:A:B, that every query must be able to answer.
     Reads names, columns and a sample of values of each file, no matrix in full.
     """
+    reference, label_key, model = given.reference, given.label_key, given.model
     problems = Problems()
     if (reference is None) == (model is None):
         problems.append("Give either --reference (with --label_key), to train on it, or --model, to reuse a trained one.")
@@ -52,22 +61,23 @@ def check_inputs(
     trained = panel = found_reference = None
     rows, genes, sets = [], [], []
     with problems.collect():
-        mapping = read_gene_map(gene_map) if gene_map else {}
+        mapping = read_gene_map(given.gene_map) if given.gene_map else {}
     with problems.collect():
-        queries = read_samplesheet(samplesheet, staged)
+        queries = read_samplesheet(given.samplesheet, list(given.staged))
     with problems.collect():
         if model:
             trained = trained_model.load(model)
             panel = trained.panel
     with problems.collect():
         if reference is not None and label_key:
-            found_reference, panel = _check_reference(reference, label_key, label_levels, origin)
+            found_reference, panel = _check_reference(reference, label_key, given.label_levels, given.origin)
     for query in queries:
         with problems.collect():
-            row, measured = _check_query(query, panel, mapping, asked, min_coverage, trained is None)
+            floor = 0.0 if trained is None else min_coverage
+            row, measured = _check_query(query, panel, gene_map=mapping, contrasts=given.contrasts, floor=floor)
             rows.append(row)
             genes.append(measured)
-    for path in gmt:
+    for path in given.gmt:
         with problems.collect():
             sets.append(_check_gmt(path))
     query_genes = pd.concat(genes) if genes else pd.DataFrame({"sample": [], "gene": []})
@@ -141,23 +151,22 @@ def _genes_of(var: pd.DataFrame, gene_column: str | None, where: str) -> pd.Data
 
 
 def _check_query(
-    query: Query, panel: pd.DataFrame | None, gene_map: dict, asked: list[str], min_coverage: float, of_reference: bool
+    query: Query, panel: pd.DataFrame | None, *, gene_map: dict, contrasts: Sequence[str], floor: float
 ) -> tuple[dict, pd.DataFrame]:
     """What inputs.json says of a query, and which of the panel's or reference's genes it measured, by their names.
 
-    Coverage of a trained model's panel is held against min_coverage; of a whole reference, from whose genes the panel is
-    yet to be chosen, anything shared will do at first.
+    floor: the coverage that the query must reach. Of a whole reference, from whose genes the panel is yet to be chosen,
+    anything shared will do at first.
     """
     with CellFile(query.path) as file:
         problems = Problems(column_problems(file, query.origin))
-        if asked and file.n_cells:
-            problems += _contrast_problems(file, asked)
+        if contrasts and file.n_cells:
+            problems += _contrast_problems(file, contrasts)
         found = None
         with problems.collect():
             origin = query.origin
             if panel is not None:
-                floor = 0.0 if of_reference else min_coverage
-                found = match_query(file, panel, origin.counts_layer, origin.gene_column, gene_map, floor)
+                found = match_query(file, panel, origin, gene_map=gene_map, min_coverage=floor)
             elif file.n_cells:
                 find_values(file, origin.counts_layer)
             else:
@@ -183,9 +192,9 @@ def _check_query(
     return summary, pd.DataFrame({"sample": query.sample, "gene": names})
 
 
-def _contrast_problems(file: CellFile, asked: list[str]) -> list[str]:
+def _contrast_problems(file: CellFile, contrasts: Sequence[str]) -> list[str]:
     problems = Problems()
-    for text in asked:
+    for text in contrasts:
         # Our own columns, such as the status, are there only when the query is mapped.
         if not text.startswith(PREFIX):
             with problems.collect():

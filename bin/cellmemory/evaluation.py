@@ -8,17 +8,68 @@ cannot be computed is null.
 """
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score, roc_auc_score
 
 from cellmemory.cells.labels import as_text, clean_labels
-from cellmemory.columns import ASSIGNED, CONFIDENCE, LABEL, LABEL_SET, NOVELTY, NOVELTY_P, PREFIX, STATUS, UNASSIGNED
+from cellmemory.columns import ASSIGNED, CONFIDENCE, EMBEDDING, LABEL, LABEL_SET, NOVELTY, NOVELTY_P, PREFIX, STATUS, UNASSIGNED
+from cellmemory.errors import InputError, first_ids
+from cellmemory.log import say, warn
+from cellmemory.mapping.mapped import MappedFile
+from cellmemory.reference.alarms import own_cells_sentence
 from cellmemory.reference.calibration import ECE_BINS, expected_calibration_error
 from cellmemory.reference.hierarchy import Hierarchy, column
+from cellmemory.reference.trained_model import TrainedModel
 
 MIN_INTEGRATION_CELLS = 100  # scib-metrics asks for 90 neighbours of every cell
+
+
+def evaluate_file(path: Path, trained: TrainedModel, truth_key: str, *, batch_key: str | None = None) -> dict:
+    """What `<sample>.metrics.json` holds of a mapped query, by the columns of its obs with true labels and batches.
+
+    Raises InputError where another model mapped it, a column is missing, or no cell has a true label.
+    """
+    with MappedFile(path) as file:
+        file.check_model(trained)
+        truth = true_labels(file.column(truth_key, "truth", "truth_key"), trained.labels)
+        if not truth.notna().any():
+            raise InputError(f"{path}: the obs column '{truth_key}' holds no value. Give the one with true labels.")
+        batch = file.column(batch_key, "batch", "batch_key") if batch_key else None
+        table = trained.label_table
+        found = evaluate(file.obs, truth, trained.labels, table.loc[table["rare"], "label"].tolist())
+        say(
+            f"Read {path}: {found['cells']:,} cells, {found['cells_with_truth']:,} of them with a true label in {truth_key}, "
+            f"{found['known_cells']:,} of these of a type that the model knows."
+        )
+        own = file.run.reference_cells or 0
+        _say_strange(found, truth_key, trained.labels, warning=own_cells_sentence(own, file.n_cells) if own else None)
+        hierarchy = by_level(file.obs, truth, trained.hierarchy) if trained.hierarchy else None
+        for row in hierarchy["levels"] if hierarchy else ():
+            if row["accuracy"] is not None:
+                say(f"Level {row['level']}: accuracy {row['accuracy']:.3f}, macro F1 {row['macro_f1']:.3f}.")
+        scores = None
+        if batch is not None:
+            scores, message = integration(file.embedding(EMBEDDING), truth, batch)
+            say(message)
+        about = {"sample": file.run.sample, "truth_key": truth_key, "reference_cells": own}
+        return {**about, **found, "hierarchy": hierarchy, "integration": scores}
+
+
+def _say_strange(found: dict, truth_key: str, labels: list[str], *, warning: str | None) -> None:
+    """Says which true types the model does not know, and what else makes figures worth less."""
+    types = [unknown["label"] for unknown in found["unknown_types"]]
+    for unknown in found["unknown_types"]:
+        say(f"Type that the model does not know: {unknown['label']}, {unknown['cells']:,} cells.")
+    if not found["known_cells"]:
+        warn(
+            f"No true label is one of the model's: {truth_key} has {first_ids(types)}; the model has {first_ids(labels)}. "
+            "Accuracy cannot be computed."
+        )
+    if warning:
+        warn(warning)
 
 
 def true_labels(column: pd.Series, known: list[str]) -> pd.Series:

@@ -21,9 +21,9 @@ from cellmemory.genes.align import describe
 from cellmemory.genes.preprocess import preprocess_query, preprocess_reference
 from cellmemory.io.checked import choice, integer, number, text, wrong_fields
 from cellmemory.io.outputs import output_problems
-from cellmemory.io.samplesheet import COLUMNS, SAMPLE_NAME, Origin
+from cellmemory.io.samplesheet import COLUMNS, SAMPLE_NAME, Origin, Query
 from cellmemory.log import say, warn
-from cellmemory.mapping.mapper import map_query
+from cellmemory.mapping.mapper import MappingSettings, map_query
 from cellmemory.network.runtime import Runtime, configure
 from cellmemory.reference import trained_model
 from cellmemory.reference.calibration import Thresholds
@@ -144,10 +144,8 @@ class Model:
             folder = Path(name)
             aligned, mapped = folder / "aligned.h5ad", folder / "mapped.h5ad"
             summary = preprocess_query(
-                _as_file(cells, folder, sample),
+                Query(sample, _as_file(cells, folder, sample), origin),
                 self.path / "panel.tsv",
-                origin,
-                sample=sample,
                 gene_map=Path(gene_map) if gene_map else None,
                 min_coverage=min_coverage,
                 output=aligned,
@@ -155,9 +153,9 @@ class Model:
             )
             for sentence in describe(summary):
                 say(sentence)
-            thresholds = Thresholds(novelty_alpha, alpha, min_confidence)
-            with _running(device, precision, threads, 0, self.trained.sizes.variant) as runtime:
-                map_query(aligned, self.trained, mapped, None, thresholds, attention, runtime)
+            settings = MappingSettings(Thresholds(novelty_alpha, alpha, min_confidence), attention)
+            with _running(device, precision, threads, seed=0, variant=self.trained.sizes.variant) as runtime:
+                map_query(aligned, self.trained, settings, runtime, output=mapped)
             return ad.read_h5ad(mapped)
 
 
@@ -281,7 +279,7 @@ def train(
         )
         for warning in found.warnings:
             warn(warning)
-        with _running(device, precision, threads, seed, variant) as runtime:
+        with _running(device, precision, threads, seed=seed, variant=variant) as runtime:
             checkpoint = CheckpointFolder(output.with_name(f"{output.name}.checkpoints"))
             train_reference(files, output, settings, runtime, checkpoint=checkpoint)
     return Model(output, trained_model.load(output), kept)
@@ -341,7 +339,7 @@ def _gene_list(genes: Iterable[str] | None, folder: Path) -> Path | None:
 
 
 @contextmanager
-def _running(device: str, precision: str, threads: int, seed: int, variant: str) -> Iterator[Runtime]:
+def _running(device: str, precision: str, threads: int, *, seed: int, variant: str) -> Iterator[Runtime]:
     """The settings of the scripts' processes for a while; then those of the notebook again."""
     import torch
     from threadpoolctl import threadpool_limits

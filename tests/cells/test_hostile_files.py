@@ -16,12 +16,11 @@ import scipy.sparse as sp
 from cellmemory.errors import InputError
 from cellmemory.explanation import profiles
 from cellmemory.io.checked import parse_object
-from cellmemory.mapping import mapper
 from cellmemory.mapping.gathering import gather
 from cellmemory.mapping.mapped import MappedFile
+from cellmemory.mapping.mapper import MappingSettings, map_query
 from cellmemory.network.runtime import configure
 from cellmemory.reference import trained_model
-from cellmemory.reference.calibration import Thresholds
 from cellmemory.report import data
 from tests.made.mapped_files import mapped_cells
 from tests.made.report_inputs import Inputs, make_inputs
@@ -137,9 +136,8 @@ def sliced(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("sliced")
     ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[:30].copy().write_h5ad(folder / "q.h5ad")
     runtime = configure("cpu", "fp32", 1, seed=0)
-    mapper.map_query(
-        folder / "q.h5ad", trained_model.load(model), folder / "whole.h5ad", None, Thresholds(), True, runtime, "0:30"
-    )
+    settings = MappingSettings(cells="0:30")
+    map_query(folder / "q.h5ad", trained_model.load(model), settings, runtime, output=folder / "whole.h5ad")
     return folder
 
 
@@ -150,7 +148,14 @@ def test_a_damaged_slice_is_refused_in_sentences(model: Path, sliced: Path, tmp_
     with h5py.File(path, "r+") as file:
         change(file)
     with pytest.raises(InputError) as error:
-        gather(sliced / "q.h5ad", trained_model.load(model), [path], tmp_path / "out.h5ad", tmp_path / "out.csv", 1)
+        gather(
+            sliced / "q.h5ad",
+            trained_model.load(model),
+            [path],
+            output=tmp_path / "out.h5ad",
+            labels=tmp_path / "out.csv",
+            threads=1,
+        )
     assert any(words in problem for problem in error.value.problems), error.value.problems
     assert all(str(path) in problem for problem in error.value.problems)
     assert not (tmp_path / "out.h5ad").exists()

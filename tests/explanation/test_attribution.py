@@ -12,13 +12,12 @@ from tests.network.test_model import N_BINS, cells, network  # noqa: F401 - the 
 
 @pytest.fixture
 def batch(network: CellMemory):  # noqa: F811
-    """Three cells of unequal length, and the label of each."""
-    gene, bins, sqrt_share, valid, measured = as_tensors(cells([6, 14, 20], 4), np.arange(3))
-    return gene, bins, sqrt_share, valid, measured, torch.tensor([0, 3, 1])
+    """Three cells of unequal length."""
+    return as_tensors(cells([6, 14, 20], 4), np.arange(3))
 
 
 def test_a_token_with_hardly_any_presence_is_absent(network: CellMemory, batch):  # noqa: F811
-    gene, bins, _, valid, _, _ = batch
+    gene, bins, _, valid, _ = batch
     gone = valid.clone()
     gone[:, [0, 3]] = False
     with torch.inference_mode(), presences(network, torch.where(gone, 1.0, 1e-30)):
@@ -30,8 +29,9 @@ def test_a_token_with_hardly_any_presence_is_absent(network: CellMemory, batch):
 
 
 def test_cls_contributions_are_differences_of_a_small_removal(network: CellMemory, batch):  # noqa: F811
-    gene, bins, _, valid, _, label = batch
-    found = cls_contributions(network, gene, bins, valid, label)
+    gene, bins, _, valid, _ = batch
+    label = torch.tensor([0, 3, 1])
+    found = cls_contributions(network, batch, label)
     assert (found[~valid] == 0).all()
     step = 0.02
     for token in range(6):
@@ -47,9 +47,8 @@ def test_cls_contributions_are_differences_of_a_small_removal(network: CellMemor
 
 
 def test_linear_contributions_add_up_to_the_linear_path(network: CellMemory, batch):  # noqa: F811
-    gene, bins, sqrt_share, valid, measured, _ = batch
-    level = bins / N_BINS
-    tokens, zeros = network.linear.contributions(gene, level, sqrt_share, measured), network.linear.zero_contributions(measured)
-    sums = network.linear.bias + zeros.sum(0) + ((tokens - zeros[gene]) * valid[..., None]).sum(1)
-    np.testing.assert_allclose(sums, network.linear(gene, level, sqrt_share, valid, measured), rtol=1e-4, atol=1e-4)
-    assert (zeros[~measured] == 0).all()
+    level = batch.bins / N_BINS
+    tokens, zeros = network.linear.contributions(batch, level), network.linear.zero_contributions(batch.measured)
+    sums = network.linear.bias + zeros.sum(0) + ((tokens - zeros[batch.gene]) * batch.valid[..., None]).sum(1)
+    np.testing.assert_allclose(sums, network.linear(batch, level), rtol=1e-4, atol=1e-4)
+    assert (zeros[~batch.measured] == 0).all()

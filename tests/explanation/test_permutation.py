@@ -27,7 +27,7 @@ def arrangements(attention: np.ndarray) -> np.ndarray:
 
 def test_one_sided_p_values_are_those_of_all_arrangements(few):
     attention, codes = few
-    found = more_attended(sp.csr_matrix(attention), codes, 2, 6000, 0)
+    found = more_attended(sp.csr_matrix(attention), codes, 2, permutations=6000, seed=0)
     exact = (arrangements(attention) >= attention[:3].sum(0) - 1e-9).mean(0)
     np.testing.assert_allclose(found[0, :5], exact[:5], atol=0.02)
     assert np.isnan(found[:, 5]).all()
@@ -47,7 +47,7 @@ def test_noise_is_noise_and_a_signal_is_found():
     codes = rng.integers(0, 3, 150)
     attention = rng.random((150, 400)) * (rng.random((150, 400)) < 0.4)
     attention[np.ix_(codes == 1, range(20))] += 0.4
-    p = more_attended(sp.csr_matrix(attention), codes, 3, 500, 0)
+    p = more_attended(sp.csr_matrix(attention), codes, 3, permutations=500, seed=0)
     assert 0.02 < (p[:, 20:] < 0.05).mean() < 0.08
     adjusted = benjamini_hochberg(p)
     assert (adjusted[1, :20] < 0.05).all()
@@ -56,10 +56,10 @@ def test_noise_is_noise_and_a_signal_is_found():
 
 def test_a_group_of_one_cell_and_groups_that_leave_no_others():
     attention = sp.csr_matrix(np.random.default_rng(2).random((5, 3)))
-    p = more_attended(attention, np.array([0, 1, 1, 1, 1]), 3, 200, 0)
+    p = more_attended(attention, np.array([0, 1, 1, 1, 1]), 3, permutations=200, seed=0)
     assert (p[0] >= 0.1).all()  # one of five cells: no p-value can be below a fifth, but for the draw of the shuffles
     assert np.isnan(p[2]).all()
-    assert np.isnan(more_attended(attention, np.zeros(5, int), 1, 50, 0)).all()
+    assert np.isnan(more_attended(attention, np.zeros(5, int), 1, permutations=50, seed=0)).all()
 
 
 @settings(max_examples=50, deadline=None)

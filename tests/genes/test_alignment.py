@@ -245,7 +245,7 @@ def test_a_malformed_gene_map_names_its_lines(tmp_path):
 
 def test_a_name_that_leads_to_two_panel_genes_is_nobodys():
     var = pd.DataFrame(index=["both", "CD19"])
-    match = match_genes(var, panel_table(), None, {"both": ("LYZ", "NKG7")}, "query")
+    match = match_genes(var, panel_table(), None, {"both": ("LYZ", "NKG7")}, where="query")
     assert match.target.tolist() == [-1, GENES.index("CD19")]
 
 
@@ -259,7 +259,7 @@ def test_versions_are_cut_from_ensembl_ids_alone():
 def test_sums_over_equal_names_whatever_the_order(names, seed):
     """Each panel column is log1p of the normalised sum of all rows of that name."""
     values = np.random.default_rng(seed).poisson(3, (4, len(names))).astype(np.float32)
-    match = match_genes(pd.DataFrame(index=names), panel_table(), None, {}, "query")
+    match = match_genes(pd.DataFrame(index=names), panel_table(), None, {}, where="query")
     aligner = make_aligner(match, len(GENES), "counts")
     found, empty = aligner(sp.csr_matrix(values))
     totals = values.sum(1)

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from cellmemory.io.spreadsheet import harmless, restored, write_csv
 from cellmemory.mapping import consensus
-from cellmemory.mapping.mapper import map_query
+from cellmemory.mapping.mapper import MappingSettings, map_query
 from cellmemory.network.runtime import configure
 from cellmemory.reference import trained_model
-from cellmemory.reference.calibration import Thresholds
 from tests.conftest import ROOT
 from tests.made.model_folders import sign
 
@@ -101,7 +100,8 @@ def test_labels_of_hostile_names_are_harmless_and_the_h5ad_is_exact(model: Path,
     cells.write_h5ad(tmp_path / "q.h5ad")
     trained, runtime = trained_model.load(folder), configure("cpu", "fp32", 1, seed=0)
     assert trained.labels == list(new.values())
-    map_query(tmp_path / "q.h5ad", trained, tmp_path / "q.mapped.h5ad", tmp_path / "q.labels.csv", Thresholds(), False, runtime)
+    outputs = {"output": tmp_path / "q.mapped.h5ad", "labels": tmp_path / "q.labels.csv"}
+    map_query(tmp_path / "q.h5ad", trained, MappingSettings(attention=False), runtime, **outputs)
 
     mapped = ad.read_h5ad(tmp_path / "q.mapped.h5ad")
     assert mapped.obs_names.tolist() == cells.obs_names.tolist()

@@ -315,13 +315,13 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
         if "layers/attention" not in file.matrices:
             return
         codes, groups = grouping.group_of_cells(file, "cellmemory_label")
-        sums, cells = grouping.accumulate([file], codes, groups, 1000)
+        sums, cells = grouping.accumulate([file], codes, groups, budget=1000)
         tests = tags.tests_of_groups(cells, len(groups), 200, 0)
         rng = np.random.default_rng(1)
         contributions = attribution.Contributions(*(sums.effect() * rng.uniform(0, 0.1, (2, *sums.attention.shape))))
-        of_groups = tags.group_tags(sums, file.genes, TOP, tests, contributions)
+        of_groups = tags.group_tags(sums, file.genes, TOP, tests=tests, contributions=contributions)
         question = contrasts.by_column(file, "condition:stimulated:control")
-        answers = [contrasts.contrast_groups(question, codes, groups, 1000, 50, 0)]
+        answers = [contrasts.contrast_groups(question, codes, groups, budget=1000, permutations=50, seed=0)]
         of_slots = tags.slot_tags(tags.read_slots(file), sums, file.genes, TOP)
         genes, background = file.genes, set(file.genes)
     libraries = enrichment.read_libraries([GENE_SETS], trained.panel, background)
@@ -332,7 +332,9 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
     write_table(_faithfulness(trained.labels), output("faithfulness", "faithfulness.tsv"))
     rankings = enrichment.rankings_of(of_groups, of_slots, compared)
     parts = [enrichment.over_represented(rankings, libraries, background, 50)]
-    parts.append(enrichment.preranked(profiles.build(sums, None, answers, genes), libraries, background, 100, 0))
+    parts.append(
+        enrichment.preranked(profiles.build(sums, None, answers, genes), libraries, background, permutations=100, seed=0)
+    )
     terms = pd.concat(parts, ignore_index=True)
     write_table(terms, output("enrichment", "enrichment.tsv"))
 

@@ -21,11 +21,10 @@ import report
 from cellmemory.explanation import contrasts
 from cellmemory.mapping.adaptation import PENALTY, Adapted, _difference, adapt, learn_query
 from cellmemory.mapping.mapped import MappedFile
-from cellmemory.mapping.mapper import Mapper, map_query
+from cellmemory.mapping.mapper import Mapper, MappingSettings, map_query
 from cellmemory.network.runtime import configure
 from cellmemory.network.tokens import Tokens
 from cellmemory.reference import trained_model
-from cellmemory.reference.calibration import Thresholds
 from tests.conftest import refused, succeed
 
 RUNTIME = ("--threads", 1, "--device", "cpu")
@@ -173,8 +172,9 @@ def both_ways(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFacto
     runtime = configure("cpu", "fp32", 1, seed=0)
     adapt(folder / "few.h5ad", trained_model.load(model), folder / "adapted", runtime)
     for name in ("trained", "adapted"):
-        outputs = folder / f"{name}.h5ad", folder / f"{name}.csv"
-        map_query(folder / "few.h5ad", trained_model.load(folder / name), *outputs, Thresholds(), True, runtime)
+        map_query(
+            folder / "few.h5ad", trained_model.load(folder / name), MappingSettings(), runtime, output=folder / f"{name}.h5ad"
+        )
     return folder
 
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from cellmemory.errors import InputError
-from cellmemory.mapping import cell_ranges, gathering, mapper
+from cellmemory.mapping import cell_ranges, gathering
 from cellmemory.mapping.cell_ranges import CellRange
+from cellmemory.mapping.mapper import MappingSettings, map_query
 from cellmemory.mapping.slots import SlotSums
 from cellmemory.network.runtime import configure
 from cellmemory.network.tokens import Tokens
@@ -31,14 +32,14 @@ class Mapping:
     def map(self, name: str, cells: str | None = None, thresholds: Thresholds | None = None, attention: bool = True) -> Path:
         """The mapped file (with cells: the slice), with the labels beside it."""
         output = self.folder / f"{name}.h5ad"
-        mapper.map_query(self.query, self.trained, output, output.with_suffix(".csv"), thresholds or Thresholds(), attention,
-                          self.runtime, cells)  # fmt: skip
+        settings = MappingSettings(thresholds or Thresholds(), attention, cells)
+        map_query(self.query, self.trained, settings, self.runtime, output=output, labels=output.with_suffix(".csv"))
         return output
 
     def gather(self, slices: list[Path], name: str = "gathered") -> Path:
         """The gathered file, with the labels beside it."""
         output = self.folder / f"{name}.h5ad"
-        gathering.gather(self.query, self.trained, slices, output, output.with_suffix(".csv"), 1)
+        gathering.gather(self.query, self.trained, slices, output=output, labels=output.with_suffix(".csv"), threads=1)
         return output
 
     def problems(self, slices: list[Path]) -> list[str]:

@@ -57,8 +57,8 @@ def test_contributions_are_those_of_the_cpu(network):  # noqa: F811
     some, found = cells([3, 17, 40], 4), []
     for where in ("cpu", "cuda"):
         network.to(where)
-        gene, bins, _, valid, _ = (t.to(where) for t in as_tensors(some, np.arange(3)))
-        found.append(cls_contributions(network, gene, bins, valid, torch.tensor([0, 2, 4], device=where)).cpu())
+        batch = as_tensors(some, np.arange(3)).to(where)
+        found.append(cls_contributions(network, batch, torch.tensor([0, 2, 4], device=where)).cpu())
     network.to("cpu")
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
 

@@ -58,7 +58,7 @@ def cells(lengths: list[int], seed: int) -> Tokens:
 def run(network: CellMemory, tokens: Tokens, which: np.ndarray, attention: bool = True):
     """On the network's device; the results are on the CPU."""
     with torch.inference_mode():
-        output = network.decide(*(t.to(network.cls.device) for t in as_tensors(tokens, which)), attention)
+        output = network.decide(as_tensors(tokens, which).to(network.cls.device), attention=attention)
         return to_cpu(output)
 
 
@@ -186,7 +186,7 @@ def test_the_gene_that_alone_decides_the_label_is_attended_to_most(variant):
     settings = TrainingSettings("label", schedule=Schedule(max_epochs=6))
     fitted = fit(TrainingCells(tokens, labels, split), network, settings, runtime)
     with torch.inference_mode():
-        attention = fitted.network.decide(*as_tensors(tokens, split.validation), attention=True).attention.cls.numpy()
+        attention = fitted.network.decide(as_tensors(tokens, split.validation), attention=True).attention.cls.numpy()
     gene, _, _, valid = pad(tokens, split.validation)
     second = labels[split.validation] == 1
     mean = np.zeros(GENES)

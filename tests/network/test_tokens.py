@@ -77,7 +77,7 @@ def test_padding_keeps_every_token_in_place(matrix):
 @given(valid=hnp.arrays(bool, st.tuples(st.integers(1, 5), st.integers(1, 9))), n=st.integers(0, 10))
 def test_subsampling_draws_valid_tokens_without_repeating_any(valid, n):
     gene = np.tile(np.arange(valid.shape[1]), (len(valid), 1))
-    drawn, bins, kept = subsample(gene, gene + 1, valid, n, np.random.default_rng(0))
+    drawn, bins, kept = subsample(gene, gene + 1, valid, n, rng=np.random.default_rng(0))
     for row in range(len(valid)):
         genes = drawn[row][kept[row]]
         assert len(set(genes)) == len(genes)

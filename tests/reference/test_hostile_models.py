@@ -13,12 +13,11 @@ import pytest
 import torch
 
 from cellmemory.errors import InputError
-from cellmemory.mapping.mapper import map_query
+from cellmemory.mapping.mapper import MappingSettings, map_query
 from cellmemory.network.config import ModelConfig, network_shapes
 from cellmemory.network.model import CellMemory
 from cellmemory.network.runtime import configure
 from cellmemory.reference import trained_model
-from cellmemory.reference.calibration import Thresholds
 from tests.conftest import ROOT, refused
 from tests.made.model_folders import edit_json, edit_tensors, sign
 
@@ -335,7 +334,7 @@ def test_what_is_accepted_maps_to_finite_results(model: Path, few_cells: Path, t
     trained = trained_model.load(damaged(model, tmp_path / "model", HARMLESS[name]))
     output = tmp_path / "out.h5ad"
     runtime = configure("cpu", "fp32", 1, seed=0)
-    map_query(few_cells, trained, output, tmp_path / "labels.csv", Thresholds(), True, runtime)
+    map_query(few_cells, trained, MappingSettings(), runtime, output=output, labels=tmp_path / "labels.csv")
     found = ad.read_h5ad(output)
     for column in ("confidence", "novelty", "novelty_p", "linear_share"):
         assert np.isfinite(found.obs[f"cellmemory_{column}"]).all(), column

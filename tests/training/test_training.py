@@ -85,7 +85,7 @@ def test_slot_means_are_means_over_the_cells_of_a_label(mapped, model):
     tokens = tokenize(cells.X, np.ones(cells.n_vars, bool), mode="fast", binning="quantile", n_bins=50)
     gene, bins, _, valid, _ = as_tensors(tokens, np.arange(cells.n_obs))
     with torch.inference_mode():
-        *_, attention = trained.network()(gene, bins, valid, True)
+        *_, attention = trained.network()(gene, bins, valid, attention=True)
     slots = trained.config["model"]["n_slots"]
     write = np.zeros((cells.n_vars, slots))
     for i in range(cells.n_obs):
@@ -113,8 +113,8 @@ def test_chunks_join_without_a_seam(mapped, model, aligned, tmp_path, monkeypatc
 
     monkeypatch.setattr(cell_ranges, "BLOCK_CELLS", 50)
     runtime = configure("cpu", "fp32", 1, seed=0)
-    mapper.map_query(aligned / "unseen_type.aligned.h5ad", trained_model.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
-                      mapper.Thresholds(), True, runtime)  # fmt: skip
+    mapper.map_query(aligned / "unseen_type.aligned.h5ad", trained_model.load(model), mapper.MappingSettings(), runtime,
+                     output=tmp_path / "m.h5ad")  # fmt: skip
     joined = ad.read_h5ad(tmp_path / "m.h5ad")
     assert joined.obs["cellmemory_label"].tolist() == mapped.obs["cellmemory_label"].tolist()
     np.testing.assert_allclose(joined.layers["attention"].data, mapped.layers["attention"].data, atol=1e-6)
@@ -152,8 +152,8 @@ def test_a_mapping_that_is_killed_leaves_no_output(model, aligned, tmp_path, mon
 
     monkeypatch.setattr(mapper.MappedWriter, "finish", broken)
     with pytest.raises(RuntimeError, match="killed"):
-        mapper.map_query(aligned / "unseen_type.aligned.h5ad", trained_model.load(model), tmp_path / "m.h5ad", tmp_path / "m.csv",
-                          mapper.Thresholds(), True, configure("cpu", "fp32", 1, seed=0))  # fmt: skip
+        mapper.map_query(aligned / "unseen_type.aligned.h5ad", trained_model.load(model), mapper.MappingSettings(),
+                         configure("cpu", "fp32", 1, seed=0), output=tmp_path / "m.h5ad", labels=tmp_path / "m.csv")  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
 
@@ -242,7 +242,7 @@ def test_the_linear_path_is_its_classifier_on_any_panel():
     """Its sparse sum over tokens equals the dense product; genes that were not measured count as average."""
     import torch
 
-    from cellmemory.network.batching import as_tensors
+    from cellmemory.network.batching import CellBatch, as_tensors
     from cellmemory.network.config import ModelConfig
     from cellmemory.network.model import CellMemory
     from cellmemory.network.tokens import views
@@ -257,12 +257,12 @@ def test_the_linear_path_is_its_classifier_on_any_panel():
     path, weight = network.linear, fitted.weight.reshape(-1, 4)
     seen = warm_start.scaler(views(tokens, np.arange(40), 50))
     expected = seen.reshape(40, -1) @ weight + fitted.bias
-    gene, bins, sqrt_share, valid, measured = as_tensors(tokens, np.arange(40))
-    np.testing.assert_allclose(path(gene, bins / 50, sqrt_share, valid, measured), expected, atol=1e-4)
+    batch = as_tensors(tokens, np.arange(40))
+    np.testing.assert_allclose(path(batch, batch.bins / 50), expected, atol=1e-4)
 
-    measured[7:] = False
+    gene, bins, sqrt_share, valid = (values[:, :7] for values in batch[:4])
     sqrt_share = sqrt_share / warm_start.share[:7].sum() ** 0.5  # shares among the measured genes are larger
-    few = path(gene[:, :7], bins[:, :7] / 50, sqrt_share[:, :7], valid[:, :7], torch.as_tensor(measured))
+    few = path(CellBatch(gene, bins, sqrt_share, valid, torch.arange(10) < 7), bins / 50)
     seen[:, :, 7:] = 0
     np.testing.assert_allclose(few, seen.reshape(40, -1) @ weight + fitted.bias, atol=1e-4)
 
@@ -328,3 +328,21 @@ def loaded_by(code: str) -> set[str]:
     """The modules that a process has loaded after some code."""
     command = [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"]
     return set(subprocess.run(command, cwd=ROOT / "bin", capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_a_reference_is_opened_once(aligned, tmp_path, monkeypatch):
+    """Each opening probes all of its matrices, over a network now and then."""
+    from cellmemory.cells.reading import CellFile
+    from cellmemory.network.runtime import configure
+    from cellmemory.training.aligned_reference import ReferenceFiles
+    from cellmemory.training.settings import ModelSize, Schedule, TrainingSettings
+    from cellmemory.training.train import CheckpointFolder, train_reference
+
+    opened, opening = [], CellFile.__init__
+    monkeypatch.setattr(CellFile, "__init__", lambda self, path: (opened.append(path), opening(self, path))[1])
+    settings = TrainingSettings("cell_type", size=ModelSize(d_model=8, n_layers=1), schedule=Schedule(max_epochs=1))
+    source = ReferenceFiles(aligned / "reference.h5ad", aligned / "panel.tsv")
+    runtime, checkpoint = configure("cpu", "fp32", 1, seed=0), CheckpointFolder(tmp_path / "checkpoints")
+    train_reference(source, tmp_path / "model", settings, runtime, checkpoint=checkpoint)
+    assert opened == [aligned / "reference.h5ad"]
+    assert (tmp_path / "model" / "config.json").is_file()

@@ -73,7 +73,7 @@ class CsrRows(Matrix):
 
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
         first, last = self._indptr[start], self._indptr[stop]
-        data, indices = _read_values(self._stored, self._name, first, last, self.shape[1])
+        data, indices = _read_values(self._stored, self._name, first, last, n=self.shape[1])
         return sp.csr_matrix((data, indices, self._indptr[start : stop + 1] - first), (stop - start, self.shape[1]))
 
 
@@ -83,7 +83,7 @@ class CscRows(Matrix):
     @cached_property
     def _rows(self) -> sp.csr_matrix:
         indptr = _read_indptr(self._stored, self._name, self.shape[1])
-        data, indices = _read_values(self._stored, self._name, 0, indptr[-1], self.shape[0])
+        data, indices = _read_values(self._stored, self._name, 0, indptr[-1], n=self.shape[0])
         return sp.csc_matrix((data, indices, indptr), self.shape).tocsr()
 
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
@@ -118,7 +118,7 @@ def _read_indptr(group: h5py.Group, name: str, n: int) -> np.ndarray:
     return indptr.astype(np.int64)
 
 
-def _read_values(group: h5py.Group, name: str, first: int, last: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_values(group: h5py.Group, name: str, first: int, last: int, *, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Values first to last as float32, and their indices, all of them below n."""
     indices = group["indices"][first:last]
     if len(indices) and (indices.min() < 0 or indices.max() >= n):

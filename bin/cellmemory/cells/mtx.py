@@ -67,7 +67,7 @@ class MtxFolder:
         self._var = _make_var(genes, gene_lines, symbols)
         self._obs = pd.DataFrame(index=_column(cell_lines, 0))
         self.n_cells = len(self._obs)
-        self.matrices = {"X": MemoryRows(_read_matrix(folder / matrix, shape, n_values, turned))}
+        self.matrices = {"X": MemoryRows(_read_matrix(folder / matrix, shape, n_values, turned=turned))}
 
     def names(self, start: int, stop: int) -> np.ndarray:
         return self._obs.index[start:stop].to_numpy(object)
@@ -220,7 +220,7 @@ def _column(lines: list[list[str]], number: int) -> np.ndarray:
     return np.array([line[number] for line in lines], object)
 
 
-def _read_matrix(path: Path, shape: tuple[int, int], n_values: int, turned: bool) -> sp.csr_matrix:
+def _read_matrix(path: Path, shape: tuple[int, int], n_values: int, *, turned: bool) -> sp.csr_matrix:
     """Cells x genes as float32; values that are listed twice are summed. turned: cells are in rows.
 
     Not by scipy's mmread, which crashes on some lines that are damaged.

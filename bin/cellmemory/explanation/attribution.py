@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cellmemory.explanation.grouping import CellSample
 from cellmemory.mapping.mapper import Mapper
-from cellmemory.network.batching import as_tensors, token_batches
+from cellmemory.network.batching import CellBatch, as_tensors, token_batches
 from cellmemory.network.model import CellMemory
 
 
@@ -29,8 +29,8 @@ def presences(network: CellMemory, presence: Tensor) -> Iterator[None]:
     """Within the context the tokens compete with attention weights that are multiplied by presence (B, T), above 0."""
 
     def multiply(_layers: torch.nn.Module, arguments: tuple) -> tuple:
-        memory, cls, genes, mask, attention = arguments
-        return memory, cls, genes, mask + torch.nn.functional.pad(presence.log(), (1, 0)).unsqueeze(1), attention
+        memory, cls, genes, mask = arguments
+        return memory, cls, genes, mask + torch.nn.functional.pad(presence.log(), (1, 0)).unsqueeze(1)
 
     handle = network.layers.register_forward_pre_hook(multiply)
     try:
@@ -44,16 +44,16 @@ def advantage(logits: Tensor, label: Tensor) -> Tensor:
     return logits.gather(1, label[:, None])[:, 0] - logits.mean(1)
 
 
-def cls_contributions(network: CellMemory, gene: Tensor, bins: Tensor, valid: Tensor, label: Tensor) -> Tensor:
+def cls_contributions(network: CellMemory, batch: CellBatch, label: Tensor) -> Tensor:
     """(B, T) the derivative of the CLS token's advantage for `label` (B,) with respect to each token's presence.
 
     A removal of gene i changes the advantage by about minus its contribution. 0 on padding.
     """
-    presence = torch.ones(gene.shape, device=gene.device, requires_grad=True)
+    presence = torch.ones(batch.gene.shape, device=batch.gene.device, requires_grad=True)
     with torch.enable_grad(), presences(network, presence):
-        logits = network(gene, bins, valid)[0]
+        logits = network(batch.gene, batch.bins, batch.valid)[0]
         (gradient,) = torch.autograd.grad(advantage(logits, label).sum(), presence)
-    return gradient * valid
+    return gradient * batch.valid
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,11 @@ def mean_contributions(cells: CellSample, measured: np.ndarray, mapper: Mapper, 
     zeros = zeros - zeros.mean(1, keepdim=True)
     totals, labels = np.zeros((2, n_groups * n_genes)), np.zeros((n_groups, zeros.shape[1]))
     for rows in token_batches(tokens):
-        gene, bins, sqrt_share, valid, seen = (t.to(mapper.runtime.device) for t in as_tensors(tokens, rows))
-        label, linear = _linear_of_label(mapper.network, gene, bins, sqrt_share, valid, seen)
+        batch = as_tensors(tokens, rows).to(mapper.runtime.device)
+        gene, valid = batch.gene, batch.valid
+        label, linear = _linear_of_label(mapper.network, batch)
         # What a gene brings beyond its zero: the zeros are added for all cells at once.
-        of_tokens = cls_contributions(mapper.network, gene, bins, valid, label), linear - zeros[gene, label[:, None]]
+        of_tokens = cls_contributions(mapper.network, batch, label), linear - zeros[gene, label[:, None]]
         place = np.repeat(cells.codes[rows], valid.sum(1).cpu()) * n_genes + gene[valid].cpu().numpy()
         for total, values in zip(totals, of_tokens, strict=True):
             total += np.bincount(place, values[valid].double().cpu(), minlength=len(total))
@@ -90,9 +91,9 @@ def mean_contributions(cells: CellSample, measured: np.ndarray, mapper: Mapper, 
     return Contributions(*means)
 
 
-def _linear_of_label(network: CellMemory, gene, bins, sqrt_share, valid, measured) -> tuple[Tensor, Tensor]:
+def _linear_of_label(network: CellMemory, batch: CellBatch) -> tuple[Tensor, Tensor]:
     """The predicted label (B,) and what each token brings to its advantage in the linear path (B, T)."""
     with torch.no_grad():
-        label = network.decide(gene, bins, sqrt_share, valid, measured).logits.argmax(1)
-        each = network.linear.contributions(gene, bins / network.config.n_bins, sqrt_share, measured)
+        label = network.decide(batch).logits.argmax(1)
+        each = network.linear.contributions(batch, batch.bins / network.config.n_bins)
         return label, each.gather(2, label[:, None, None].expand(-1, each.shape[1], 1))[..., 0] - each.mean(2)

@@ -78,7 +78,7 @@ def groups_of(contrast: Contrast, key: str) -> tuple[np.ndarray, list[str]]:
 
 
 def contrast_groups(
-    contrast: Contrast, codes: np.ndarray, groups: list[str], budget: int, permutations: int, seed: int
+    contrast: Contrast, codes: np.ndarray, groups: list[str], *, budget: int, permutations: int, seed: int
 ) -> Contrasted:
     """Compares the sides of a contrast within each group, over all cells; tests are of at most `budget` of them (0: no tests).
 
@@ -91,7 +91,7 @@ def contrast_groups(
     place = np.full(2 * n + 1, -1)
     place[np.r_[kept, n + kept]] = np.arange(2 * len(kept))
     names = [groups[g] for g in kept]
-    sums, sample = accumulate(contrast.files, place[paired], [*names, *names], budget, seed)
+    sums, sample = accumulate(contrast.files, place[paired], [*names, *names], budget=budget, seed=seed)
     first, second = np.arange(len(kept)), len(kept) + np.arange(len(kept))
     effect = sums.effect(np.r_[second, first])[: len(kept)]
     tests = _test(sample, len(kept), permutations, seed) if budget else GeneTests.none(*effect.shape)

@@ -157,7 +157,7 @@ def over_represented(rankings: pd.DataFrame, libraries: list[Library], backgroun
     return _joined(blocks, "ora")
 
 
-def preranked(profiles, libraries: list[Library], background: set[str], permutations: int, seed: int) -> pd.DataFrame:
+def preranked(profiles, libraries: list[Library], background: set[str], *, permutations: int, seed: int) -> pd.DataFrame:
     """Tests every set against the whole of every ranking in `profiles` (see `profiles`); ENRICHMENT_COLUMNS, method `gsea`.
 
     Rankings are of the genes of the background. Sets with an adjusted p-value of at most MAX_LISTED are listed. Raises

@@ -23,7 +23,7 @@ from torch import Tensor
 from cellmemory.columns import FAITHFULNESS_COLUMNS
 from cellmemory.explanation.attribution import cls_contributions
 from cellmemory.mapping.mapper import Mapper
-from cellmemory.network.batching import as_tensors, token_batches
+from cellmemory.network.batching import CellBatch, as_tensors, token_batches
 from cellmemory.network.tokens import Tokens
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
@@ -34,17 +34,14 @@ COLUMNS = [*FAITHFULNESS_COLUMNS, *(f"k{k}" for k in STEPS)]
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Cells as the network takes them, (B, T) each but label (B,) and measured (M,); linear: (B, T, C) of each token."""
+class LabelledBatch:
+    """Cells, the label (B,) of each, and its logits in the linear path: linear (B, T, C) of each token, rest (B, C), what is
+    not of the tokens."""
 
-    gene: Tensor
-    bins: Tensor
-    sqrt_share: Tensor
-    valid: Tensor
-    measured: Tensor
+    cells: CellBatch
     label: Tensor
     linear: Tensor
-    rest: Tensor  # (B, C) of the linear path's logits: what is not of the tokens
+    rest: Tensor
 
 
 def curves(tokens: Tokens, mapper: Mapper, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,9 +53,9 @@ def curves(tokens: Tokens, mapper: Mapper, seed: int) -> tuple[np.ndarray, np.nd
     for rows in token_batches(tokens):
         batch, attention = _prepare(mapper, tokens, rows)
         label[rows] = batch.label.cpu()
-        random = torch.zeros(batch.gene.shape)
-        random[batch.valid.cpu()] = noise[torch.from_numpy(tokens.positions(rows))]
-        for place, score in enumerate(_scores(mapper, batch, attention, random.to(batch.gene.device))):
+        random = torch.zeros(batch.cells.gene.shape)
+        random[batch.cells.valid.cpu()] = noise[torch.from_numpy(tokens.positions(rows))]
+        for place, score in enumerate(_scores(mapper, batch, attention, random.to(batch.cells.gene.device))):
             found[rows, :, :, place] = _curves(mapper, batch, score)
     return found, label
 
@@ -76,12 +73,13 @@ def summarise(found: np.ndarray, label: np.ndarray, labels: list[str]) -> pd.Dat
     blocks = []
     for g in present:
         curve, mean_area, gain = (_mean(values[label == g]) for values in (found, areas, gains))
-        blocks.append(_rows(labels[g], curve, mean_area, gain, _error(gains[label == g]), int((label == g).sum())))
+        error, n_cells = _error(gains[label == g]), int((label == g).sum())
+        blocks.append(_rows(labels[g], n_cells, curve=curve, areas=mean_area, gains=gain, errors=error))
     if len(present) > 1:
         curve, mean_area, gain = (np.mean([_mean(v[label == g]) for g in present], 0) for v in (found, areas, gains))
         # Of a mean of independent means.
         error = np.sqrt(np.sum([np.nan_to_num(_error(gains[label == g])) ** 2 for g in present], 0)) / len(present)
-        blocks.append(_rows(ALL, curve, mean_area, gain, error, len(label)))
+        blocks.append(_rows(ALL, len(label), curve=curve, areas=mean_area, gains=gain, errors=error))
     return pd.DataFrame([row for block in blocks for row in block], columns=COLUMNS)
 
 
@@ -91,30 +89,29 @@ def area(found: np.ndarray) -> np.ndarray:
     return np.trapezoid(found.astype(np.float64), x, axis=-1) / x[-1]
 
 
-def _prepare(mapper: Mapper, tokens: Tokens, rows: np.ndarray) -> tuple[Batch, Tensor]:
+def _prepare(mapper: Mapper, tokens: Tokens, rows: np.ndarray) -> tuple[LabelledBatch, Tensor]:
     """The cells `rows` with all that is kept over rankings, and the attention (B, T) that CLS pays to their tokens."""
-    gene, bins, sqrt_share, valid, measured = (t.to(mapper.runtime.device) for t in as_tensors(tokens, rows))
-    path = mapper.network.linear
+    network, cells = mapper.network, as_tensors(tokens, rows).to(mapper.runtime.device)
     with torch.no_grad():
-        output = mapper.network.decide(gene, bins, sqrt_share, valid, measured, attention=True)
-        linear = path.contributions(gene, bins / mapper.network.config.n_bins, sqrt_share, measured) * valid[..., None]
+        output = network.decide(cells, attention=True)
+        linear = network.linear.contributions(cells, cells.bins / network.config.n_bins) * cells.valid[..., None]
         rest = output.logits - output.cls_logits - linear.sum(1)
     assert output.attention is not None
-    return Batch(gene, bins, sqrt_share, valid, measured, output.logits.argmax(1), linear, rest), output.attention.cls
+    return LabelledBatch(cells, output.logits.argmax(1), linear, rest), output.attention.cls
 
 
-def _scores(mapper: Mapper, batch: Batch, attention: Tensor, random: Tensor) -> Iterator[Tensor]:
+def _scores(mapper: Mapper, batch: LabelledBatch, attention: Tensor, random: Tensor) -> Iterator[Tensor]:
     """What each of RANKINGS ranks the tokens by, (B, T) each."""
-    of_cls = cls_contributions(mapper.network, batch.gene, batch.bins, batch.valid, batch.label)
+    of_cls = cls_contributions(mapper.network, batch.cells, batch.label)
     own = batch.linear.gather(2, batch.label[:, None, None].expand(-1, batch.linear.shape[1], 1))[..., 0]
     linear = own - batch.linear.mean(2)
     # Roots of shares have the order of the values, without ties by bins.
-    yield from (attention, of_cls, linear, of_cls + linear, batch.sqrt_share, random)
+    yield from (attention, of_cls, linear, of_cls + linear, batch.cells.sqrt_share, random)
 
 
-def _curves(mapper: Mapper, batch: Batch, score: Tensor) -> np.ndarray:
+def _curves(mapper: Mapper, batch: LabelledBatch, score: Tensor) -> np.ndarray:
     """(B, parts, curves, K) probabilities of the cells' labels as the tokens go, and come, by falling score."""
-    order = score.masked_fill(~batch.valid, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    order = score.masked_fill(~batch.cells.valid, -torch.inf).argsort(dim=1, descending=True, stable=True)
     width = order.shape[1]
     found = np.empty((len(order), len(PARTS), len(CURVES), len(STEPS)), np.float32)
     for step, k in enumerate(STEPS):
@@ -124,14 +121,15 @@ def _curves(mapper: Mapper, batch: Batch, score: Tensor) -> np.ndarray:
     return found
 
 
-def _probabilities(mapper: Mapper, batch: Batch, kept: Tensor) -> Iterator[np.ndarray]:
-    """(B,) for each of PARTS: the probability of the cells' labels with the tokens at the places `kept` (B, n) alone."""
-    gene, bins, sqrt_share, valid = (values.gather(1, kept) for values in (batch.gene, batch.bins, batch.sqrt_share, batch.valid))
+def _probabilities(mapper: Mapper, batch: LabelledBatch, kept: Tensor) -> Iterator[np.ndarray]:
+    """(B,) for each of PARTS: the probability of the cells' labels with the tokens at the places `kept` (B, n) only."""
+    cells = batch.cells
+    gene, bins, sqrt_share, valid = (v.gather(1, kept) for v in (cells.gene, cells.bins, cells.sqrt_share, cells.valid))
     linear = batch.rest + batch.linear.gather(1, kept[..., None].expand(-1, -1, batch.linear.shape[2])).sum(1)
     if not kept.shape[1]:  # one token of padding: the network's products need a token
-        gene, bins, sqrt_share, valid = (torch.nn.functional.pad(values, (0, 1)) for values in (gene, bins, sqrt_share, valid))
+        gene, bins, sqrt_share, valid = (torch.nn.functional.pad(v, (0, 1)) for v in (gene, bins, sqrt_share, valid))
     with torch.no_grad():
-        cls = mapper.network.decide(gene, bins, sqrt_share, valid, batch.measured).cls_logits
+        cls = mapper.network.decide(CellBatch(gene, bins, sqrt_share, valid, cells.measured)).cls_logits
     for logits in (cls + linear, cls):
         probability = (logits.double() / mapper.trained.calibration.temperature).softmax(1)
         yield probability.gather(1, batch.label[:, None])[:, 0].cpu().numpy()
@@ -145,7 +143,9 @@ def _error(values: np.ndarray) -> np.ndarray:
     return values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.full(values.shape[1:], np.nan)
 
 
-def _rows(group: str, curve: np.ndarray, areas: np.ndarray, gains: np.ndarray, errors: np.ndarray, n_cells: int) -> list[tuple]:
+def _rows(
+    group: str, n_cells: int, *, curve: np.ndarray, areas: np.ndarray, gains: np.ndarray, errors: np.ndarray
+) -> list[tuple]:
     rows = []
     for p, part in enumerate(PARTS):
         for c, name in enumerate(CURVES):

@@ -137,7 +137,7 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
 
 
 def accumulate(
-    files: Sequence[MappedFile], codes: np.ndarray, groups: list[str], budget: int = 0, seed: int = 0
+    files: Sequence[MappedFile], codes: np.ndarray, groups: list[str], *, budget: int = 0, seed: int = 0
 ) -> tuple[GroupSums, CellSample]:
     """Streams mapped files (one after the other) once: sums over each group, and a sample of at most `budget` cells.
 

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from cellmemory.exact import UNITS
 
 
-def more_attended(attention: sp.csr_matrix, codes: np.ndarray, n_groups: int, permutations: int, seed: int) -> np.ndarray:
+def more_attended(attention: sp.csr_matrix, codes: np.ndarray, n_groups: int, *, permutations: int, seed: int) -> np.ndarray:
     """(G, M) one-sided p-values: a group's cells attend to a gene no more than as many cells drawn from all.
 
     attention: (n, M); codes: (n,) group of each cell, none negative. The smallest p-value is 1 / (permutations + 1).

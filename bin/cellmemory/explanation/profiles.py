@@ -22,7 +22,6 @@ from cellmemory.explanation.tags import Slots
 if TYPE_CHECKING:
     from cellmemory.explanation.attribution import Contributions
 
-LEVELS = ("label", "slot", "contrast")
 OBS_COLUMNS = ["level", "contrast", "group", "slot", "n_cells", "usage"]
 
 
@@ -31,6 +30,7 @@ def build(
     slots: Slots | None,
     contrasted: Sequence[Contrasted],
     genes: list[str],
+    *,
     contributions: "Contributions | None" = None,
 ):
     """The rankings of groups, slots and contrasts as an AnnData (rankings x genes), groups without cells left out."""

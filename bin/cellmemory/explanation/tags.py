@@ -46,7 +46,7 @@ if TYPE_CHECKING:  # its module imports torch, which few tables need
 
 def tests_of_groups(sample: CellSample, n_groups: int, permutations: int, seed: int) -> GeneTests:
     """GeneTests each group of the sample against all its other cells; p-values are adjusted over the genes of a group."""
-    p_value = more_attended(sample.attention, sample.codes, n_groups, permutations, seed)
+    p_value = more_attended(sample.attention, sample.codes, n_groups, permutations=permutations, seed=seed)
     return GeneTests(p_value, benjamini_hochberg(p_value), *wilcoxon(sample.values, sample.codes, n_groups))
 
 
@@ -54,6 +54,7 @@ def group_tags(
     sums: GroupSums,
     genes: list[str],
     top: int,
+    *,
     tests: GeneTests | None = None,
     contributions: "Contributions | None" = None,
 ) -> pd.DataFrame:

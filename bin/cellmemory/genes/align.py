@@ -1,7 +1,7 @@
 """Brings the cells of any file onto a gene panel: genes matched, duplicates summed, values normalised."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
 from cellmemory.genes.matching import Match, match_genes, no_overlap
 from cellmemory.genes.values import LOG_BASES, TARGET_SUM, find_values, undo_log
+from cellmemory.io.samplesheet import Origin
 
 
 @dataclass(frozen=True)
@@ -51,25 +52,28 @@ def make_aligner(match: Match, n_panel: int, scale: str) -> Aligner:
     return Aligner(selector, np.flatnonzero(match.expression), scale)
 
 
+class MatchedQuery(NamedTuple):
+    """A query's genes on a panel, the matrix that holds its values, and their scale."""
+
+    match: Match
+    matrix: str
+    scale: str
+
+
 def match_query(
-    file: CellFile,
-    panel: pd.DataFrame,
-    counts_layer: str | None,
-    gene_column: str | None,
-    gene_map: dict[str, tuple[str, ...]],
-    min_coverage: float,
-) -> tuple[Match, str, str]:
-    """Finds a query's values and genes: (match, matrix, scale). Raises InputError where too few genes are shared."""
+    file: CellFile, panel: pd.DataFrame, origin: Origin, *, gene_map: dict[str, tuple[str, ...]], min_coverage: float
+) -> MatchedQuery:
+    """Finds a query's values and genes. Raises InputError where too few genes are shared."""
     if not file.n_cells:
         raise InputError(f"{file.path}: this query has no cells.")
-    matrix, scale = find_values(file, counts_layer)
+    matrix, scale = find_values(file, origin.counts_layer)
     var = file.var(matrix)
-    match = match_genes(var, panel, gene_column, gene_map, str(file.path))
+    match = match_genes(var, panel, origin.gene_column, gene_map, where=str(file.path))
     share = len(match.measured) / len(panel)
     if share < min_coverage or not len(match.measured):
         names = var.index if match.column == "index" else var[match.column]
-        raise InputError(no_overlap(str(file.path), names, panel["gene"], share, min_coverage))
-    return match, matrix, scale
+        raise InputError(no_overlap(str(file.path), names, panel["gene"], share, floor=min_coverage))
+    return MatchedQuery(match, matrix, scale)
 
 
 _SCALE_MESSAGES = {
@@ -79,10 +83,9 @@ _SCALE_MESSAGES = {
 }
 
 
-def alignment_summary(
-    sample: str, file: CellFile, match: Match, matrix: str, scale: str, panel: pd.DataFrame, empty: int
-) -> dict[str, Any]:
+def alignment_summary(file: CellFile, found: MatchedQuery, panel: pd.DataFrame, *, sample: str, empty: int) -> dict[str, Any]:
     """What `<sample>.alignment.json` holds: what was found, matched, summed, dropped and missing."""
+    match, matrix, scale = found
     measured, genes = match.measured, panel["gene"].to_numpy()
     target = match.target
     missing = np.setdiff1d(np.arange(len(panel)), measured)

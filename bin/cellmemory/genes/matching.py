@@ -47,7 +47,7 @@ class Match:
 
 
 def match_genes(
-    var: pd.DataFrame, panel: pd.DataFrame, gene_column: str | None, gene_map: dict[str, tuple[str, ...]], where: str
+    var: pd.DataFrame, panel: pd.DataFrame, gene_column: str | None, gene_map: dict[str, tuple[str, ...]], *, where: str
 ) -> Match:
     """Finds the panel gene (`gene` or `source_id`) of each gene of a file.
 
@@ -128,7 +128,7 @@ def _lookup(
     return np.array([find(n) for n in names], np.int64)
 
 
-def no_overlap(where: str, names: Sequence[str], panel: Sequence[str], share: float, floor: float) -> str:
+def no_overlap(where: str, names: Sequence[str], panel: Sequence[str], share: float, *, floor: float) -> str:
     """The sentence for a query that shares too few genes with the reference, with the first ids of both sides."""
     names = [str(name) for name in names]
     around = _common(names)

@@ -97,7 +97,7 @@ def queried(genes: pd.DataFrame, query_genes: str | Path | None) -> np.ndarray:
 
 
 def select_panel(
-    cells: sp.csr_matrix, genes: pd.DataFrame, batch: pd.Series | None, n_genes: int, logged: bool
+    cells: sp.csr_matrix, genes: pd.DataFrame, batch: pd.Series | None, n_genes: int, *, logged: bool
 ) -> tuple[pd.DataFrame, list[str]]:
     """The n_genes most variable genes of a reference, most variable first, and a line of log where batches are given up.
 
@@ -111,7 +111,7 @@ def select_panel(
     data = ad.AnnData(cells[:, expressed], var=pd.DataFrame(index=genes["gene"].to_numpy()[expressed]))
     n_top = min(n_genes, len(expressed))
     data, notes = _with_batches(data, batch)
-    found, given_up = _highly_variable(data, n_top, logged)
+    found, given_up = _highly_variable(data, n_top, logged=logged)
     panel = genes.iloc[expressed].assign(**{c: found[c].to_numpy() for c in ("mean", "dispersion", "order")})
     panel = panel.sort_values("order", kind="stable").head(n_top).reset_index(drop=True)
     return panel.assign(rank=np.arange(1, len(panel) + 1))[COLUMNS], notes + given_up
@@ -149,7 +149,7 @@ def _is_large_enough(cells: sp.csr_matrix) -> bool:
     return int((highest > lowest).sum()) >= MIN_VARYING_GENES
 
 
-def _highly_variable(data: ad.AnnData, n_top: int, logged: bool) -> tuple[pd.DataFrame, list[str]]:
+def _highly_variable(data: ad.AnnData, n_top: int, *, logged: bool) -> tuple[pd.DataFrame, list[str]]:
     """mean, dispersion and order (0 first) of each gene; a line of log where batches are given up."""
     import scanpy
 

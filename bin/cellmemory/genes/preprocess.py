@@ -1,5 +1,6 @@
 """The two preprocessing steps: a reference becomes panel and matrix, a query is aligned to a panel, both chunk by chunk."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from cellmemory.genes.panel import queried, read_panel, reference_genes, select_
 from cellmemory.genes.values import LOG_BASES, checked, find_values
 from cellmemory.io.atomic import replacing, write_json
 from cellmemory.io.provenance import provenance
-from cellmemory.io.samplesheet import Origin
+from cellmemory.io.samplesheet import Origin, Query
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,12 @@ def preprocess_reference(
         shared = queried(genes, query_genes) & expression
         candidates = genes[shared].drop_duplicates("gene").reset_index(drop=True)
         match = match_own_genes(genes["gene"], expression, candidates)
-        values, kept = _candidate_values(file, matrix, scale, match, len(candidates), labels.notna().to_numpy())
+        values, kept = _candidate_values(file, matrix, scale, match, n=len(candidates), labelled=labels.notna().to_numpy())
         warnings += _gone(labels, kept, str(reference), label_key)
         if scale in LOG_BASES:
             values *= np.float32(np.log(LOG_BASES[scale]))
         of_kept = None if batch is None else batch[kept]
-        panel, batch_notes = select_panel(values, candidates, of_kept, n_genes, scale in LOG_BASES)
+        panel, batch_notes = select_panel(values, candidates, of_kept, n_genes, logged=scale in LOG_BASES)
         onto_panel = match_own_genes(genes["gene"], expression, panel)
         made = provenance(
             step="preprocess_reference",
@@ -111,7 +112,8 @@ def preprocess_reference(
             value_scale=scale,
         )
         var_out = pd.DataFrame({"measured": True, "source_id": panel["source_id"].to_numpy()}, index=panel["gene"])
-        _write_aligned(file, matrix, make_aligner(onto_panel, len(panel), scale), var_out, made, output, kept, {})
+        aligner = make_aligner(onto_panel, len(panel), scale)
+        _write_aligned(file, matrix, aligner, output, elements={"var": var_out, f"uns/{RUN}": made}, kept=kept)
         write_panel(panel, panel_path)
     unlabelled = int(labels.isna().sum())
     return Preparation(
@@ -142,14 +144,14 @@ def _gone(labels: pd.Series, kept: np.ndarray, where: str, label_key: str) -> li
 
 
 def _candidate_values(
-    file: CellFile, matrix: str, scale: str, match: Match, n: int, labelled: np.ndarray
+    file: CellFile, matrix: str, scale: str, match: Match, *, n: int, labelled: np.ndarray
 ) -> tuple[sp.csr_matrix, np.ndarray]:
     """Values as stored over the n candidate genes (duplicates summed), and the cells that are kept (bool)."""
     as_stored = make_aligner(match, n, "counts").selector
     expression = np.flatnonzero(match.expression)
     blocks, kept = [], labelled.copy()
     for start, rows in file.chunks(matrix):
-        rows = checked(rows, file, matrix, start, scale)
+        rows = checked(rows, file, matrix, start, scale=scale)
         stop = start + rows.shape[0]
         kept[start:stop] &= np.asarray(rows[:, expression].sum(1)).ravel() > 0
         blocks.append(sp.csr_matrix(rows @ as_stored, dtype=np.float32)[kept[start:stop]])
@@ -157,11 +159,9 @@ def _candidate_values(
 
 
 def preprocess_query(
-    query: Path,
+    query: Query,
     panel_path: Path,
-    origin: Origin,
     *,
-    sample: str,
     gene_map: Path | None,
     min_coverage: float,
     output: Path,
@@ -174,13 +174,9 @@ def preprocess_query(
     Parameters
     ----------
     query
-        The cells as the user has them.
+        Its name, its file as the user has it, and where values, gene names, batches, coordinates and true labels are.
     panel_path
         panel.tsv of the reference or of a trained model.
-    origin
-        Where values, gene names, batches, coordinates and true labels are.
-    sample
-        The query's name.
     gene_map
         TSV of gene names, from and to.
     min_coverage
@@ -197,65 +193,57 @@ def preprocess_query(
     InputError
         For what the user can mend.
     """
-    panel = read_panel(panel_path)
-    with CellFile(query) as file:
-        match, matrix, scale = match_query(
-            file,
-            panel,
-            origin.counts_layer,
-            origin.gene_column,
-            read_gene_map(gene_map) if gene_map else {},
-            min_coverage,
-        )
+    panel, origin = read_panel(panel_path), query.origin
+    with CellFile(query.path) as file:
+        names = read_gene_map(gene_map) if gene_map else {}
+        found = match_query(file, panel, origin, gene_map=names, min_coverage=min_coverage)
         problems = column_problems(file, origin)
         if problems:
             raise InputError(problems)
-        aligner = make_aligner(match, len(panel), scale)
+        aligner = make_aligner(found.match, len(panel), found.scale)
         var = pd.DataFrame({"measured": False, "source_id": panel["source_id"].to_numpy()}, index=panel["gene"])
-        var.iloc[match.measured, 0] = True
+        var.iloc[found.match.measured, 0] = True
         made = provenance(
             step="preprocess_query",
-            source=query.name,
-            sample=sample,
-            values_from=matrix,
-            value_scale=scale,
+            source=query.path.name,
+            sample=query.sample,
+            values_from=found.matrix,
+            value_scale=found.scale,
             batch_key=origin.batch_key,
             truth_key=origin.truth_key,
             spatial_key=origin.spatial_key,
         )
-        empty = _write_aligned(file, matrix, aligner, var, made, output, None, coordinates(file, origin.spatial_key))
-        summary = alignment_summary(sample, file, match, matrix, scale, panel, empty)
+        elements = {"var": var, f"uns/{RUN}": made, **coordinates(file, origin.spatial_key)}
+        empty = _write_aligned(file, found.matrix, aligner, output, elements=elements)
+        summary = alignment_summary(file, found, panel, sample=query.sample, empty=empty)
     write_json(alignment, summary)
     return summary
 
 
 def coordinates(file: CellFile, spatial_key: str | None) -> dict[str, np.ndarray]:
-    """obsm['spatial'] of the cells: what spatial_key names, else `spatial` where the file has it."""
+    """`obsm/spatial` of the cells: what spatial_key names, else `spatial` where the file has it."""
     key = spatial_key or ("spatial" if "spatial" in file.obsm else None)
-    return {"spatial": file.embedding(key)} if key else {}
+    return {"obsm/spatial": file.embedding(key)} if key else {}
 
 
 def _write_aligned(
     file: CellFile,
     matrix: str,
     aligner: Aligner,
-    var: pd.DataFrame,
-    made: dict[str, object],
     output: Path,
-    kept: np.ndarray | None,
-    obsm: dict[str, np.ndarray],
+    *,
+    elements: Mapping[str, object],
+    kept: np.ndarray | None = None,
 ) -> int:
-    """Writes the aligned cells (all, or those `kept`); returns how many of them have no counts."""
+    """Writes the aligned cells (all, or those `kept`) with obs and other elements; returns how many have no counts."""
     empty = 0
-    with replacing(output) as partial, H5adWriter(partial, len(var)) as writer:
+    with replacing(output) as partial, H5adWriter(partial, aligner.selector.shape[1]) as writer:
         for start, rows in file.chunks(matrix):
-            aligned, without = aligner(checked(rows, file, matrix, start, aligner.scale))
+            aligned, without = aligner(checked(rows, file, matrix, start, scale=aligner.scale))
             here = slice(None) if kept is None else kept[start : start + rows.shape[0]]
             writer.append("X", aligned[here])
             empty += int(without[here].sum())
         writer.write("obs", file.obs if kept is None else file.obs[kept])
-        writer.write("var", var)
-        writer.write(f"uns/{RUN}", made)
-        for key, value in obsm.items():
-            writer.write(f"obsm/{key}", value)
+        for name, value in elements.items():
+            writer.write(name, value)
     return empty

@@ -73,7 +73,7 @@ def _largest(cells: sp.csr_matrix) -> float:
     return float(largest[len(largest) - 1 - left_out])
 
 
-def checked(rows: sp.csr_matrix, file: CellFile, matrix: str, start: int, scale: str) -> sp.csr_matrix:
+def checked(rows: sp.csr_matrix, file: CellFile, matrix: str, start: int, *, scale: str) -> sp.csr_matrix:
     """The rows as they are, which begin at cell `start` of a matrix whose values are of that scale.
 
     Raises InputError, with the first cell and gene, for values that are NaN, infinite, negative, or far too large.

@@ -38,7 +38,7 @@ def number(low: float, high: float) -> Kind:
     return Kind(f"a number from {low:g} to {high:g}", lambda v: _is_number(v) and low <= v <= high)
 
 
-def text(empty: bool = False) -> Kind:
+def text(*, empty: bool = False) -> Kind:
     """Text that h5ad and UTF-8 can hold."""
     return Kind("a text" if empty else "a text with something in it", lambda v: is_text(v) and (empty or v.strip() != ""))
 
@@ -53,7 +53,7 @@ def either(kind: Kind, value: object) -> Kind:
     return Kind(f"{kind.words} or {json.dumps(value)}", lambda v: v is value or kind.holds(v))
 
 
-def sequence(kind: Kind, shortest: int = 0, rising: bool = False) -> Kind:
+def sequence(kind: Kind, shortest: int = 0, *, rising: bool = False) -> Kind:
     """A list of values of a kind, each at least as large as the one before where it has to be rising."""
 
     def holds(value: object) -> bool:
@@ -78,7 +78,7 @@ def fixed(*kinds: Kind) -> Kind:
     return Kind(f"a list of {len(kinds)}: {'; '.join(kind.words for kind in kinds)}", holds)
 
 
-def mapping(fields: Mapping[str, Kind] | None = None, others: bool = False) -> Kind:
+def mapping(fields: Mapping[str, Kind] | None = None, *, others: bool = False) -> Kind:
     """An object with these fields, and with others where they may be; any object without fields."""
     if fields is None:
         return Kind("an object", lambda v: isinstance(v, dict))
@@ -185,7 +185,7 @@ def _check_names(names: list[str], needed: Iterable[str]) -> None:
         raise ValueError(f"the column {shown(twice[0])} is there twice")
 
 
-def as_numbers(column: Iterable[str], whole: bool = False) -> np.ndarray | None:
+def as_numbers(column: Iterable[str], *, whole: bool = False) -> np.ndarray | None:
     """The numbers that a column of text holds, NaN where it is empty; None where it holds anything else, or, where they have
     to be whole, anything but digits."""
     texts = pd.Series(column, dtype=object)

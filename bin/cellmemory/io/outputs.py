@@ -154,7 +154,7 @@ def _is_h5ad(path: Path, kind: str) -> bool:
         return str(file["uns/cellmemory/step"].asstr()[()]) == H5ADS[kind]
 
 
-def _is_model(folder: Path, adapted: bool) -> bool:
+def _is_model(folder: Path, *, adapted: bool) -> bool:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return set(os.listdir(folder)) <= {"config.json", *config["files"]} and ("adapted_to" in config) == adapted

@@ -32,7 +32,7 @@ def restored(text: str) -> str:
     return text[1:] if text.startswith("'") and _is_formula(text[1:]) else text
 
 
-def write_csv(table: pd.DataFrame, file: TextIO, header: bool) -> None:
+def write_csv(table: pd.DataFrame, file: TextIO, *, header: bool) -> None:
     """Writes rows, with names in the index, as comma-separated text, numbers with six significant digits."""
     columns = {harmless(str(name)): _each(column, harmless) for name, column in table.items()}
     index = table.index.map(lambda name: harmless(str(name))).rename(table.index.name)

@@ -98,7 +98,7 @@ class MappedWriter:
                     self._writer.append(f"obsm/{SLOT_USE}", block.slots)
                     self._writer.append(ATTENTION, block.attention)
                 if csv:
-                    write_csv(block.table.set_axis(pd.Index(block.names, name="cell")), csv, header)
+                    write_csv(block.table.set_axis(pd.Index(block.names, name="cell")), csv, header=header)
                     header = False
                 self.unassigned += int((block.table[STATUS] == UNASSIGNED).sum())
 

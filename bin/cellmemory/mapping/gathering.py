@@ -77,7 +77,7 @@ class Slice(CellFile):
         return stored[first:last]
 
 
-def gather(query: Path, trained: TrainedModel, slices: Sequence[Path], output: Path, labels: Path, threads: int) -> None:
+def gather(query: Path, trained: TrainedModel, slices: Sequence[Path], *, output: Path, labels: Path, threads: int) -> None:
     """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv` from slices in any order.
 
     Memory: a block of cells, whatever the number of cells. Raises InputError, a sentence for each problem, where the

@@ -97,7 +97,7 @@ def problems_of_slice(file: CellFile, run: Mapping, sums: Sequence[str]) -> list
         problems.append(f"uns['{SLICE}'] does not say which cells of how many these are (start, stop, n_cells)")
     if not problems:
         problems += _wrong_shapes(file, run["n_slots"])
-        problems += _wrong_sums(file, stored, len(run["slot_groups"]), run["n_slots"], sums)
+        problems += _wrong_sums(file, stored, groups=len(run["slot_groups"]), slots=run["n_slots"], names=sums)
     return [f"{file.path}: {problem}. {REMEDY}" for problem in problems]
 
 
@@ -170,7 +170,7 @@ def _wrong_reference(file: CellFile) -> list[str]:
     return [] if whole else [f"uns['{CO_EMBEDDED}'] does not hold {UMAP} and label of the same cells"]
 
 
-def _wrong_sums(file: CellFile, stored: h5py.Group, groups: int, slots: int, names: Sequence[str]) -> list[str]:
+def _wrong_sums(file: CellFile, stored: h5py.Group, *, groups: int, slots: int, names: Sequence[str]) -> list[str]:
     genes = file.var().shape[0]
     if ATTENTION not in file.matrices:
         return []

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ class Mapper(Inference):
     def no_sums(self) -> SlotSums:
         """What the slots got of no cells."""
         config = self.network.config
-        return SlotSums.zeros(config.n_labels, config.n_slots, config.n_genes, config.variant == "standard")
+        return SlotSums.zeros(config.n_labels, config.n_slots, config.n_genes, read=config.variant == "standard")
 
     def table(self, mapped: Mapped, tokens: Tokens, empty: np.ndarray, thresholds: Thresholds) -> pd.DataFrame:
         """The `cellmemory_` columns of obs for the cells of a chunk. empty: cells without counts, never assigned."""
@@ -83,27 +84,35 @@ def linear_share(logits: np.ndarray, cls_logits: np.ndarray) -> np.ndarray:
     return linear / np.maximum(linear + cls, 1e-12)
 
 
+@dataclass(frozen=True)
+class MappingSettings:
+    """What is made of a query. attention: whether attention is computed and written. cells: `START:STOP`, only these, as a
+    slice for `gathering.gather`; None for all."""
+
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    attention: bool = True
+    cells: str | None = None
+
+
 def map_query(
     query: Path,
     trained: TrainedModel,
-    output: Path,
-    labels: Path | None,
-    thresholds: Thresholds,
-    attention: bool,
+    settings: MappingSettings,
     runtime: Runtime,
-    cells: str | None = None,
+    *,
+    output: Path,
+    labels: Path | None = None,
 ) -> None:
-    """Writes `<sample>.mapped.h5ad` and `<sample>.labels.csv`.
+    """Writes `<sample>.mapped.h5ad`, or a slice, and where asked for the new columns as `<sample>.labels.csv`.
 
-    With cells (`START:STOP`) a slice of the query is written instead, for `gathering.gather`; labels may be None then.
     Memory: a block of cells with its attention, whatever the number of cells.
     """
-    mapper = Mapper(trained, runtime)
+    mapper, thresholds, cells = Mapper(trained, runtime), settings.thresholds, settings.cells
     with open_aligned(query, trained) as file:
         cell_range = CellRange.parse(cells, file.n_cells)
         run = describe_run(file, trained, thresholds, runtime.precision)
-        sums = mapper.no_sums() if attention else None
-        blocks = runtime.progress(map_blocks(file, mapper, thresholds, cell_range, sums), len(cell_range), "Mapped")
+        sums = mapper.no_sums() if settings.attention else None
+        blocks = runtime.progress(map_blocks(file, mapper, thresholds, cell_range, sums=sums), len(cell_range), "Mapped")
         with (
             replacing(output) as partial,
             replacing(labels) if labels else nullcontext() as partial_labels,
@@ -126,14 +135,14 @@ def map_query(
 
 
 def map_blocks(
-    file: CellFile, mapper: Mapper, thresholds: Thresholds, cell_range: CellRange, sums: SlotSums | None
+    file: CellFile, mapper: Mapper, thresholds: Thresholds, cell_range: CellRange, *, sums: SlotSums | None
 ) -> Iterator[MappedBlock]:
     """Maps the cells of a range, block by block. Adds to `sums` what the slots get; without it no attention is made."""
     measured = file.var()["measured"].to_numpy(bool)
     for start, stop, kept in cell_range.blocks():
-        rows = checked(file.rows("X", start, stop), file, "X", start, "log1p")
+        rows = checked(file.rows("X", start, stop), file, "X", start, scale="log1p")
         tokens = mapper.tokenize(rows, measured)
-        mapped = mapper.run(tokens, sums is not None)
+        mapped = mapper.run(tokens, attention=sums is not None)
         table = mapper.table(mapped, tokens, np.diff(rows.indptr) == 0, thresholds)[kept]
         slots = weights = None
         if sums is not None:

@@ -23,7 +23,7 @@ class SlotSums:
     cells: np.ndarray
 
     @classmethod
-    def zeros(cls, n_labels: int, n_slots: int, n_genes: int, read: bool) -> "SlotSums":
+    def zeros(cls, n_labels: int, n_slots: int, n_genes: int, *, read: bool) -> "SlotSums":
         """Of no cells yet. read: whether genes read from slots."""
         shape = (n_labels, n_slots, n_genes)
         write, expressing, cells = (np.zeros(size, np.int64) for size in (shape, (n_labels, n_genes), n_labels))

@@ -1,9 +1,11 @@
 """Cells of like length in batches, as tensors."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cellmemory.network.runtime import TOKEN_BUDGETS
 from cellmemory.network.tokens import Tokens, pad
@@ -23,6 +25,23 @@ def token_batches(tokens: Tokens, budget: int = TOKEN_BUDGETS["cpu"]) -> Iterato
         start += size
 
 
-def as_tensors(tokens: Tokens, cells: np.ndarray) -> tuple[torch.Tensor, ...]:
-    """The tokens of `cells` as CellMemory.decide takes them: gene, bin, sqrt_share, valid (B, T), and measured (genes,)."""
-    return tuple(torch.from_numpy(a) for a in (*pad(tokens, cells), tokens.measured))
+class CellBatch(NamedTuple):
+    """Cells as the network takes them: (B, T) each, but measured (genes,) bool, what the file measured.
+
+    gene, bins: integers. sqrt_share: see tokens.sqrt_shares. valid: False on padding, which takes part in nothing.
+    """
+
+    gene: Tensor
+    bins: Tensor
+    sqrt_share: Tensor
+    valid: Tensor
+    measured: Tensor
+
+    def to(self, device: str | torch.device) -> "CellBatch":
+        """On a device."""
+        return CellBatch(*(tensor.to(device) for tensor in self))
+
+
+def as_tensors(tokens: Tokens, cells: np.ndarray) -> CellBatch:
+    """The tokens of `cells`, padded to the longest of them."""
+    return CellBatch(*(torch.from_numpy(a) for a in (*pad(tokens, cells), tokens.measured)))

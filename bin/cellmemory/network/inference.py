@@ -35,7 +35,7 @@ class Mapped:
         return self.logits - self.cls_logits
 
     @classmethod
-    def empty(cls, tokens: Tokens, network: CellMemory, attention: bool) -> "Mapped":
+    def empty(cls, tokens: Tokens, network: CellMemory, *, attention: bool) -> "Mapped":
         """Room for the results on the cells of `tokens`."""
         config, n = network.config, len(tokens)
         by_slot, both = (len(tokens.gene), config.n_slots), config.variant == "standard"
@@ -61,13 +61,13 @@ class Inference:
         self.network, self.runtime = network.to(runtime.device), runtime
         self.token_budget = runtime.token_budget
 
-    def run(self, tokens: Tokens, attention: bool) -> Mapped:
+    def run(self, tokens: Tokens, *, attention: bool) -> Mapped:
         """The network on all cells of `tokens`.
 
         Where memory runs out, half as many tokens go through the network at once, from then on. Raises InputError where a
         single cell is too much.
         """
-        found = Mapped.empty(tokens, self.network, attention)
+        found = Mapped.empty(tokens, self.network, attention=attention)
         while True:
             try:
                 with torch.inference_mode():
@@ -81,7 +81,7 @@ class Inference:
 
     def _halve(self) -> None:
         if self.token_budget == 1:
-            raise InputError("Memory ran out with one cell at a time; take a machine or GPU with more memory.")
+            raise InputError("Memory ran out with one cell at a time; use a machine or GPU with more memory.")
         self.token_budget //= 2
         if self.runtime.device == "cuda":
             torch.cuda.empty_cache()
@@ -89,13 +89,13 @@ class Inference:
 
     def _fill(self, found: Mapped, tokens: Tokens, cells: np.ndarray) -> None:
         """Puts the results on `cells`, one batch, in their places."""
-        gene, bins, sqrt_share, valid, measured = (t.to(self.runtime.device) for t in as_tensors(tokens, cells))
-        output = self.network.decide(gene, bins, sqrt_share, valid, measured, found.slots is not None)
+        batch = as_tensors(tokens, cells).to(self.runtime.device)
+        output = self.network.decide(batch, attention=found.slots is not None)
         for name in ("logits", "cls_logits", "embedding"):
             getattr(found, name)[cells] = getattr(output, name).float().cpu()
         if output.attention is None:
             return
-        attention, source = output.attention, tokens.positions(cells)
+        attention, valid, source = output.attention, batch.valid, tokens.positions(cells)
         for there, place, values in (
             (found.slots, cells, attention.slots),
             (found.cls, source, attention.cls[valid]),

@@ -130,7 +130,7 @@ class StandardLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, memory: Tensor, tokens: Tensor, mask: Tensor, last: bool, attention: bool
+        self, memory: Tensor, tokens: Tensor, mask: Tensor, *, last: bool, attention: bool
     ) -> tuple[Tensor, Tensor, LayerAttention | None]:
         """One pass over memory (B, H, d) and tokens (B, S, d); mask: (B, 1, S), -inf on padding.
 
@@ -157,7 +157,7 @@ class StandardLayers(nn.ModuleList):
         super().__init__(StandardLayer(config) for _ in range(config.n_layers))
 
     def forward(
-        self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, attention: bool
+        self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, *, attention: bool
     ) -> tuple[Tensor, Tensor, list[LayerAttention]]:
         """memory (B, H, d), cls (B, 1, d), genes (B, T, d). Returns memory, the CLS row (B, d), and a list of LayerAttention,
         empty unless asked for."""
@@ -182,7 +182,7 @@ class LightLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, attention: bool
+        self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, *, attention: bool
     ) -> tuple[Tensor, Tensor, LayerAttention | None]:
         """One pass over memory (B, H, d), CLS (B, 1, d) and the normalised genes (B, T, d); mask: (B, 1, S)."""
         write, normed = self.write, self.norm_cls(cls)
@@ -206,11 +206,11 @@ class LightLayers(nn.ModuleList):
         super().__init__(LightLayer(config) for _ in range(config.n_layers))
 
     def forward(
-        self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, attention: bool
+        self, memory: Tensor, cls: Tensor, genes: Tensor, mask: Tensor, *, attention: bool
     ) -> tuple[Tensor, Tensor, list[LayerAttention]]:
         """As StandardLayers.forward."""
         genes, attentions = _unit(genes), []
         for layer in self:
-            memory, cls, found = layer(memory, cls, genes, mask, attention)
+            memory, cls, found = layer(memory, cls, genes, mask, attention=attention)
             attentions += [found] if attention else []
         return memory, cls[:, 0], attentions

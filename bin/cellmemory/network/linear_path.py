@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cellmemory.network.batching import CellBatch
+
 #: Genes count by at most so many standard deviations of the reference: one odd gene must not decide.
 CLIP = 10.0
 
@@ -33,36 +35,36 @@ class LinearPath(nn.Module):
         self.register_buffer("spread", torch.ones(2, n_genes))
         self.register_buffer("share", torch.full((n_genes,), 1 / n_genes))
 
-    def forward(self, gene: Tensor, level: Tensor, sqrt_share: Tensor, valid: Tensor, measured: Tensor) -> Tensor:
-        """gene (B, T) with the level (bin / n_bins) and the root of each token; measured (genes,) bool. Returns (B, C).
+    def forward(self, batch: CellBatch, level: Tensor) -> Tensor:
+        """Logits (B, C). level: (B, T) of each token, bin / n_bins.
 
         A gene without a token contributes the same for every cell, so tokens add what they differ by: no dense matrix.
         """
         zero = self._scaled_zeros()
-        logits = self.bias + torch.einsum("vg,vgc->c", zero * measured, self.weight)
-        for view, scaled in enumerate(self._scaled_views(gene, level, sqrt_share, measured)):
-            added = (scaled - zero[view][gene]) * valid
-            logits = logits + F.embedding_bag(gene, self.weight[view], per_sample_weights=added, mode="sum")
+        logits = self.bias + torch.einsum("vg,vgc->c", zero * batch.measured, self.weight)
+        for view, scaled in enumerate(self._scaled_views(batch, level)):
+            added = (scaled - zero[view][batch.gene]) * batch.valid
+            logits = logits + F.embedding_bag(batch.gene, self.weight[view], per_sample_weights=added, mode="sum")
         return logits
 
-    def contributions(self, gene: Tensor, level: Tensor, sqrt_share: Tensor, measured: Tensor) -> Tensor:
+    def contributions(self, batch: CellBatch, level: Tensor) -> Tensor:
         """What each token brings to the logits, over a gene that was not measured: (B, T, C).
 
         Arguments as `forward` takes them; padding is not left out.
         """
-        scaled = self._scaled_views(gene, level, sqrt_share, measured)
-        return cast(Tensor, sum(self.weight[view][gene] * values[..., None] for view, values in enumerate(scaled)))
+        scaled = self._scaled_views(batch, level)
+        return cast(Tensor, sum(self.weight[view][batch.gene] * values[..., None] for view, values in enumerate(scaled)))
 
     def zero_contributions(self, measured: Tensor) -> Tensor:
         """What each gene brings to the logits of a cell that does not express it: (genes, C); 0 where not measured."""
         zero = self._scaled_zeros()
         return cast(Tensor, sum(self.weight[view] * zero[view][:, None] for view in range(2))) * measured[:, None]
 
-    def _scaled_views(self, gene: Tensor, level: Tensor, sqrt_share: Tensor, measured: Tensor) -> list[Tensor]:
+    def _scaled_views(self, batch: CellBatch, level: Tensor) -> list[Tensor]:
         """Both views of each token (B, T), as in the reference: of the shares, those that the measured genes make up."""
-        sqrt_share = sqrt_share * (self.share * measured).sum().sqrt()
+        sqrt_share = batch.sqrt_share * (self.share * batch.measured).sum().sqrt()
         views = enumerate((level, sqrt_share))
-        return [_scaled(value, self.mean[view][gene], self.spread[view][gene]) for view, value in views]
+        return [_scaled(value, self.mean[view][batch.gene], self.spread[view][batch.gene]) for view, value in views]
 
     def _scaled_zeros(self) -> Tensor:
         """Both views (2, genes) of genes without a token."""

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cellmemory.network.batching import CellBatch
 from cellmemory.network.config import ModelConfig
 from cellmemory.network.layers import LayerAttention, LightLayers, StandardLayers
 from cellmemory.network.linear_path import LinearPath
@@ -95,7 +96,7 @@ class CellMemory(nn.Module):
             self.head.bias.mul_(cls_weight)
 
     def forward(
-        self, gene: Tensor, bins: Tensor, valid: Tensor, attention: bool = False
+        self, gene: Tensor, bins: Tensor, valid: Tensor, *, attention: bool = False
     ) -> tuple[Tensor, Tensor, Tensor, Attention | None]:
         """The CLS token's part. gene, bins: (B, T) integers; valid: (B, T), False on padding, which takes part in nothing.
 
@@ -105,16 +106,14 @@ class CellMemory(nn.Module):
         mask = torch.zeros(batch, 1, 1 + tokens.shape[1], device=tokens.device)
         mask[:, 0, 1:].masked_fill_(~valid, -math.inf)
         cls, memory = self.cls.expand(batch, 1, -1), self.slots.expand(batch, -1, -1)
-        memory, cls, attentions = self.layers(memory, cls, tokens, mask, attention)
+        memory, cls, attentions = self.layers(memory, cls, tokens, mask, attention=attention)
         embedding = self.norm(cls.float())
         return self.head(embedding), embedding, memory, _average(attentions, valid) if attention else None
 
-    def decide(
-        self, gene: Tensor, bins: Tensor, sqrt_share: Tensor, valid: Tensor, measured: Tensor, attention: bool = False
-    ) -> Output:
-        """Both parts. sqrt_share: (B, T), see tokens.sqrt_shares; measured: (genes,) bool, what the file measured."""
-        cls_logits, embedding, memory, averaged = self(gene, bins, valid, attention)
-        logits = cls_logits + self.linear(gene, bins / self.config.n_bins, sqrt_share, valid, measured)
+    def decide(self, batch: CellBatch, *, attention: bool = False) -> Output:
+        """Both parts."""
+        cls_logits, embedding, memory, averaged = self(batch.gene, batch.bins, batch.valid, attention=attention)
+        logits = cls_logits + self.linear(batch, batch.bins / self.config.n_bins)
         return Output(logits, cls_logits, embedding, memory, averaged)
 
 

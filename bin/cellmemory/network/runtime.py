@@ -3,7 +3,7 @@
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -77,6 +77,25 @@ def configure(device: str, precision: str, threads: int, *, seed: int, variant: 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on a GPU (torch.OutOfMemoryError) or for the CPU."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def in_halves(n: int, run: Callable[[slice], None], without_memory: str) -> None:
+    """Runs on n cells; where memory runs out, on either half of them instead, and so on.
+
+    Raises InputError with the sentence `without_memory` where a single cell is too much.
+    """
+    ahead = [slice(0, n)]
+    while ahead:
+        cells = ahead.pop()
+        try:
+            run(cells)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if cells.stop - cells.start == 1:
+                raise InputError(without_memory) from error
+            middle = (cells.start + cells.stop) // 2
+            ahead += [slice(middle, cells.stop), slice(cells.start, middle)]
 
 
 def _precision(device: str, precision: str, variant: str) -> str:

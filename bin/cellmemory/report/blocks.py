@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-COLUMN_KINDS = ("text", "label", "score", "number", "count", "share", "p")
 #: Of a table in the page.
 MAX_ROWS = 5000
 
@@ -49,7 +48,8 @@ class Explorer:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns of a title and a kind each; `note` says what was left out."""
+    """Rows under columns of a title and a kind each (text, label, score, number, count, share or p); `note` says what was left
+    out."""
 
     id: str
     title: str
@@ -105,6 +105,7 @@ def bounded(
     title: str,
     columns: list[tuple[str, str]],
     rows: list[list],
+    *,
     sort_column: int | None = None,
     caption: str = "",
 ) -> Table:
@@ -131,7 +132,7 @@ def short(value: object) -> str:
     return text(value, 30)
 
 
-def category_axis(values: Sequence[object], down: bool = False, **more: object) -> dict:
+def category_axis(values: Sequence[object], *, down: bool = False, **more: object) -> dict:
     """A plotly axis whose places are 0, 1, ... and whose ticks are the names: numbers and dates stay names.
 
     down: the first place is at the top.

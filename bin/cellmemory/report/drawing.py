@@ -53,7 +53,7 @@ def groups_note(samples: Sequence[Sample]) -> str:
     return "" if shown == groups else f" Here for the {shown} labels with the most cells; the samples' own pages have all."
 
 
-def heatmap(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], words: str, scale: str, title: str) -> dict:
+def heatmap(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, words: str, scale: str, title: str) -> dict:
     """A heatmap; page.js shows `words` over a cell, with {row}, {column}, and {share} or {value} filled in.
 
     Shares are given as such in the colour bar, too.
@@ -76,7 +76,7 @@ def _digits(values: np.ndarray, n: int) -> np.ndarray:
     return np.round(values / 10.0**exponent, n - 1) * 10.0**exponent
 
 
-def stacked_bars(counts: pd.DataFrame, colours: dict[str, str], share: bool) -> dict:
+def stacked_bars(counts: pd.DataFrame, colours: dict[str, str], *, share: bool) -> dict:
     """A bar for each row of counts, a part for each column, as shares of the row or as cells."""
     total = counts.sum(axis=1)
     data = []

@@ -45,6 +45,7 @@ def label_colours(samples: Sequence[Sample], trained: TrainedModel) -> dict[str,
 def build(
     samples: Sequence[Sample],
     trained: TrainedModel,
+    *,
     inputs: dict | None = None,
     provenance: dict | None = None,
     consensus: Sequence[dict] = (),
@@ -52,7 +53,9 @@ def build(
     """The whole page, and what it is made of. inputs: what check_inputs.py wrote; provenance: names and values of the run,
     in groups or not; consensus: summaries of consensus.py."""
     colours, shades = label_colours(samples, trained), palette(100)
-    parts = sections.all_sections(samples, trained, inputs, provenance, consensus, colours, shades)
+    parts = sections.all_sections(
+        samples, trained, inputs=inputs, provenance=provenance, consensus=consensus, colours=colours, palette=shades
+    )
     blocks = [block for part in parts for block in part.blocks]
     data = {
         "themes": THEMES,

@@ -56,7 +56,7 @@ def _of_one_sample(block: Figure) -> bool:
 
 
 def to_matplotlib(figure: dict, title: str):
-    """A matplotlib figure of one of plotly's, of the kinds that `figures` makes."""
+    """A matplotlib figure of one of plotly's, of the kinds that sections make."""
     from matplotlib.figure import Figure as Canvas
 
     layout, traces = figure["layout"], [single for trace in figure["data"] for single in _expanded(trace)]
@@ -71,7 +71,7 @@ def to_matplotlib(figure: dict, title: str):
     for trace in traces:
         ax = axes[trace.get("xaxis", "x")]
         if trace["type"] == "bar":
-            stacked = _bar(ax, trace, layout, bars.index(trace), len(bars), stacked)
+            stacked = _bar(ax, trace, layout, place=bars.index(trace), bars=len(bars), stacked=stacked)
         else:
             {"box": _box, "heatmap": _heatmap, "scatter": _scatter}[trace["type"]](ax, trace)
     for suffix, ax in ((panel[1:], ax) for panel, ax in axes.items()):
@@ -141,7 +141,7 @@ def _finish(ax, x: dict, y: dict) -> None:
         ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=45, ha="left" if top else "right", rotation_mode="anchor")
 
 
-def _bar(ax, trace: dict, layout: dict, place: int, bars: int, stacked: np.ndarray) -> np.ndarray:
+def _bar(ax, trace: dict, layout: dict, *, place: int, bars: int, stacked: np.ndarray) -> np.ndarray:
     """A trace of bars; returns where the next that are stacked on them begin."""
     horizontal = trace.get("orientation") == "h"
     at, length = (np.asarray(trace[key], float) for key in ("yx" if horizontal else "xy"))

@@ -70,12 +70,12 @@ class TrainingBatches(IterableDataset):
         left_out = rng.random(len(self.tokens.measured)) < rng.uniform(0, self.sampling.panel_dropout)
         gene, bins, _, valid = pad(self.tokens, self.cells[rows])
         valid &= ~left_out[gene]
-        arrays = subsample(gene, bins, valid, self.sampling.tokens_per_cell, np.random.default_rng((self.seed, step, rank)))
+        arrays = subsample(gene, bins, valid, self.sampling.tokens_per_cell, rng=np.random.default_rng((self.seed, step, rank)))
         return tuple(torch.from_numpy(a) for a in (*arrays, self._target[rows]))
 
 
 def subsample(
-    gene: np.ndarray, bins: np.ndarray, valid: np.ndarray, n: int, rng: np.random.Generator
+    gene: np.ndarray, bins: np.ndarray, valid: np.ndarray, n: int, *, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """At most n valid tokens of each row (all if n is 0), drawn at random, moved to the front of narrower rectangles."""
     width = max(1, valid.sum(1).max())

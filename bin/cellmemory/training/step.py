@@ -13,14 +13,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from cellmemory.errors import InputError
 from cellmemory.log import say
 from cellmemory.network.model import CellMemory
-from cellmemory.network.runtime import is_out_of_memory
+from cellmemory.network.runtime import in_halves, is_out_of_memory
 from cellmemory.training.cuda_graph import StepGraph
 from cellmemory.training.settings import Schedule
 
 #: Steps between two updates of the running average, which cost as much as a tenth of a step of a small network.
 AVERAGE_EVERY = 4
 NO_MEMORY = (
-    "Training ran out of memory with one cell at a time; take a machine or GPU with more memory, or a smaller model "
+    "Training ran out of memory with one cell at a time; use a machine or GPU with more memory, or a smaller model "
     "(--variant light, --d_model, --n_layers)."
 )
 
@@ -87,7 +87,7 @@ class TrainingStep(L.LightningModule):
         while True:
             optimiser.zero_grad()
             loss = self._backward(batch)
-            if not _any(loss is None, self.device):
+            if not _any(here=loss is None, device=self.device):
                 break
             self._halve(len(batch[0]))
         assert loss is not None
@@ -168,17 +168,11 @@ class TrainingStep(L.LightningModule):
 
     def validation_step(self, batch: tuple[torch.Tensor, ...], _: int) -> None:
         *cells, row = batch
-        try:
-            self._logits[row] = self.average.module(*cells)[0].float()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(row) == 1:
-                raise InputError(NO_MEMORY) from error
-        else:
-            return
-        for half in (slice(None, len(row) // 2), slice(len(row) // 2, None)):
-            self.validation_step(tuple(part[half] for part in batch), 0)
+
+        def run(some: slice) -> None:
+            self._logits[row[some]] = self.average.module(*(part[some] for part in cells))[0].float()
+
+        in_halves(len(row), run, NO_MEMORY)
 
     def on_validation_epoch_end(self) -> None:
         devices = _world_size()
@@ -197,7 +191,7 @@ def _world_size() -> int:
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
-def _any(here: bool, device: torch.device) -> bool:
+def _any(*, here: bool, device: torch.device) -> bool:
     """Whether it is true on any of the devices that train together."""
     if _world_size() == 1:
         return here

@@ -27,6 +27,7 @@ from cellmemory.report.sections import (
 def all_sections(
     samples: Sequence[Sample],
     trained: TrainedModel,
+    *,
     inputs: dict | None,
     provenance: dict | None,
     consensus: Sequence[dict],

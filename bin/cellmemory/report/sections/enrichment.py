@@ -62,7 +62,7 @@ def section(samples: Sequence[Sample]) -> Section:
         "enrichment",
         "Gene sets",
         lead,
-        [enrichment_dots(samples), bounded("term_table", "All tests", columns, rows, place, caption)],
+        [enrichment_dots(samples), bounded("term_table", "All tests", columns, rows, sort_column=place, caption=caption)],
     )
 
 

@@ -36,7 +36,7 @@ def section(samples: Sequence[Sample], trained: TrainedModel, colours: dict[str,
     groupings, levels = bar_groupings(samples), coarse_labels(samples, trained.hierarchy)
     blocks: list = []
     if levels and trained.hierarchy:
-        blocks.append(lineages(groupings, levels, colours, trained.hierarchy, reference))
+        blocks.append(lineages(groupings, levels, colours, hierarchy=trained.hierarchy, reference=reference))
     finest = pd.concat([sample.cells["label"] for sample in samples], ignore_index=True)
     blocks += [
         composition(groupings, finest, colours, reference),
@@ -84,6 +84,7 @@ def lineages(
     groupings: dict[str, pd.Series],
     levels: dict[str, pd.Series],
     colours: dict[str, str],
+    *,
     hierarchy: Hierarchy,
     reference: pd.Series,
 ) -> Figure:
@@ -140,4 +141,4 @@ def _bars(grouping: pd.Series, labels: pd.Series, colours: dict[str, str], refer
     if reference is not None:
         last = reference.reindex(counts.columns, fill_value=0).to_frame(REFERENCE).T
         shares = pd.concat([counts.set_axis(counts.index.astype(str)), last])
-    return [drawing.stacked_bars(shares, colours, True), drawing.stacked_bars(counts, colours, False)]
+    return [drawing.stacked_bars(shares, colours, share=True), drawing.stacked_bars(counts, colours, share=False)]

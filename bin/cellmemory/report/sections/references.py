@@ -42,7 +42,7 @@ def consensus_shares(summaries: Sequence[dict]) -> Figure:
     """Stacked bars of each sample's cells: agreed on by the references, split, assigned by one alone, unassigned by all."""
     counts = pd.DataFrame([summary["status"] for summary in summaries], [summary["sample"] for summary in summaries])
     colours = dict(zip(counts.columns, ("@accent", "@warn", "@muted", "@line"), strict=True))
-    variants = {str(i): drawing.stacked_bars(counts, colours, share) for i, share in enumerate((True, False))}
+    variants = {str(i): drawing.stacked_bars(counts, colours, share=share) for i, share in enumerate((True, False))}
     caption = (
         "Agreed: more than half of the references that assign a cell give it the same label. Split: they do not. Single: "
         "one reference alone assigns it. Unassigned: none does."
@@ -61,7 +61,7 @@ def reference_agreement(summaries: Sequence[dict]) -> Figure:
     cells, agreeing = cells + cells.T, agreeing + agreeing.T
     shares = agreeing / np.maximum(cells, 1) + np.eye(len(names))
     words = "{row} and {column}<br>{share} of the cells that both assign"
-    data = [drawing.heatmap(shares, names, names, words, "expression", "share") | {"zmax": 1}]
+    data = [drawing.heatmap(shares, names, names, words=words, scale="expression", title="share") | {"zmax": 1}]
     data[0] |= {"text": [[f"{share:.0%}" for share in row] for row in shares], "texttemplate": "%{text}"}
     layout = {"xaxis": category_axis(names, tickangle=-45), "yaxis": category_axis(names, down=True)}
     caption = "The share of cells with the same label by both references, of the cells that both assign, in all samples."

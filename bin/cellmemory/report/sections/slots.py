@@ -109,7 +109,9 @@ def _slot_heatmap(sample: Sample, group: str, arrays: tuple[np.ndarray, np.ndarr
     rows = [row for row in dict.fromkeys(best.tolist()) if write[row].max() > 0]
     genes, slots = [sample.genes[row] for row in rows], [f"slot {h + 1}" for h in range(values.shape[1])]
     words = "{row}, {column}<br>{share} " + ("of the slot's writing attention" if written else "of the gene's reading")
-    data = [drawing.heatmap(values[rows], genes, slots, words, "attention" if written else "expression", "share")]
+    data = [
+        drawing.heatmap(values[rows], genes, slots, words=words, scale="attention" if written else "expression", title="share")
+    ]
     axis = category_axis(genes, down=True)
     return drawing.figure(data, {"xaxis": category_axis(slots, side="top"), "yaxis": axis}, 120 + 17 * max(6, len(genes)), 420)
 
@@ -125,7 +127,11 @@ def slot_use(samples: Sequence[Sample]) -> Figure:
         means = np.stack([sample.slot_use[(sample.cells["label"] == label).to_numpy()].mean(axis=0) for label in labels])
         slots = [f"slot {h + 1}" for h in range(means.shape[1])]
         rows = category_axis(labels, down=True)
-        data = [drawing.heatmap(means, labels, slots, "{row}, {column}<br>{share} of what the cell reads", "expression", "share")]
+        data = [
+            drawing.heatmap(
+                means, labels, slots, words="{row}, {column}<br>{share} of what the cell reads", scale="expression", title="share"
+            )
+        ]
         return drawing.figure(
             data, {"xaxis": category_axis(slots, side="top"), "yaxis": rows}, 120 + 22 * max(5, len(labels)), 420
         )

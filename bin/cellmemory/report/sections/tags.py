@@ -121,7 +121,7 @@ def tag_heatmap(samples: Sequence[Sample]) -> Figure:
     variants = {}
     for i, sample in enumerate(samples):
         for j, relative in enumerate((True, False)):
-            figure = _tag_heatmap(sample, relative)
+            figure = _tag_heatmap(sample, relative=relative)
             if figure:
                 variants[drawing.key(samples, i, j)] = figure
     selectors = drawing.sample_selector(samples)
@@ -134,7 +134,7 @@ def tag_heatmap(samples: Sequence[Sample]) -> Figure:
     return Figure("tags", "Type-associated genes by label", caption, variants, selectors, "This sample has no attention table.")
 
 
-def _tag_heatmap(sample: Sample, relative: bool) -> dict | None:
+def _tag_heatmap(sample: Sample, *, relative: bool) -> dict | None:
     if sample.attention is None or "tags" not in sample.tables:
         return None
     drawn = sample.cells["label"].iloc[sample.drawn]
@@ -148,7 +148,7 @@ def _tag_heatmap(sample: Sample, relative: bool) -> dict | None:
     means = means[:, [place[gene] for gene in genes]].T
     shown = means / np.maximum(means.max(axis=1, keepdims=True), 1e-12) if relative else means
     words = "{row} in {column}<br>" + ("{share} of its highest mean" if relative else "mean attention {share}")
-    data = [drawing.heatmap(shown, genes, groups, words, "attention", "relative" if relative else "attention")]
+    data = [drawing.heatmap(shown, genes, groups, words=words, scale="attention", title="relative" if relative else "attention")]
     rows = category_axis(genes, down=True)
     layout = {"xaxis": category_axis(groups, side="top", tickangle=-45), "yaxis": rows}
     return drawing.figure(data, layout, 170 + 17 * len(genes), 160 + 22 * len(groups))

@@ -123,7 +123,7 @@ def confusion(samples: Sequence[Sample]) -> Figure:
     variants = {}
     for i, sample in enumerate(samples):
         for j, share in enumerate((True, False)):
-            variants[drawing.key(samples, i, j)] = _confusion(sample.tables["metrics"]["confusion"], share)
+            variants[drawing.key(samples, i, j)] = _confusion(sample.tables["metrics"]["confusion"], share=share)
     selectors = drawing.sample_selector(samples)
     caption = (
         "Rows are the true types, columns the predicted labels; a row adds up to all cells of the type. What lies "
@@ -134,12 +134,12 @@ def confusion(samples: Sequence[Sample]) -> Figure:
     return Figure("confusion", "Confusion matrix", caption, variants, selectors)
 
 
-def _confusion(table: dict, share: bool) -> dict:
+def _confusion(table: dict, *, share: bool) -> dict:
     true, predicted, counts = table["true"], table["predicted"], np.array(table["counts"], dtype=float)
     totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shown = counts / totals if share else counts
     words = "true: {row}<br>predicted: {column}<br>" + ("{share} of the true type" if share else "{value} cells")
-    data = [drawing.heatmap(shown, true, predicted, words, "expression", "share" if share else "cells")]
+    data = [drawing.heatmap(shown, true, predicted, words=words, scale="expression", title="share" if share else "cells")]
     if max(len(true), len(predicted)) <= 16:
         data[0] |= {
             "text": [[("" if n == 0 else f"{n:.0f}") for n in row] for row in counts],
