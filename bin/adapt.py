@@ -11,7 +11,7 @@ import _cli
 @_cli.command
 @click.option("--query", type=_cli.FILE, required=True, help="Query over the model's panel (by preprocess_query.py).")
 @click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model.")
-@click.option("--output", type=_cli.Output("adapted"), required=True, help="Folder of the adapted model, for this query alone.")
+@click.option("--output", type=_cli.Output("adapted"), required=True, help="Folder of the adapted model, for this query only.")
 @_cli.device
 @_cli.threads
 @_cli.seed

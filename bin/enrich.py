@@ -45,7 +45,7 @@ def main(
 ) -> None:
     """Over-representation of gene sets among the first genes of every TAG ranking, and pre-ranked tests of all genes.
 
-    The background is the panel, without the genes that the query did not measure where --alignment tells them.
+    The background is the panel, without the genes that the query did not measure where --alignment gives them.
     P-values are adjusted by Benjamini-Hochberg within each ranking, library and method.
     """
     if not gmts and not enrichr:

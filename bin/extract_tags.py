@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cellmemory.mapping.mapped import MappedFile
     from cellmemory.mapping.mapper import Mapper
 
-#: Cells of a group that are mapped again, at most: a mean of so many is steady, and a large query takes no longer.
+#: Cells of a group that are mapped again, at most: a mean of these is steady, and a large query takes no longer.
 CONTRIBUTION_CELLS = 100
 
 
@@ -53,8 +53,8 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
          contrasts_path: Path | None, profiles_path: Path | None, device: str, threads: int, seed: int) -> None:  # fmt: skip
     """Extract type-associated genes (TAGs) from the attention of a mapped query.
 
-    Genes are ranked by the mean attention that the cells of a group pay to them; beside it stand what sets the group
-    apart from the others (log2 ratio, effect size, permutation p-value), expression, and whether expression alone would
+    Genes are ranked by the mean attention that the cells of a group pay to them; the tables also hold what sets the
+    group apart from the others (log2 ratio, effect size, permutation p-value), expression, and whether expression alone would
     have found the gene. Slots are by predicted label.
     """
     if (contrasts or against) and not contrasts_path:

@@ -14,7 +14,7 @@ import _cli
 @click.option("--output", type=_cli.Output("mapped"), required=True, help="Mapped query, .h5ad.")
 @click.option("--labels", type=_cli.Output("labels"), help="The new columns as .csv. Needed without --cells.")
 @click.option("--cells", metavar="START:STOP",
-              help="Map these cells alone (from 0, without STOP; either may be left out), for gather.py to join.")  # fmt: skip
+              help="Map only these cells (from 0, without STOP; either may be left out), for gather.py to join.")  # fmt: skip
 @click.option("--novelty_alpha", type=click.FloatRange(0, 1), default=0.05, help="Unassigned below this novelty p-value.")
 @click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05,
               help="Label sets miss the true label of at most this share of cells.")  # fmt: skip

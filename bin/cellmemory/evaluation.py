@@ -141,7 +141,7 @@ def by_level(obs: pd.DataFrame, truth: pd.Series, hierarchy: Hierarchy) -> dict:
 def integration(embedding: np.ndarray, truth: pd.Series, batch: pd.Series) -> tuple[dict | None, str]:
     """Integration scores of scib-metrics (0 to 1, 1 is best) for an embedding (N, d), and a sentence on them.
 
-    None where they cannot be had: scib-metrics is an extra that may be absent, and scores need two batches, two types
+    None where they cannot be computed: scib-metrics is an extra that may be absent, and scores need two batches, two types
     and MIN_INTEGRATION_CELLS cells that have a batch and a true label.
     """
     if importlib.util.find_spec("scib_metrics") is None:

@@ -15,7 +15,7 @@ def fair_quotas(sizes: Sequence[int], budget: int) -> list[int]:
 
 
 def evenly_spaced(n: int, at_most: int) -> np.ndarray:
-    """Sorted row numbers of at most so many of n cells, from the first to the last."""
+    """Sorted row numbers of at most `at_most` of n cells, evenly spaced from the first to the last."""
     return np.unique(np.linspace(0, n - 1, min(n, at_most)).astype(int))
 
 

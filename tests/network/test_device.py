@@ -1,4 +1,4 @@
-"""Which number format `--precision auto` is, what cannot be had, and how many threads there are."""
+"""Which dtype `--precision auto` is, what a machine does not have, and how many threads there are."""
 
 import os
 import subprocess

@@ -188,7 +188,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "training": (config(training="long"), "training is not an object"),
     "levels": (config(label_levels=["lineage", "type"]), "label_levels is"),
     "levels are a text": (config(label_levels="lineage"), "label_levels is not"),
-    "adapted by nobody": (config(adapted_to="q"), "one of adapted_to and adapted_from alone"),
+    "adapted by nobody": (config(adapted_to="q"), "only one of adapted_to and adapted_from"),
     "adapted to a number": (config(adapted_to=1, adapted_from="f"), "adapted_to is not"),
     "calibration is a list": (raw("calibration.json", b"[1, 2]"), "calibration.json is not JSON with an object"),
     "calibration is cut off": (raw("calibration.json", lambda content: content[:100]), "calibration.json is not JSON"),

@@ -2,7 +2,7 @@
 
 A contrast is `COLUMN:A:B` (two values of a column of obs, such as condition:STIM:CTRL), or the query against the cells of
 a second mapped file, such as the mapped reference. Within each group of cells (by default a predicted label) side A is
-compared with side B alone; `effect` is Cohen's d of the attention, positive where A attends more, and it ranks the genes.
+compared only with side B; `effect` is Cohen's d of the attention, positive where A attends more, and it ranks the genes.
 
 Letters: N cells, M panel genes, G groups; the sums of a contrast are over 2 G groups, A's first.
 """

@@ -1,4 +1,4 @@
-"""Which genes are differential by expression alone: scanpy's Wilcoxon test, to be read beside what attention says."""
+"""Which genes are differential by expression: scanpy's Wilcoxon test, to be read beside what attention says."""
 
 import numpy as np
 import scipy.sparse as sp

@@ -58,7 +58,7 @@ def read_libraries(
     """Reads GMT files, and libraries of Enrichr by name, and matches them to the panel; a file's name is its stem.
 
     Raises InputError, for all at once: malformed lines, two of one name, one that shares no gene with the panel, a library
-    of Enrichr that cannot be had.
+    of Enrichr that cannot be downloaded.
     """
     libraries: list[Library] = []
     problems = Problems()
@@ -85,7 +85,7 @@ def match_library(path: Path, sets: Mapping[str, list[str]], panel: pd.DataFrame
     genes = panel["gene"].tolist()
     known = {name: genes[i] for name, i in panel_index(panel).items()}
     exact = {gene: known[normalise(gene)] for gene in named if normalise(gene) in known}
-    # Of names that differ in case alone the first of the panel counts.
+    # Of names that differ only in case the first of the panel counts.
     known_folded = {folded(name): gene for name, gene in reversed(known.items())}
     without_case = {g: known_folded[folded(normalise(g))] for g in named if folded(normalise(g)) in known_folded}
     case_folded = case_hides(len(exact), len(without_case), min(len(named), len(genes)))
@@ -202,7 +202,7 @@ def enrichr_library(name: str, organism: str = "human") -> dict[str, list[str]]:
         sets = gseapy.get_library(name, organism)
     except Exception as error:  # requests, JSON and gseapy raise anything here
         raise InputError(
-            f"--enrichr {name}: the library cannot be had from Enrichr ({str(error)[:200]}); "
+            f"--enrichr {name}: the library could not be downloaded from Enrichr ({str(error)[:200]}); "
             "without a network give a GMT file with --gmt."
         ) from None
     if not sets:

@@ -1,11 +1,11 @@
-"""Whether a ranking of a cell's genes is faithful to the model: its first genes are removed, or kept alone.
+"""Whether a ranking of a cell's genes is faithful to the model: its first genes are removed, or only they are kept.
 
 Deletion: the first k genes of the ranking become absent, as genes that were not measured; the sooner the probability of
 the cell's label falls, the more the model did read these genes. Insertion: all genes but the first k become absent; the
 sooner the probability rises, the more these genes are enough. Nothing else of the cell changes: bins, square roots of
 shares and what the cell does not express stay as they were.
 
-The probability is that of the whole decision, or of the CLS token's part alone, both at the calibrated temperature. A
+The probability is that of the whole decision, or only of the CLS token's part, both at the calibrated temperature. A
 curve is summarised by its area over log2(1 + k), divided by its width, so that it is a mean probability, in which the first
 genes count as much as the many behind them.
 

@@ -60,8 +60,8 @@ def group_tags(
 ) -> pd.DataFrame:
     """Level 1: the `top` genes (0: all with attention) of each group with cells, columns TAG_COLUMNS, by falling score.
 
-    Equal scores keep the panel's order. With contributions, the `top` genes by their sum and by either of them are listed,
-    too, at the rank that their score gives them. `specificity` is NaN where there is no other group to compare with; what
+    Equal scores keep the panel's order. With contributions, the `top` genes by their sum and by either of them are also
+    listed, at the rank that their score gives them. `specificity` is NaN where there is no other group to compare with; what
     comes from tests and contributions is where there are none.
     """
     tests = tests or GeneTests.none(*sums.attention.shape)

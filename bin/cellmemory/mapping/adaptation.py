@@ -28,12 +28,12 @@ from cellmemory.sampling import evenly_spaced
 MAX_CELLS = 5_000
 #: Rounds of labelling and learning; the cells that are sure change little after the second.
 ROUNDS = 4
-#: Confidence above which a cell is learned from, if it is like the reference's cells, too.
+#: Confidence above which a cell is learned from, if it is also like the reference's cells.
 SURE = 0.6
 LIKE_REFERENCE = 0.05
 #: Inverse strength of what draws the weights back to the reference's; of the order of `warm_start.PENALTIES`.
 PENALTY = 0.03
-#: The mean cell of each of the reference's labels counts as so many cells, lest a label that the query lacks be unlearned.
+#: The mean cell of each label of the reference counts as this many cells, so that labels the query lacks are kept.
 REFERENCE_CELLS = 10
 
 

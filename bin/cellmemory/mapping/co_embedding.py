@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from cellmemory.sampling import evenly_spaced
 
-#: UMAP is fitted on at most so many cells of a query; the others are placed among their nearest fitted neighbours.
+#: Cells of a query that UMAP is fitted on, at most; the others are placed among their nearest fitted neighbours.
 MAX_FITTED = 10_000
 NEIGHBOURS, PLACED_AMONG = 15, 5
 #: Cells whose embeddings are in memory at once.

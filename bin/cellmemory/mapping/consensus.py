@@ -72,7 +72,7 @@ def decide(votes: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.nd
 
     Returns the label with most votes (cells,), -1 where there is none; the share of the votes that it has (cells,), NaN
     where there is none; and the place of the status in STATUSES (cells,). A label with more than half of several votes
-    is agreed on; one vote alone agrees with nobody. Of labels with as many votes the one of the higher mean confidence is
+    is agreed on; a single vote agrees with nobody. Of labels with as many votes the one of the higher mean confidence is
     taken, then that of the first reference.
     """
     winner = np.full(len(votes), -1, votes.dtype)

@@ -14,7 +14,7 @@ from cellmemory.network.tokens import Tokens, pad
 def token_batches(tokens: Tokens, budget: int = TOKEN_BUDGETS["cpu"]) -> Iterator[np.ndarray]:
     """Cells in batches of about `budget` tokens, alike in length so that hardly any padding is computed.
 
-    Covers every cell once. The batches depend on the lengths alone. The default budget suits a CPU, and gradients on any
+    Covers every cell once. The batches depend only on the lengths. The default budget suits a CPU, and gradients on any
     device.
     """
     order = np.argsort(tokens.lengths, kind="stable")[::-1]

@@ -66,7 +66,8 @@ def _layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def reference_shapes(config: ModelConfig, kept: int, components: int, near: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each `reference.*` tensor: of so many kept cells, and so many principal components (see novelty.Profiles)."""
+    """The shape of each `reference.*` tensor: of `kept` cells and `components` principal components (see
+    novelty.Profiles)."""
     genes, labels = config.n_genes, config.n_labels
     return {
         "reference.embedding": (kept, config.d_model),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cellmemory.network.batching import CellBatch
 
-#: Genes count by at most so many standard deviations of the reference: one odd gene must not decide.
+#: Standard deviations of the reference by which a gene counts, at most: one odd gene must not decide.
 CLIP = 10.0
 
 

@@ -1,4 +1,4 @@
-"""Where and how the network runs: device, number format, threads, memory, progress."""
+"""Where and how the network runs: device, dtype, threads, memory, progress."""
 
 import contextlib
 import ctypes

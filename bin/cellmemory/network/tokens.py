@@ -41,7 +41,7 @@ class Tokens:
         return offset + np.arange(lengths.sum())
 
     def select(self, cells: np.ndarray) -> "Tokens":
-        """The tokens of `cells` alone, in that order."""
+        """Only the tokens of `cells`, in that order."""
         source = self.positions(cells)
         start = np.r_[0, np.cumsum(self.lengths[cells])]
         return Tokens(start, self.gene[source], self.bin[source], self.sqrt_share[source], self.measured)
@@ -54,7 +54,7 @@ class Tokens:
 def quantile_bins(values: np.ndarray, start: np.ndarray, n_bins: int) -> np.ndarray:
     """The within-cell quantile bin of each non-zero value: ceil(n_bins x the share of the cell's values that are <= it).
 
-    Depends on ranks alone, so that counts and any monotone transform of them give the same bins; equal values of a
+    Depends only on ranks, so that counts and any monotone transform of them give the same bins; equal values of a
     cell share the upper bin. values: (nnz,) positive float32; start: (n + 1,) as in CSR. Returns uint8 (nnz,) in
     1..n_bins.
     """

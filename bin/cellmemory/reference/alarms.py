@@ -4,7 +4,7 @@ import numpy as np
 
 from cellmemory.reference.calibration import Calibration
 
-#: An alarm where so many times the expected share of cells is far from the reference.
+#: An alarm where this many times the expected share of cells is far from the reference.
 FAR = 3.0
 #: An alarm where fewer genes of the panel were measured.
 COVERAGE = 0.5

@@ -1,4 +1,4 @@
-"""What labels lose where a query measured a part of the panel alone: on held-out cells, with genes hidden at random."""
+"""What labels lose where a query measured only a part of the panel: on held-out cells, with genes hidden at random."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,6 @@
 """Whether the files of a model folder are what they have to be: kinds, ranges, and that they agree with each other.
 
-Checksums tell that a folder is as it was written. Whoever writes a folder can write checksums too, so nothing in it is
+Checksums show that a folder is as it was written. Whoever writes a folder can write checksums too, so nothing in it is
 believed: sizes are those of the tensors that are there, and every number is finite. Needs no torch.
 """
 
@@ -101,7 +101,7 @@ def _read_fields(path: Path, kinds: dict, optional: dict | None = None) -> dict:
 def read_labels(path: Path) -> pd.DataFrame:
     """labels.tsv, one label a row in the model's order: label, counts (int), rare (bool), and `level:` columns, coarse to fine.
 
-    Labels of any level are text, whatever they look like: `7` and `NA` are names, too. Raises InputError.
+    Labels of any level are text, whatever they look like: `7` and `NA` are names as well. Raises InputError.
     """
     table = _read_table(path, LABEL_COLUMNS)
     problems = []
@@ -125,7 +125,7 @@ def _wrong_levels(table: pd.DataFrame, levels: list[str]) -> list[str]:
         return []
     problems = [] if (table[levels[-1]] == table["label"]).all() else [f"the last level, {levels[-1]}, is not the labels"]
     if len(levels) == 1:
-        problems.append(f"there is one level alone, {levels[0]}")
+        problems.append(f"there is only one level, {levels[0]}")
     for coarse, fine in pairwise(levels):
         parents = table.groupby(fine)[coarse].nunique()
         problems += [f"{shown(name)} of {fine} has several parents in {coarse}" for name in parents.index[parents > 1]]
@@ -133,7 +133,7 @@ def _wrong_levels(table: pd.DataFrame, levels: list[str]) -> list[str]:
 
 
 def read_history(path: Path) -> pd.DataFrame:
-    """history.tsv, one epoch a row, numbers alone; an empty field is NaN. Raises InputError."""
+    """history.tsv, one epoch a row, only numbers; an empty field is NaN. Raises InputError."""
     table = _read_table(path, ["epoch"])
     epochs = as_numbers(table["epoch"], whole=True)
     numbers = {name: as_numbers(table[name], whole=True) for name in table}  # a step stays whole when it is written again
@@ -168,7 +168,7 @@ def check_agreement(folder: Path, config: dict, panel: pd.DataFrame, labels: pd.
             f"{shown(levels)}. {REMEDY}"
         )
     if ("adapted_to" in config) != ("adapted_from" in config):
-        problems.append(f"{folder / 'config.json'}: it has one of adapted_to and adapted_from alone. {REMEDY}")
+        problems.append(f"{folder / 'config.json'}: it has only one of adapted_to and adapted_from. {REMEDY}")
     return problems
 
 
@@ -181,7 +181,7 @@ def check_tensors(path: Path, config: ModelConfig) -> list[str]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            kinds = {name: _kind(file.get_slice(name)) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            kinds = {name: _kind(file.get_slice(name)) for name in file.keys()}  # noqa: SIM118 - it is not a dict
             problems = _wrong_shapes(kinds, config)
             if not problems:
                 problems = [p for name in kinds for p in _wrong_values(name, file.get_tensor(name), config)]
@@ -199,7 +199,7 @@ def _kind(tensor) -> tuple[tuple[int, ...], str]:
 
 
 def _wrong_shapes(kinds: dict[str, tuple[tuple[int, ...], str]], config: ModelConfig) -> list[str]:
-    if config.n_layers > len(kinds):  # before the names of so many layers are made
+    if config.n_layers > len(kinds):  # before the names of all layers are made
         return [f"it has {len(kinds)} tensors, too few for the {config.n_layers:,} layers of config.json"]
 
     def length(name: str, dimension: int) -> int:

@@ -1,6 +1,6 @@
 """Novelty: how little speaks for a cell's label, and how far the cell lies from the reference's cells of that label.
 
-Either alone misses much: a cell of an unknown type may be far from its label and labelled with all confidence, or lie
+Each misses much without the other: a cell of an unknown type may be far from its label and labelled with all confidence, or lie
 near a label that hardly fits. Evidence for the label is measured in two ways. The network was taught that every cell has one of
 the labels; a classifier of one label against all cells without it was not, and can reject each. docs/decisions.md says what led
 to the mean of the three.
@@ -14,7 +14,7 @@ from cellmemory.network.tokens import Tokens
 
 #: Principal components that the labels' own classifiers see.
 COMPONENTS = 30
-#: The first of them, that the distance is measured in: more of them tell a query's protocol or state, not its types.
+#: The first of them, that the distance is measured in: more of them show a query's protocol or state, not its types.
 NEAR = 10
 #: Added to each component's variance within labels, as a share of the mean variance: small ones must not decide.
 SHRINKAGE = 1.0
@@ -28,7 +28,7 @@ PARTS = ("logit", "odds", "distance")
 
 @dataclass(frozen=True)
 class Profiles:
-    """Where the labels lie, and what tells each from all others.
+    """Where the labels lie, and what separates each from all others.
 
     components: (genes, k). profile: (C, genes), the mean root of each label's cells. share: (genes,), mean share of a cell's
     counts. scale: (near, near), along the first components, to standard deviations within labels. weight, bias: (k, C) and
@@ -46,7 +46,7 @@ class Profiles:
         """Of each cell and its label, a number of C: the log odds that it is of this label rather than of any other, and how
         far it is from the label's mean, in standard deviations within labels; (n,) each.
 
-        Over the genes that were measured alone; their shares are taken as shares of what they make up in the reference.
+        Only over the genes that were measured; their shares are taken as shares of what they make up in the reference.
         """
         measured = tokens.measured
         components = self.components * measured[:, None]
@@ -106,7 +106,7 @@ def learn_profiles(tokens: Tokens, labels: np.ndarray, profile: np.ndarray, *, s
 
 
 def _one_against_all(cells: np.ndarray, labels: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (k, C) and biases (C,) of a logistic regression for each label, that tells its cells from all others."""
+    """Weights (k, C) and biases (C,) of a logistic regression for each label, that separates its cells from all others."""
     from sklearn.linear_model import LogisticRegression
 
     spread = np.maximum(cells.std(0), 1e-6)

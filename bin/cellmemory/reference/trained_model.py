@@ -66,7 +66,7 @@ class TrainedModel:
 
     @property
     def novelty(self) -> Novelty:
-        """What tells how strange a cell is to the reference."""
+        """How strange a cell is to the reference."""
         found = {name: self.weights[f"reference.{name}"] for name in ("components", "scale", "weight", "bias")}
         profiles = Profiles(profile=self.label_means[1], share=self.weights["linear.share"], **found)
         return Novelty(profiles, self.calibration.novelty_parts, np.array(self.calibration.novelty_null))

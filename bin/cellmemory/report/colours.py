@@ -96,7 +96,7 @@ def _seen(rgb: np.ndarray) -> np.ndarray:
 
 
 def _distance(seen: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Distance (n) of colours to one: half for most eyes, half for those that tell them apart least.
+    """Distance (n) of colours to one: half for most eyes, half for those that distinguish them least.
 
     Tritanopia is rare and counts less.
     """

@@ -56,7 +56,7 @@ def groups_note(samples: Sequence[Sample]) -> str:
 def heatmap(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, words: str, scale: str, title: str) -> dict:
     """A heatmap; page.js shows `words` over a cell, with {row}, {column}, and {share} or {value} filled in.
 
-    Shares are given as such in the colour bar, too.
+    The colour bar shows shares as such.
     """
     return {
         "type": "heatmap",

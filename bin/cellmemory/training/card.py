@@ -7,7 +7,7 @@ import pandas as pd
 from cellmemory.reference.alarms import unlearned
 from cellmemory.reference.calibration import Calibration
 
-#: Of Okabe and Ito: told apart by all kinds of colour vision; in print, markers and dashes tell them apart.
+#: Of Okabe and Ito: distinct for all kinds of colour vision; in print, markers and dashes distinguish them.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 
 

@@ -116,7 +116,7 @@ def _differences(there: dict, here: dict) -> str:
 
 
 class Checkpoints(Callback):
-    """Writes a training's state every so many seconds, at its end, and when it is asked to stop; restores it.
+    """Writes a training's state every `every` seconds of its file, at its end, and when it is asked to stop; restores it.
 
     It only ever writes between two steps, or after all that an epoch ends with.
     """

@@ -71,7 +71,7 @@ class Schedule:
     average_decay: float = 0.92
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step, counted from 0, of so many: the last one's is a hundredth of the highest."""
+        """The learning rate of a step, counted from 0, of all `steps`: the last one's is a hundredth of the highest."""
         warmup = max(1, round(self.warmup * steps))
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup

@@ -70,5 +70,5 @@ def _dealt(labels: np.ndarray, cells: np.ndarray, rank: int, devices: int) -> np
     return cells[few | (rank_in_group(labels[cells]) % devices == rank)]
 
 
-#: The linear classifier sees at most so many cells; beyond that it has nothing more to say.
+#: Cells that the linear classifier sees, at most: from more it learns nothing more.
 MAX_CELLS = 5_000

@@ -30,7 +30,7 @@ class TrainingStep(L.LightningModule):
 
     What is validated and kept is the running average of the weights: its score moves less from epoch to epoch. truth:
     (n,) labels of the validation cells. longest: tokens of a cell in a batch, at most; where it is known, a GPU replays
-    what it has recorded of a step. A step depends on the weights, the optimiser's state, the seed and its number alone, so
+    what it has recorded of a step. A step depends only on the weights, the optimiser's state, the seed and its number, so
     that a training can go on at any step.
 
     Optimisation is lightning's manual one, since running out of memory is mended within a step.

@@ -22,7 +22,7 @@ SMALLEST_SPREAD = 0.02
 #: Cells whose views are made dense at a time.
 CHUNK = 1_024
 FOLDS = 5
-#: It looks at so many genes at most, those that tell the labels apart best: each gene more is one more that another
+#: Genes that it looks at, at most, those that separate the labels best: each gene more is one more that another
 #: donor, protocol or species may express otherwise.
 SELECTED_GENES = 500
 #: Inverse strengths of its L2 penalty, on views of unit variance, of which the folds choose.
@@ -166,7 +166,7 @@ def _classifier(cells: np.ndarray, labels: np.ndarray, n_labels: int, penalty: f
     from sklearn.linear_model import LogisticRegression
 
     weight, bias = np.zeros((cells.shape[1] * cells.shape[2], n_labels), np.float32), np.zeros(n_labels, np.float32)
-    if len(np.unique(labels)) == 1:  # a fold of a tiny reference: it knows nothing to tell labels by
+    if len(np.unique(labels)) == 1:  # a fold of a tiny reference: nothing separates labels there
         return Linear(weight.reshape(*cells.shape[1:], n_labels), bias)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a rough solution is all that is needed

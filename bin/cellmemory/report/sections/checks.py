@@ -74,7 +74,7 @@ def _loss_of_coverage(sample: str, coverage: float, trained: TrainedModel) -> st
     tried = trained.calibration.panel_accuracy
     whole, fewer = (expected_accuracy(tried, share) for share in (1.0, coverage))
     return (
-        f"{sample} measured {coverage:.0%} of the panel. On cells held out of the reference, with so many genes left, at random, "
+        f"{sample} measured {coverage:.0%} of the panel. On cells held out of the reference, with as few genes left, at random, "
         f"{fewer:.0%} of the labels are right, with all genes {whole:.0%}. A model trained on the genes that this query measured "
         "(a run with --reference) would choose others in place of those that are missing: what it can win back is that "
         f"difference, {max(0.0, whole - fewer):.1%}, at most."

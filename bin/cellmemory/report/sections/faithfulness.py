@@ -37,21 +37,21 @@ def faithfulness_blocks(samples: Sequence[Sample]) -> list:
             ["group", "part", "curve"], sort=False
         ):
             gain = block.set_index("ranking")["gain"]
-            words = ("whole" if part == "whole" else "CLS alone", "removed" if curve == "deletion" else "kept")
+            words = ("whole" if part == "whole" else "CLS only", "removed" if curve == "deletion" else "kept")
             rows.append([sample.name, group, int(block["n_cells"].iloc[0]), *words, *(gain.get(key) for key in titles)])
     columns = [("Sample", "text"), ("Label", "label"), ("Cells", "count"), ("Decision", "text"), ("First genes", "text")]
     columns += [(name[0].upper() + name[1:], "number") for name in titles.values()]
     caption = (
         "How much better the area under the curve is than with random genes: above 0 is more faithful than chance. "
-        "Decision: the whole one, or that of the network's summary (CLS) alone."
+        "Decision: the whole one, or only that of the network's summary (CLS)."
     )
     return [_figure_of_curves(samples), bounded("gains", "Faithfulness by label", columns, rows, caption=caption)]
 
 
 def _figure_of_curves(samples: Sequence[Sample]) -> Figure:
-    """Probability of a label while the first genes of a ranking are removed, and while they alone are kept."""
+    """Probability of a label while the first genes of a ranking are removed, and while only they are kept."""
     groups = [ALL_LABELS, *drawing.shown_groups(samples)]
-    parts = {"Whole decision": "whole", "CLS token alone": "cls"}
+    parts = {"Whole decision": "whole", "CLS token only": "cls"}
     variants = {}
     for i, sample in enumerate(samples):
         table = sample.tables.get("faithfulness")
@@ -64,7 +64,7 @@ def _figure_of_curves(samples: Sequence[Sample]) -> Figure:
                     variants[drawing.key(samples, i, g, j)] = _curves(blocks[group, part])
     caption = (
         "Left: the first genes of each cell are taken from it, as if they had not been measured; the sooner its label's "
-        "probability falls, the more faithful the ranking. Right: the first genes alone are kept; the sooner it rises, the "
+        "probability falls, the more faithful the ranking. Right: only the first genes are kept; the sooner it rises, the "
         "better. Genes go by attention, by what they contribute to the label (in all, by the CLS token, by the linear path), by "
         "expression, or at random."
     )

@@ -75,7 +75,7 @@ def composition(groupings: dict[str, pd.Series], labels: pd.Series, colours: dic
     }
     caption = (
         "Predicted labels of all cells. Every label keeps its colour in all figures of this page; its best guess "
-        "counts for a cell that is unassigned, too. Click a label in the legend to hide it, twice to see it alone."
+        "also counts for a cell that is unassigned. Click a label in the legend to hide it, twice to see it alone."
     )
     return Figure("composition", "Composition", caption, variants, [Selector("Bars", list(groupings)), drawing.LENGTH])
 

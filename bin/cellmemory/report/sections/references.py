@@ -39,13 +39,13 @@ def section(consensus: Sequence[dict]) -> Section:
 
 
 def consensus_shares(summaries: Sequence[dict]) -> Figure:
-    """Stacked bars of each sample's cells: agreed on by the references, split, assigned by one alone, unassigned by all."""
+    """Stacked bars of each sample's cells: agreed on by the references, split, assigned by only one, unassigned by all."""
     counts = pd.DataFrame([summary["status"] for summary in summaries], [summary["sample"] for summary in summaries])
     colours = dict(zip(counts.columns, ("@accent", "@warn", "@muted", "@line"), strict=True))
     variants = {str(i): drawing.stacked_bars(counts, colours, share=share) for i, share in enumerate((True, False))}
     caption = (
         "Agreed: more than half of the references that assign a cell give it the same label. Split: they do not. Single: "
-        "one reference alone assigns it. Unassigned: none does."
+        "only one reference assigns it. Unassigned: none does."
     )
     return Figure("consensus", "Agreement by sample", caption, variants, [drawing.LENGTH])
 

@@ -33,7 +33,7 @@ _TAG_CAPTION = (
     "the mean of all other cells; 1 is twice as much. Effect: the same difference in standard deviations. Adjusted p: of a "
     "permutation test. Contribution: what the gene adds to the label's logit, in all, by the network's summary (CLS) and "
     "by the linear path. Expressing: the share of the label's cells in which the gene was found. Expression change: log2 against "
-    "all other cells. Differential: whether expression alone would have found the gene (Wilcoxon)."
+    "all other cells. Differential: whether expression by itself would have found the gene (Wilcoxon)."
 )
 
 
@@ -42,7 +42,7 @@ def section(samples: Sequence[Sample]) -> Section:
     lead = (
         "Type-associated genes (TAGs) are the genes that a cell's summary attends to, averaged over the cells of a "
         "label. Attention says what the model read to decide, not how much a gene is expressed nor what causes "
-        "what: a marker that every cell has is expressed but of no use to tell types apart."
+        "what: a marker that every cell has is expressed but does not distinguish types."
     )
     tables = [(s, s.tables["tags"]) for s in samples if "tags" in s.tables]
     if not tables:

@@ -19,7 +19,7 @@ _SCORES = (
     ("weighted_f1", "Weighted F1", "number", "Mean F1: every cell counts the same"),
     ("rare_f1", "F1 of rare types", "number", "Mean F1 of the types that are rare in the reference"),
     ("ece", "Calibration error", "number", "How far confidence and accuracy lie apart; 0 is best"),
-    ("novelty_auroc", "Novelty AUROC", "number", "How well novelty tells unknown types apart; 0.5 is chance, 1 perfect"),
+    ("novelty_auroc", "Novelty AUROC", "number", "How well novelty separates unknown types; 0.5 is chance, 1 perfect"),
     ("unknown_flagged", "Unknown types flagged", "share", "Cells of unknown types that are unassigned"),
     ("known_flagged", "Known types flagged", "share", "Cells of known types that are unassigned"),
     ("assigned_accuracy", "Accuracy of assigned cells", "share", "Unassigned cells left out"),
