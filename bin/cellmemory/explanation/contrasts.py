@@ -16,10 +16,9 @@ import pandas as pd
 from cellmemory.cells.groups import MIN_CELLS, group_codes, sides
 from cellmemory.columns import CONTRAST_COLUMNS
 from cellmemory.errors import InputError
-from cellmemory.explanation.differential import is_differential, wilcoxon
+from cellmemory.explanation.gene_tests import GeneTests, benjamini_hochberg, differently_attended, is_differential, wilcoxon
 from cellmemory.explanation.grouping import CellSample, GroupSums, accumulate
-from cellmemory.explanation.permutation import benjamini_hochberg, differently_attended
-from cellmemory.explanation.rankings import GeneTests, concatenated, log_ratio, ranked
+from cellmemory.explanation.rankings import concatenated, log_ratio, ranked
 from cellmemory.mapping.mapped import MappedFile
 
 

@@ -1,24 +1,7 @@
 """Genes by score, and the blocks of tables that list them."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
-
-
-@dataclass(frozen=True)
-class GeneTests:
-    """What was tested of each group and gene, (G, M) each: attention by permutation, expression by Wilcoxon's test."""
-
-    p_value: np.ndarray
-    adjusted: np.ndarray
-    change: np.ndarray
-    expression_adjusted: np.ndarray
-
-    @classmethod
-    def none(cls, n_groups: int, n_genes: int) -> "GeneTests":
-        """Of nothing: all NaN."""
-        return cls(*np.full((4, n_groups, n_genes), np.nan))
 
 
 def top_genes(scores: np.ndarray, top: int) -> np.ndarray:

@@ -34,10 +34,9 @@ from cellmemory.columns import (
     TAG_COLUMNS,
 )
 from cellmemory.errors import InputError
-from cellmemory.explanation.differential import is_differential, wilcoxon
+from cellmemory.explanation.gene_tests import GeneTests, benjamini_hochberg, is_differential, more_attended, wilcoxon
 from cellmemory.explanation.grouping import CellSample, GroupSums
-from cellmemory.explanation.permutation import benjamini_hochberg, more_attended
-from cellmemory.explanation.rankings import GeneTests, concatenated, log_ratio, ranked, ranks, top_genes
+from cellmemory.explanation.rankings import concatenated, log_ratio, ranked, ranks, top_genes
 from cellmemory.mapping.mapped import MappedFile
 
 if TYPE_CHECKING:  # its module imports torch, which few tables need

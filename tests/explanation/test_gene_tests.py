@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from cellmemory.explanation.permutation import benjamini_hochberg, differently_attended, more_attended
+from cellmemory.explanation.gene_tests import benjamini_hochberg, differently_attended, more_attended
 
 
 @pytest.fixture
