@@ -20,7 +20,7 @@ from cellmemory.genes.names import read_gene_map
 from cellmemory.genes.panel import COLUMNS, write_panel
 from cellmemory.genes.preprocess import preprocess_query
 from cellmemory.io.gmt import read_gmt
-from cellmemory.io.samplesheet import Origin, read_samplesheet
+from cellmemory.io.samplesheet import Origin, Query, read_samplesheet
 from tests.corpus import strategies
 
 GENES = [f"GENE{i}" for i in range(8)]
@@ -101,8 +101,8 @@ def test_any_cells_are_aligned_or_refused(tmp_path, panel, query):
         warnings.simplefilter("ignore")
         query.write_h5ad(path)
     output.unlink(missing_ok=True)
-    options = {"sample": "s", "gene_map": None, "min_coverage": 0.0, "output": output, "alignment": alignment}
-    problems = problems_of(partial(preprocess_query, path, panel, Origin(), **options))
+    options = {"gene_map": None, "min_coverage": 0.0, "output": output, "alignment": alignment}
+    problems = problems_of(partial(preprocess_query, Query("s", path, Origin()), panel, **options))
     if problems:
         assert all(str(path) in problem for problem in problems)
         assert not output.exists()

@@ -251,7 +251,7 @@ class TestOutOfMemory:
 
     def test_one_cell_too_many_is_one_sentence(self, tokens, labels, monkeypatch):
         self.limit_cells(monkeypatch, 0, MemoryError())
-        with pytest.raises(InputError, match="with one cell at a time; take a machine or GPU with more memory"):
+        with pytest.raises(InputError, match="with one cell at a time; use a machine or GPU with more memory"):
             train(tokens, labels)
 
     def test_validation_makes_do_with_less_too(self, uninterrupted, tokens, labels, monkeypatch):
