@@ -129,8 +129,10 @@ def penalty_by_folds(cells: np.ndarray, labels: np.ndarray) -> float:
 
 @click.group(chain=True, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=FOLDER, envvar="CELLMEMORY_BENCH_DATA", help="Folder with splits.json and its files.")
-@click.option("--results", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/ablations.json")
-@click.option("--work", type=FOLDER, default=ROOT / "benchmarks/work/ablations", help="Where models and mapped queries are kept.")
+@click.option("--results", type=click.Path(path_type=Path), default=ROOT / "benchmarks" / "results" / "ablations.json")
+@click.option(
+    "--work", type=FOLDER, default=ROOT / "benchmarks" / "work" / "ablations", help="Where models and mapped queries are kept."
+)
 @click.option("--threads", default=1, help="CPU threads.")
 @click.pass_context
 def main(context: click.Context, data: Path | None, results: Path, work: Path, threads: int) -> None:
