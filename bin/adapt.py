@@ -10,8 +10,13 @@ import _cli
 
 @_cli.command
 @click.option("--query", type=_cli.FILE, required=True, help="Query over the model's panel (by preprocess_query.py).")
-@click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model.")
-@click.option("--output", type=_cli.Output("adapted"), required=True, help="Folder of the adapted model, for this query only.")
+@click.option("--model", type=_cli.FILE_OR_FOLDER, required=True, help="Trained model: its folder or archive.")
+@click.option(
+    "--output",
+    type=_cli.Output("adapted"),
+    required=True,
+    help="Adapted model, for this query only: a folder, or an archive if the name ends with .zip.",
+)
 @_cli.device
 @_cli.threads
 @_cli.seed

@@ -17,7 +17,7 @@ import _cli
 @click.option("--batch_key", help="Column of the reference's obs with the batch.")
 @click.option("--counts_layer", help="Layer of the reference with the values; found by itself if not given.")
 @click.option("--gene_column", help="Column of the reference's var with the gene names; the index if not given.")
-@click.option("--model", type=click.Path(path_type=Path), help="Folder of a trained model, instead of a reference.")
+@click.option("--model", type=click.Path(path_type=Path), help="Folder or archive of a trained model, instead of a reference.")
 @click.option("--gene_map", type=_cli.FILE, help="TSV of gene names, from and to: aliases, orthologs.")
 @click.option("--gmt", type=_cli.FILE, multiple=True, help="Gene sets for the enrichment.")
 @click.option("--contrast", multiple=True, metavar="COLUMN:A:B", help="Contrast that each query must be able to answer.")

@@ -11,7 +11,7 @@ import _cli
 @_cli.command
 @click.option("--mapped", "mapped_path", type=_cli.FILE, required=True, metavar="H5AD", help="Mapped query.")
 @click.option("--truth_key", required=True, help="Obs column with the true labels.")
-@click.option("--model", type=_cli.FOLDER, required=True, help="The model that mapped the query.")
+@click.option("--model", type=_cli.FILE_OR_FOLDER, required=True, help="The model that mapped the query: its folder or archive.")
 @click.option("--batch_key", help="Obs column with batches: adds integration scores where scib-metrics is installed.")
 @click.option("--output", type=_cli.Output("metrics"), required=True, metavar="JSON", help="Output: the metrics.")
 def main(mapped_path: Path, truth_key: str, model: Path, batch_key: str | None, output: Path) -> None:

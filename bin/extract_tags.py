@@ -17,8 +17,8 @@ import _cli
               help="Contrast the cells of two values of an obs column within each group; may be given repeatedly.")  # fmt: skip
 @click.option("--against", type=_cli.FILE, metavar="H5AD",
               help="Contrast with this mapped file within each group: the reference's cells, or another sample's.")  # fmt: skip
-@click.option("--model", type=_cli.FOLDER,
-              help="The model that mapped the query: adds what each gene contributes to the labels, in logits.")  # fmt: skip
+@click.option("--model", type=_cli.FILE_OR_FOLDER,
+              help="The model that mapped the query (folder or archive): adds what genes contribute, in logits.")  # fmt: skip
 @click.option("--top", type=click.IntRange(min=0), default=100, help="Genes to list per ranking; 0: all.")
 @click.option("--permutations", type=click.IntRange(min=0), default=1000,
               help="Shuffles of the groups behind every p-value; 0: no tests, and none of expression.")  # fmt: skip

@@ -10,7 +10,7 @@ import _cli
 
 @_cli.command
 @click.option("--mapped", "mapped_path", type=_cli.FILE, required=True, metavar="H5AD", help="Mapped query.")
-@click.option("--model", type=_cli.FOLDER, required=True, help="The model that mapped the query.")
+@click.option("--model", type=_cli.FILE_OR_FOLDER, required=True, help="The model that mapped the query: its folder or archive.")
 @click.option("--cells_per_label", type=click.IntRange(min=1), default=30, help="Cells of each label, at most.")
 @click.option("--output", type=_cli.Output("faithfulness"), required=True, metavar="TSV", help="Output: curves and their areas.")
 @_cli.device

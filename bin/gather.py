@@ -10,7 +10,7 @@ import _cli
 
 @_cli.command
 @click.option("--query", type=_cli.FILE, required=True, help="The aligned query that the slices are of.")
-@click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model that mapped them.")
+@click.option("--model", type=_cli.FILE_OR_FOLDER, required=True, help="The model that mapped them: its folder or archive.")
 @click.option("--slice", "slices", type=_cli.FILE, required=True, multiple=True, metavar="H5AD",
               help="A slice; give all of them, in any order.")  # fmt: skip
 @click.option("--output", type=_cli.Output("mapped"), required=True, help="Mapped query, .h5ad.")

@@ -10,7 +10,7 @@ import _cli
 
 @_cli.command
 @click.option("--query", type=_cli.FILE, required=True, help="Query over the model's panel (by preprocess_query.py).")
-@click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model.")
+@click.option("--model", type=_cli.FILE_OR_FOLDER, required=True, help="Trained model: its folder or archive.")
 @click.option("--output", type=_cli.Output("mapped"), required=True, help="Mapped query, .h5ad.")
 @click.option("--labels", type=_cli.Output("labels"), help="The new columns as .csv. Needed without --cells.")
 @click.option("--cells", metavar="START:STOP",

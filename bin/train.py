@@ -15,7 +15,12 @@ import _cli
 @click.option("--batch_key", help="Column of obs with the batch; validation cells are drawn from every batch.")
 @click.option("--label_levels", help="Columns of obs with the labels at several levels, coarse to fine, with commas; the last "
               "is --label_key.")  # fmt: skip
-@click.option("--output", type=_cli.Output("model"), required=True, help="Folder of the trained model.")
+@click.option(
+    "--output",
+    type=_cli.Output("model"),
+    required=True,
+    help="Trained model: a folder, or an archive if the name ends with .zip.",
+)
 @click.option("--mode", type=click.Choice(["fast", "full"]), default="fast", help="Tokens: expressed genes, or all measured.")
 @click.option("--binning", type=click.Choice(["quantile", "log"]), default="quantile", help="Expression bins.")
 @click.option("--max_epochs", type=click.IntRange(min=1), default=20, help="Epochs, at most; the learning rate ends there.")

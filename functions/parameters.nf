@@ -60,16 +60,18 @@ def valueProblems(name, definition, given, value) {
     if (definition.type in ['integer', 'number'] && !isWithin(value, definition)) {
         return ["--${name} is ${value}, but must be ${limits(definition)}."]
     }
-    return definition.format && !(name in ['outdir', 'checkpoint_dir']) ? pathProblems(name, value, definition.format == 'file-path') : []
+    return definition.format && !(name in ['outdir', 'checkpoint_dir']) ? pathProblems(name, value, definition.format) : []
 }
 
-/** What is wrong with a path that must exist, as a file or as a folder. */
-def pathProblems(name, path, isFile) {
+/** What is wrong with a path that must exist: as a file (file-path), a folder (directory-path), or either (path). */
+def pathProblems(name, path, format) {
+    def kind = ['file-path': 'file', 'directory-path': 'folder', 'path': 'file or folder'][format]
     if (isMissing(path)) {
-        return ["--${name}: there is no ${isFile ? 'file' : 'folder'} ${path}."]
+        return ["--${name}: there is no ${kind} ${path}."]
     }
-    if (isFile == pathAt(path).isDirectory()) {
-        return ["--${name}: ${path} is a ${isFile ? 'folder' : 'file'}, but must be a ${isFile ? 'file' : 'folder'}."]
+    def found = pathAt(path).isDirectory() ? 'folder' : 'file'
+    if (format != 'path' && found != kind) {
+        return ["--${name}: ${path} is a ${found}, but must be a ${kind}."]
     }
     return stagingProblems("--${name}", pathAt(path))
 }

@@ -83,10 +83,10 @@ def pathProblems(where, sheet, row) {
         return []
     }
     if (isMissing(path)) {
-        return ["${where}: there is no ${row.h5ad ? 'file' : 'folder'} ${visible(path.toUriString())}."]
+        return ["${where}: there is no ${row.h5ad ? 'file' : 'file or folder'} ${visible(path.toUriString())}."]
     }
-    if (row.h5ad) {
-        return isCellFile(path) && !path.isDirectory() ? stagingProblems(where, path) : ["${where}: ${path.name} is not an .h5ad file."]
+    if (row.h5ad && (!isCellFile(path) || path.isDirectory())) {
+        return ["${where}: ${path.name} is not an .h5ad file."]
     }
-    return path.isDirectory() ? stagingProblems(where, path) : ["${where}: ${path.name} is not a folder of a trained model."]
+    return stagingProblems(where, path)
 }

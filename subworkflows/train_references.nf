@@ -3,6 +3,7 @@
 include { filesOf } from '../functions/paths.nf'
 include { byContent; checkpointFolder } from '../functions/work_folder.nf'
 
+include { COPY_MODEL } from '../modules/copy_model/main.nf'
 include { PREPROCESS_REFERENCE } from '../modules/preprocess_reference/main.nf'
 include { TRAIN } from '../modules/train/main.nf'
 
@@ -15,10 +16,18 @@ workflow TRAIN_REFERENCES {
     main:
     paths = references.collectEntries { meta, path -> [meta.id ?: '', path] }
     ready = query_genes.map { meta, genes -> [meta, paths[meta.id ?: ''], genes] }
-    trained = ready.filter { meta, _folder, _genes -> meta.trained }.map { meta, folder, _genes -> [meta, folder] }
+    given = ready
+        .filter { meta, _path, _genes -> meta.trained }
+        .map { meta, path, _genes -> [meta, path] }
+        .branch { _meta, path ->
+            folder: path.isDirectory()
+            archive: true
+        }
+    COPY_MODEL(given.archive)
+    trained = given.folder.mix(COPY_MODEL.out.model)
     panels = trained.map { meta, folder -> [meta.id ?: '', folder.resolve('panel.tsv')] }
     made = channel.empty()
-    versions = channel.empty()
+    versions = COPY_MODEL.out.versions
     if (references.any { meta, _path -> !meta.trained }) {
         PREPROCESS_REFERENCE(
             ready.filter { meta, _path, _genes -> !meta.trained }.map { meta, path, genes -> [meta, path, byContent(genes)] },
@@ -34,7 +43,7 @@ workflow TRAIN_REFERENCES {
         made = TRAIN.out.model.map { meta, folder -> [meta, paths[meta.id ?: ''], folder] }
         trained = trained.mix(TRAIN.out.model)
         panels = panels.mix(PREPROCESS_REFERENCE.out.panel.map { meta, panel -> [meta.id ?: '', panel] })
-        versions = PREPROCESS_REFERENCE.out.versions.mix(TRAIN.out.versions)
+        versions = versions.mix(PREPROCESS_REFERENCE.out.versions, TRAIN.out.versions)
     }
     models = trained.map { meta, folder -> [meta.id ?: '', filesOf(folder)] }
 

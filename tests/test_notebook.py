@@ -14,6 +14,7 @@ import torch
 import cellmemory
 from cellmemory.errors import InputError
 from cellmemory.notebook import Model
+from cellmemory.reference import trained_model
 from tests.conftest import DATA, ROOT, succeed
 
 
@@ -23,8 +24,11 @@ def query() -> ad.AnnData:
 
 
 @pytest.fixture(scope="module")
-def opened(model: Path) -> Model:
-    return cellmemory.load(model)
+def opened(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The model from its archive, which must map as its folder does for the scripts."""
+    archive = tmp_path_factory.mktemp("archive") / "model.zip"
+    trained_model.copy(model, archive)
+    return cellmemory.load(archive)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ include { WRITE_REPORTS } from '../subworkflows/write_reports.nf'
 workflow CELLMEMORY {
     take:
     queries // channel of [meta, file]; meta: id, and of the samplesheet's columns what is known; row orders the run's report
-    references // list of [meta, path]: an h5ad that a model is trained on, or with meta.trained the folder of a trained model.
+    references // list of [meta, path]: an h5ad that a model is trained on, or with meta.trained a trained model, its folder or archive.
     // meta: label_key, batch_key; and id where there are several references, whose results are then named <sample>.<reference>
     gene_map // path
     gene_sets // list of paths: GMT files to test the genes for

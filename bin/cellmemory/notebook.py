@@ -48,7 +48,7 @@ _OPTIONS = {
 
 @dataclass(frozen=True)
 class Model:
-    """A trained reference, ready to map cells. path: its folder; trained: what is in it."""
+    """A trained model, ready to map cells. path: its folder or archive; trained: what is in it."""
 
     path: Path
     trained: TrainedModel
@@ -145,7 +145,7 @@ class Model:
             aligned, mapped = folder / "aligned.h5ad", folder / "mapped.h5ad"
             summary = preprocess_query(
                 Query(sample, _as_file(cells, folder, sample), origin),
-                self.path / "panel.tsv",
+                self.trained.files / "panel.tsv",
                 gene_map=Path(gene_map) if gene_map else None,
                 min_coverage=min_coverage,
                 output=aligned,
@@ -159,13 +159,13 @@ class Model:
             return ad.read_h5ad(mapped)
 
 
-def load(folder: str | Path) -> Model:
-    """Opens the folder of a trained model: of train.py, of a run's results, or of `train`.
+def load(path: str | Path) -> Model:
+    """Opens a trained model: of train.py, of a run's results, or of `train`.
 
     Parameters
     ----------
-    folder
-        The model's folder, with config.json in it.
+    path
+        The model's folder, with config.json in it, or its archive.
 
     Returns
     -------
@@ -175,9 +175,9 @@ def load(folder: str | Path) -> Model:
     Raises
     ------
     InputError
-        Where the folder is incomplete, changed since training, or not a trained model.
+        Where the model is incomplete, changed since training, or none.
     """
-    return Model(Path(folder), trained_model.load(folder))
+    return Model(Path(path), trained_model.load(path))
 
 
 def train(

@@ -14,7 +14,7 @@ process CHECK_INPUTS {
     val rows // a map for each query, its keys the samplesheet's columns
     path queries, stageAs: 'query_?/*', arity: '1..*' // in the order of the rows
     val references // a map for each reference; path: its own, for errors
-    path sources, stageAs: 'reference_?/*', arity: '1..*' // the h5ad or the model's folder of each
+    path sources, stageAs: 'reference_?/*', arity: '1..*' // the h5ad or the model, its folder or archive, of each
     path gene_map, stageAs: 'gene_map/*'
     path gene_sets, stageAs: 'gene_sets_?/*', arity: '0..*'
     val options

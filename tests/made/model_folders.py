@@ -47,7 +47,7 @@ def write_placeholder(
     table = label_table.assign(rare=rare)
     calibrated = Calibration.from_json(found | (calibration or {}))
     card = "# Model card\n"
-    trained_model.ModelFolder(tensors, whole_config, panel, table, calibrated, history, b"", card).write(folder)
+    trained_model.ModelContent(tensors, whole_config, panel, table, calibrated, history, b"", card).write(folder)
     return trained_model.load(folder).config["digest"]
 
 

@@ -11,6 +11,7 @@ process FIXTURE {
     path 'reference.h5ad', emit: reference // over the panel
     path 'panel.tsv', emit: panel
     path 'model', emit: model
+    path 'model.zip', emit: archive
     path 'q.aligned.h5ad', emit: aligned
     path 'q.alignment.json', emit: alignment
     path 'q.mapped.h5ad', emit: mapped
@@ -25,6 +26,7 @@ process FIXTURE {
     check_inputs.py --samplesheet sheet.csv --reference given/${reference} --label_key cell_type --output inputs.json --query_genes genes.tsv
     preprocess_reference.py --reference given/${reference} --label_key cell_type --n_genes 200 --output reference.h5ad --panel panel.tsv
     train.py --reference reference.h5ad --panel panel.tsv --label_key cell_type --max_epochs 1 --threads 1 --output model
+    copy_model.py --model model --output model.zip
     preprocess_query.py --query given/${query} --sample q --panel panel.tsv --truth_key author_label \\
         --output q.aligned.h5ad --alignment q.alignment.json
     map_query.py --query q.aligned.h5ad --model model --threads 1 --output q.mapped.h5ad --labels q.labels.csv

@@ -7,14 +7,19 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import anndata as ad
 import numpy as np
 import pytest
 import scipy.io
 
+from cellmemory.reference import trained_model
 from tests.pipeline.nextflow import DATA, STEPS, Run, counted, lose, pipeline, start, succeed
 
 SAMPLES = ("reduced_panel", "unseen_type")
@@ -192,16 +197,28 @@ def mtx_folder(path: Path, cells: ad.AnnData) -> None:
     (path / "features.tsv").write_text("".join(f"{name}\t{name}\n" for name in cells.var_names))
 
 
-def test_a_trained_model_maps_slices_and_an_mtx_folder_to_the_same_files(results: Path, tmp_path: Path):
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a server of the folder's files, on this machine alone."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_a_model_from_a_url_maps_slices_and_an_mtx_folder_to_the_same_files(results: Path, tmp_path: Path):
+    (tmp_path / "served").mkdir()
+    trained_model.copy(results / "model", tmp_path / "served" / "lung model.zip")
     mtx_folder(tmp_path / "folder", ad.read_h5ad(DATA / "unseen_type.h5ad"))
     (tmp_path / "sheet.csv").write_text(
         f"sample,h5ad,truth_key\nreduced_panel,{DATA / 'reduced_panel.h5ad'},author_label\nfolder,folder,\n"
     )
-    run = succeed("--model", results / "model", "--input", "sheet.csv", "--cells_per_task", "64", "--faithfulness", "false",
-                  *one_thread(tmp_path), folder=tmp_path)  # fmt: skip
+    with served(tmp_path / "served") as address:
+        run = succeed("--model", f"{address}/lung%20model.zip", "--input", "sheet.csv", "--cells_per_task", "64",
+                      "--faithfulness", "false", *one_thread(tmp_path), folder=tmp_path)  # fmt: skip
     steps = counted(run.submitted)
     assert not {"TRAIN", "PREPROCESS_REFERENCE"} & set(steps)
-    assert (steps["MAP_QUERY"], steps["GATHER"]) == (2 + 4, 2)
+    assert (steps["COPY_MODEL"], steps["MAP_QUERY"], steps["GATHER"]) == (1, 2 + 4, 2)
     found, expected = tmp_path / "results" / "samples", results / "samples"
     for kind in ("mapped.h5ad", "labels.csv", "tags.tsv", "slot_tags.tsv", "metrics.json"):
         name = f"reduced_panel/reduced_panel.{kind}"

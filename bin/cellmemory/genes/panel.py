@@ -13,13 +13,14 @@ from cellmemory.errors import InputError, first_ids
 from cellmemory.genes.names import expression_rows, id_type, name_columns, undecorated
 from cellmemory.io.atomic import replacing
 from cellmemory.io.checked import as_numbers, read_tsv
+from cellmemory.io.text import Source
 
 #: Fewer cells have no variance, and fewer genes that vary no trend: the compiled code of loess ends the process there.
 MIN_BATCH_CELLS, MIN_VARYING_GENES = 2, 10
 COLUMNS = ["gene", "rank", "mean", "dispersion", "source_id"]
 
 
-def read_panel(path: str | Path) -> pd.DataFrame:
+def read_panel(path: Source) -> pd.DataFrame:
     """panel.tsv, one gene a row in model order. Raises InputError where it is not a panel, with all that is wrong."""
     try:
         panel = read_tsv(path, COLUMNS)
@@ -42,10 +43,15 @@ def read_panel(path: str | Path) -> pd.DataFrame:
     return panel.assign(**numbers, rank=rank)
 
 
+def panel_text(panel: pd.DataFrame) -> str:
+    """What panel.tsv holds."""
+    return panel[COLUMNS].to_csv(sep="\t", index=False, float_format="%.6g")
+
+
 def write_panel(panel: pd.DataFrame, path: str | Path) -> None:
     """Writes panel.tsv."""
     with replacing(path) as partial:
-        panel[COLUMNS].to_csv(partial, sep="\t", index=False, float_format="%.6g")
+        partial.write_text(panel_text(panel), encoding="utf-8")
 
 
 def reference_genes(var: pd.DataFrame, gene_column: str | None, where: str) -> tuple[pd.DataFrame, np.ndarray]:

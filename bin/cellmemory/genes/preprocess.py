@@ -23,6 +23,7 @@ from cellmemory.genes.values import LOG_BASES, checked, find_values
 from cellmemory.io.atomic import replacing, write_json
 from cellmemory.io.provenance import provenance
 from cellmemory.io.samplesheet import Origin, Query
+from cellmemory.io.text import Source
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _candidate_values(
 
 def preprocess_query(
     query: Query,
-    panel_path: Path,
+    panel_path: Source,
     *,
     gene_map: Path | None,
     min_coverage: float,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cellmemory.errors import InputError
 from cellmemory.io.outputs import is_own_folder
+from cellmemory.io.text import PART_BYTES, Source, opened
 
 
 @contextmanager
@@ -63,16 +64,24 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def json_text(value: object) -> str:
+    """`value` as indented JSON (NaN is refused: no reader but Python's knows it)."""
+    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
 def write_json(path: str | Path, value: object) -> None:
-    """Writes `value` as indented JSON (NaN is refused: no reader but Python's knows it)."""
+    """Writes `value` as `json_text`."""
     with replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+        partial.write_text(json_text(value), encoding="utf-8")
 
 
-def sha256(path: str | Path) -> str:
+def sha256(path: Source) -> str:
     """The hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with opened(path) as file:
+        while part := file.read(PART_BYTES):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def checksums(paths: Iterable[Path]) -> list[dict[str, str | int]]:

@@ -5,17 +5,17 @@ in words, so that the sentence about a wrong one says so too.
 """
 
 import csv
+import io
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import pandas as pd
 
 from cellmemory.errors import InputError
-from cellmemory.io.text import encoding_of
+from cellmemory.io.text import Source, encoding_of, opened
 
 #: Nothing of ours is as deep; what walks through deeper values would run out of stack.
 MAX_DEPTH = 50
@@ -121,10 +121,12 @@ def _is_number(value: object) -> TypeGuard[float]:
     return _is_integer(value) or isinstance(value, float | np.floating)
 
 
-def read_json(path: str | Path, what: str = "") -> dict[str, Any]:
+def read_json(path: Source, what: str = "") -> dict[str, Any]:
     """The object in a JSON file of UTF-8. Raises InputError; `what` follows the path in it, such as ` (--inputs)`."""
     try:
-        return parse_object(Path(path).read_text(encoding_of(path)))
+        encoding = encoding_of(path)
+        with opened(path) as file:
+            return parse_object(file.read().decode(encoding))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}{what} is not JSON with an object ({error}). Use an untouched copy.") from None
 
@@ -149,19 +151,20 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def read_tsv(path: str | Path, needed: Iterable[str] = ()) -> pd.DataFrame:
+def read_tsv(path: Source, needed: Iterable[str] = ()) -> pd.DataFrame:
     """A tab-separated table with a header of different names, all of it as text. Raises ValueError as `tsv_rows` does."""
     names, *rows = tsv_rows(path, needed)
     return pd.DataFrame(rows, columns=names, dtype=object)
 
 
-def tsv_rows(path: str | Path, needed: Iterable[str] = ()) -> Iterator[list[str]]:
+def tsv_rows(path: Source, needed: Iterable[str] = ()) -> Iterator[list[str]]:
     """The rows of a tab-separated table, its header of different names first; empty lines are left out.
 
     Raises ValueError that says what is wrong: another encoding, a quote that is not closed, a row of another length, a needed
     column that is missing.
     """
-    with Path(path).open(encoding=encoding_of(path), newline="") as file:
+    encoding = encoding_of(path)
+    with io.TextIOWrapper(opened(path), encoding, newline="") as file:
         rows = filter(None, csv.reader(file, delimiter="\t", strict=True))
         try:
             names = next(rows, [])

@@ -7,7 +7,9 @@ by what is in them, so that a copied or renamed result is still known.
 import json
 import os
 import stat
+import zipfile
 from collections.abc import Callable, Mapping
+from importlib.resources.abc import Traversable
 from itertools import combinations
 from pathlib import Path
 
@@ -37,6 +39,10 @@ OBJECTS = {
 }
 #: The step that each h5ad names in uns['cellmemory'].
 H5ADS = {"reference": "preprocess_reference", "aligned": "preprocess_query", "mapped": "map_query"}
+#: A model is written as a folder, or, where its path ends so, as an archive of the same files.
+ARCHIVE_SUFFIX = ".zip"
+#: The kind of a model's archive by that of its folder.
+ARCHIVES = {"model": "model archive", "adapted": "adapted archive", "copied": "copied archive"}
 #: Folders that keep what is in them.
 ADDED_TO = ("multiqc_folder", "checkpoints")
 #: What figures say of who drew them.
@@ -49,9 +55,11 @@ def output_problems(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str
     """A sentence for each output that would destroy something, or that cannot be written.
 
     outputs: path and kind by option; kinds are those of TABLES, OBJECTS and H5ADS, and `profiles`, `page`, `figures`,
-    `model`, `adapted`, and of folders that things are added to `multiqc_folder` and `checkpoints`. inputs: paths by option.
+    `model`, `adapted`, `copied` (a model of either kind), and of folders that things are added to `multiqc_folder` and
+    `checkpoints`. inputs: paths by option.
     """
     problems = []
+    outputs = {option: (path, _kind_at(path, kind)) for option, (path, kind) in outputs.items()}
     for option, (path, kind) in outputs.items():
         # A path that is an input is not looked into: one sentence about it is enough.
         problems += _input_problems(option, path, kind, inputs) or _place_problems(f"--{option} {path}", path, kind)
@@ -64,6 +72,10 @@ def output_problems(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str
         ):
             problems.append(f"--{one} {first} and --{other} {second}: one lies in the other, which is replaced. Separate them.")
     return problems
+
+
+def _kind_at(path: Path, kind: str) -> str:
+    return ARCHIVES.get(kind, kind) if path.suffix == ARCHIVE_SUFFIX else kind
 
 
 def is_folder(kind: str) -> bool:
@@ -135,6 +147,8 @@ def replaceable(path: Path, kind: str) -> bool:
 def _is_of(path: Path, kind: str) -> bool:
     if kind in H5ADS or kind == "profiles":
         return _is_h5ad(path, kind)
+    if kind in ARCHIVES.values():
+        return zipfile.is_zipfile(path) and _MODELS[kind.removesuffix(" archive")](zipfile.Path(path))
     if kind in OBJECTS:
         found = json.loads(path.read_text(encoding="utf-8"))
         return isinstance(found, dict) and found.keys() >= OBJECTS[kind]
@@ -154,11 +168,12 @@ def _is_h5ad(path: Path, kind: str) -> bool:
         return str(file["uns/cellmemory/step"].asstr()[()]) == H5ADS[kind]
 
 
-def _is_model(folder: Path, *, adapted: bool) -> bool:
+def _is_model(files: Traversable, adapted: tuple[bool, ...]) -> bool:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return set(os.listdir(folder)) <= {"config.json", *config["files"]} and ("adapted_to" in config) == adapted
-    except (OSError, ValueError, KeyError, TypeError):
+        config = json.loads((files / "config.json").read_text(encoding="utf-8"))
+        names = {file.name for file in files.iterdir()}
+        return names <= {"config.json", *config["files"]} and ("adapted_to" in config) in adapted
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return False
 
 
@@ -179,12 +194,13 @@ def is_own_folder(path: Path) -> bool:
     return any(replaceable(path, kind) for kind in FOLDERS)
 
 
-#: Folders that are replaced as a whole, and how each kind is recognised.
-FOLDERS: dict[str, Callable[[Path], bool]] = {
-    "model": lambda folder: _is_model(folder, adapted=False),
-    "adapted": lambda folder: _is_model(folder, adapted=True),
-    "figures": _are_figures,
+_MODELS: dict[str, Callable[[Traversable], bool]] = {
+    "model": lambda files: _is_model(files, (False,)),
+    "adapted": lambda files: _is_model(files, (True,)),
+    "copied": lambda files: _is_model(files, (False, True)),
 }
+#: Folders that are replaced as a whole, and how each kind is recognised.
+FOLDERS: dict[str, Callable[[Path], bool]] = {**_MODELS, "figures": _are_figures}
 
 
 def _same(one: Path, other: Path) -> bool:

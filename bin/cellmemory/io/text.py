@@ -4,47 +4,56 @@ import codecs
 import csv
 import io
 import re
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, TypeAlias
 
 from cellmemory.errors import InputError
+
+#: A path, or a file in an archive.
+Source: TypeAlias = str | Path | Traversable
 
 #: What spreadsheets put between cells.
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
-#: Read at once of a file whose encoding is looked at.
+#: Read at once of a file that is gone through.
 PART_BYTES = 1 << 20
 
 
-def read_text(path: str | Path, remedy: str = "Save it as text in UTF-8.") -> str:
+def read_text(path: Source, remedy: str = "Save it as text in UTF-8.") -> str:
     """The text of a file in UTF-8, or in UTF-16 with its mark; every line ends with one newline character.
 
     Raises InputError, with the remedy, for a file in another encoding.
     """
     try:
-        with Path(path).open("rb") as file:
+        with opened(path) as file:
             return decoded(file)
     except ValueError as error:
         raise InputError(f"{path} is {error}. {remedy}") from None
 
 
-def decoded(file: BinaryIO) -> str:
+def opened(path: Source) -> IO[bytes]:
+    """The open file of a path, to read bytes."""
+    return (Path(path) if isinstance(path, str) else path).open("rb")
+
+
+def decoded(file: IO[bytes]) -> str:
     """The text of an open file as `read_text` gives it. Raises ValueError as `encoding_of` does."""
     data = io.BytesIO(file.read())
     text = data.getvalue().decode(_encoding(data))
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def encoding_of(path: str | Path) -> str:
+def encoding_of(path: Source) -> str:
     """The encoding of a text file: UTF-8 with a mark or without, or UTF-16 with its mark. Reads the file part by part.
 
     Raises ValueError, with the first line that is at fault, for a file in another encoding.
     """
-    with Path(path).open("rb") as file:
+    with opened(path) as file:
         return _encoding(file)
 
 
-def _encoding(file: BinaryIO) -> str:
+def _encoding(file: IO[bytes]) -> str:
     part = file.read(PART_BYTES)
     encoding = "utf-16" if part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     decoder, line = codecs.getincrementaldecoder(encoding)(), 1

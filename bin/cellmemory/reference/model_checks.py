@@ -1,12 +1,13 @@
-"""Whether the files of a model folder are what they have to be: kinds, ranges, and that they agree with each other.
+"""Whether the files of a trained model are what they have to be: kinds, ranges, and that they agree with each other.
 
 Checksums show that a folder is as it was written. Whoever writes a folder can write checksums too, so nothing in it is
 believed: sizes are those of the tensors that are there, and every number is finite. Needs no torch.
 """
 
 from collections.abc import Callable
+from importlib.resources.abc import Traversable
 from itertools import pairwise
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,12 +77,12 @@ LABEL_COLUMNS = ["label", "n_cells", "n_train", "n_validation", "rare"]
 _COUNTS = LABEL_COLUMNS[1:4]
 
 
-def read_config(path: Path) -> dict:
+def read_config(path: Traversable) -> dict:
     """config.json. Raises InputError with all that is wrong with it; whether it fits the other files is not looked at."""
     return _read_fields(path, _CONFIG, _ADAPTED)
 
 
-def read_calibration(path: Path) -> Calibration:
+def read_calibration(path: Traversable) -> Calibration:
     """calibration.json. Raises InputError with all that is wrong with it."""
     calibration = _read_fields(path, _CALIBRATION)
     shares = [share for share, _ in calibration["panel_accuracy"]]
@@ -90,7 +91,7 @@ def read_calibration(path: Path) -> Calibration:
     return Calibration.from_json(calibration)
 
 
-def _read_fields(path: Path, kinds: dict, optional: dict | None = None) -> dict:
+def _read_fields(path: Traversable, kinds: dict, optional: dict | None = None) -> dict:
     value = read_json(path)
     problems = wrong_fields(value, kinds, optional)
     if problems:
@@ -98,7 +99,7 @@ def _read_fields(path: Path, kinds: dict, optional: dict | None = None) -> dict:
     return value
 
 
-def read_labels(path: Path) -> pd.DataFrame:
+def read_labels(path: Traversable) -> pd.DataFrame:
     """labels.tsv, one label a row in the model's order: label, counts (int), rare (bool), and `level:` columns, coarse to fine.
 
     Labels of any level are text, whatever they look like: `7` and `NA` are names as well. Raises InputError.
@@ -132,7 +133,7 @@ def _wrong_levels(table: pd.DataFrame, levels: list[str]) -> list[str]:
     return problems
 
 
-def read_history(path: Path) -> pd.DataFrame:
+def read_history(path: Traversable) -> pd.DataFrame:
     """history.tsv, one epoch a row, only numbers; an empty field is NaN. Raises InputError."""
     table = _read_table(path, ["epoch"])
     epochs = as_numbers(table["epoch"], whole=True)
@@ -146,45 +147,45 @@ def read_history(path: Path) -> pd.DataFrame:
     return pd.DataFrame(numbers | {"epoch": epochs})
 
 
-def _read_table(path: Path, needed: list[str]) -> pd.DataFrame:
+def _read_table(path: Traversable, needed: list[str]) -> pd.DataFrame:
     try:
         return read_tsv(path, needed)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a table ({error}). {REMEDY}") from None
 
 
-def check_agreement(folder: Path, config: dict, panel: pd.DataFrame, labels: pd.DataFrame) -> list[str]:
+def check_agreement(files: Traversable, config: dict, panel: pd.DataFrame, labels: pd.DataFrame) -> list[str]:
     """A sentence for each number of config.json that the panel or the labels contradict."""
     counted = {"n_genes": (len(panel), "panel.tsv"), "n_labels": (len(labels), "labels.tsv")}
     problems = [
-        f"{folder / 'config.json'}: {name} is {config['model'][name]}, but {file} has {found} rows. {REMEDY}"
+        f"{files / 'config.json'}: {name} is {config['model'][name]}, but {file} has {found} rows. {REMEDY}"
         for name, (found, file) in counted.items()
         if config["model"][name] != found
     ]
     levels = [name.removeprefix(COLUMN) for name in labels if name.startswith(COLUMN)]
     if levels != config["label_levels"]:
         problems.append(
-            f"{folder / 'config.json'}: label_levels is {shown(config['label_levels'])}, but the levels in labels.tsv are "
+            f"{files / 'config.json'}: label_levels is {shown(config['label_levels'])}, but the levels in labels.tsv are "
             f"{shown(levels)}. {REMEDY}"
         )
     if ("adapted_to" in config) != ("adapted_from" in config):
-        problems.append(f"{folder / 'config.json'}: it has only one of adapted_to and adapted_from. {REMEDY}")
+        problems.append(f"{files / 'config.json'}: it has only one of adapted_to and adapted_from. {REMEDY}")
     return problems
 
 
-def check_tensors(path: Path, config: ModelConfig) -> list[str]:
+def check_tensors(path: Traversable, config: ModelConfig) -> list[str]:
     """A sentence for each tensor of model.safetensors that is missing, too many, of another shape or type, or out of range.
 
-    Shapes are compared before a tensor is read, and all that is compared is of the size of the file.
+    Shapes are compared before values, and all that is compared is of the size of the file.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError, deserialize
 
     try:
-        with safe_open(path, framework="numpy") as file:
-            kinds = {name: _kind(file.get_slice(name)) for name in file.keys()}  # noqa: SIM118 - it is not a dict
-            problems = _wrong_shapes(kinds, config)
-            if not problems:
-                problems = [p for name in kinds for p in _wrong_values(name, file.get_tensor(name), config)]
+        found = dict(deserialize(path.read_bytes()))
+        kinds = {name: _kind(tensor) for name, tensor in found.items()}
+        problems = _wrong_shapes(kinds, config)
+        if not problems:
+            problems = [p for name, tensor in found.items() for p in _wrong_values(name, _array(tensor), config)]
     except (SafetensorError, OSError, ValueError, TypeError, OverflowError) as error:
         problems = [f"it cannot be read ({shown(str(error), 100)})"]
     return [f"{path}: {problem}. {REMEDY}" for problem in problems]
@@ -194,8 +195,15 @@ def check_tensors(path: Path, config: ModelConfig) -> list[str]:
 _INTEGERS = {"reference.label": "I64", "reference.fingerprint": "U64"}
 
 
-def _kind(tensor) -> tuple[tuple[int, ...], str]:
-    return tuple(tensor.get_shape()), tensor.get_dtype()
+_TYPES = {"F32": np.float32, "I64": np.int64, "U64": np.uint64}
+
+
+def _kind(tensor: dict[str, Any]) -> tuple[tuple[int, ...], str]:
+    return tuple(tensor["shape"]), tensor["dtype"]
+
+
+def _array(tensor: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(tensor["data"], _TYPES[tensor["dtype"]]).reshape(tensor["shape"])
 
 
 def _wrong_shapes(kinds: dict[str, tuple[tuple[int, ...], str]], config: ModelConfig) -> list[str]:
@@ -252,26 +260,26 @@ def _wrong_values(name: str, tensor: np.ndarray, config: ModelConfig) -> list[st
     return [] if holds(tensor) else [f"the tensor {name} is not {words} everywhere"]
 
 
-def read_all(folder: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame, Calibration, pd.DataFrame]:
-    """Config, panel, labels, calibration and history of a folder, held to all of the above.
+def read_all(files: Traversable) -> tuple[dict, pd.DataFrame, pd.DataFrame, Calibration, pd.DataFrame]:
+    """Config, panel, labels, calibration and history of a model, held to all of the above.
 
     Raises InputError with all problems."""
     problems = Problems()
     with problems.collect():
-        config = read_config(folder / "config.json")
+        config = read_config(files / "config.json")
     with problems.collect():
-        panel = read_panel(folder / "panel.tsv")
+        panel = read_panel(files / "panel.tsv")
     with problems.collect():
-        labels = read_labels(folder / "labels.tsv")
+        labels = read_labels(files / "labels.tsv")
     with problems.collect():
-        calibration = read_calibration(folder / "calibration.json")
+        calibration = read_calibration(files / "calibration.json")
     with problems.collect():
-        history = read_history(folder / "history.tsv")
+        history = read_history(files / "history.tsv")
     with problems.collect():
-        read_text(folder / "model_card.md", REMEDY)
+        read_text(files / "model_card.md", REMEDY)
     problems.raise_any()
-    problems += check_agreement(folder, config, panel, labels)
+    problems += check_agreement(files, config, panel, labels)
     if not problems:
-        problems += check_tensors(folder / "model.safetensors", ModelConfig(**config["model"]))
+        problems += check_tensors(files / "model.safetensors", ModelConfig(**config["model"]))
     problems.raise_any()
     return config, panel, labels, calibration, history

@@ -1,9 +1,11 @@
-"""A trained reference on disk: a folder of plain files, checked for completeness and checksums before it is used."""
+"""A trained model on disk: a folder of plain files, or an archive of them, checked for completeness and checksums before it is
+used."""
 
 import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,12 @@ import pandas as pd
 
 from cellmemory import __version__
 from cellmemory.errors import InputError
-from cellmemory.genes.panel import write_panel
-from cellmemory.io.atomic import replacing, sha256, write_json
+from cellmemory.genes.panel import panel_text
+from cellmemory.io.atomic import json_text, replacing, sha256
 from cellmemory.io.checked import read_json, read_tsv, shown
+from cellmemory.io.outputs import ARCHIVE_SUFFIX
 from cellmemory.network.config import ModelConfig
+from cellmemory.reference.archive import model_files, write_archive
 from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.hierarchy import Hierarchy, from_label_table
 from cellmemory.reference.model_checks import read_all
@@ -24,13 +28,16 @@ from cellmemory.reference.run_info import RunInfo
 FORMAT = 5
 #: Everything but config.json, which holds their checksums and its own digest.
 FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv", "history.png", "model_card.md")
+ALL_FILES = ("config.json", *FILES)
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained reference. config: how it was made; panel: genes in model order; label_table: one row a label."""
+    """A trained model. path: its folder or archive; files: what is in it; config: how it was made; panel: genes in model order;
+    label_table: one row a label."""
 
     path: Path
+    files: Traversable
     config: dict
     panel: pd.DataFrame
     label_table: pd.DataFrame
@@ -50,9 +57,9 @@ class TrainedModel:
     @cached_property
     def weights(self) -> dict[str, np.ndarray]:
         """All tensors as numpy arrays: the model's, and `reference.*` (what is kept of reference cells)."""
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load
 
-        return load_file(self.path / "model.safetensors")
+        return load((self.files / "model.safetensors").read_bytes())
 
     @cached_property
     def sizes(self) -> ModelConfig:
@@ -108,42 +115,64 @@ class TrainedModel:
         return network.eval()
 
 
-def check(folder: str | Path) -> list[str]:
-    """The problems of a model folder, a sentence each: incomplete, of another format, changed since training."""
-    folder = Path(folder)
-    missing = [name for name in ("config.json", *FILES) if not (folder / name).is_file()]
+def _check(path: Path, files: Traversable) -> list[str]:
+    """The problems of a model's files, a sentence each: incomplete, of another format, changed since training."""
+    missing = [name for name in ALL_FILES if not (files / name).is_file()]
     if missing:
-        return [f"{folder}: the trained model is incomplete, it has no {', '.join(missing)}; copy the whole folder again."]
+        return [f"{path}: the trained model is incomplete, it has no {', '.join(missing)}; copy the whole model again."]
     try:
-        config = read_json(folder / "config.json")
+        config = read_json(files / "config.json")
     except InputError as error:
-        return [f"{folder}: config.json of the trained model is damaged; copy the whole folder again.", *error.problems]
+        return [f"{path}: config.json of the trained model is damaged; copy the whole model again.", *error.problems]
     recorded, version = config.get("files"), config.get("format")
     if not isinstance(recorded, dict) or version is None:
-        return [f"{folder}: config.json of the trained model is damaged; copy the whole folder again."]
+        return [f"{path}: config.json of the trained model is damaged; copy the whole model again."]
     known = version == FORMAT and not isinstance(version, bool)
-    problems = [] if known else [f"{folder}: model format {shown(version)} is not known (only {FORMAT})."]
-    changed = [name for name in FILES if recorded.get(name) != sha256(folder / name)]
+    problems = [] if known else [f"{path}: model format {shown(version)} is not known (only {FORMAT})."]
+    changed = [name for name in FILES if recorded.get(name) != sha256(files / name)]
     if config.get("digest") != _digest(config):
         changed.insert(0, "config.json")
     if changed:
-        problems.append(f"{folder}: {', '.join(changed)} changed since the model was trained (checksum); use an untouched copy.")
+        problems.append(f"{path}: {', '.join(changed)} changed since the model was trained (checksum); use an untouched copy.")
     return problems
 
 
-def load(folder: str | Path) -> TrainedModel:
-    """Reads a trained reference. Raises InputError where `check` finds a problem, and for files that are not what they have
-    to be (see model_checks), all problems at once. Loads no pickle, and no torch."""
-    folder = Path(folder)
-    problems = check(folder)
+def load(path: str | Path) -> TrainedModel:
+    """Reads a trained model from its folder or its archive.
+
+    Raises InputError with all problems at once: files that are missing or changed, and that are not what they have to be
+    (see archive and model_checks). Loads no pickle, and no torch.
+    """
+    path = Path(path)
+    files = model_files(path, ALL_FILES)
+    problems = _check(path, files)
     if problems:
         raise InputError(problems)
-    return TrainedModel(folder, *read_all(folder))
+    return TrainedModel(path, files, *read_all(files))
+
+
+def copy(path: str | Path, output: str | Path) -> TrainedModel:
+    """Copies a trained model, byte for byte, into a folder, or into an archive where `output` ends with .zip. Raises InputError
+    as `load` does."""
+    trained = load(path)
+    _write(Path(output), {name: (trained.files / name).read_bytes() for name in ALL_FILES})
+    return trained
+
+
+def _write(path: Path, contents: dict[str, bytes]) -> None:
+    """Writes the files of a model, by name, as a folder or an archive, whole or not at all."""
+    with replacing(path) as partial:
+        if path.suffix == ARCHIVE_SUFFIX:
+            write_archive(partial, contents)
+        else:
+            partial.mkdir()
+            for name, content in contents.items():
+                (partial / name).write_bytes(content)
 
 
 @dataclass(frozen=True)
-class ModelFolder:
-    """What is written of a trained reference. tensors: of the network, and `reference.*`; figure: PNG of the history; card:
+class ModelContent:
+    """What is written of a trained model. tensors: of the network, and `reference.*`; figure: PNG of the history; card:
     Markdown."""
 
     tensors: dict[str, np.ndarray]
@@ -155,41 +184,40 @@ class ModelFolder:
     figure: bytes
     card: str
 
-    def write(self, folder: str | Path) -> None:
-        """Writes it whole or not at all. The same content gives the same bytes."""
+    def write(self, path: str | Path) -> None:
+        """Writes it whole or not at all, as a folder, or as an archive where the path ends with .zip. The same content gives the
+        same bytes."""
         from safetensors.numpy import save as save_tensors
 
-        with replacing(folder) as partial:
-            partial.mkdir()
-            weights = save_tensors({name: np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)})
-            (partial / "model.safetensors").write_bytes(weights)
-            write_panel(self.panel, partial / "panel.tsv")
-            self.label_table.to_csv(partial / "labels.tsv", sep="\t", index=False)
-            write_json(partial / "calibration.json", self.calibration.to_json())
-            self.history.to_csv(partial / "history.tsv", sep="\t", index=False, float_format="%.6g")
-            (partial / "history.png").write_bytes(self.figure)
-            (partial / "model_card.md").write_text(self.card)
-            config = {"format": FORMAT, "version": __version__, **self.config}
-            config["files"] = {name: sha256(partial / name) for name in FILES}
-            write_json(partial / "config.json", {**config, "digest": _digest(config)})
+        tensors = {name: np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}
+        contents = {
+            "model.safetensors": save_tensors(tensors),
+            "panel.tsv": panel_text(self.panel).encode(),
+            "labels.tsv": self.label_table.to_csv(sep="\t", index=False).encode(),
+            "calibration.json": json_text(self.calibration.to_json()).encode(),
+            "history.tsv": self.history.to_csv(sep="\t", index=False, float_format="%.6g").encode(),
+            "history.png": self.figure,
+            "model_card.md": self.card.encode(),
+        }
+        config = {"format": FORMAT, "version": __version__, **self.config}
+        config["files"] = {name: hashlib.sha256(contents[name]).hexdigest() for name in FILES}
+        _write(Path(path), {"config.json": json_text({**config, "digest": _digest(config)}).encode(), **contents})
 
 
-def save_adapted(
-    folder: str | Path, trained: TrainedModel, weights: dict[str, np.ndarray], *, temperature: float, to: str
-) -> None:
-    """Writes a trained reference with some tensors and the temperature replaced, for the query `to`, whole or not at all."""
+def save_adapted(path: str | Path, trained: TrainedModel, weights: dict[str, np.ndarray], *, temperature: float, to: str) -> None:
+    """Writes a trained model with some tensors and the temperature replaced, for the query `to`, whole or not at all."""
     config = {name: value for name, value in trained.config.items() if name not in ("files", "digest")}
-    card = (trained.path / "model_card.md").read_text()
-    ModelFolder(
+    card = (trained.files / "model_card.md").read_text("utf-8")
+    ModelContent(
         tensors=trained.weights | weights,
         config=config | {"adapted_to": to, "adapted_from": trained.config["digest"]},
         panel=trained.panel,
-        label_table=read_tsv(trained.path / "labels.tsv"),
+        label_table=read_tsv(trained.files / "labels.tsv"),
         calibration=replace(trained.calibration, temperature=temperature),
         history=trained.history,
-        figure=(trained.path / "history.png").read_bytes(),
+        figure=(trained.files / "history.png").read_bytes(),
         card=f"{card}\nIts linear path is adapted to the cells of '{to}' and should be used for them only.\n",
-    ).write(folder)
+    ).write(path)
 
 
 def _digest(config: dict) -> str:

@@ -18,7 +18,7 @@ from cellmemory.reference.calibration import Calibration, calibrate, fit_weights
 from cellmemory.reference.coverage import accuracy_by_coverage
 from cellmemory.reference.hierarchy import to_label_table
 from cellmemory.reference.novelty import calibrate_novelty, learn_profiles
-from cellmemory.reference.trained_model import ModelFolder
+from cellmemory.reference.trained_model import ModelContent
 from cellmemory.sampling import stratified
 from cellmemory.training.aligned_reference import Reference, ReferenceFiles
 from cellmemory.training.card import model_card, plot_history
@@ -67,7 +67,7 @@ def train_reference(
     table = _label_table(reference)
     config["usual_share"] = usual_share(np.diff(reference.values.indptr), len(reference.panel))
     config["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": fitted.best_epoch}
-    ModelFolder(
+    ModelContent(
         tensors=tensors,
         config=config,
         panel=reference.panel,
