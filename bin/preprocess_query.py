@@ -10,7 +10,7 @@ import _cli
 
 @_cli.command
 @click.option("--query", type=_cli.FILE_OR_FOLDER, required=True, help="Query: .h5ad, 10x .h5 or 10x mtx folder.")
-@click.option("--sample", help="Name of the query; the file's name if not given.")
+@click.option("--sample", help="Name of the query; made of the file's name if not given.")
 @click.option("--panel", type=_cli.FILE, required=True, help="panel.tsv of the reference, or of a trained model.")
 @click.option("--counts_layer", help="Layer with the values; found by itself if not given.")
 @click.option("--gene_column", help="Column of var with the gene names; found by itself if not given.")
@@ -36,12 +36,15 @@ def main(
     alignment: Path,
 ) -> None:
     """Brings a query's cells onto a gene panel: genes matched, duplicates summed, values normalised."""
+    from cellmemory.errors import InputError
     from cellmemory.genes.align import describe
     from cellmemory.genes.preprocess import preprocess_query
-    from cellmemory.io.samplesheet import Origin, Query
+    from cellmemory.io.samplesheet import COLUMNS, SAMPLE_NAME, Origin, Query, sample_named
 
+    if sample and not SAMPLE_NAME.fullmatch(sample):
+        raise InputError(f"--sample is {sample!r}. {COLUMNS['sample']['errorMessage']}")
     origin = Origin(counts_layer, gene_column, batch_key, spatial_key, truth_key)
-    row = Query(sample or query.name.split(".")[0], query, origin)
+    row = Query(sample or sample_named(query), query, origin)
     found = preprocess_query(row, panel, gene_map=gene_map, min_coverage=min_coverage, output=output, alignment=alignment)
     for sentence in describe(found):
         _cli.say(sentence)

@@ -9,7 +9,7 @@ import _cli
 
 
 @_cli.command
-@click.option("--model", type=_cli.FOLDER, required=True, help="Folder of the trained model.")
+@click.option("--model", type=_cli.FILE_OR_FOLDER, required=True, help="Trained model: its folder or archive.")
 @click.option("--mapped", type=_cli.FILE, required=True, multiple=True, help="Mapped query; several make the page of a run.")
 @click.option("--inputs", type=_cli.FILE, help="What check_inputs.py found.")
 @click.option("--alignment", type=_cli.FILE, multiple=True, help="<sample>.alignment.json of preprocess_query.py.")
@@ -22,7 +22,7 @@ import _cli
 @click.option("--consensus", type=_cli.FILE, multiple=True, help="<sample>.consensus.json of consensus.py.")
 @click.option("--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run, shown as it is.")
 @click.option("--output", type=_cli.Output("page"), required=True, help="The HTML page.")
-@click.option("--mqc_dir", type=_cli.Output("multiqc_folder"), required=True, help="Folder for MultiQC's *_mqc.json.")
+@click.option("--mqc_dir", type=_cli.Output("multiqc_folder"), help="Folder for MultiQC's *_mqc.json.")
 @click.option("--figures_dir", type=_cli.Output("figures"), help="Folder for the page's figures as SVG and PNG.")
 def main(
     model: Path,
@@ -38,12 +38,13 @@ def main(
     consensus: tuple[Path, ...],
     provenance: Path | None,
     output: Path,
-    mqc_dir: Path,
+    mqc_dir: Path | None,
     figures_dir: Path | None,
 ) -> None:
     """Writes the report of a sample (one --mapped) or of a run (several) as one HTML file that needs no network.
 
-    Tables belong to the sample whose name their file name starts with. What is not given is left out; the page says so.
+    Tables belong to the sample whose name their file name starts with, or to the mapped file that is named alike (a.mapped.h5ad,
+    a.tags.tsv). What is not given is left out; the page says so.
     """
     from cellmemory.io.atomic import replacing
     from cellmemory.reference import trained_model
@@ -74,10 +75,11 @@ def main(
         consensus=[read_json(path, "consensus") for path in consensus],
     )
     colours = page.label_colours(samples, trained)
-    written = multiqc.write(samples, colours, mqc_dir)
     with replacing(output) as partial:
         partial.write_text(text, encoding="utf-8")
-    _cli.say(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB) and {len(written)} files for MultiQC in {mqc_dir}.")
+    _cli.say(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB).")
+    if mqc_dir:
+        _cli.say(f"Wrote {len(multiqc.write(samples, colours, mqc_dir))} files for MultiQC to {mqc_dir}.")
     if figures_dir:
         _cli.say(f"Wrote {len(still.write(samples, parts, colours, figures_dir))} files of figures to {figures_dir}.")
 

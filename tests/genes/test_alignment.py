@@ -210,6 +210,16 @@ def test_no_shared_gene_names_the_first_ids_of_both_sides(panel, tmp_path):
         assert repr(name) in sentence
 
 
+def test_a_sample_is_named_as_a_samplesheet_would(panel, tmp_path):
+    """A given name is held to the rule; one that is made of a file's name fits it."""
+    query = write(tmp_path / "my query (1).h5ad", counts(), [*GENES, *OTHERS])
+    outputs = ("--output", tmp_path / "o.h5ad", "--alignment", tmp_path / "o.json")
+    (sentence,) = refused("preprocess_query", "--query", query, "--sample", "a/b", "--panel", panel, *outputs)
+    assert sentence.startswith("--sample is 'a/b'. A sample name may hold only letters, digits")
+    succeed("preprocess_query", "--query", query, "--panel", panel, *outputs)
+    assert json.loads((tmp_path / "o.json").read_text())["sample"] == "my_query__1_"
+
+
 def test_missing_genes_are_not_measured(panel, tmp_path):
     query = write(tmp_path / "query.h5ad", counts()[:, 4:], [*GENES, *OTHERS][4:])
     _, summary = align(query, panel)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -280,6 +281,18 @@ def test_wrong_files_are_all_named_at_once(inputs: Inputs, tmp_path: Path):
     assert not (tmp_path / "a.html").exists()
 
 
+def test_tables_belong_to_the_mapped_file_that_is_named_alike(inputs: Inputs, tmp_path: Path):
+    """As files are called where a workflow manager numbers them; MultiQC's folder may be left out."""
+    tables = {}
+    for number, (mapped, table) in enumerate(zip(inputs.mapped, inputs.options["tags"], strict=True)):
+        shutil.copy(mapped, tmp_path / f"{number}.mapped.h5ad")
+        tables[number] = shutil.copy(table, tmp_path / f"{number}.tags.tsv")
+    given = [path for number in tables for path in ("--mapped", tmp_path / f"{number}.mapped.h5ad", "--tags", tables[number])]
+    log = succeed("report", "--model", inputs.model, *given, "--output", tmp_path / "a.html")
+    assert log.count("tables: tags.") == len(tables) > 1
+    assert "MultiQC" not in log
+
+
 def test_a_query_of_another_model_is_refused(inputs: Inputs, tmp_path: Path):
     cells = ad.read_h5ad(inputs.mapped[0])
     cells.uns["cellmemory"]["model_digest"] = "0" * 64
@@ -424,7 +437,7 @@ def test_a_hundred_labels_and_full_samples_stay_small(inputs: Inputs):
     labels = [f"label number {i} of a long list" for i in range(100)]
     model = trained_model.load(inputs.model)
     table = pd.DataFrame({"label": labels, "n_cells": 100, "n_train": 80, "n_validation": 20, "rare": False})
-    model = trained_model.TrainedModel(model.path, model.config, model.panel, table, model.calibration, model.history)
+    model = replace(model, label_table=table)
     genes = [f"GENE{i}" for i in range(2000)]
     samples = [big_sample(f"sample_{i}", labels, genes, 50_000, data.DRAWN_QUERY // 20, rng) for i in range(20)]
     text, _ = page.build(samples, model)

@@ -42,6 +42,11 @@ class Query:
     origin: Origin
 
 
+def sample_named(path: Path) -> str:
+    """A name of a sample that is made of a file's name: up to its first dot, `_` for what a name may not hold."""
+    return re.sub("[^A-Za-z0-9_-]", "_", path.name.split(".")[0]).lstrip("_-")[:80] or "query"
+
+
 def read_samplesheet(path: Path, staged: list[Path]) -> list[Query]:
     """The rows of a samplesheet CSV. Paths are absolute or relative to its folder, unless `staged` gives them, row by row.
 

@@ -157,7 +157,8 @@ class Sample:
 
 
 def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[str, Sequence[Path]]) -> list[Sample]:
-    """Reads every mapped query and the tables (by option name) whose file names start with `<sample>.`.
+    """Reads every mapped query and the tables (by option name) whose file names start with its sample's name and a dot, or as
+    the name of its own file does: what is in `a.mapped.h5ad` and `a.tags.tsv` belongs together, whatever its sample is called.
 
     Raises InputError for files that map_query.py did not write, samples of one name, a query that another model mapped,
     and tables that belong to no sample: all of them at once.
@@ -168,14 +169,14 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
         with problems.collect(), MappedFile(path) as file:
             sizes.append(file.n_cells)
             problems += _check(path, file, trained, names)
-    owners = {}
+    owners, prefixes = {}, {_prefix(path): name for name, path in names.items()} | {name: name for name in names}
     for option, path in dict.fromkeys((name, path) for name, paths in tables.items() for path in paths):
-        if owner := _owner(path, names):
+        if owner := _owner(path, prefixes):
             owners[option, path] = owner
         else:
             problems.append(
                 f"{path} (--{option}) belongs to none of the samples {', '.join(names)}: "
-                "its name has to start with a sample's name and a dot."
+                "its name has to start with a sample's name and a dot, or as that of a mapped file does."
             )
     problems.raise_any()
     samples = [_read(path, quota, trained) for path, quota in zip(paths, fair_quotas(sizes, DRAWN_QUERY), strict=True)]
@@ -199,9 +200,15 @@ def _check(path: Path, file: MappedFile, trained: TrainedModel, names: dict[str,
     return problems
 
 
-def _owner(path: Path, names: dict[str, Path]) -> str | None:
-    """The sample that a table belongs to: the longest name that the file's name starts with."""
-    return max((name for name in names if path.name.startswith(f"{name}.")), key=len, default=None)
+def _prefix(mapped: Path) -> str:
+    """What the names of a mapped query's tables may start with: its file's name, without `.mapped.h5ad`."""
+    return mapped.name.removesuffix(".h5ad").removesuffix(".mapped")
+
+
+def _owner(path: Path, prefixes: dict[str, str]) -> str | None:
+    """The sample that a table belongs to: by the longest prefix that the file's name starts with."""
+    found = [prefix for prefix in prefixes if path.name.startswith(f"{prefix}.")]
+    return prefixes[max(found, key=len)] if found else None
 
 
 def read_json(path: Path, option: str) -> dict:
