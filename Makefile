@@ -1,5 +1,5 @@
 # `make demo`: a run on real cells, to a finished report. `make test`: all tests. Both set up what they need first.
-.PHONY: setup demo test nf-test test-corpus fuzz kills test-cuda test-containers test-slurm images lint docs lock bench bench-accuracy bench-ablations clean
+.PHONY: setup demo test nf-test test-corpus fuzz kills test-cuda test-containers test-slurm test-galaxy images lint docs lock bench bench-accuracy bench-ablations clean
 
 # For `make demo ARGS=-resume` and the like.
 ARGS ?=
@@ -46,6 +46,12 @@ test-containers: setup
 
 test-slurm: setup
 	@tests/integration/slurm.sh
+
+# The tests of the Galaxy tools and of the workflow, in a real Galaxy server on this machine alone.
+test-galaxy:
+	@scripts/setup.sh galaxy
+	@$(run) PYTHONPATH=bin:. python -m tests.made.galaxy_data galaxy/tools/cellmemory/test-data
+	@.tools/galaxy/bin/python tests/integration/galaxy_tools.py $(ARGS)
 
 # The container images, by podman or docker. BUILD_ARGS go to its build.
 images:

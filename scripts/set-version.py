@@ -18,6 +18,8 @@ PLACES = {
     "nextflow.config": "(?<=^    version = ')V(?='$)",
     "CITATION.cff": "(?<=^version: )V$",
     "conf/containers.config": IMAGE,
+    "galaxy/tools/cellmemory/macros.xml": '(?<=<token name="@TOOL_.ERSION@">)V(?=</token>)',
+    "galaxy/workflows/cellmemory/cellmemory.gxwf.yml": "(?<=^release: )V$",
     "docs/cloud.md": IMAGE,
     "docs/hpc.md": IMAGE,
     "docs/usage.md": IMAGE,

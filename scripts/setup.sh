@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Sets up what the pipeline needs, all of it inside the project's folder: Python packages in .venv, tools in .tools.
 #
-#     scripts/setup.sh [test] [docs] [integration] [bench] [lint]
+#     scripts/setup.sh [test] [docs] [integration] [bench] [lint] [galaxy]
 #
 # Without arguments: what a run needs. `test`, `docs` and `integration` add the packages of those extras, `bench` makes a second
-# environment, .venv-bench, of the methods that ours is compared with, `lint` adds the strict Nextflow linter. A second
-# call finds everything in place and installs nothing.
+# environment, .venv-bench, of the methods that ours is compared with, `lint` adds the strict Nextflow linter, `galaxy` a Galaxy
+# server in an environment of its own. A second call finds everything in place and installs nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -98,6 +98,7 @@ install_python() {
     install_packages .venv "${locks[@]}"
     # An environment of its own: CellTypist does not run with the scikit-learn of the runtime.
     if wanted bench; then install_packages .venv-bench requirements/bench.lock; fi
+    if wanted galaxy; then install_packages .tools/galaxy requirements/galaxy.lock; fi
 }
 
 # The jars of the versions in $jars, each in .tools/nextflow/VERSION.
@@ -115,9 +116,9 @@ install_jars() {
 
 for extra in "$@"; do
     case $extra in
-    test | docs | integration | bench | lint) ;;
+    test | docs | integration | bench | lint | galaxy) ;;
     *)
-        say "there is no extra '$extra': the extras are test, docs, integration, bench and lint."
+        say "there is no extra '$extra': the extras are test, docs, integration, bench, lint and galaxy."
         exit 1
         ;;
     esac

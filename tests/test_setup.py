@@ -65,7 +65,7 @@ def test_old_java_is_no_java(project: Path, tmp_path: Path):
 
 def test_an_unknown_extra(project: Path, tmp_path: Path):
     lines = set_up(project, machine(tmp_path / "path"), "tset")
-    assert lines == ["setup: there is no extra 'tset': the extras are test, docs, integration, bench and lint."]
+    assert lines == ["setup: there is no extra 'tset': the extras are test, docs, integration, bench, lint and galaxy."]
 
 
 def test_nextflow_of_the_user_is_preferred(project: Path, tmp_path: Path):

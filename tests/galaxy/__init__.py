@@ -1,0 +1,1 @@
+"""Tests of the Galaxy tools that need no server."""
