@@ -171,7 +171,7 @@ case("train", "levels_that_contradict", nothing, "has two parents", more="--labe
 case("train", "nan_among_values", h5("aligned.h5ad", lambda file: file["X/data"].__setitem__(5, np.nan)), "X")
 
 # adapt, map_query
-case("adapt", "an_adapted_model", other("model", "adapted"), "is adapted to 'q' already", "take the trained one")
+case("adapt", "an_adapted_model", other("model", "adapted"), "is adapted to 'q' already", "Give the trained one")
 case("adapt", "the_run_is_a_number", h5("q.aligned.h5ad", put("uns/cellmemory", 3)), ok=True)
 case("map_query", "the_run_is_a_number", h5("q.aligned.h5ad", put("uns/cellmemory", 3)), "uns/cellmemory cannot be read")
 for _script in ("adapt", "map_query"):
@@ -485,7 +485,7 @@ case(
     "evaluate",
     "truth_of_other_types",
     data(QUERY, column("truth", lambda _: "b cell")),
-    "no true label is one of the model's",
+    "No true label is one of the model's",
     ok=True,
     instead=TRUTH,
     holds=lambda folder: accuracy(folder) is None,
@@ -502,7 +502,7 @@ case(
     "evaluate",
     "truth_that_is_numbers",
     data(QUERY, column("truth", lambda i: i % 3)),
-    "no true label",
+    "No true label",
     ok=True,
     instead=TRUTH,
     holds=lambda folder: accuracy(folder) is None,
