@@ -4,6 +4,7 @@ Prints pass or fail for each; ends with 1 if any test failed, or if a tool was n
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,8 @@ def test_tools(server: Server, arguments: list[str]) -> bool:
     for name in missing:
         print(f"NOT RUN {name}: Galaxy did not load it, or it has no tests.")
         print("\n".join(line[:300] for line in server.log().splitlines() if name in line and "ERROR" in line))
+    if counts["error"]:
+        print("\n".join(re.findall(r"^\w*(?:Error|Exception)\b.*", server.log(), re.MULTILINE)[-20:]))
     print(f"{len(tests)} tests of tools: {dict(counts)}")
     return bool(tests) and not missing and set(counts) == {"success"}
 

@@ -26,6 +26,7 @@ class Run:
         inputs = {name: self._given(value, folder) for name, value in job.items()}
         about = {"workflow": yaml.safe_load(workflow.read_text())}
         self.workflow = server.call("POST", "workflows", json=about)["id"]
+        # A workflow that lacks a value of a tool is refused here, as it is on the page.
         request = {"history_id": self.history, "inputs": inputs, "inputs_by": "name"}
         self.invocation = server.call("POST", f"workflows/{self.workflow}/invocations", json=request)["id"]
 
