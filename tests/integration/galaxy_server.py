@@ -158,7 +158,8 @@ def _write_settings(tools: Path, python: Path, folder: Path, tables: Path, *, jo
         "dependency_resolvers_config_file": str(folder / "dependency_resolvers_conf.xml"),
         "tool_data_table_config_path": str(tables),
         "container_resolvers_config_file": str(folder / "container_resolvers.yml"),
-        "database_connection": f"sqlite:///{folder}/data/galaxy.sqlite?isolation_level=IMMEDIATE",
+        # Two jobs may write at once: the second waits.
+        "database_connection": f"sqlite:///{folder}/data/galaxy.sqlite?isolation_level=IMMEDIATE&timeout=120",
         "bootstrap_admin_api_key": key,
         "admin_users": USER,
         "id_secret": secrets.token_hex(16),
