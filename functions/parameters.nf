@@ -116,7 +116,7 @@ def combinationProblems(values) {
     }
     problems += values.checkpoint_dir && !values.checkpoint_dir.contains('://') ? nameProblems('--checkpoint_dir', pathAt(values.checkpoint_dir)) : []
     def sets = geneSetPaths(values.gmt)
-    problems += sets.collectMany { path -> pathProblems('gmt', path, true) }
+    problems += sets.collectMany { path -> pathProblems('gmt', path, 'file-path') }
     problems += sets.countBy { path -> pathAt(path).name }.findAll { _name, count -> count > 1 }.collect { name, _count ->
         "--gmt: two files have the name ${name}; their sets could not be told apart in the results, so rename one."
     }
