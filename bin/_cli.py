@@ -1,6 +1,7 @@
 """What all scripts do alike on the command line: options that they share, user errors, a log on standard error."""
 
 import errno
+import math
 import os
 import re
 import sys
@@ -18,9 +19,33 @@ from cellmemory.log import say as say
 from cellmemory.log import show_on_standard_error
 from cellmemory.log import warn as warn
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+class _Input(click.Path):
+    """A file or folder that is read. A pipe or a device is refused: it may never end, and cannot be read twice."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(exists=True, path_type=Path, **kwargs)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, context)))
+        if not (path.is_file() or path.is_dir()):
+            self.fail(f"{str(path)!r} is a device or a pipe. Give a file.", param, context)
+        return path
+
+
+class Number(click.FloatRange):
+    """A number within limits; NaN lies within none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        number = super().convert(value, param, context)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number.", param, context)
+        return number
+
+
+FILE = _Input(dir_okay=False)
+FILE_OR_FOLDER = _Input()
+FOLDER = _Input(file_okay=False)
 
 #: A full disk, a full quota, a file larger than the system lets one be.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -32,12 +57,12 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 threads = click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 4096),
     default=lambda: len(os.sched_getaffinity(0)),
     show_default="all",
     help="CPU threads.",
 )
-seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+seed = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything random.")
 device = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),

@@ -21,7 +21,7 @@ import _cli
 @click.option("--gene_map", type=_cli.FILE, help="TSV of gene names, from and to: aliases, orthologs.")
 @click.option("--gmt", type=_cli.FILE, multiple=True, help="Gene sets for the enrichment.")
 @click.option("--contrast", multiple=True, metavar="COLUMN:A:B", help="Contrast that each query must be able to answer.")
-@click.option("--min_coverage", type=click.FloatRange(0, 1), default=0.2, help="Share of the panel that must be measured.")
+@click.option("--min_coverage", type=_cli.Number(0, 1), default=0.2, help="Share of the panel that must be measured.")
 @click.option("--n_genes", type=click.IntRange(min=2), default=2000, help="Genes of the panel, at most.")
 @click.option("--output", type=_cli.Output("inputs"), required=True, help="What was found, .json.")
 @click.option(

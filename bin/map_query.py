@@ -15,10 +15,10 @@ import _cli
 @click.option("--labels", type=_cli.Output("labels"), help="The new columns as .csv. Needed without --cells.")
 @click.option("--cells", metavar="START:STOP",
               help="Map only these cells (from 0, without STOP; either may be left out), for gather.py to join.")  # fmt: skip
-@click.option("--novelty_alpha", type=click.FloatRange(0, 1), default=0.05, help="Unassigned below this novelty p-value.")
-@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05,
+@click.option("--novelty_alpha", type=_cli.Number(0, 1), default=0.05, help="Unassigned below this novelty p-value.")
+@click.option("--alpha", type=_cli.Number(0, 1, min_open=True, max_open=True), default=0.05,
               help="Label sets miss the true label of at most this share of cells.")  # fmt: skip
-@click.option("--min_confidence", type=click.FloatRange(0.5, 1), default=0.5,
+@click.option("--min_confidence", type=_cli.Number(0.5, 1), default=0.5,
               help="With labels at several levels, the answer is the deepest label of at least this probability.")  # fmt: skip
 @click.option("--attention/--no_attention", default=True, help="Write attention per cell and gene, for extract_tags.py.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")

@@ -18,7 +18,7 @@ import _cli
 @click.option("--batch_key", help="Column of obs with the batch, for evaluate.py.")
 @click.option("--spatial_key", help="Key of obsm with the coordinates; 'spatial' is found by itself.")
 @click.option("--truth_key", help="Column of obs with the true labels, for evaluate.py.")
-@click.option("--min_coverage", type=click.FloatRange(0, 1), default=0.2, help="Share of the panel that must be measured.")
+@click.option("--min_coverage", type=_cli.Number(0, 1), default=0.2, help="Share of the panel that must be measured.")
 @click.option("--output", type=_cli.Output("aligned"), required=True, help="Query over the panel, .h5ad.")
 @click.option("--alignment", type=_cli.Output("alignment"), required=True, help="What was matched, summed and missing, .json.")
 def main(

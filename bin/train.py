@@ -28,7 +28,7 @@ import _cli
 @click.option("--batch_size", type=click.IntRange(min=1), default=32, help="Cells of a training step.")
 @click.option("--sampling", type=click.Choice(["balanced", "natural"]), default="balanced", help="How cells are drawn: every "
               "label as often as every other, or as frequent as it is.")  # fmt: skip
-@click.option("--learning_rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, help="Highest learning rate.")
+@click.option("--learning_rate", type=_cli.Number(min=0, min_open=True), default=1e-3, help="Highest learning rate.")
 @click.option("--variant", type=click.Choice(["light", "standard"]), default="light", help="standard: the paper's layers. "
               "light: gene tokens are not rewritten, at a tenth of the cost.")  # fmt: skip
 @click.option("--d_model", type=click.IntRange(min=8), help="Width, a multiple of 4.  [default: light 128, standard 256]")
@@ -36,7 +36,7 @@ import _cli
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
 @click.option("--checkpoint", type=_cli.Output("checkpoints"), help="Folder of the checkpoint from which a killed "
               "training goes on; removed at its end.  [default: beside --output]")  # fmt: skip
-@click.option("--checkpoint_every", type=click.FloatRange(min=0), default=30, help="Seconds between checkpoints.")
+@click.option("--checkpoint_every", type=_cli.Number(min=0), default=30, help="Seconds between checkpoints.")
 @click.option("--devices", type=click.IntRange(min=1), default=1, help="GPUs, or processes on a CPU, that share each batch.")
 @click.option("--strategy", type=click.Choice(["auto", "ddp"]), default="auto", help="Lightning's strategy for them; auto is "
               "ddp for several.")  # fmt: skip

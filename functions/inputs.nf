@@ -3,6 +3,7 @@
 include { readParameters; geneSetPaths } from './parameters.nf'
 include { folderProblems; isMissing; pathAt } from './paths.nf'
 include { allReferences } from './references.nf'
+include { resultsFolderProblems } from './results_folder.nf'
 include { readSamplesheet } from './samplesheet.nf'
 include { isOnPath; resolvedConfig; siteProblems } from './site.nf'
 
@@ -19,7 +20,8 @@ def readInputs(given) {
         gene_sets: geneSetPaths(settings.gmt).collect { path -> pathAt(path) },
         label_map: settings.label_map ? pathAt(settings.label_map) : [],
     ]
-    return [inputs, problems + contrastProblems(settings, queries) + sheet_problems + reference_problems + placeProblems(settings)]
+    def place_problems = placeProblems(settings) + (settings.outdir ? resultsFolderProblems(inputs) : [])
+    return [inputs, problems + contrastProblems(settings, queries) + sheet_problems + reference_problems + place_problems]
 }
 
 def contrastProblems(settings, queries) {

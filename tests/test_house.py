@@ -25,6 +25,8 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(BIN).with_suffix("").parts).removesuffix(".__init__")
 
 
+#: What cellmemory.notebook gives under the name of the library.
+DOORS = ("load", "train")
 FILES = {name_of(path): path for path in (*BIN.glob("*.py"), *LIBRARY.rglob("*.py"))}
 
 
@@ -39,7 +41,14 @@ def imported(name: str) -> frozenset[str]:
             found |= {
                 f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in FILES else node.module for alias in node.names
             }
+            # What `from cellmemory import load` asks for is loaded from there.
+            found |= {"cellmemory.notebook" for alias in node.names if node.module == "cellmemory" and alias.name in DOORS}
     return frozenset(found & FILES.keys())
+
+
+def packages(name: str) -> set[str]:
+    """The packages that a module lies in: Python runs them first."""
+    return {package for n in range(1, name.count(".") + 1) if (package := name.rsplit(".", n)[0]) in FILES}
 
 
 def part(name: str) -> str:
@@ -52,7 +61,7 @@ def parts_behind(name: str) -> set[str]:
     reached, ahead = set(), {name, "cellmemory"}
     while ahead:
         reached |= ahead
-        ahead = {found for here in ahead for found in imported(here)} - reached
+        ahead = {found for here in ahead for found in imported(here) | packages(here)} - reached
     return {part(found) for found in reached if found.startswith("cellmemory")}
 
 
@@ -124,7 +133,7 @@ MANY_KEYWORDS = {"notebook.Model.map", "notebook.train"}
 def functions(node: ast.AST, name: str) -> Iterator[tuple[str, ast.FunctionDef, bool]]:
     """All functions in a module or class: name, definition, and whether its first parameter is self or cls."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             static = "staticmethod" in map(ast.unparse, child.decorator_list)
             yield f"{name}.{child.name}", child, isinstance(node, ast.ClassDef) and not static
         inner = f"{name}.{child.name}" if isinstance(child, ast.ClassDef | ast.FunctionDef) else name

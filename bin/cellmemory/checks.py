@@ -10,7 +10,7 @@ from cellmemory.cells import groups
 from cellmemory.cells.labels import check_labels, label_notes
 from cellmemory.cells.named_columns import column_problems
 from cellmemory.cells.reading import CellFile
-from cellmemory.columns import PREFIX
+from cellmemory.columns import MADE_BY_MAPPING
 from cellmemory.errors import InputError, Problems
 from cellmemory.genes.align import match_query
 from cellmemory.genes.names import id_type, read_gene_map
@@ -195,8 +195,8 @@ def _check_query(
 def _contrast_problems(file: CellFile, contrasts: Sequence[str]) -> list[str]:
     problems = Problems()
     for text in contrasts:
-        # Our own columns, such as the status, are there only when the query is mapped.
-        if not text.startswith(PREFIX):
+        # Our own columns are there only when the query is mapped.
+        if not text.startswith(MADE_BY_MAPPING):
             with problems.collect():
                 groups.check(file, text)
     return problems

@@ -7,6 +7,8 @@ LABEL, CONFIDENCE, STATUS = f"{PREFIX}label", f"{PREFIX}confidence", f"{PREFIX}s
 NOVELTY, NOVELTY_P = f"{PREFIX}novelty", f"{PREFIX}novelty_p"
 LABEL_SET, LINEAR_SHARE = f"{PREFIX}label_set", f"{PREFIX}linear_share"
 ANSWER, ANSWER_LEVEL = f"{PREFIX}answer", f"{PREFIX}answer_level"
+#: What columns of obs that can group cells begin with, once a query is mapped.
+MADE_BY_MAPPING = (LABEL, STATUS, ANSWER)
 #: What a cell's status may be.
 UNASSIGNED, ASSIGNED = "unassigned", "assigned"
 #: Columns of a consensus.

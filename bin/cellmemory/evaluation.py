@@ -32,6 +32,8 @@ def evaluate_file(path: Path, trained: TrainedModel, truth_key: str, *, batch_ke
 
     Raises InputError where another model mapped it, a column is missing, or no cell has a true label.
     """
+    if truth_key.startswith(PREFIX):
+        raise InputError(f"--truth_key {truth_key}: this column was made by the mapping. Name the one with the true labels.")
     with MappedFile(path) as file:
         file.check_model(trained)
         truth = true_labels(file.column(truth_key, "truth", "truth_key"), trained.labels)

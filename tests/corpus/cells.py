@@ -523,6 +523,27 @@ for _name, _says, _donor in (
     reference(_says, ok=True, options=BATCH, at="step")(_named(_name, _batches(_donor)))
 
 
+@reference("Fewer than 10 genes vary between cells", ok=True, at="step")
+def a_reference_of_equal_cells(cells, _):
+    """seurat_v3 ends by a signal where no gene varies, and where two do."""
+    cells.X = sp.csr_matrix(np.ones(cells.shape, np.float32))
+    return cells
+
+
+@reference("Fewer than 10 genes vary between cells", ok=True, at="step")
+def a_reference_of_two_genes_that_vary(cells, _):
+    values = np.zeros(cells.shape, np.float32)
+    values[:, 0], values[:, 1] = 1, np.arange(cells.n_obs) % 2
+    cells.X = sp.csr_matrix(values)
+    return cells
+
+
+@reference("3 features", ok=True, at="step")
+def genes_that_no_table_can_name(cells, _):
+    cells.var_names = ["", "A\rB", "x" * 140_000, *cells.var_names[3:]]
+    return cells
+
+
 @reference("too few cells to choose genes in (twins: 2)", ok=True, options=BATCH, at="step")
 def a_batch_of_equal_cells(cells, _):
     values = dense(cells)

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
+import h5py
 import pytest
 
 from cellmemory.errors import InputError
@@ -89,6 +91,53 @@ def test_folders_of_a_report_do_not_replace_its_page(model, aligned, tmp_path):
     succeed("map_query", "--query", query, "--model", model, "--output", mapped, "--labels", tmp_path / "l.csv")
     (sentence,) = refused(*alignment(aligned, mapped, "--alignment", tmp_path / "a.json"))
     assert "exists, and this step did not write it" in sentence
+
+
+def own_looking(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Things of others that look like ours, and what would replace them."""
+    (folder / "thesis").mkdir()
+    (folder / "thesis" / "config.json").write_text('{"files": ["thesis.txt"], "format": 5, "digest": "", "label_key": ""}')
+    (folder / "thesis" / "thesis.txt").write_text("mine")
+    (folder / "figures").mkdir()
+    (folder / "figures" / "mine.svg").write_text("<svg><!-- made after nf-cellmemory --></svg>")
+    (folder / "deep.json").write_text("[" * 200_000)
+    (folder / "labels.csv").write_text("cell,cellmemory_label_checked_by_me\n")
+    with zipfile.ZipFile(folder / "deep.zip", "w") as archive:
+        archive.writestr("config.json", "[" * 200_000)
+    (folder / "half.zip").write_bytes((folder / "deep.zip").read_bytes()[:40] + (folder / "deep.zip").read_bytes()[60:])
+    with h5py.File(folder / "odd.h5ad", "w") as file:
+        file.create_group("uns/cellmemory/step")
+    return {
+        "thesis": (folder / "thesis", "model"),
+        "figures": (folder / "figures", "figures"),
+        "json": (folder / "deep.json", "alignment"),
+        "labels": (folder / "labels.csv", "labels"),
+        "deep": (folder / "deep.zip", "model"),
+        "half": (folder / "half.zip", "copied"),
+        "h5ad": (folder / "odd.h5ad", "mapped"),
+    }
+
+
+def test_what_only_looks_like_ours_is_not_replaced(tmp_path):
+    outputs = own_looking(tmp_path)
+    found = output_problems(outputs, {})
+    assert [sentence.split(" exists, and this step")[0] for sentence in found] == [f"--{o} {p}" for o, (p, _) in outputs.items()]
+
+
+def test_an_output_has_a_name_and_a_place_of_its_own(tmp_path):
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    found = output_problems(
+        {
+            "dot": (Path("."), "model"),
+            "file": (tmp_path / "a", "mapped"),
+            "below": (tmp_path / "a" / "b.csv", "labels"),
+            "link": (tmp_path / "nowhere" / "x.json", "metrics"),
+        },
+        {},
+    )
+    assert any("--dot .: this is a place, not a name" in sentence for sentence in found)
+    assert any("one lies in the other" in sentence for sentence in found)
+    assert any("is a link to nothing" in sentence for sentence in found)
 
 
 def test_links_devices_and_places_that_cannot_be_written(own):

@@ -58,7 +58,7 @@ def sign(folder: Path) -> None:
     """
     try:
         config = json.loads((folder / "config.json").read_bytes())
-        for name in trained_model.FILES:
+        for name in trained_model.MODEL_FILES:
             if (folder / name).is_file() and isinstance(config["files"], dict):
                 config["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         rest = {key: value for key, value in config.items() if key != "digest"}

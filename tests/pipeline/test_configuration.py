@@ -126,7 +126,7 @@ def pinned(text: str) -> dict[str, str]:
 
 def test_the_pipeline_and_the_library_name_the_same_files_of_a_model():
     text = (ROOT / "functions" / "models.nf").read_text()
-    assert set(re.findall(r"'([\w.]+)'", text)) == {"config.json", *trained_model.FILES}
+    assert set(re.findall(r"'([\w.]+)'", text)) == {"config.json", *trained_model.MODEL_FILES}
 
 
 def test_locks_agree_and_name_no_host():

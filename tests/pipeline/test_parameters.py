@@ -1,6 +1,7 @@
 """Parameters and samplesheet: what is refused, with which words, and that all places agree on the defaults."""
 
 import json
+import shutil
 from importlib import import_module
 from pathlib import Path
 
@@ -96,7 +97,6 @@ def test_all_problems_are_said_at_once(tmp_path: Path):
         "--gmt: there is no file none.gmt.",
         "--gmt: sets is a folder, but must be a file.",
         "--gene_map: sets is a folder, but must be a file.",
-        "--model: queries.csv is a file, but must be a folder.",
         "--label_map: there is no file none.tsv.",
         "--reference and --model exclude each other",
         "--label_map is about labels of several references, but there is no --references.",
@@ -104,6 +104,27 @@ def test_all_problems_are_said_at_once(tmp_path: Path):
         "queries.csv has a column 'colour' that means nothing here",
     ):
         assert sentence in output
+
+
+def test_a_run_replaces_neither_inputs_nor_what_others_wrote(tmp_path: Path):
+    """As `--outdir` of a folder did that had a report, a model and the query itself in it."""
+    out = tmp_path / "out"
+    query = out / "samples" / "a" / "a.h5ad"
+    query.parent.mkdir(parents=True)
+    shutil.copy(DATA / "unseen_type.h5ad", query)
+    (out / "model").mkdir()
+    (out / "model" / "thesis.txt").write_text("mine")
+    (tmp_path / "sheet.csv").write_text(f"sample,h5ad\na,{query}\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    reference = ("--input", "sheet.csv", "--reference", DATA / "reference.h5ad", "--label_key", "cell_type", "-stub-run")
+    output = refused(*reference, "--outdir", "out", folder=tmp_path)
+    assert f"--outdir {out} holds samples, model, which this pipeline did not write. Give another folder." in output
+    assert f"--outdir {out}: the input {query} lies where results are written. Give another folder." in output
+    output = refused("--input", "sheet.csv", "--model", out / "model", "--outdir", out / "model" / "new", folder=tmp_path)
+    assert f"--outdir {out / 'model' / 'new'} lies in the model {out / 'model'}, an input. Give another folder." in output
+    output = refused(*reference, "--outdir", "sheet.csv", folder=tmp_path)
+    assert f"--outdir {tmp_path / 'sheet.csv'} is a file. Give a folder." in output
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_problems_of_a_samplesheet_name_their_line(tmp_path: Path):

@@ -181,12 +181,12 @@ def test_a_broken_download_is_named(packed: Path, tmp_path: Path, share: float):
     with pytest.raises(InputError) as error:
         trained_model.load(path)
     (sentence,) = error.value.problems
-    assert ("it is damaged or incomplete" if share else "it is no zip archive") in sentence
+    assert ("it is damaged or incomplete" if share else "it is not a zip archive") in sentence
 
 
 def test_what_is_no_archive_is_said_to_be_none(tmp_path: Path):
     (tmp_path / "table.tsv").write_text("a\tb\n")
-    with pytest.raises(InputError, match=r"table\.tsv is not the archive of a trained model: it is no zip archive"):
+    with pytest.raises(InputError, match=r"table\.tsv is not the archive of a trained model: it is not a zip archive"):
         trained_model.load(tmp_path / "table.tsv")
     with pytest.raises(InputError, match=r"nowhere: there is no such file or folder"):
         trained_model.load(tmp_path / "nowhere")

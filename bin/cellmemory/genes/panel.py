@@ -17,6 +17,8 @@ from cellmemory.io.text import Source
 
 #: Fewer cells have no variance, and fewer genes that vary no trend: the compiled code of loess ends the process there.
 MIN_BATCH_CELLS, MIN_VARYING_GENES = 2, 10
+#: Letters of a name of a gene, at most.
+MAX_NAME = 500
 COLUMNS = ["gene", "rank", "mean", "dispersion", "source_id"]
 
 
@@ -74,7 +76,12 @@ def reference_genes(var: pd.DataFrame, gene_column: str | None, where: str) -> t
     if id_type(names) == "ensembl" and any(other):
         names, other = _prefer_symbols(names, other)
     genes.loc[expression, "gene"], genes.loc[expression, "source_id"] = names, other
-    return genes, expression
+    # A panel is a table, a gene a line: what has no name there cannot be told from others.
+    return genes, expression & genes["gene"].map(_is_name).to_numpy(bool)
+
+
+def _is_name(text: str) -> bool:
+    return bool(text.strip()) and text.isprintable() and len(text) <= MAX_NAME
 
 
 def _prefer_symbols(ids: list[str], symbols: list[str]) -> tuple[list[str], list[str]]:
@@ -177,10 +184,21 @@ def _highly_variable(data: ad.AnnData, n_top: int, *, logged: bool) -> tuple[pd.
     return pd.DataFrame({"mean": table["means"].to_numpy(), "dispersion": spread.to_numpy(), "order": order}), notes
 
 
+def _by_variance(data: ad.AnnData) -> pd.DataFrame:
+    """The columns of seurat_v3 for genes that are too few for a trend of variances."""
+    means = np.asarray(data.X.mean(axis=0)).ravel()
+    variances = np.asarray(data.X.multiply(data.X).mean(axis=0)).ravel() - means**2
+    ranks = np.argsort(np.argsort(-variances, kind="stable"), kind="stable")
+    columns = {"means": means, "variances_norm": variances, "highly_variable_rank": ranks.astype(float)}
+    return pd.DataFrame(columns, index=data.var_names)
+
+
 def _seurat_v3(data: ad.AnnData, n_top: int, key: str | None) -> tuple[pd.DataFrame, list[str]]:
     """seurat_v3, with a wider loess span where a small batch makes the narrow one singular; without batches where none does."""
     import scanpy
 
+    if not _is_large_enough(data.X):
+        return _by_variance(data), [f"Fewer than {MIN_VARYING_GENES} genes vary between cells; genes go by their variance alone."]
     for span in (0.3, 0.6, 1.0):
         try:
             table = scanpy.pp.highly_variable_genes(

@@ -25,7 +25,7 @@ TABLES = {
     "faithfulness": "group\tpart\tcurve\tranking",
     "enrichment": "level\tcontrast\tgroup\tslot\tmethod",
     "stability": "first\tsecond\tslot\tmatched_slot",
-    "labels": "cell,cellmemory_label",
+    "labels": "cell,cellmemory_label,cellmemory_confidence,",
     "consensus": "cell,cellmemory_label_",
 }
 #: Keys that each JSON object has.
@@ -45,8 +45,11 @@ ARCHIVE_SUFFIX = ".zip"
 ARCHIVES = {"model": "model archive", "adapted": "adapted archive", "copied": "copied archive"}
 #: Folders that keep what is in them.
 ADDED_TO = ("multiqc_folder", "checkpoints")
-#: What figures say of who drew them.
+#: The files of a trained model beside config.json, which holds their checksums.
+MODEL_FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv", "history.png", "model_card.md")
+#: What figures say of who drew them, and how that stands in an SVG and in a PNG.
 DRAWN_BY = "nf-cellmemory"
+DRAWN = {".svg": f"<dc:title>{DRAWN_BY}</dc:title>".encode(), ".png": f"Software\0{DRAWN_BY}".encode()}
 #: Bytes at the head of a file that are looked at.
 HEAD = 8192
 
@@ -61,21 +64,29 @@ def output_problems(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str
     problems = []
     outputs = {option: (path, _kind_at(path, kind)) for option, (path, kind) in outputs.items()}
     for option, (path, kind) in outputs.items():
+        if not path.name:
+            problems.append(f"--{option} {path}: this is a place, not a name. Give the name of the {_noun(kind)} to write.")
+            continue
         # A path that is an input is not looked into: one sentence about it is enough.
         problems += _input_problems(option, path, kind, inputs) or _place_problems(f"--{option} {path}", path, kind)
     for (one, (first, first_kind)), (other, (second, second_kind)) in combinations(outputs.items(), 2):
         if _same(first, second):
             problems.append(f"--{one} and --{other} are both {second}. Give each a name of its own.")
         elif any(
-            kind in FOLDERS and _within(path, folder)
+            kind not in ADDED_TO and _within(path, folder)
             for kind, path, folder in ((first_kind, second, first), (second_kind, first, second))
         ):
             problems.append(f"--{one} {first} and --{other} {second}: one lies in the other, which is replaced. Separate them.")
     return problems
 
 
+def is_archive_name(path: Path) -> bool:
+    """Whether a model that is written to a path becomes an archive, and not a folder."""
+    return path.suffix.lower() == ARCHIVE_SUFFIX
+
+
 def _kind_at(path: Path, kind: str) -> str:
-    return ARCHIVES.get(kind, kind) if path.suffix == ARCHIVE_SUFFIX else kind
+    return ARCHIVES.get(kind, kind) if is_archive_name(path) else kind
 
 
 def is_folder(kind: str) -> bool:
@@ -121,7 +132,9 @@ def _noun(kind: str) -> str:
 
 
 def _parent_problems(where: str, path: Path) -> list[str]:
-    parent = next((folder for folder in path.absolute().parents if folder.exists()), path)
+    parent = next((folder for folder in path.absolute().parents if folder.exists() or folder.is_symlink()), path)
+    if not parent.exists():
+        return [f"{where}: {parent} is a link to nothing. Give another path, or mend the link."]
     if not parent.is_dir():
         return [f"{where}: {parent} is a file, but the output is to lie in it. Give another path."]
     if not os.access(parent, os.W_OK | os.X_OK):
@@ -134,13 +147,11 @@ def _parent_problems(where: str, path: Path) -> list[str]:
 
 def replaceable(path: Path, kind: str) -> bool:
     """Whether a file or folder is empty or of a kind, so that nothing of somebody else is lost with it."""
-    if path.is_dir():
-        return kind in ADDED_TO or not any(path.iterdir()) or FOLDERS[kind](path)
-    if path.stat().st_size == 0:
-        return True
     try:
-        return _is_of(path, kind)
-    except (OSError, ValueError, KeyError):
+        if path.is_dir():
+            return kind in ADDED_TO or not any(path.iterdir()) or FOLDERS[kind](path)
+        return path.stat().st_size == 0 or _is_of(path, kind)
+    except Exception:  # whatever a reader stumbles on in it, this step did not write it
         return False
 
 
@@ -169,12 +180,10 @@ def _is_h5ad(path: Path, kind: str) -> bool:
 
 
 def _is_model(files: Traversable, adapted: tuple[bool, ...]) -> bool:
-    try:
-        config = json.loads((files / "config.json").read_text(encoding="utf-8"))
-        names = {file.name for file in files.iterdir()}
-        return names <= {"config.json", *config["files"]} and ("adapted_to" in config) in adapted
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-        return False
+    config = json.loads((files / "config.json").read_text(encoding="utf-8"))
+    names = {file.name for file in files.iterdir()}
+    is_ours = {"format", "digest", "label_key"} <= config.keys() and set(config["files"]) == set(MODEL_FILES)
+    return is_ours and names <= {"config.json", *MODEL_FILES} and ("adapted_to" in config) in adapted
 
 
 def _are_figures(folder: Path) -> bool:
@@ -183,10 +192,10 @@ def _are_figures(folder: Path) -> bool:
 
 
 def _is_figure(path: Path) -> bool:
-    if path.suffix not in (".svg", ".png") or not path.is_file():
+    if path.suffix not in DRAWN or not path.is_file():
         return False
     with path.open("rb") as file:
-        return DRAWN_BY.encode() in file.read(HEAD)
+        return DRAWN[path.suffix] in file.read(HEAD)
 
 
 def is_own_folder(path: Path) -> bool:

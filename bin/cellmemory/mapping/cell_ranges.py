@@ -22,7 +22,7 @@ class CellRange:
     @classmethod
     def parse(cls, text: str | None, n_cells: int) -> "CellRange":
         """`START:STOP`, `START:`, `:STOP`; None: all cells. Raises InputError for what names no cells of the query."""
-        found = re.fullmatch(r"(\d*):(\d*)", ":" if text is None else text)
+        found = re.fullmatch(r"([0-9]{0,18}):([0-9]{0,18})", ":" if text is None else text)
         if not found:
             raise InputError(
                 f"--cells {text}: write START:STOP, the first cell (from 0) and the one after the last, e.g. 0:4096."

@@ -22,7 +22,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 _DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, ValueError, OverflowError, EOFError)
-_REMEDY = "Use an untouched copy, or make one with pack_model.py."
+_REMEDY = "Use an untouched copy, or make one with copy_model.py."
 
 
 def model_files(path: Path, known: Collection[str]) -> Traversable:
@@ -33,8 +33,9 @@ def model_files(path: Path, known: Collection[str]) -> Traversable:
     """
     if path.is_dir():
         return path
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder. Give the folder or the archive of a trained model.")
+    if not path.is_file():
+        what = "it is a device or a pipe" if path.exists() else "there is no such file or folder"
+        raise InputError(f"{path}: {what}. Give the folder or the archive of a trained model.")
     try:
         archive = zipfile.ZipFile(path)
         problems = _problems(archive, path.stat().st_size, known)
@@ -46,7 +47,7 @@ def model_files(path: Path, known: Collection[str]) -> Traversable:
             raise
         with path.open("rb") as file:
             zipped = file.read(2) == b"PK"
-        problems = ["it is damaged or incomplete" if zipped else "it is no zip archive"]
+        problems = ["it is damaged or incomplete" if zipped else "it is not a zip archive"]
     if problems:
         raise InputError(f"{path} is not the archive of a trained model: {'; '.join(problems)}. {_REMEDY}")
     return zipfile.Path(archive)

@@ -16,7 +16,7 @@ from cellmemory.errors import InputError
 from cellmemory.genes.panel import panel_text
 from cellmemory.io.atomic import json_text, replacing, sha256
 from cellmemory.io.checked import read_json, read_tsv, shown
-from cellmemory.io.outputs import ARCHIVE_SUFFIX
+from cellmemory.io.outputs import MODEL_FILES, is_archive_name
 from cellmemory.network.config import ModelConfig
 from cellmemory.reference.archive import model_files, write_archive
 from cellmemory.reference.calibration import Calibration
@@ -26,9 +26,7 @@ from cellmemory.reference.novelty import Novelty, Profiles
 from cellmemory.reference.run_info import RunInfo
 
 FORMAT = 5
-#: Everything but config.json, which holds their checksums and its own digest.
-FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv", "history.png", "model_card.md")
-ALL_FILES = ("config.json", *FILES)
+ALL_FILES = ("config.json", *MODEL_FILES)
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def _check(path: Path, files: Traversable) -> list[str]:
         return [f"{path}: config.json of the trained model is damaged; copy the whole model again."]
     known = version == FORMAT and not isinstance(version, bool)
     problems = [] if known else [f"{path}: model format {shown(version)} is not known (only {FORMAT})."]
-    changed = [name for name in FILES if recorded.get(name) != sha256(files / name)]
+    changed = [name for name in MODEL_FILES if recorded.get(name) != sha256(files / name)]
     if config.get("digest") != _digest(config):
         changed.insert(0, "config.json")
     if changed:
@@ -162,7 +160,7 @@ def copy(path: str | Path, output: str | Path) -> TrainedModel:
 def _write(path: Path, contents: dict[str, bytes]) -> None:
     """Writes the files of a model, by name, as a folder or an archive, whole or not at all."""
     with replacing(path) as partial:
-        if path.suffix == ARCHIVE_SUFFIX:
+        if is_archive_name(path):
             write_archive(partial, contents)
         else:
             partial.mkdir()
@@ -200,7 +198,7 @@ class ModelContent:
             "model_card.md": self.card.encode(),
         }
         config = {"format": FORMAT, "version": __version__, **self.config}
-        config["files"] = {name: hashlib.sha256(contents[name]).hexdigest() for name in FILES}
+        config["files"] = {name: hashlib.sha256(contents[name]).hexdigest() for name in MODEL_FILES}
         _write(Path(path), {"config.json": json_text({**config, "digest": _digest(config)}).encode(), **contents})
 
 

@@ -1,0 +1,41 @@
+// The folder of the results: what a run would destroy in it.
+
+include { isMissing; pathAt; visible } from './paths.nf'
+
+/**
+ * A sentence for each thing that --outdir holds and that results would replace, though this pipeline did not make it, and for each
+ * input that lies where results are written.
+ */
+def resultsFolderProblems(inputs) {
+    def folder = pathAt(inputs.settings.outdir)
+    def name = "--outdir ${visible(folder.toUriString())}"
+    if (!isMissing(folder) && !folder.isDirectory()) {
+        return ["${name} is a file. Give a folder.".toString()]
+    }
+    def models = inputs.references.findAll { meta, _path -> meta.trained }.collect { _meta, path -> path }
+    def problems = models.findAll { model -> isWithin(folder, model) }.collect { model ->
+        "${name} lies in the model ${visible(model.toUriString())}, an input. Give another folder.".toString()
+    }
+    def written = ['report.html', 'figures', 'multiqc', 'samples', 'references'] + (models.size() < inputs.references.size() ? ['model'] : [])
+    def others = isMissing(folder) || isOurs(folder) ? [] : written.findAll { part -> folder.resolve(part).exists() }
+    if (others) {
+        problems += ["${name} holds ${others.join(', ')}, which this pipeline did not write. Give another folder.".toString()]
+    }
+    def files = inputs.queries.collect { _meta, path -> path } + (inputs.references.collect { _meta, path -> path } - models)
+    files += [inputs.gene_map, inputs.gene_sets, inputs.label_map].flatten()
+    return problems + files.findAll { file -> written.any { part -> isWithin(file, folder.resolve(part)) } }.collect { file ->
+        "${name}: the input ${visible(file.toUriString())} lies where results are written. Give another folder.".toString()
+    }
+}
+
+/** Whether an earlier run wrote into the folder: the check of the inputs leaves its findings before anything else is there. */
+def isOurs(folder) {
+    def references = folder.resolve('references')
+    return folder.resolve('pipeline_info/inputs.json').exists()
+        || (references.isDirectory() && references.listFiles().any { each -> each.resolve('inputs.json').exists() })
+}
+
+/** Whether a path is a folder or lies below it, on the same storage. */
+def isWithin(path, folder) {
+    return path.scheme == folder.scheme && path.toAbsolutePath().normalize().startsWith(folder.toAbsolutePath().normalize())
+}
