@@ -11,7 +11,7 @@ import _cli
 @_cli.command
 @click.option("--input", "inputs", type=_cli.FILE_OR_FOLDER, multiple=True, metavar="PATH", help="A file or folder that went in.")
 @click.option("--result", "results", type=_cli.FILE, multiple=True, metavar="FILE", help="A file that came out.")
-@click.option("--model", type=_cli.FOLDER, help="The trained model, if it is of one.")
+@click.option("--model", type=_cli.FOLDER, help="Folder of the trained model that made the results, if any.")
 @click.option(
     "--output", type=_cli.Output("checksums"), required=True, metavar="JSON", help="Output: names, sizes and checksums."
 )

@@ -47,7 +47,7 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
     if (contrasts or against) and not contrasts_path:
         raise click.UsageError("--contrasts is missing: where to write what --contrast and --against find.")
     if cell_list and group_key != "cellmemory_label":
-        raise click.UsageError("--cell_list and --group_key exclude each other: groups are of the one or of the other.")
+        raise click.UsageError("--cell_list and --group_key exclude each other. Give one of them.")
     from contextlib import ExitStack
 
     from cellmemory.explanation.extraction import TagSettings, extract

@@ -1,4 +1,4 @@
-"""Maps a query onto a trained reference: streamed from disk in blocks of cells, written as it goes."""
+"""Maps a query by a trained model: streamed from disk in blocks of cells, written as it goes."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -29,7 +29,7 @@ from cellmemory.reference.trained_model import TrainedModel
 
 
 class Mapper(Inference):
-    """A trained reference that is ready to map: network, calibration and novelty."""
+    """A trained model that is ready to map: network, calibration and novelty."""
 
     def __init__(self, trained: TrainedModel, runtime: Runtime):
         super().__init__(trained.network(), runtime)

@@ -1,1 +1,1 @@
-"""A trained reference: its folder, its labels, and what it knows of its own doubt."""
+"""A trained model: its folder or archive, its labels, and what it knows about its own doubt."""

@@ -129,7 +129,7 @@ JSON_FIELDS = {
 
 @dataclass
 class Sample:
-    """One mapped query. Arrays are over all n cells, but for `drawn` (rows drawn as points) and what is of these."""
+    """One mapped query. Arrays cover all n cells, except `drawn` (rows drawn as points) and what is made of these rows."""
 
     name: str
     run: RunInfo

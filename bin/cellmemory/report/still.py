@@ -27,7 +27,7 @@ DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 def write(samples: Sequence[Sample], parts: Sequence[Section], colours: dict[str, str], folder: Path) -> list[Path]:
     """Writes the figures of a page, and its maps coloured by label and by confidence, as SVG and as PNG to `folder`.
 
-    A run's figures are those of all its samples; what is of one sample is among that sample's.
+    A run's figures show all its samples; figures of one sample are written with that sample.
     """
     import matplotlib
 
