@@ -9,9 +9,6 @@ include { isMissing; pathAt; visible } from './paths.nf'
 def resultsFolderProblems(inputs) {
     def folder = pathAt(inputs.settings.outdir)
     def name = "--outdir ${visible(folder.toUriString())}"
-    if (!isMissing(folder) && !folder.isDirectory()) {
-        return ["${name} is a file. Give a folder.".toString()]
-    }
     def models = inputs.references.findAll { meta, _path -> meta.trained }.collect { _meta, path -> path }
     def problems = models.findAll { model -> isWithin(folder, model) }.collect { model ->
         "${name} lies in the model ${visible(model.toUriString())}, an input. Give another folder.".toString()
