@@ -115,7 +115,7 @@ class _Command(click.Command):
         except MemoryError:
             _out_of_memory()
         for problem in shortened(problems):
-            click.echo(f"Error: {_by_own_names(problem, called)}", err=True)
+            click.echo(f"Error: {_visible(_by_own_names(problem, called))}", err=True)
         sys.exit(1)
 
 
@@ -163,6 +163,11 @@ def _by_own_names(sentence: str, called: dict[str, str]) -> str:
     for staged, name in called.items():
         sentence = re.sub(rf"(?<![\w./-]){re.escape(staged)}(?![\w-])", name.replace("\\", r"\\"), sentence)
     return sentence
+
+
+def _visible(sentence: str) -> str:
+    """The sentence with what a terminal would obey, from a name in it, written out."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", sentence)
 
 
 def _limit_threads(context: click.Context) -> None:

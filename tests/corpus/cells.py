@@ -523,6 +523,23 @@ for _name, _says, _donor in (
     reference(_says, ok=True, options=BATCH, at="step")(_named(_name, _batches(_donor)))
 
 
+@query("hold values that are not whole", at="step")
+def counts_of_which_some_are_logged(cells, _):
+    """Outside of the cells that are looked at first."""
+    cells = many(cells, 40)
+    values = sp.csr_matrix(np.round(np.expm1(dense(cells))))
+    logged = values[300:700].copy()
+    logged.data = np.log1p(logged.data)
+    cells.X = sp.vstack([values[:300], logged, values[700:]], format="csr").astype(np.float32)
+    return cells
+
+
+@reference("Kept the", ok=True, at="step")
+def feature_types_in_other_spellings(cells, _):
+    cells.var["feature_type"] = ["Gene  Expression", "gene-expression", "Gene\u00a0Expression"] * (cells.n_vars // 3)
+    return cells
+
+
 @reference("Fewer than 10 genes vary between cells", ok=True, at="step")
 def a_reference_of_equal_cells(cells, _):
     """seurat_v3 ends by a signal where no gene varies, and where two do."""

@@ -83,7 +83,13 @@ class CellFile:
                 f"{self.path}: the {role} column '{key}' (--{option}) is not in obs; its columns are: "
                 f"{', '.join(map(str, self.obs.columns)) or '(none)'}."
             )
-        return self.obs[key]
+        values = self.obs[key]
+        if values.dtype.kind == "c" or (len(values) and isinstance(values.iloc[0], tuple | np.void)):
+            raise InputError(
+                f"{self.path}: the {role} column '{key}' (--{option}) holds neither text nor numbers. Name another column, or "
+                "write it as text."
+            )
+        return values
 
     def rows(self, matrix: str, start: int, stop: int) -> sp.csr_matrix:
         """Cells start to stop of a matrix as float32 CSR (cells x genes of that matrix)."""

@@ -16,6 +16,7 @@ ENSEMBL = re.compile(r"(ENS[A-Z]{0,6}G\d{11})(\.\d+)?")
 ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "feature_id", "id", "feature_name", "gene_name", "gene_names",
               "gene_symbol", "gene_symbols", "symbol", "hgnc_symbol")  # fmt: skip
 #: What var['feature_types'] says of genes, in the spellings in use, in lower case; an empty one counts as gene expression.
+TYPE_COLUMNS = ("feature_types", "feature_type")
 EXPRESSION_TYPES = ("gene expression", "gene", "genes", "gex", "rna", "mrna", "nan", "")
 #: A genome before the name, as Cell Ranger writes it where a reference has several.
 GENOME = re.compile(r"(?:GRC[a-z]\d+(?:\.p\d+)?|hg\d\d|mm\d\d?|rn\d|human|mouse)(?:[-_]premrna)?_+(?=.)", re.IGNORECASE)
@@ -91,15 +92,16 @@ def read_gene_map(path: str | Path) -> dict[str, tuple[str, ...]]:
 def expression_rows(var: pd.DataFrame, where: str) -> np.ndarray:
     """Rows of var (bool) that are gene expression: antibodies, guides and the like are left out where the file says so.
 
-    Raises InputError where var['feature_types'] knows none. where: the file, for the message.
+    Raises InputError where its column knows none. where: the file, for the message.
     """
-    if "feature_types" not in var:
+    column = next((name for name in TYPE_COLUMNS if name in var), None)
+    if column is None:
         return np.ones(len(var), bool)
-    types = pd.Series(as_text(var["feature_types"]))
-    known = types.str.strip().str.lower().str.replace("_", " ").isin(EXPRESSION_TYPES).to_numpy()
+    types = pd.Series(as_text(var[column]))
+    known = types.str.lower().str.replace(r"[\s_-]+", " ", regex=True).str.strip().isin(EXPRESSION_TYPES).to_numpy()
     if len(var) and not known.any():
         raise InputError(
-            f"{where}: no feature is gene expression: var['feature_types'] holds {first_ids(sorted(types.unique()))}. Write "
+            f"{where}: no feature is gene expression: var['{column}'] holds {first_ids(sorted(types.unique()))}. Write "
             "'Gene Expression' (GEX and RNA are also known) for the genes, or remove the column."
         )
     return known

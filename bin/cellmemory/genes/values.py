@@ -14,6 +14,8 @@ FEWEST_CELLS = 100
 TARGET_SUM = 1e4
 #: Share of whole numbers from which values are counts: a few may have been tampered with.
 WHOLE = 0.999
+#: Share of cells of another scale among counts that are let pass.
+OTHER_SCALE = 0.01
 #: The largest values of so many cells, one at least, decide nothing: they may be wild.
 WILD_SHARE = 0.002
 #: No count or normalised value lies above it, and none before its logarithm above the other.
@@ -76,11 +78,12 @@ def _largest(cells: sp.csr_matrix) -> float:
 def checked(rows: sp.csr_matrix, file: CellFile, matrix: str, start: int, *, scale: str) -> sp.csr_matrix:
     """The rows as they are, which begin at cell `start` of a matrix whose values are of that scale.
 
-    Raises InputError, with the first cell and gene, for values that are NaN, infinite, negative, or far too large.
+    Raises InputError, with the first cell and gene, for values that are NaN, infinite, negative, or far too large, and for cells
+    among counts whose values are none.
     """
     wrong = ~((rows.data >= 0) & (rows.data <= _limit(scale)))  # NaN is neither
     if not wrong.any():
-        return rows
+        return _whole(rows, file, matrix, start) if scale == "counts" else rows
     place = int(np.argmax(wrong))
     row = int(np.searchsorted(rows.indptr, place, side="right")) - 1
     gene = file.var(matrix).index[rows.indices[place]]
@@ -89,6 +92,21 @@ def checked(rows: sp.csr_matrix, file: CellFile, matrix: str, start: int, *, sca
         f"{file.path}: {matrix} holds {rows.data[place]:g} in cell '{name}' (row {start + row + 1:,}), gene '{gene}'; "
         f"{np.count_nonzero(wrong):,} values of {rows.shape[0]:,} cells there are NaN, infinite, negative, or too large for "
         f"{_SCALE_NAMES[scale]}. Mend or remove them, or name another matrix with --counts_layer."
+    )
+
+
+def _whole(rows: sp.csr_matrix, file: CellFile, matrix: str, start: int) -> sp.csr_matrix:
+    """The rows as they are; raises InputError where more than a few cells hold values of another scale than counts."""
+    lengths = np.diff(rows.indptr)
+    cell = np.repeat(np.arange(len(lengths)), lengths)
+    broken = np.bincount(cell, rows.data != np.round(rows.data), minlength=len(lengths)) > lengths / 2
+    if np.count_nonzero(broken) <= OTHER_SCALE * len(lengths):
+        return rows
+    row = int(np.argmax(broken))
+    (name,) = file.names(start + row, start + row + 1)
+    raise InputError(
+        f"{file.path}: {matrix} holds counts, but {np.count_nonzero(broken):,} of {len(lengths):,} cells from '{name}' (row "
+        f"{start + row + 1:,}) on hold values that are not whole. Give a matrix of one scale, or another by --counts_layer."
     )
 
 
