@@ -113,7 +113,7 @@ for _script in OF_MODELS:
         gone("model/calibration.json"),
         "model: the trained model is incomplete",
         "calibration.json",
-        "copy the whole folder again",
+        "copy the whole model again",
     )
     case(
         _script,

@@ -143,11 +143,12 @@ def test_an_output_has_a_name_and_a_place_of_its_own(tmp_path):
 def test_links_devices_and_places_that_cannot_be_written(own):
     (own / "target.h5ad").write_bytes(b"mine")
     (own / "link.h5ad").symlink_to(own / "target.h5ad")
+    (own / "sub").mkdir()
     found = output_problems(
         {
             "link": (own / "link.h5ad", "aligned"),
             "device": (Path("/dev/null"), "alignment"),
-            "folder": (own, "tags"),
+            "folder": (own / "sub", "tags"),
             "below": (own / "panel.tsv" / "x.json", "metrics"),
             "name": (own / ("n" * 250), "metrics"),
         },
