@@ -34,11 +34,10 @@ def main(sample: str, tables: tuple[tuple[str, Path], ...], label_map: Path | No
     """
     from cellmemory.errors import InputError
     from cellmemory.io.atomic import replacing, write_json
-    from cellmemory.io.samplesheet import COLUMNS, SAMPLE_NAME
+    from cellmemory.io.samplesheet import check_sample
     from cellmemory.mapping import consensus
 
-    if not SAMPLE_NAME.fullmatch(sample):
-        raise InputError(f"--sample is {sample!r}. {COLUMNS['sample']['errorMessage']}")
+    check_sample(sample)
     names = [name for name, _ in tables]
     if len(names) < 2 or len(set(names)) < len(names):
         raise InputError(f"--labels is given for {', '.join(names)}: a consensus needs two references or more, each once.")

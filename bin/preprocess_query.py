@@ -36,13 +36,12 @@ def main(
     alignment: Path,
 ) -> None:
     """Brings a query's cells onto a gene panel: genes matched, duplicates summed, values normalised."""
-    from cellmemory.errors import InputError
     from cellmemory.genes.align import describe
     from cellmemory.genes.preprocess import preprocess_query
-    from cellmemory.io.samplesheet import COLUMNS, SAMPLE_NAME, Origin, Query, sample_named
+    from cellmemory.io.samplesheet import Origin, Query, check_sample, sample_named
 
-    if sample and not SAMPLE_NAME.fullmatch(sample):
-        raise InputError(f"--sample is {sample!r}. {COLUMNS['sample']['errorMessage']}")
+    if sample:
+        check_sample(sample)
     origin = Origin(counts_layer, gene_column, batch_key, spatial_key, truth_key)
     row = Query(sample or sample_named(query), query, origin)
     found = preprocess_query(row, panel, gene_map=gene_map, min_coverage=min_coverage, output=output, alignment=alignment)

@@ -63,9 +63,8 @@ class Run:
             time.sleep(2)
 
     def jobs(self) -> list[dict]:
-        """All jobs of the run."""
-        found = self.server.call("GET", f"jobs?invocation_id={self.invocation}")
-        return [self.server.call("GET", f"jobs/{job['id']}?full=true") for job in found]
+        """All jobs of the run, in short."""
+        return self.server.call("GET", f"jobs?invocation_id={self.invocation}")
 
     def wait(self) -> None:
         """Waits until all steps are scheduled and all jobs have ended."""
@@ -77,12 +76,11 @@ class Run:
             if self.failed():
                 return
             time.sleep(2)
-        self._wait(lambda: [job["state"] for job in self.server.call("GET", f"jobs?invocation_id={self.invocation}")])
+        self._wait(lambda: [job["state"] for job in self.jobs()])
 
     def failed(self) -> list[dict]:
         """The jobs that ended red."""
-        jobs = self.server.call("GET", f"jobs?invocation_id={self.invocation}")
-        return [self.server.call("GET", f"jobs/{job['id']}?full=true") for job in jobs if job["state"] == "error"]
+        return [self.server.call("GET", f"jobs/{job['id']}?full=true") for job in self.jobs() if job["state"] == "error"]
 
     def contents(self) -> dict[str, bytes | dict[str, bytes]]:
         """The content of each output by its label; of a collection by its elements' names."""

@@ -42,6 +42,12 @@ class Query:
     origin: Origin
 
 
+def check_sample(name: str) -> None:
+    """Raises InputError where a sample's name, given by --sample, is not one that a samplesheet could hold."""
+    if not SAMPLE_NAME.fullmatch(name):
+        raise InputError(f"--sample is {name!r}. {COLUMNS['sample']['errorMessage']}")
+
+
 def sample_named(path: Path) -> str:
     """A name of a sample that is made of a file's name: up to its first dot, `_` for what a name may not hold."""
     return re.sub("[^A-Za-z0-9_-]", "_", path.name.split(".")[0]).lstrip("_-")[:80] or "query"
