@@ -1,7 +1,6 @@
 // What the pages of the report are made of.
 
 include { sampleOf } from './pairs.nf'
-include { filesOf } from './paths.nf'
 
 /** How many files there are about a pair, beside the mapped one: its page waits for these, and for nothing of another pair. */
 def detailCount(meta, gene_sets, settings) {
@@ -26,12 +25,13 @@ def pageFacts(settings) {
 }
 
 /**
- * A sentence, where a page lacks figures or tables: -resume asks for their folder only, whatever is left in it. Raised by
- * the workflow: an error of an included function would reach the user as an InvocationTargetException.
+ * A sentence, where a page lacks figures or tables: -resume asks for one of each, whatever is left of them. Raised by the
+ * workflow: an error of an included function would reach the user as an InvocationTargetException.
  */
 def gapsOf(figures, tables, n_files) {
-    def missing = n_files.toInteger() - filesOf(figures).size() - [tables].flatten().size()
+    def drawn = [figures].flatten()
+    def missing = n_files.toInteger() - drawn.size() - [tables].flatten().size()
     return missing
-        ? "${figures.parent.toUriString()}: ${missing} of ${n_files} figures and tables are gone. Delete this folder, and run the same command with -resume."
+        ? "${drawn.first().parent.parent.toUriString()}: ${missing} of ${n_files} figures and tables are gone. Delete this folder, and run the same command with -resume."
         : ''
 }

@@ -17,8 +17,8 @@ process REPORT {
     output:
     tuple val(meta), path("${named(meta.id, 'report')}.html"), emit: html
     path 'multiqc/**_mqc.json', emit: multiqc
-    // -resume asks for a folder only, whatever is left in it: the number of files is for the workflow to compare.
-    tuple path('figures'), path('multiqc/**_mqc.json'), env('n_files'), emit: figures
+    // -resume asks for one file of each pattern: their number is for the workflow to compare.
+    tuple path('figures/*'), path('multiqc/**_mqc.json'), env('n_files'), emit: figures
     path 'versions.yml', emit: versions, topic: versions
 
     script:
@@ -53,7 +53,8 @@ process REPORT {
     """
     # code ${task.ext.code_digest}
     mkdir -p figures ${quoted(multiqc)}
-    touch ${quotedAll(["${named(meta.id, 'report')}.html", "${multiqc}/composition_mqc.json"])} figures/composition.svg versions.yml
-    n_files=2
+    touch ${quotedAll(["${named(meta.id, 'report')}.html", "${multiqc}/composition_mqc.json"])}
+    touch figures/composition.svg figures/composition.png versions.yml
+    n_files=3
     """
 }

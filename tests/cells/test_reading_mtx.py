@@ -220,7 +220,16 @@ BROKEN = {
         "(the line '4 5 9' is not a row, a column and a value of 3 rows and 5 columns)",
     ),
     "row of zero": (TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "0 5 9")}, "matrix.mtx is incomplete or damaged"),
-    "text for a number": (TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "3 5 x")}, "matrix.mtx is incomplete or damaged"),
+    "text for a number": (TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "3 5 x")}, "(the line '3 5 x' is not a row"),
+    "no number": (TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "3 5 nan")}, "(the line '3 5 nan' is not a row"),
+    "NUL behind a number": (
+        TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "3 5 9\x007")},
+        r"(the line '3 5 9\x007' is not a row",
+    ),
+    "NUL in a blank": (
+        TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "3 5\x00 9")},
+        r"(the line '3 5\x00 9' is not a row",
+    ),
     "a number more": (TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "3 5 9 4")}, "(the line '3 5 9 4' is not a row"),
     "a number fewer": (
         TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "3 5")},

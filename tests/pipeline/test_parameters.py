@@ -122,6 +122,11 @@ def test_a_run_replaces_neither_inputs_nor_what_others_wrote(tmp_path: Path):
     assert f"--outdir {out}: the input {query} lies where results are written. Give another folder." in output
     output = refused("--input", "sheet.csv", "--model", out / "model", "--outdir", out / "model" / "new", folder=tmp_path)
     assert f"--outdir {out / 'model' / 'new'} lies in the model {out / 'model'}, an input. Give another folder." in output
+    # Beside what an earlier run wrote, too.
+    (out / "pipeline_info").mkdir(exist_ok=True)
+    (out / "pipeline_info" / "inputs.json").touch()
+    output = refused(*reference, "--outdir", "out", folder=tmp_path)
+    assert f"the model {out / 'model'} is replaced, but holds what is not of it (new, thesis.txt). Move this away." in output
     assert {path: path.read_bytes() for path in before} == before
 
 

@@ -46,13 +46,13 @@ def test_what_is_lost_is_made_again(lost: dict[str, str], run_folder: Path):
 
 
 def test_a_figure_that_is_gone_from_its_folder_ends_a_resumed_run(run_folder: Path):
-    """Nextflow itself asks for the folder only."""
+    """Nextflow itself asks for one of them only."""
     pages = [path for path in (run_folder / "work").glob("*/*/report.html") if not path.is_symlink()]
     newest = max(pages, key=lambda path: path.stat().st_mtime_ns)
     (newest.parent / "figures" / "composition.svg").unlink()
     run = pipeline(*STUB, "--contrast_with", "unseen_type", "-resume", folder=run_folder)
     assert run.status == 1
-    found = re.search(r"(/\S+): 1 of 2 figures and tables are gone. Delete this folder, and run the same command", run.output)
+    found = re.search(r"(/\S+): 1 of 3 figures and tables are gone. Delete this folder, and run the same command", run.output)
     assert "queries mapped" not in run.output
     shutil.rmtree(found[1])
     run = succeed(*STUB, "--contrast_with", "unseen_type", "-resume", folder=run_folder)

@@ -4,21 +4,16 @@ Cell Ranger, STARsolo and GEO (with a prefix) have genes in rows; kb-python and 
 compressed with gzip, whatever its name.
 """
 
-import csv
-import gzip
 import re
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from cellmemory.cells.faults import ReadingError
 from cellmemory.cells.matrices import MemoryRows
+from cellmemory.cells.matrix_market import opened, read_matrix, read_shape
 from cellmemory.io.text import decoded
 
 NEEDED = "An mtx folder needs matrix.mtx, barcodes.tsv and features.tsv (or genes.tsv)"
@@ -35,8 +30,6 @@ OTHERS = (
     (r"(DGE|count_matrix)\.mtx(\.gz)?", "a matrix of Parse Biosciences", "Write the cells as .h5ad, with scanpy's read_mtx"),
     (r"\.zgroup|\.zattrs|zarr\.json", "a zarr store", "Read it with anndata, and write it as .h5ad"),
 )
-#: Lines of a matrix that are parsed together.
-CHUNK_LINES = 1 << 18
 #: The first cell of a line that names the columns.
 HEADER = re.compile(r"x|v1|((cell|gene|feature)[ _.-]?)?(barcodes?|cells?|genes?|features?|ids?|names?|symbols?)", re.IGNORECASE)
 
@@ -60,14 +53,14 @@ class MtxFolder:
         matrix = _find_matrix(folder, files)
         genes, cells = _find_list(matrix, files, GENES, "genes"), _find_list(matrix, files, CELLS, "cells")
         gene_lines, cell_lines = _read_lines(folder / genes), _read_lines(folder / cells)
-        n_rows, n_columns, n_values = _read_shape(folder / matrix)
+        n_rows, n_columns, n_values = read_shape(folder / matrix)
         shape = n_rows, n_columns
         turned, gene_lines, cell_lines = _fit(matrix, shape, (genes, gene_lines), (cells, cell_lines))
         symbols = next((_read_lines(folder / name) for name in files if SYMBOLS.fullmatch(name)), None)
         self._var = _make_var(genes, gene_lines, symbols)
         self._obs = pd.DataFrame(index=_column(cell_lines, 0))
         self.n_cells = len(self._obs)
-        self.matrices = {"X": MemoryRows(_read_matrix(folder / matrix, shape, n_values, turned=turned))}
+        self.matrices = {"X": MemoryRows(read_matrix(folder / matrix, shape, n_values, turned=turned))}
 
     def names(self, start: int, stop: int) -> np.ndarray:
         return self._obs.index[start:stop].to_numpy(object)
@@ -120,25 +113,9 @@ def _find_list(matrix: str, files: list[str], pattern: re.Pattern[str], what: st
     raise ReadingError(f"this folder lists no {what} for {matrix}. Put the list beside it, and call it {usual}.")
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """A file that may be compressed with gzip."""
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        try:
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise _incomplete(path.name, error) from error
-
-
-def _incomplete(name: str, found: object) -> ReadingError:
-    return ReadingError(f"{name} is incomplete or damaged ({str(found).splitlines()[0].rstrip('. ')}). Get it again.")
-
-
 def _read_lines(path: Path) -> list[list[str]]:
     """The lines of a list, split at tabs, without quotes, a byte order mark, and empty lines at the end."""
-    with _opened(path) as file:
+    with opened(path) as file:
         try:
             lines = decoded(file).split("\n")
         except ValueError as error:
@@ -146,34 +123,6 @@ def _read_lines(path: Path) -> list[list[str]]:
     while lines and not lines[-1].strip():
         lines.pop()
     return [[cell.strip().strip('"') for cell in line.split("\t")] for line in lines]
-
-
-def _read_shape(path: Path) -> tuple[int, int, int]:
-    """Rows, columns and values by the head of a matrix. Raises ReadingError for other kinds of matrices."""
-    with _opened(path) as file:
-        packed = isinstance(file, gzip.GzipFile)
-        head, size = _read_head(file)
-    if head[:2] != ["%%matrixmarket", "matrix"] or len(head) != 5:
-        raise ReadingError(f"{path.name} is not a matrix (it does not begin with %%MatrixMarket). Get it again.")
-    if head[2] != "coordinate" or head[3] not in ("integer", "unsigned-integer", "real", "double") or head[4] != "general":
-        kind = " ".join(head[2:])
-        raise ReadingError(f"{path.name} is of a kind that is not read ({kind}). Write it as coordinate real general.")
-    if len(size) != 3 or not all(number.isdigit() for number in size):
-        raise ReadingError(f"{path.name} does not say how many rows, columns and values it has. Get it again.")
-    rows, columns, values = map(int, size)
-    # A line has 6 bytes or more, and gzip makes one byte of 1,100 at most.
-    if values > min(rows * columns, path.stat().st_size * (1100 if packed else 1) // 5):
-        raise ReadingError(f"{path.name} cannot hold as many values as its head says ({values:,}). Get it again.")
-    return rows, columns, values
-
-
-def _read_head(file: BinaryIO) -> tuple[list[str], list[bytes]]:
-    """The words of the first line, in lower case, and of the line of sizes; the values follow."""
-    head = file.readline(1000).decode(errors="replace").lower().split()
-    size = b"%"
-    while size.startswith(b"%") or size.isspace():
-        size = file.readline(10_000)
-    return head, size.split()
 
 
 def _fit(
@@ -218,60 +167,3 @@ def _make_var(name: str, lines: list[list[str]], symbols: list[list[str]] | None
 
 def _column(lines: list[list[str]], number: int) -> np.ndarray:
     return np.array([line[number] for line in lines], object)
-
-
-def _read_matrix(path: Path, shape: tuple[int, int], n_values: int, *, turned: bool) -> sp.csr_matrix:
-    """Cells x genes as float32; values that are listed twice are summed. turned: cells are in rows.
-
-    Not by scipy's mmread, which crashes on some lines that are damaged.
-    """
-    rows, columns, data = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
-    with _opened(path) as file:
-        _read_head(file)
-        try:
-            for lines in _chunks(file):
-                _check_lines(lines, path.name, shape)
-                rows.append(lines["row"].to_numpy(np.int32) - 1)
-                columns.append(lines["column"].to_numpy(np.int32) - 1)
-                data.append(lines["value"].to_numpy(np.float32))
-        except (ValueError, OverflowError) as error:  # pandas' own are ValueErrors
-            raise _incomplete(path.name, error) from error
-    if (found := sum(map(len, data))) != n_values:
-        raise _incomplete(path.name, f"its head says {n_values:,} values, but there are {found:,}")
-    places = np.concatenate(rows), np.concatenate(columns)
-    if turned:
-        return sp.csr_matrix((np.concatenate(data), places), shape)
-    return sp.csr_matrix((np.concatenate(data), places[::-1]), shape[::-1])
-
-
-def _chunks(file: BinaryIO) -> Iterator[pd.DataFrame]:
-    """The lines of a matrix, as `row`, `column`, `value`, and `rest` for what should not be there."""
-    types = {"row": np.int64, "column": np.int64, "value": np.float64, "rest": np.float64}
-    try:
-        yield from pd.read_csv(
-            file,
-            sep=r"\s+",
-            header=None,
-            names=list(types),
-            dtype=types,
-            index_col=False,
-            quoting=csv.QUOTE_NONE,
-            encoding_errors="replace",
-            chunksize=CHUNK_LINES,
-        )
-    except pd.errors.EmptyDataError:
-        return
-
-
-def _check_lines(lines: pd.DataFrame, name: str, shape: tuple[int, int]) -> None:
-    """Raises ReadingError where a line is not a row and a column of the matrix and a number."""
-    good = lines["rest"].isna() & lines["value"].notna()
-    for place, n in zip(("row", "column"), shape, strict=True):
-        good &= lines[place].between(1, n)
-    if not good.all():
-        first = lines[~good].iloc[0]
-        text = " ".join(f"{value:g}" for value in first if not pd.isna(value))
-        raise ReadingError(
-            f"{name} is incomplete or damaged (the line '{text}' is not a row, a column and a value of {shape[0]:,} rows and "
-            f"{shape[1]:,} columns). Get it again."
-        )
