@@ -13,6 +13,7 @@ if ! command -v chromedriver >/dev/null; then
     echo "chromedriver is not on the PATH (on Debian: apt-get install chromium chromium-driver): the tests of the report in a browser are left out." >&2
 fi
 echo "Tests that need a GPU are left out (make test-cuda), and two thirds of the corpus of odd results (make test-corpus)." >&2
-# On the CPU alone, wherever this runs. Two side by side, a file at a time: tests of one file share what is made for them, a
-# run of the pipeline among it. In the order of their names: the long files of the pipeline are not left for the end.
-CUDA_VISIBLE_DEVICES= exec pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not cuda and not corpus" "$@"
+# On the CPU alone, wherever this runs. Three side by side, which keep two cores busy: a run of the pipeline waits a third of its
+# time. A file at a time: tests of one file share what is made for them, a run of the pipeline among it. In the order of their
+# names: the long files of the pipeline are not left for the end.
+CUDA_VISIBLE_DEVICES= exec pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not cuda and not corpus" "$@"
