@@ -3,7 +3,6 @@
 import errno
 import math
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,8 @@ from click.core import ParameterSource
 from cellmemory import __version__
 from cellmemory.errors import InputError, shortened
 from cellmemory.io.atomic import final_name
+from cellmemory.log import as_printed, show_on_standard_error
 from cellmemory.log import say as say
-from cellmemory.log import show_on_standard_error
 from cellmemory.log import warn as warn
 
 
@@ -95,9 +94,9 @@ class _Command(click.Command):
             sys.exit(1)
 
     def invoke(self, context: click.Context) -> Any:
-        show_on_standard_error()
-        _limit_threads(context)
         called = dict(context.params.pop("called"))
+        show_on_standard_error(called)
+        _limit_threads(context)
         if context.params.pop("debug"):
             _check_outputs(context)
             return super().invoke(context)
@@ -115,7 +114,7 @@ class _Command(click.Command):
         except MemoryError:
             _out_of_memory()
         for problem in shortened(problems):
-            click.echo(f"Error: {_visible(_by_own_names(problem, called))}", err=True)
+            click.echo(f"Error: {as_printed(problem, called)}", err=True)
         sys.exit(1)
 
 
@@ -156,18 +155,6 @@ def _io_sentence(error: OSError) -> str:
     if error.errno in NO_ROOM:
         return f"{path} could not be written ({os.strerror(error.errno or 0)}). Make room, and run the same again."
     return f"{path} cannot be read or written ({os.strerror(error.errno or 0)}). Check the path and its permissions."
-
-
-def _by_own_names(sentence: str, called: dict[str, str]) -> str:
-    """The sentence with the user's own paths in place of those where a workflow manager put the files."""
-    for staged, name in called.items():
-        sentence = re.sub(rf"(?<![\w./-]){re.escape(staged)}(?![\w-])", name.replace("\\", r"\\"), sentence)
-    return sentence
-
-
-def _visible(sentence: str) -> str:
-    """The sentence with what a terminal would obey, from a name in it, written out."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", sentence)
 
 
 def _limit_threads(context: click.Context) -> None:

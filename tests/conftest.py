@@ -20,7 +20,7 @@ for name in THREAD_VARIABLES:
 os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
 
 # For tests that look at what the library says.
-show_on_standard_error()
+show_on_standard_error({})
 
 # How long an example takes says more about the machine's other work than about the code.
 # The same examples in every run: what chance finds is for `make fuzz`, not for whoever changed something else.

@@ -50,6 +50,13 @@ def test_scripts_show_lines_on_standard_error(capsys):
     assert capsys.readouterr() == ("", "Read 3 cells, 100 % of them.\nWarning: One is empty.\n")
 
 
+def test_names_are_the_users_own_and_nothing_a_terminal_would_obey(capsys):
+    log.show_on_standard_error({"/jobs/dataset_4.dat": r"my\1 cells.h5ad"})
+    log.say("Read /jobs/dataset_4.dat, not /jobs/dataset_4.data: label '\x1b[31mB'.")
+    log.show_on_standard_error({})
+    assert capsys.readouterr().err == r"Read my\1 cells.h5ad, not /jobs/dataset_4.data: label '\x1b[31mB'." + "\n"
+
+
 def test_only_the_first_of_several_processes_writes(capsys, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     log.say("Read 3 cells.")
@@ -62,7 +69,7 @@ def of_a_notebook() -> Iterator[None]:
     log.LOGGER.handlers, log.LOGGER.propagate = [], True
     log.LOGGER.setLevel(logging.NOTSET)
     yield
-    log.show_on_standard_error()
+    log.show_on_standard_error({})
 
 
 @pytest.mark.usefixtures("of_a_notebook")

@@ -42,6 +42,12 @@ def query(truth, predicted, labels=LABELS) -> ad.AnnData:
     return cells
 
 
+def test_labels_of_the_mapping_are_no_truth(tmp_path):
+    result, found = run(tmp_path, query(["a", "b"], ["a", "b"]), truth_key="cellmemory_label")
+    assert (result.exit_code, found) == (1, None)
+    assert "--truth_key cellmemory_label: this column was made by the mapping." in result.output
+
+
 def test_figures_by_hand(tmp_path):
     truth = ["a", "a", "a", "b", "b", "rare", "rare", "new", "new", None]
     predicted = ["a", "a", "b", "b", "c", "rare", "a", "a", "b", "c"]

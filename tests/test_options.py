@@ -35,6 +35,12 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     assert "is a device or a pipe. Give a file." in found
 
 
+def test_what_a_name_would_make_a_terminal_do_is_written_out(tmp_path):
+    (found,) = refused("preprocess_reference", "--reference", DATA / "reference.h5ad", "--label_key", "\x1b[2Jkind", "--output",
+                       tmp_path / "o.h5ad", "--panel", tmp_path / "p.tsv")  # fmt: skip
+    assert r"'\x1b[2Jkind'" in found
+
+
 def test_messages_name_scripts_that_there_are():
     scripts = {path.name for path in (ROOT / "bin").glob("*.py")}
     named = {

@@ -6,7 +6,9 @@ notebook sees warnings, and the rest once it asks for it (`logging.basicConfig(l
 
 import logging
 import os
+import re
 import sys
+from collections.abc import Mapping
 
 LOGGER = logging.getLogger("cellmemory")
 
@@ -30,13 +32,27 @@ def _write(level: int, sentence: str) -> None:
 class _StandardError(logging.Handler):
     """Prints lines on what is standard error at the moment, warnings with a word before them."""
 
+    def __init__(self, called: Mapping[str, str]):
+        super().__init__()
+        self._called = called
+
     def emit(self, record: logging.LogRecord) -> None:
         before = "Warning: " if record.levelno >= logging.WARNING else ""
-        print(f"{before}{record.getMessage()}", file=sys.stderr, flush=True)
+        print(f"{before}{as_printed(record.getMessage(), self._called)}", file=sys.stderr, flush=True)
 
 
-def show_on_standard_error() -> None:
-    """Shows the log as the scripts do, whatever is set for other loggers. Once is enough; twice does no harm."""
+def show_on_standard_error(called: Mapping[str, str]) -> None:
+    """Shows the log as the scripts do, whatever is set for other loggers. Once is enough; twice does no harm.
+
+    called: the user's own paths by those where a workflow manager put the files.
+    """
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
-    LOGGER.handlers = [_StandardError()]
+    LOGGER.handlers = [_StandardError(called)]
+
+
+def as_printed(sentence: str, called: Mapping[str, str]) -> str:
+    """The sentence with the user's own paths in it, and with what a terminal would obey, from a name in it, written out."""
+    for staged, name in called.items():
+        sentence = re.sub(rf"(?<![\w./-]){re.escape(staged)}(?![\w-])", name.replace("\\", r"\\"), sentence)
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", sentence)

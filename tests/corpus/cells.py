@@ -496,6 +496,28 @@ def a_label_with_two_parents(cells, _):
     return cells
 
 
+def _with_column(cells, folder, values):
+    """The cells with a column of their obs as anndata reads it, but does not write it."""
+
+    def edit(file):
+        obs = file["obs"]
+        obs["odd"] = values
+        obs["odd"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        obs.attrs["column-order"] = [*obs.attrs["column-order"], "odd"]
+
+    return edited(cells, folder, edit)
+
+
+@reference("the label column 'odd' (--label_key) holds neither text nor numbers", label_key="odd")
+def labels_that_are_complex_numbers(cells, folder):
+    return _with_column(cells, folder, np.arange(cells.n_obs) % 3 + 1j)
+
+
+@reference("the label column 'odd' (--label_key) holds neither text nor numbers", label_key="odd")
+def labels_of_two_fields(cells, folder):
+    return _with_column(cells, folder, np.array([(i % 3, i) for i in range(cells.n_obs)], [("a", "i4"), ("b", "i4")]))
+
+
 # References: batches.
 
 

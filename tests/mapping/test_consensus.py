@@ -160,6 +160,13 @@ def test_one_reference_is_no_consensus(tmp_path: Path):
     assert "two references or more" in problem
 
 
+def test_a_sample_is_called_as_a_samplesheet_could(tmp_path: Path):
+    arguments = write(tmp_path)
+    arguments[1] = "../q"
+    (problem,) = refused("consensus", *arguments)
+    assert problem.startswith("--sample is '../q'. A sample name may hold only")
+
+
 def test_all_problems_of_a_label_map_are_said(tmp_path: Path):
     arguments = [*write(tmp_path), "--label_map", tmp_path / "map.tsv"]
     (tmp_path / "map.tsv").write_bytes(b"\xff\xfe\n")

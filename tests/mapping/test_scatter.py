@@ -195,6 +195,7 @@ def test_a_slice_is_not_taken_for_a_mapped_query(slices, tmp_path):
         ("5", "write START:STOP"),
         ("-5:9", "write START:STOP"),
         ("a:b", "write START:STOP"),
+        ("٣:٩", "write START:STOP"),  # digits to Python, too
         ("", "write START:STOP"),
         ("0:196", "the query has 195 cells; STOP is at most 195"),
         ("195:", "START less than that"),

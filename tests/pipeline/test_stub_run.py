@@ -56,9 +56,7 @@ def test_a_large_query_is_scattered_over_its_cells_and_gathered(tmp_path: Path):
     assert succeed(*scattered, "-resume", folder=tmp_path).submitted == []
 
     # What somebody else has put among the results stays when these are written again.
-    others = [
-        tmp_path / "results" / name for name in ("notes.txt", "figures/mine.svg", "samples/unseen_type/figures/own.png")
-    ]
+    others = [tmp_path / "results" / name for name in ("notes.txt", "figures/mine.svg", "samples/unseen_type/figures/own.png")]
     for path in others:
         path.write_text("mine")
     run = succeed(*STUB, "-c", "cells.config", "--cells_per_task", "0", folder=tmp_path)

@@ -34,10 +34,10 @@ def read(path: Path) -> dict[str, bytes]:
 
 def test_a_copy_is_the_model_byte_for_byte_and_the_same_each_time(model: Path, packed: Path, tmp_path: Path):
     succeed("copy_model", "--model", packed, "--output", tmp_path / "folder")
-    succeed("copy_model", "--model", tmp_path / "folder", "--output", tmp_path / "again.zip")
+    succeed("copy_model", "--model", tmp_path / "folder", "--output", tmp_path / "again.ZIP")
     assert {path.name: path.read_bytes() for path in (tmp_path / "folder").iterdir()} == read(packed)
     assert read(packed) == {name: (model / name).read_bytes() for name in NAMES}
-    assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
+    assert (tmp_path / "again.ZIP").read_bytes() == packed.read_bytes()
 
 
 def test_an_archive_is_adapted_as_its_folder_is(model: Path, packed: Path, aligned: Path, tmp_path: Path):
