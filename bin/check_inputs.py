@@ -15,7 +15,7 @@ import _cli
 @click.option("--label_key", help="Column of the reference's obs with the labels.")
 @click.option("--label_levels", help="Columns of the reference's obs with labels at several levels, coarse to fine, with commas.")
 @click.option("--batch_key", help="Column of the reference's obs with the batch.")
-@click.option("--counts_layer", help="Layer of the reference with the values; found by itself if not given.")
+@click.option("--counts_layer", help="Layer of the reference with the values; detected if not given.")
 @click.option("--gene_column", help="Column of the reference's var with the gene names; the index if not given.")
 @click.option("--model", type=click.Path(path_type=Path), help="Folder or archive of a trained model, instead of a reference.")
 @click.option("--gene_map", type=_cli.FILE, help="TSV of gene names, from and to: aliases, orthologs.")

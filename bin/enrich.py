@@ -74,7 +74,7 @@ def main(
     if profiles_path:
         sizes = [len(genes) for library in libraries for genes in library.sets.values()]
         fit = sum(gsea.MIN_GENES <= size <= gsea.MAX_GENES for size in sizes)
-        _cli.say(f"Pre-ranked tests are of {fit:,} sets of {gsea.MIN_GENES} to {gsea.MAX_GENES} genes in the background.")
+        _cli.say(f"Pre-ranked tests take {fit:,} sets of {gsea.MIN_GENES} to {gsea.MAX_GENES} genes in the background.")
         ranked = profiles.load(profiles_path)
         tables.append(enrichment.preranked(ranked, libraries, background, permutations=gsea_permutations, seed=seed))
     table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)

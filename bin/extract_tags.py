@@ -23,7 +23,7 @@ import _cli
 @click.option("--permutations", type=click.IntRange(min=0), default=1000,
               help="Shuffles of the groups behind every p-value; 0: no tests, and none of expression.")  # fmt: skip
 @click.option("--test_cells", type=click.IntRange(min=10), default=10_000,
-              help="Cells that are tested, at most, small groups whole; means and effects are of all cells.")  # fmt: skip
+              help="Cells that are tested, at most, small groups whole; means and effects use all cells.")  # fmt: skip
 @click.option("--tags", "tags_path", type=_cli.Output("tags"), required=True, metavar="TSV", help="Output: genes per group.")
 @click.option(
     "--slot_tags", "slots_path", type=_cli.Output("slot_tags"), required=True, metavar="TSV", help="Output: genes per slot."

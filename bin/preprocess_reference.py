@@ -12,7 +12,7 @@ import _cli
 @click.option("--reference", type=_cli.FILE, required=True, help="Labelled reference, .h5ad.")
 @click.option("--label_key", required=True, help="Column of obs with the labels.")
 @click.option("--batch_key", help="Column of obs with the batch (donor, run); genes are selected within batches.")
-@click.option("--counts_layer", help="Layer with the values; found by itself if not given.")
+@click.option("--counts_layer", help="Layer with the values; detected if not given.")
 @click.option("--gene_column", help="Column of var with the gene names; the index if not given.")
 @click.option("--query_genes", type=_cli.FILE, help="TSV of the genes that the queries measured (by check_inputs.py).")
 @click.option("--n_genes", type=click.IntRange(min=2), default=2000, help="Genes of the panel, at most.")

@@ -71,7 +71,7 @@ def main(
 ) -> None:
     """Trains CellMemory on a preprocessed reference, to an early stop on held-out cells, and calibrates it on them.
 
-    The same command again goes on where a killed training was.
+    The same command again continues a killed training.
     """
     from cellmemory.network.runtime import configure
     from cellmemory.reference.hierarchy import parse_levels

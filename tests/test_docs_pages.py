@@ -1,5 +1,6 @@
 """The pages, the contributor files and the workflows: links lead somewhere, lists are whole, YAML is YAML."""
 
+import ast
 import json
 import re
 import subprocess
@@ -29,6 +30,7 @@ ODD = {
     r"\b[Ww]hat is of\b": "what belongs to",
     r"\bbeside (?:it|them|these)\b": "next to",
     r"\bgoes on (?:where|at|to)\b": "continues",
+    r"\bfound by itself\b": "detected",
 }
 
 
@@ -88,10 +90,22 @@ def test_the_site_has_every_page_once():
     assert sorted(listed) == sorted([page for _, page in from_root] + [page.name for page in ROOT.glob("docs/*.md")])
 
 
+def oddities(text: str) -> list[str]:
+    return [f"{match[0]!r}: {better}" for odd, better in ODD.items() for match in re.finditer(odd, " ".join(text.split()))]
+
+
 @pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("benchmarks/*.j2")], ids=lambda page: page.name)
 def test_english_reads_as_a_native_writes_it(page: Path):
+    assert oddities(prose(page)) == []
+
+
+def test_english_of_messages_and_docstrings_does_too():
     found = [
-        f"{match[0]!r}: {better}" for odd, better in ODD.items() for match in re.finditer(odd, " ".join(prose(page).split()))
+        f"{path.name}, line {node.lineno}: {oddity}"
+        for path in sorted((ROOT / "bin").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for oddity in oddities(node.value)
     ]
     assert found == []
 

@@ -124,7 +124,7 @@ def by_level(obs: pd.DataFrame, truth: pd.Series, hierarchy: Hierarchy) -> dict:
     """How well the labels of each level, and the answers, were given, over the cells of a type that the model knows.
 
     obs, truth: as `evaluate` takes them. A true label's ancestors are those that it has in the reference. answers: at each
-    level the share of cells whose answer is of it, and how many of these are right; `none` has no level.
+    level the share of cells whose answer belongs to it, and how many of these are right; `none` has no level.
     """
     ancestors = hierarchy.ancestors.set_index(hierarchy.levels[-1], drop=False)
     known = truth.isin(ancestors.index).to_numpy()

@@ -103,7 +103,7 @@ class Model:
         batch_key, truth_key
             Columns of obs with batches and true labels.
         spatial_key
-            Key of obsm with coordinates; `spatial` is found by itself.
+            Key of obsm with coordinates; `spatial` is detected.
         min_coverage
             Share of the panel that must be measured.
         novelty_alpha

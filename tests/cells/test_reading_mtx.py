@@ -252,16 +252,16 @@ BROKEN = {
     "two numbers": (TEN_X | {"matrix.mtx": HEAD + "3 5\n"}, "matrix.mtx does not say how many"),
     "no values but places": (
         TEN_X | {"matrix.mtx": mtx(COUNTS.T, "coordinate pattern general")},
-        "matrix.mtx is of a kind that is not read (coordinate pattern general).",
+        "matrix.mtx has a kind that is not read (coordinate pattern general).",
     ),
     "complex": (
         TEN_X | {"matrix.mtx": mtx(COUNTS.T, "coordinate complex general")},
-        "is of a kind that is not read (coordinate complex",
+        "has a kind that is not read (coordinate complex",
     ),
-    "symmetric": (TEN_X | {"matrix.mtx": mtx(COUNTS.T, "coordinate real symmetric")}, "is of a kind that is not read"),
+    "symmetric": (TEN_X | {"matrix.mtx": mtx(COUNTS.T, "coordinate real symmetric")}, "has a kind that is not read"),
     "array": (
         TEN_X | {"matrix.mtx": "%%MatrixMarket matrix array real general\n1 1\n1\n"},
-        "is of a kind that is not read (array",
+        "has a kind that is not read (array",
     ),
     "10^12 values": (
         TEN_X | {"matrix.mtx": HEAD + f"3 5 {10**12}\n1 1 1\n"},

@@ -227,7 +227,7 @@ case(
     "gather",
     "a_slice_of_another_query",
     data("q.aligned.h5ad", lambda f: setattr(f, "obs_names", [f"n{i}" for i in range(120)])),
-    "this slice is of another query: cell 0 is 's1c0' here",
+    "this slice comes from another query: cell 0 is 's1c0' here",
 )
 case("gather", "a_slice_of_a_longer_query", data("q.aligned.h5ad", lambda f: f[:100].copy()), "of a query of 120 cells")
 case("gather", "slices_of_another_model", other("model", "other"), "this slice was mapped with another model")

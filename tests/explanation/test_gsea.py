@@ -91,7 +91,7 @@ def test_both_methods_of_all_levels_are_in_one_table(tmp_path):
     result, table = run(tmp_path, options)
     assert result.exit_code == 0, result.output
     assert list(table) == ENRICHMENT_COLUMNS
-    assert "Pre-ranked tests are of 3 sets of 5 to 500 genes" in result.output
+    assert "Pre-ranked tests take 3 sets of 5 to 500 genes" in result.output
     best = table.drop_duplicates(["level", "method", "group"]).set_index(["level", "method"])
     assert set(best.index) == {(level, method) for level in ("label", "slot", "contrast") for method in ("ora", "gsea")}
     for method in ("ora", "gsea"):

@@ -154,7 +154,7 @@ def test_a_large_group_is_tested_by_a_sample_and_a_small_one_whole(tmp_path):
     assert np.bincount(codes[rows]).tolist() == [88, 12]
     np.testing.assert_array_equal(rows, sample_cells(codes, 100, 0))
     result, table, _ = run(tmp_path, small(predicted="aabbbbb" * 10), "--test_cells", "30")
-    assert "Tests are of 30 of the 70 cells" in result.output
+    assert "Tests take 30 of the 70 cells" in result.output
     pd.testing.assert_frame_equal(table, run(tmp_path, small(predicted="aabbbbb" * 10), "--test_cells", "30")[1])
     assert set(table["n_cells"]) == {20, 50}
 

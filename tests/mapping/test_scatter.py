@@ -177,10 +177,10 @@ def test_slices_of_another_model_or_query_are_refused(run, slices, model, query,
     cells.write_h5ad(tmp_path / "renamed.h5ad")
     renamed = Mapping(tmp_path, model, tmp_path / "renamed.h5ad").map("renamed_slice", "130:")
     (sentence,) = run.problems([*slices[:3], renamed])
-    assert sentence.startswith(f"{renamed}: this slice is of another query: cell 150 is 'stranger' here")
+    assert sentence.startswith(f"{renamed}: this slice comes from another query: cell 150 is 'stranger' here")
     cells[:150].write_h5ad(tmp_path / "shorter.h5ad")
     shorter = Mapping(tmp_path, model, tmp_path / "shorter.h5ad").map("shorter_slice", "130:")
-    assert f"{shorter}: this slice is of a query of 150 cells" in run.problems([*slices[:3], shorter])[0]
+    assert f"{shorter}: this slice comes from a query of 150 cells" in run.problems([*slices[:3], shorter])[0]
 
 
 def test_a_slice_is_not_taken_for_a_mapped_query(slices, tmp_path):

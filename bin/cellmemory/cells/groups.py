@@ -12,8 +12,8 @@ MIN_CELLS = 3
 
 
 def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """Group number of every cell (-1: no value) and the groups' names, in the order of the categories or sorted. A blank text is
-    no value."""
+    """Group number of every cell (-1: no value) and the groups' names, in the order of the categories or sorted. A blank text
+    counts as no value."""
     values = column.astype("category").cat
     names = [str(name) for name in values.categories]
     groups = [name for name in names if cleaned(name) is not None]

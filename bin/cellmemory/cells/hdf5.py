@@ -162,7 +162,7 @@ def _check_table(file: h5py.File, name: str) -> int:
     """The rows of obs or var. Raises ReadingError, a sentence for each column that is missing or of another length."""
     table = file.get(name)
     if isinstance(table, h5py.Dataset):
-        raise ReadingError("this h5ad is of anndata before 0.7. Read it and write it again with a current anndata.")
+        raise ReadingError("this h5ad was written by anndata before 0.7. Read it and write it again with a current anndata.")
     if not isinstance(table, h5py.Group) or attribute_text(table.attrs.get("encoding-type")) != "dataframe":
         raise ReadingError(f"{name} is missing or not a table, so this h5ad is damaged. {AGAIN}")
     index = table.attrs.get("_index")

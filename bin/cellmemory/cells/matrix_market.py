@@ -47,7 +47,7 @@ def read_shape(path: Path) -> tuple[int, int, int]:
         raise ReadingError(f"{path.name} is not a matrix (it does not begin with %%MatrixMarket). Get it again.")
     if head[2] != "coordinate" or head[3] not in ("integer", "unsigned-integer", "real", "double") or head[4] != "general":
         kind = " ".join(head[2:])
-        raise ReadingError(f"{path.name} is of a kind that is not read ({kind}). Write it as coordinate real general.")
+        raise ReadingError(f"{path.name} has a kind that is not read ({kind}). Write it as coordinate real general.")
     if len(size) != 3 or not all(number.isdigit() for number in size):
         raise ReadingError(f"{path.name} does not say how many rows, columns and values it has. Get it again.")
     rows, columns, values = map(int, size)

@@ -110,7 +110,7 @@ def _find_list(matrix: str, files: list[str], pattern: re.Pattern[str], what: st
     if found:
         raise ReadingError(f"this folder holds {len(found)} lists of {what} for {matrix} ({', '.join(found)}). Keep one of them.")
     usual = "features.tsv (or genes.tsv)" if what == "genes" else "barcodes.tsv"
-    raise ReadingError(f"this folder lists no {what} for {matrix}. Put the list beside it, and call it {usual}.")
+    raise ReadingError(f"this folder lists no {what} for {matrix}. Put the list next to the matrix, and call it {usual}.")
 
 
 def _read_lines(path: Path) -> list[list[str]]:

@@ -16,7 +16,7 @@ def several_genomes(genomes: list[str]) -> str:
 
 
 class TenX:
-    """A 10x .h5: genes x cells in CSC, which is cells x genes in CSR. `features` is of Cell Ranger 3 and later."""
+    """A 10x .h5: genes x cells in CSC, which is cells x genes in CSR. Cell Ranger 3 and later writes `features`."""
 
     obsm: dict[str, Any] = {}  # noqa: RUF012 - it never has any
     uns: dict[str, Any] = {}  # noqa: RUF012

@@ -53,7 +53,7 @@ def by_column(file: MappedFile, text: str) -> Contrast:
 def between_files(file: MappedFile, other: MappedFile) -> Contrast:
     """All cells of a mapped file against all cells of another that the same model mapped, such as the reference's.
 
-    Raises InputError where another model mapped it, since its attention is of other genes and another network. Whether the
+    Raises InputError where another model mapped it, since its attention belongs to other genes and another network. Whether the
     model was adapted to either query does not matter: that leaves attention as it is.
     """
     if file.genes != other.genes or not file.run.same_model(other.run):
@@ -79,7 +79,7 @@ def groups_of(contrast: Contrast, key: str) -> tuple[np.ndarray, list[str]]:
 def contrast_groups(
     contrast: Contrast, codes: np.ndarray, groups: list[str], *, budget: int, permutations: int, seed: int
 ) -> Contrasted:
-    """Compares the sides of a contrast within each group, over all cells; tests are of at most `budget` of them (0: no tests).
+    """Compares the sides of a contrast within each group, over all cells; tests take at most `budget` of them (0: no tests).
 
     codes: (N,) group of each cell, -1 for none.
     """

@@ -160,8 +160,8 @@ def over_represented(rankings: pd.DataFrame, libraries: list[Library], backgroun
 def preranked(profiles, libraries: list[Library], background: set[str], *, permutations: int, seed: int) -> pd.DataFrame:
     """Tests every set against the whole of every ranking in `profiles` (see `profiles`); ENRICHMENT_COLUMNS, method `gsea`.
 
-    Rankings are of the genes of the background. Sets with an adjusted p-value of at most MAX_LISTED are listed. Raises
-    InputError where the profiles are of other genes.
+    Rankings hold the genes of the background. Sets with an adjusted p-value of at most MAX_LISTED are listed. Raises
+    InputError where the profiles have other genes.
     """
     kept = [gene for gene in profiles.var_names if gene in background]
     if not kept:

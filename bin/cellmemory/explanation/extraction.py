@@ -160,6 +160,6 @@ def _say_groups(groups: list[str], n_cells: np.ndarray, ungrouped: int, of_what:
 def _say_tests(tested: int, of_cells: int, permutations: int) -> None:
     part = "all" if tested == of_cells else f"{tested:,} of the"
     say(
-        f"Tests are of {part} {of_cells:,} cells and {permutations:,} permutations: "
+        f"Tests take {part} {of_cells:,} cells and {permutations:,} permutations: "
         f"the smallest p-value is {1 / (permutations + 1):.2g}."
     )

@@ -1,4 +1,4 @@
-"""Tests of each gene in groups of cells: attention by permutation, and beside it expression by scanpy's Wilcoxon test.
+"""Tests of each gene in groups of cells: attention by permutation, and expression next to it by scanpy's Wilcoxon test.
 
 For attention the group labels of the cells are shuffled, nothing is assumed. One shuffle tests all genes and all groups at
 once, for the sums of every group are one sparse product. Attention is summed in whole units, so that equal sums are equal

@@ -76,7 +76,7 @@ def _largest(cells: sp.csr_matrix) -> float:
 
 
 def checked(rows: sp.csr_matrix, file: CellFile, matrix: str, start: int, *, scale: str) -> sp.csr_matrix:
-    """The rows as they are, which begin at cell `start` of a matrix whose values are of that scale.
+    """The rows as they are, which begin at cell `start` of a matrix whose values have that scale.
 
     Raises InputError, with the first cell and gene, for values that are NaN, infinite, negative, or far too large, and for cells
     among counts whose values are none.

@@ -22,7 +22,7 @@ MAX_DEPTH = 50
 
 
 class Kind(NamedTuple):
-    """words: what a value of the kind is, as in `is not ...`; holds: whether a value is of it."""
+    """words: what a value of the kind is, as in `is not ...`; holds: whether a value belongs to it."""
 
     words: str
     holds: Callable[[object], bool]

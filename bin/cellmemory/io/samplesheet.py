@@ -1,6 +1,6 @@
 """The samplesheet of queries: a row each, with where things are in its file.
 
-Its columns, and the sentences for what is wrong with it, stand in schema_input.json, which the pipeline reads, too.
+Its columns, and the sentences for what is wrong with it, stand in schema_input.json, which the pipeline also reads.
 """
 
 import json

@@ -77,7 +77,7 @@ def join_blocks(blocks: Sequence[MappedBlock]) -> MappedBlock:
 
 
 class MappedWriter:
-    """Writes a mapped query, or a slice of one: blocks as they come, then what is of all cells.
+    """Writes a mapped query, or a slice of one: blocks as they come, then what belongs to all cells.
 
     file: the aligned query. unassigned: the number of cells so far that are.
     """

@@ -141,14 +141,16 @@ def _same_run(slices: Sequence[Slice], file: CellFile, trained: TrainedModel) ->
 def _of_query(one: Slice, file: CellFile) -> list[str]:
     """A sentence where a slice's cells are not those of the query."""
     if one.cells.n_cells != file.n_cells:
-        return [f"{one.path}: this slice is of a query of {one.cells.n_cells:,} cells, but {file.path} has {file.n_cells:,}."]
+        return [
+            f"{one.path}: this slice comes from a query of {one.cells.n_cells:,} cells, but {file.path} has {file.n_cells:,}."
+        ]
     first = one.cells.start
     for start, stop in one.cells.pieces():
         names, expected = one.names(start - first, stop - first), file.names(start, stop)
         if (names != expected).any():
             wrong = int(np.argmax(names != expected))
             return [
-                f"{one.path}: this slice is of another query: cell {start + wrong} is '{names[wrong]}' here, "
+                f"{one.path}: this slice comes from another query: cell {start + wrong} is '{names[wrong]}' here, "
                 f"but '{expected[wrong]}' in {file.path}."
             ]
     return []

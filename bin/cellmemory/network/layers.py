@@ -8,7 +8,7 @@ Two identities make it cheap without changing the result. A score q_h k_hT betwe
 the same way the values of a write are (A R) W_v, and what a token reads is A_read (D W_v W_o). A token then meets
 narrow products (d x A.H) and, in the standard variant, the feed-forward network only.
 
-Tokens are of dtype fp32 or bf16: what is multiplied with them is brought to theirs, and so are the slots where weights
+Tokens have dtype fp32 or bf16: what is multiplied with them is brought to theirs, and so are the slots where weights
 take them to the tokens' side. The slots themselves, the softmaxes and the statistics of the
 normalisations are in fp32 always.
 """

@@ -23,7 +23,7 @@ def alarms(
     if far > FAR * novelty_alpha:
         found.append(
             f"{far:.0%} of the cells are far from the reference (novelty p < {novelty_alpha:g}; of cells like the reference's it "
-            f"would be {novelty_alpha:.0%}): they are of types that it lacks, or the query differs as a whole (technology, "
+            f"would be {novelty_alpha:.0%}): they belong to types that it lacks, or the query differs as a whole (technology, "
             "condition, species). See where these cells lie on the map; confidence is too high for cells that differ."
         )
     if measured.mean() < COVERAGE:
@@ -40,7 +40,7 @@ def alarms(
 def _depth(share: float, usual: tuple[float, float]) -> str:
     fewer = share < usual[0]
     more, less, why = (
-        ("fewer", "less", "Sequencing was shallower, or cells are of poor quality.")
+        ("fewer", "less", "Sequencing was shallower, or cells have poor quality.")
         if fewer
         else ("more", "more", "Sequencing was deeper, or cells are doublets.")
     )

@@ -176,7 +176,7 @@ def check_agreement(files: Traversable, config: dict, panel: pd.DataFrame, label
 def check_tensors(path: Traversable, config: ModelConfig) -> list[str]:
     """A sentence for each tensor of model.safetensors that is missing, too many, of another shape or type, or out of range.
 
-    Shapes are compared before values, and all that is compared is of the size of the file.
+    Shapes are compared before values, and all that is compared has the size of the file.
     """
     from safetensors import SafetensorError, deserialize
 

@@ -43,7 +43,7 @@ class Profiles:
     bias: np.ndarray
 
     def place(self, tokens: Tokens, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of each cell and its label, a number of C: the log odds that it is of this label rather than of any other, and how
+        """Of each cell and its label, a number of C: the log odds of this label against any other, and how
         far it is from the label's mean, in standard deviations within labels; (n,) each.
 
         Only over the genes that were measured; their shares are taken as shares of what they make up in the reference.

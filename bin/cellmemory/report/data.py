@@ -72,7 +72,7 @@ def _rows(**fields: Kind) -> Kind:
 
 
 def _some(**fields: Kind) -> Kind:
-    """An object whose fields are of these kinds where they are there."""
+    """An object whose fields have these kinds where they are there."""
     words = ", ".join(f"{name} ({kind.words})" for name, kind in fields.items())
     return Kind(f"an object, with {words}", lambda v: isinstance(v, dict) and not checked.wrong_fields(v, {}, fields))
 

@@ -132,7 +132,7 @@ class Checkpoints(Callback):
         """Takes up the last checkpoint, if there is one, before the trainer starts, and says so."""
         others = self.file.others()
         if others:
-            say(f"Not resumed, since they are of other trainings: {'; '.join(others)}. Delete what is no longer wanted.")
+            say(f"Not resumed, since they belong to other trainings: {'; '.join(others)}. Delete what is no longer wanted.")
         found = self.file.read()
         if found is None:
             return

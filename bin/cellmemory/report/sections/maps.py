@@ -28,7 +28,5 @@ def _drawn_note(samples: Sequence[Sample]) -> list[Notes]:
     drawn, cells = sum(len(s.drawn) for s in samples), sum(len(s.cells) for s in samples)
     if drawn == cells:
         return []
-    sentence = (
-        f"{drawn:,} of {cells:,} cells are drawn, taken at random with rare labels kept; all numbers and tables are of all cells "
-    )
-    return [Notes([sentence + "unless a caption says otherwise."])]
+    drawn_of = f"{drawn:,} of {cells:,} cells are drawn, taken at random with rare labels kept"
+    return [Notes([f"{drawn_of}; numbers and tables are about all cells unless a caption says otherwise."])]

@@ -33,7 +33,7 @@ _TAG_CAPTION = (
     "the mean of all other cells; 1 is twice as much. Effect: the same difference in standard deviations. Adjusted p: of a "
     "permutation test. Contribution: what the gene adds to the label's logit, in all, by the network's summary (CLS) and "
     "by the linear path. Expressing: the share of the label's cells in which the gene was found. Expression change: log2 against "
-    "all other cells. Differential: whether expression by itself would have found the gene (Wilcoxon)."
+    "all other cells. Differential: whether expression alone would have found the gene (Wilcoxon)."
 )
 
 

@@ -190,7 +190,7 @@ def class_scores(samples: Sequence[Sample]) -> Figure:
 
     caption = (
         "Recall: of the cells of a type, the share that was given its label. Precision: of the cells with the "
-        "label, the share that is of the type. F1 is their harmonic mean. Types that the reference does not know "
+        "label, the share that belongs to the type. F1 is their harmonic mean. Types that the reference does not know "
         "are left out."
     )
     variants, selectors = drawing.variants(samples, make)
