@@ -20,6 +20,8 @@ import _cli
               help="Label sets miss the true label of at most this share of cells.")  # fmt: skip
 @click.option("--min_confidence", type=_cli.Number(0.5, 1), default=0.5,
               help="With labels at several levels, the answer is the deepest label of at least this probability.")  # fmt: skip
+@click.option("--novelty_shift/--no_novelty_shift", default=True, help="Take what the query's cells have in common, whatever "
+              "their labels, out of their novelty.")  # fmt: skip
 @click.option("--attention/--no_attention", default=True, help="Write attention per cell and gene, for extract_tags.py.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
 @_cli.device
@@ -34,6 +36,7 @@ def main(
     novelty_alpha: float,
     alpha: float,
     min_confidence: float,
+    novelty_shift: bool,
     attention: bool,
     precision: str,
     device: str,
@@ -46,11 +49,11 @@ def main(
     from cellmemory.mapping.mapper import MappingSettings, map_query
     from cellmemory.network.runtime import configure
     from cellmemory.reference import trained_model
-    from cellmemory.reference.calibration import Thresholds
+    from cellmemory.reference.calibration import DoubtSettings
 
     trained = trained_model.load(model)
     runtime = configure(device, precision, threads, seed=seed, variant=trained.sizes.variant)
-    settings = MappingSettings(Thresholds(novelty_alpha, alpha, min_confidence), attention, cells)
+    settings = MappingSettings(DoubtSettings(novelty_alpha, alpha, min_confidence, novelty_shift), attention, cells)
     map_query(query, trained, settings, runtime, output=output, labels=labels)
 
 

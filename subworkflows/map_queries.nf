@@ -42,7 +42,7 @@ workflow MAP_QUERIES {
     MAP_QUERY(
         ranged.item,
         ranged.own,
-        settings.subMap(['novelty_alpha', 'alpha', 'min_confidence', 'attention', 'device', 'precision', 'seed']),
+        settings.subMap(['novelty_alpha', 'alpha', 'min_confidence', 'novelty_shift', 'attention', 'device', 'precision', 'seed']),
     )
     done = MAP_QUERY.out.mapped.branch { _meta, cells, _query, _labels ->
         slice: cells

@@ -26,7 +26,7 @@ from cellmemory.log import say, warn
 from cellmemory.mapping.mapper import MappingSettings, map_query
 from cellmemory.network.runtime import Runtime, configure
 from cellmemory.reference import trained_model
-from cellmemory.reference.calibration import Thresholds
+from cellmemory.reference.calibration import DoubtSettings
 from cellmemory.reference.hierarchy import parse_levels
 from cellmemory.reference.trained_model import TrainedModel
 
@@ -79,6 +79,7 @@ class Model:
         novelty_alpha: float = 0.05,
         alpha: float = 0.05,
         min_confidence: float = 0.5,
+        novelty_shift: bool = True,
         attention: bool = True,
         precision: str = "auto",
         device: str = "auto",
@@ -97,7 +98,7 @@ class Model:
         sample
             The name of the cells, in results and messages.
         counts_layer, gene_column
-            The layer with the values and the column of var with the genes' names; found by themselves if not given.
+            The layer with the values and the column of var with the genes' names; detected if not given.
         gene_map
             TSV of gene names, from and to: aliases, orthologs.
         batch_key, truth_key
@@ -112,6 +113,8 @@ class Model:
             Label sets miss the true label of at most this share of cells.
         min_confidence
             With labels at several levels, the answer is the deepest label of at least this probability.
+        novelty_shift
+            Whether what the cells have in common, whatever their labels, is taken out of their novelty.
         attention
             Whether attention is computed and kept: a value for each cell and expressed gene.
         precision, device
@@ -153,7 +156,7 @@ class Model:
             )
             for sentence in describe(summary):
                 say(sentence)
-            settings = MappingSettings(Thresholds(novelty_alpha, alpha, min_confidence), attention)
+            settings = MappingSettings(DoubtSettings(novelty_alpha, alpha, min_confidence, novelty_shift), attention)
             with _running(device, precision, threads, seed=0, variant=self.trained.sizes.variant) as runtime:
                 map_query(aligned, self.trained, settings, runtime, output=mapped)
             return ad.read_h5ad(mapped)

@@ -39,7 +39,7 @@ def write_placeholder(
     whole_config = {"label_key": "cell_type", "batch_key": None, "label_levels": levels, "mode": "fast", "binning": "quantile"}
     whole_config |= {"seed": 0, "model": vars(sizes), "training": {}, "cells": int(label_table["n_cells"].sum())}
     whole_config |= {"usual_share": [0.1, 0.9]} | (config or {})
-    found = {"validation_cells": 8, "temperature": 1.0, "ece_before": 0.1, "ece_after": 0.1, "validation_accuracy": 0.9}
+    found = {"validation_cells": 8, "temperature": 1.0, "ece": 0.1, "validation_accuracy": 0.9}
     found |= {"commonest_share": 0.3}
     found |= {"conformal_scores": [0.5], "novelty_method": "none", "novelty_null": [0.0], "panel_accuracy": [[1.0, 0.9]]}
     found |= {"novelty_parts": {part: [0.0, 1.0] for part in novelty.PARTS}, "linear_weight": 1.0, "cls_weight": 1.0}

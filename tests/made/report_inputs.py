@@ -160,8 +160,7 @@ def _write_model(
     history["seconds"] = 1.3
     calibration = {
         "temperature": 1.32,
-        "ece_before": 0.081,
-        "ece_after": 0.034,
+        "ece": 0.034,
         "validation_cells": 60,
         "commonest_share": 0.3,
         "validation_accuracy": 0.9,

@@ -16,7 +16,7 @@ from cellmemory.mapping.slots import SlotSums
 from cellmemory.network.runtime import configure
 from cellmemory.network.tokens import Tokens
 from cellmemory.reference import trained_model
-from cellmemory.reference.calibration import Thresholds
+from cellmemory.reference.calibration import DoubtSettings
 from tests.conftest import refused, succeed
 
 CELLS = 195
@@ -29,10 +29,10 @@ class Mapping:
         self.folder, self.query = folder, query
         self.trained, self.runtime = trained_model.load(model), configure("cpu", "fp32", 1, seed=0)
 
-    def map(self, name: str, cells: str | None = None, thresholds: Thresholds | None = None, attention: bool = True) -> Path:
+    def map(self, name: str, cells: str | None = None, doubt: DoubtSettings | None = None, attention: bool = True) -> Path:
         """The mapped file (with cells: the slice), with the labels beside it."""
         output = self.folder / f"{name}.h5ad"
-        settings = MappingSettings(thresholds or Thresholds(), attention, cells)
+        settings = MappingSettings(doubt or DoubtSettings(), attention, cells)
         map_query(self.query, self.trained, settings, self.runtime, output=output, labels=output.with_suffix(".csv"))
         return output
 
@@ -157,7 +157,7 @@ def test_all_that_is_wrong_with_slices_is_said_at_once(run, slices, whole):
     assert run.problems([first, second, second, third, last]) == [
         f"{second}: cells 2:70 are in {second} already; give each cell once."
     ]
-    other = run.map("other", "130:", Thresholds(0.2), attention=False)
+    other = run.map("other", "130:", DoubtSettings(0.2), attention=False)
     sentence, missing = run.problems([first, second, other])
     assert sentence.startswith(f"{other}: this slice was mapped otherwise (novelty_alpha 0.2, not 0.05; without attention)")
     assert "70:130" in missing
@@ -207,6 +207,19 @@ def test_cells_that_are_none_are_refused(cells, words):
     with pytest.raises(InputError, match="--cells") as error:
         CellRange.parse(cells, CELLS)
     assert words in str(error.value)
+
+
+def test_novelty_depends_on_the_other_cells_only_where_their_shift_is_taken_out(run, whole):
+    """Nothing else of a cell does; without it a cell is as novel as alone."""
+    plain = run.map("unshifted", doubt=DoubtSettings(novelty_shift=False))
+    tables = [pd.read_csv(path.with_suffix(".csv"), index_col="cell") for path in (whole, plain)]
+    changed = [name for name in tables[0] if not tables[0][name].equals(tables[1][name])]
+    assert set(changed) <= {"cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_status"}
+    assert "cellmemory_novelty" in changed
+    with h5py.File(plain) as file:
+        assert not file["uns/cellmemory/novelty_shift"][()]
+    part = run.map("unshifted_part", "3:9", DoubtSettings(novelty_shift=False)).with_suffix(".csv")
+    pd.testing.assert_frame_equal(pd.read_csv(part, index_col="cell"), tables[1][3:9])
 
 
 def test_the_scripts_slice_and_gather(model, query, whole, tmp_path):

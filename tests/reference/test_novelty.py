@@ -128,3 +128,44 @@ def test_a_cell_is_as_strange_alone_as_among_others(profiles):
     together = np.array(profiles.place(tokens_of(values), label))
     alone = [np.array(profiles.place(tokens_of(values[i : i + 1]), label[i : i + 1])) for i in range(7)]
     assert (together == np.concatenate(alone, 1)).all()
+
+
+def moved(values: np.ndarray, seed: int = 9) -> np.ndarray:
+    """The cells as another protocol shows them: every gene of all of them by a factor of its own."""
+    factor = np.exp(1.2 * np.random.default_rng(seed).standard_normal(GENES))
+    return np.log1p(np.expm1(values) * factor).astype(np.float32)
+
+
+class TestShift:
+    """What a query's cells have in common, and what is left of their novelty without it."""
+
+    def test_a_query_like_the_reference_has_hardly_any(self, profiles):
+        label = np.arange(300) % LABELS
+        near = len(profiles.scale)
+        shift = profiles.shift(tokens_of(cells(label, 11)), label)
+        other = profiles.shift(tokens_of(moved(cells(label, 11))), label)
+        assert np.linalg.norm(shift[:near] @ profiles.scale) < 0.5
+        assert np.linalg.norm(other[:near] @ profiles.scale) > 1
+
+    def test_it_is_the_median_over_labels_of_that_over_cells(self, profiles):
+        label = np.repeat(np.arange(LABELS), [30, 20, 4])  # the last has too few cells to say anything
+        tokens = tokens_of(moved(cells(label, 12)))
+        places = np.sqrt(profiles.share.sum()) * (tokens.matrix(tokens.sqrt_share) @ profiles.components)
+        off = [np.median(places[label == one] - (profiles.profile @ profiles.components)[one], 0) for one in (0, 1)]
+        assert profiles.shift(tokens, label) == pytest.approx(np.median(off, 0) * 2 / 3, rel=1e-4)
+        assert not profiles.shift(tokens.select(np.arange(50, 54)), label[50:]).any()
+
+    def test_types_that_moved_are_known_and_new_ones_are_not(self, profiles):
+        held_out = np.arange(90) % LABELS
+        logits = 4 * np.eye(LABELS)[held_out].astype(np.float32)
+        calibration = calibrate_novelty(profiles, logits, tokens_of(cells(held_out, 2)))
+        novelty = Novelty(profiles, calibration["novelty_parts"], np.array(calibration["novelty_null"]))
+        # A tenth is of an unknown type, which passes for the first label.
+        query = np.where(np.arange(400) % 10 == 9, LABELS, np.arange(400) % LABELS)
+        tokens, logits = tokens_of(moved(cells(query, 3))), 4 * np.eye(LABELS)[query % LABELS].astype(np.float32)
+        known, p = query < LABELS, novelty(logits, tokens)[1]
+        score, shifted = novelty(logits, tokens, novelty.shift(logits, tokens))
+        assert (p[known] < 0.05).mean() > 0.5
+        assert (shifted[known] < 0.05).mean() < 0.7 * (p[known] < 0.05).mean()
+        assert (shifted[~known] < 0.05).mean() > 0.9
+        assert roc_auc_score(~known, score) > 0.98

@@ -290,6 +290,30 @@ def test_a_small_reference_is_decided_by_the_linear_path():
     np.testing.assert_allclose(ratios, [10, 2, 2], rtol=0.05)
 
 
+def test_held_out_cells_that_are_all_right_do_not_make_a_model_sure_of_everything():
+    """Cross-entropy alone would raise both weights to their bounds: 20 times as sure, of whichever cells come."""
+    from cellmemory.reference.calibration import calibrate, fit_weights
+
+    labels = np.arange(40) % 4
+    right = 4 * np.eye(4)[labels] + np.random.default_rng(0).normal(size=(40, 4)) / 2
+    linear, cls = fit_weights(right, right, labels, 2_000)
+    assert 0.7 < linear < 1.3
+    assert linear / cls == pytest.approx(2, rel=0.1)
+    found = calibrate(linear * right + cls * right, labels)
+    assert (found["validation_accuracy"], found["temperature"]) == (1, 1)
+
+
+def test_label_sets_are_conformal_ones_and_what_has_most_of_the_probability():
+    from cellmemory.reference.calibration import label_sets
+
+    probabilities = np.array([[0.97, 0.02, 0.01], [0.2, 0.7, 0.1], [0.4, 0.25, 0.35], [0.05, 0.15, 0.8]])
+    # Held-out cells were so easy that the best label alone would do.
+    assert label_sets(probabilities, list("abc"), 0.1, 0.05) == ["a", "b|a|c", "a|c|b", "c|b"]
+    assert label_sets(probabilities, list("abc"), 0.1, 0.4) == ["a", "b", "a|c", "c"]
+    # And where they were hard, conformal sets are the larger ones.
+    assert label_sets(probabilities, list("abc"), 0.8, 0.4) == ["a", "b|a", "a|c|b", "c"]
+
+
 @pytest.mark.parametrize("name", ["check_inputs", "preprocess_reference", "preprocess_query", "train", "map_query",
                                   "gather", "extract_tags", "enrich", "evaluate", "report"])  # fmt: skip
 def test_help_answers_without_loading_the_heavy_libraries(name):

@@ -152,7 +152,7 @@ def _candidate_values(
     expression = np.flatnonzero(match.expression)
     blocks, kept = [], labelled.copy()
     for start, rows in file.chunks(matrix):
-        rows = checked(rows, file, matrix, start, scale=scale)
+        rows = checked(rows, file, matrix, range(start, start + rows.shape[0]), scale=scale)
         stop = start + rows.shape[0]
         kept[start:stop] &= np.asarray(rows[:, expression].sum(1)).ravel() > 0
         blocks.append(sp.csr_matrix(rows @ as_stored, dtype=np.float32)[kept[start:stop]])
@@ -240,7 +240,7 @@ def _write_aligned(
     empty = 0
     with replacing(output) as partial, H5adWriter(partial, aligner.selector.shape[1]) as writer:
         for start, rows in file.chunks(matrix):
-            aligned, without = aligner(checked(rows, file, matrix, start, scale=aligner.scale))
+            aligned, without = aligner(checked(rows, file, matrix, range(start, start + rows.shape[0]), scale=aligner.scale))
             here = slice(None) if kept is None else kept[start : start + rows.shape[0]]
             writer.append("X", aligned[here])
             empty += int(without[here].sum())

@@ -1,6 +1,7 @@
 """What the numbers of a matrix are (counts, log-normalised, scaled), and which matrix of a file to read."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -75,38 +76,40 @@ def _largest(cells: sp.csr_matrix) -> float:
     return float(largest[len(largest) - 1 - left_out])
 
 
-def checked(rows: sp.csr_matrix, file: CellFile, matrix: str, start: int, *, scale: str) -> sp.csr_matrix:
-    """The rows as they are, which begin at cell `start` of a matrix whose values have that scale.
+def checked(
+    rows: sp.csr_matrix, file: CellFile, matrix: str, numbers: Sequence[int] | np.ndarray, *, scale: str
+) -> sp.csr_matrix:
+    """The rows as they are, which are the cells `numbers` (n,) of a matrix whose values have that scale.
 
     Raises InputError, with the first cell and gene, for values that are NaN, infinite, negative, or far too large, and for cells
     among counts whose values are none.
     """
     wrong = ~((rows.data >= 0) & (rows.data <= _limit(scale)))  # NaN is neither
     if not wrong.any():
-        return _whole(rows, file, matrix, start) if scale == "counts" else rows
+        return _whole(rows, file, matrix, numbers) if scale == "counts" else rows
     place = int(np.argmax(wrong))
-    row = int(np.searchsorted(rows.indptr, place, side="right")) - 1
+    row = int(numbers[int(np.searchsorted(rows.indptr, place, side="right")) - 1])
     gene = file.var(matrix).index[rows.indices[place]]
-    (name,) = file.names(start + row, start + row + 1)
+    (name,) = file.names(row, row + 1)
     raise InputError(
-        f"{file.path}: {matrix} holds {rows.data[place]:g} in cell '{name}' (row {start + row + 1:,}), gene '{gene}'; "
+        f"{file.path}: {matrix} holds {rows.data[place]:g} in cell '{name}' (row {row + 1:,}), gene '{gene}'; "
         f"{np.count_nonzero(wrong):,} values of {rows.shape[0]:,} cells there are NaN, infinite, negative, or too large for "
         f"{_SCALE_NAMES[scale]}. Mend or remove them, or name another matrix with --counts_layer."
     )
 
 
-def _whole(rows: sp.csr_matrix, file: CellFile, matrix: str, start: int) -> sp.csr_matrix:
+def _whole(rows: sp.csr_matrix, file: CellFile, matrix: str, numbers: Sequence[int] | np.ndarray) -> sp.csr_matrix:
     """The rows as they are; raises InputError where more than a few cells hold values of another scale than counts."""
     lengths = np.diff(rows.indptr)
     cell = np.repeat(np.arange(len(lengths)), lengths)
     broken = np.bincount(cell, rows.data != np.round(rows.data), minlength=len(lengths)) > lengths / 2
     if np.count_nonzero(broken) <= OTHER_SCALE * len(lengths):
         return rows
-    row = int(np.argmax(broken))
-    (name,) = file.names(start + row, start + row + 1)
+    row = int(numbers[int(np.argmax(broken))])
+    (name,) = file.names(row, row + 1)
     raise InputError(
         f"{file.path}: {matrix} holds counts, but {np.count_nonzero(broken):,} of {len(lengths):,} cells from '{name}' (row "
-        f"{start + row + 1:,}) on hold values that are not whole. Give a matrix of one scale, or another by --counts_layer."
+        f"{row + 1:,}) on hold values that are not whole. Give a matrix of one scale, or another by --counts_layer."
     )
 
 

@@ -43,6 +43,11 @@ def text(*, empty: bool = False) -> Kind:
     return Kind("a text" if empty else "a text with something in it", lambda v: is_text(v) and (empty or v.strip() != ""))
 
 
+def flag() -> Kind:
+    """True or false, from JSON or from h5ad."""
+    return Kind("true or false", lambda v: isinstance(v, bool | np.bool_))
+
+
 def choice(names: Collection[str]) -> Kind:
     """One of some names."""
     return Kind(f"one of {', '.join(names)}", lambda v: isinstance(v, str) and v in names)

@@ -119,7 +119,7 @@ def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime) ->
     mapper = Mapper(trained, runtime)
     with open_aligned(query, trained) as file:
         rows = evenly_spaced(file.n_cells, MAX_CELLS)
-        cells = checked(file.picked("X", rows), file, "X", 0, scale="log1p")
+        cells = checked(file.picked("X", rows), file, "X", rows, scale="log1p")
         cells = cells[np.diff(cells.indptr) > 0]
         if not cells.shape[0]:
             raise InputError(f"{query}: no cell expresses a gene of the panel, so there is nothing to adapt to.")

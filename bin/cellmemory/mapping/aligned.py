@@ -10,7 +10,7 @@ from cellmemory.cells.named_columns import taken_columns
 from cellmemory.cells.reading import CellFile
 from cellmemory.columns import RUN
 from cellmemory.errors import InputError, first_ids
-from cellmemory.reference.calibration import Thresholds
+from cellmemory.reference.calibration import DoubtSettings
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
 
@@ -43,7 +43,7 @@ def sample_name(file: CellFile) -> str:
     return str(stored) or file.path.name.split(".")[0]
 
 
-def describe_run(file: CellFile, trained: TrainedModel, thresholds: Thresholds, precision: str) -> RunInfo:
+def describe_run(file: CellFile, trained: TrainedModel, doubt: DoubtSettings, precision: str) -> RunInfo:
     """How the query is mapped."""
     from anndata.io import read_elem
 
@@ -62,7 +62,7 @@ def describe_run(file: CellFile, trained: TrainedModel, thresholds: Thresholds, 
         slot_groups=trained.labels,
         n_slots=trained.sizes.n_slots,
         label_levels=trained.hierarchy.levels if trained.hierarchy else [],
-        **asdict(thresholds),
+        **asdict(doubt),
         mode=config["mode"],
         binning=config["binning"],
         precision=precision,

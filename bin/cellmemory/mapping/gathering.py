@@ -120,7 +120,7 @@ def _same_run(slices: Sequence[Slice], file: CellFile, trained: TrainedModel) ->
     """What the slices say of how they were made. Raises InputError unless it is the same, of this query, by this model,
     and their cells are those of the query, each once."""
     first = slices[0]
-    run = describe_run(file, trained, first.run.thresholds, first.run.precision)
+    run = describe_run(file, trained, first.run.doubt, first.run.precision)
     problems = []
     for one in slices:
         if not trained.mapped(one.run):

@@ -31,7 +31,7 @@ from cellmemory.columns import (
     UNASSIGNED,
 )
 from cellmemory.errors import first_ids
-from cellmemory.io.checked import choice, integer, number, sequence, text, wrong_fields
+from cellmemory.io.checked import choice, flag, integer, number, sequence, text, wrong_fields
 from cellmemory.reference.hierarchy import column as level_column
 
 REMEDY = "Map the query again with map_query.py."
@@ -49,6 +49,7 @@ _OPTIONAL = {
     **dict.fromkeys(("adapted_to", "label_key", "truth_key", "batch_key", "spatial_key", "version", "mode"), _ANY_TEXT),
     **dict.fromkeys(("binning", "precision", "source", "value_scale", "alignment"), _ANY_TEXT),
     "min_confidence": _SHARE,
+    "novelty_shift": flag(),
     "seed": integer(0, 2**32 - 1),
     "label_levels": sequence(text()),
     "alarms": sequence(text()),

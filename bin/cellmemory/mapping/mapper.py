@@ -24,8 +24,12 @@ from cellmemory.mapping.slots import SlotSums
 from cellmemory.network.inference import Inference, Mapped
 from cellmemory.network.runtime import Runtime
 from cellmemory.network.tokens import Tokens, tokenize
-from cellmemory.reference.calibration import Thresholds, conformal_threshold, label_sets
+from cellmemory.reference.calibration import DoubtSettings, conformal_threshold, label_sets
 from cellmemory.reference.trained_model import TrainedModel
+from cellmemory.sampling import evenly_spaced
+
+#: Cells of a query, evenly spaced over its file, that say what all of them have in common.
+SHIFT_CELLS = 2_000
 
 
 class Mapper(Inference):
@@ -46,8 +50,22 @@ class Mapper(Inference):
         config = self.network.config
         return SlotSums.zeros(config.n_labels, config.n_slots, config.n_genes, read=config.variant == "standard")
 
-    def table(self, mapped: Mapped, tokens: Tokens, empty: np.ndarray, thresholds: Thresholds) -> pd.DataFrame:
-        """The `cellmemory_` columns of obs for the cells of a chunk. empty: cells without counts, never assigned."""
+    def shift(self, file: CellFile) -> np.ndarray | None:
+        """What the cells of an aligned query have in common (see novelty.Profiles.shift), whichever of them are mapped here;
+        None where there are none."""
+        numbers = evenly_spaced(file.n_cells, SHIFT_CELLS)
+        rows = checked(file.picked("X", numbers), file, "X", numbers, scale="log1p")
+        rows = rows[np.diff(rows.indptr) > 0]
+        if not rows.shape[0]:
+            return None
+        tokens = self.tokenize(rows, file.var()["measured"].to_numpy(bool))
+        return self.novelty.shift(self.run(tokens, attention=False).logits, tokens)
+
+    def table(
+        self, mapped: Mapped, tokens: Tokens, empty: np.ndarray, doubt: DoubtSettings, shift: np.ndarray | None
+    ) -> pd.DataFrame:
+        """The `cellmemory_` columns of obs for the cells of a chunk. empty: cells without counts, never assigned. shift: what
+        the query's cells have in common."""
         labels, calibration = self.trained.labels, self.trained.calibration
         if not np.isfinite(mapped.logits).all():
             raise InputError(
@@ -56,21 +74,21 @@ class Mapper(Inference):
             )
         probabilities = softmax(mapped.logits.astype(np.float64) / calibration.temperature, 1)
         best = probabilities.argmax(1)
-        novelty, p = self.novelty(mapped.logits, tokens)
-        assigned = (p >= thresholds.novelty_alpha) & ~empty
-        threshold = conformal_threshold(np.array(calibration.conformal_scores), thresholds.alpha)
+        novelty, p = self.novelty(mapped.logits, tokens, shift)
+        assigned = (p >= doubt.novelty_alpha) & ~empty
+        threshold = conformal_threshold(np.array(calibration.conformal_scores), doubt.alpha)
         columns = {
             "label": pd.Categorical.from_codes(best, labels),
             "confidence": probabilities.max(1),
             "status": pd.Categorical.from_codes(assigned.astype(int), STATUSES),
             "novelty": novelty,
             "novelty_p": p,
-            "label_set": label_sets(probabilities, labels, threshold),
+            "label_set": label_sets(probabilities, labels, threshold, doubt.alpha),
             "linear_share": linear_share(mapped.logits, mapped.cls_logits),
         }
         found = pd.DataFrame(columns)
         if self.trained.hierarchy:
-            found = pd.concat([found, self.trained.hierarchy.table(probabilities, thresholds.min_confidence)], axis=1)
+            found = pd.concat([found, self.trained.hierarchy.table(probabilities, doubt.min_confidence)], axis=1)
         return found.add_prefix(PREFIX)
 
 
@@ -89,7 +107,7 @@ class MappingSettings:
     """What is made of a query. attention: whether attention is computed and written. cells: `START:STOP`, only these, as a
     slice for `gathering.gather`; None for all."""
 
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    doubt: DoubtSettings = field(default_factory=DoubtSettings)
     attention: bool = True
     cells: str | None = None
 
@@ -107,12 +125,12 @@ def map_query(
 
     Memory: a block of cells with its attention, whatever the number of cells.
     """
-    mapper, thresholds, cells = Mapper(trained, runtime), settings.thresholds, settings.cells
+    mapper, doubt, cells = Mapper(trained, runtime), settings.doubt, settings.cells
     with open_aligned(query, trained) as file:
         cell_range = CellRange.parse(cells, file.n_cells)
-        run = describe_run(file, trained, thresholds, runtime.precision)
+        run = describe_run(file, trained, doubt, runtime.precision)
         sums = mapper.no_sums() if settings.attention else None
-        blocks = runtime.progress(map_blocks(file, mapper, thresholds, cell_range, sums=sums), len(cell_range), "Mapped")
+        blocks = runtime.progress(map_blocks(file, mapper, doubt, cell_range, sums=sums), len(cell_range), "Mapped")
         with (
             replacing(output) as partial,
             replacing(labels) if labels else nullcontext() as partial_labels,
@@ -127,7 +145,7 @@ def map_query(
                 mapped.finish_slice(cell_range, sums)
     say(
         f"Mapped {len(cell_range):,} cells{f' ({cells})' if cells else ''} onto {len(trained.labels)} labels ({runtime}); "
-        f"{mapped.unassigned:,} unassigned (novelty p < {thresholds.novelty_alpha:g})."
+        f"{mapped.unassigned:,} unassigned (novelty p < {doubt.novelty_alpha:g})."
     )
     for alarm in found:
         warn(alarm)
@@ -135,15 +153,16 @@ def map_query(
 
 
 def map_blocks(
-    file: CellFile, mapper: Mapper, thresholds: Thresholds, cell_range: CellRange, *, sums: SlotSums | None
+    file: CellFile, mapper: Mapper, doubt: DoubtSettings, cell_range: CellRange, *, sums: SlotSums | None
 ) -> Iterator[MappedBlock]:
     """Maps the cells of a range, block by block. Adds to `sums` what the slots get; without it no attention is made."""
     measured = file.var()["measured"].to_numpy(bool)
+    shift = mapper.shift(file) if doubt.novelty_shift else None
     for start, stop, kept in cell_range.blocks():
-        rows = checked(file.rows("X", start, stop), file, "X", start, scale="log1p")
+        rows = checked(file.rows("X", start, stop), file, "X", range(start, stop), scale="log1p")
         tokens = mapper.tokenize(rows, measured)
         mapped = mapper.run(tokens, attention=sums is not None)
-        table = mapper.table(mapped, tokens, np.diff(rows.indptr) == 0, thresholds)[kept]
+        table = mapper.table(mapped, tokens, np.diff(rows.indptr) == 0, doubt, shift)[kept]
         slots = weights = None
         if sums is not None:
             assert mapped.cls is not None

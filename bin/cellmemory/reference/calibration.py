@@ -1,10 +1,10 @@
-"""What a model knows of its own doubt: the weights of its two parts, temperature, conformal label sets."""
+"""What a model knows of its own doubt: the weights of its two parts, and label sets."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 ECE_BINS = 15
@@ -12,24 +12,29 @@ ECE_BINS = 15
 RATIO, RATIO_PENALTY = 2.0, 3.0
 #: With fewer training cells the CLS token has learned less than the linear path, and the ratio grows by as much.
 RATIO_CELLS = 250
+#: What the linear path's weight is drawn to, and how strongly: where every held-out cell is right, cross-entropy alone would
+#: raise both without end, and with them the confidence on another study's cells, of which some are wrong.
+SCALE, SCALE_PENALTY = 0.9, 3.0
 LOG_WEIGHT = (-3.0, 3.0)
 
 
 @dataclass(frozen=True)
-class Thresholds:
+class DoubtSettings:
     """novelty_alpha: below this novelty p-value a cell is unassigned. alpha: label sets miss the truth at most so often.
-    min_confidence: the probability that the deepest level to be sure of must have, where labels have several."""
+    min_confidence: the probability that the deepest level to be sure of must have, where labels have several.
+    novelty_shift: whether what a query's cells have in common is taken out of their novelty."""
 
     novelty_alpha: float = 0.05
     alpha: float = 0.05
     min_confidence: float = 0.5
+    novelty_shift: bool = True
 
 
 @dataclass(frozen=True)
 class Calibration:
     """calibration.json: what a model knows of its own doubt, from held-out cells of its reference.
 
-    temperature: logits are divided by it. ece_before, ece_after: expected calibration error without and with it.
+    temperature: logits are divided by it; 1 as trained, since the weights set their scale. ece: expected calibration error.
     commonest_share: the accuracy of always giving the commonest label. conformal_scores: rising. novelty_parts: mean and
     standard deviation of each part of novelty; novelty_null: rising (see novelty.Novelty). panel_accuracy: (share of the
     panel, accuracy), from the whole panel down. linear_weight, cls_weight: of the logits of the model's two parts.
@@ -37,8 +42,7 @@ class Calibration:
 
     validation_cells: int
     temperature: float
-    ece_before: float
-    ece_after: float
+    ece: float
     validation_accuracy: float
     conformal_scores: list[float]
     novelty_method: str
@@ -63,26 +67,18 @@ def fit_weights(linear: np.ndarray, cls: np.ndarray, labels: np.ndarray, trainin
     """Weights of the linear path's and the CLS token's logits (n, C) in their sum, by cross-entropy on held-out cells.
 
     Few cells say little about which part to trust: a penalty draws the ratio to RATIO then, or to more where there were few
-    training cells as well; it fades with more held-out cells.
+    training cells as well, and another draws the linear path's weight to SCALE; both fade with more held-out cells.
     """
-    rows, penalty = np.arange(len(labels)), RATIO_PENALTY / len(labels)
+    rows, penalty, scale = np.arange(len(labels)), RATIO_PENALTY / len(labels), SCALE_PENALTY / len(labels)
     ratio = np.log(RATIO * max(1.0, RATIO_CELLS / training_cells))
 
     def loss(log_weights: np.ndarray) -> float:
         logits = np.exp(log_weights[0]) * linear + np.exp(log_weights[1]) * cls
-        return -log_softmax(logits, 1)[rows, labels].mean() + penalty * (log_weights[0] - log_weights[1] - ratio) ** 2
+        drawn = penalty * (log_weights[0] - log_weights[1] - ratio) ** 2 + scale * (log_weights[0] - np.log(SCALE)) ** 2
+        return -log_softmax(logits, 1)[rows, labels].mean() + drawn
 
     found = minimize(loss, [0.0, -0.5], method="Nelder-Mead", bounds=[LOG_WEIGHT, LOG_WEIGHT])
     return float(np.exp(found.x[0])), float(np.exp(found.x[1]))
-
-
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that minimises the cross-entropy of logits (n, C) divided by it, within 0.05 to 20."""
-
-    def loss(log_temperature: float) -> float:
-        return -log_softmax(logits / np.exp(log_temperature), 1)[np.arange(len(labels)), labels].mean()
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = ECE_BINS) -> float:
@@ -104,24 +100,27 @@ def conformal_threshold(scores: np.ndarray, alpha: float) -> float:
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict:
-    """The fields of Calibration that are about confidence, from held-out cells: logits (n, C), labels (n,)."""
-    temperature = fit_temperature(logits, labels)
-    correct = logits.argmax(1) == labels
-    probabilities = softmax(logits / temperature, 1)
+    """The fields of Calibration that are about confidence, from held-out cells: logits (n, C), weighted, and labels (n,)."""
+    correct, probabilities = logits.argmax(1) == labels, softmax(logits, 1)
     return {
         "validation_cells": len(labels),
-        "temperature": temperature,
-        "ece_before": expected_calibration_error(softmax(logits, 1).max(1), correct),
-        "ece_after": expected_calibration_error(probabilities.max(1), correct),
+        "temperature": 1.0,
+        "ece": expected_calibration_error(probabilities.max(1), correct),
         "validation_accuracy": float(correct.mean()),
         "commonest_share": float(np.bincount(labels).max() / len(labels)),
         "conformal_scores": np.round(conformal_scores(probabilities, labels), 6).tolist(),
     }
 
 
-def label_sets(probabilities: np.ndarray, labels: list[str], threshold: float) -> list[str]:
-    """The conformal set of each cell as `A|B`, most probable label first; the best label is always in it."""
-    inside = probabilities >= 1 - threshold
-    inside[np.arange(len(inside)), probabilities.argmax(1)] = True
+def label_sets(probabilities: np.ndarray, labels: list[str], threshold: float, alpha: float) -> list[str]:
+    """The label set of each cell as `A|B`, most probable label first; the best label is always in it.
+
+    Labels of probability 1 - threshold or more, which is split-conformal, and as many more as together have 1 - alpha: of another
+    study's cells, which are no draw from where the held-out ones come from, the second keeps what the first loses.
+    """
     order = np.argsort(-probabilities, 1, kind="stable")
-    return ["|".join(labels[c] for c in row if keep[c]) for row, keep in zip(order, inside, strict=True)]
+    ranked = np.take_along_axis(probabilities, order, 1)
+    before = np.cumsum(ranked, 1) - ranked
+    inside = (ranked >= 1 - threshold) | (before < 1 - alpha)
+    inside[:, 0] = True
+    return ["|".join(labels[c] for c in row[keep]) for row, keep in zip(order, inside, strict=True)]

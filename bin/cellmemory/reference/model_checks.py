@@ -62,9 +62,9 @@ _CONFIG = {
 _ADAPTED = {"batch_key": either(text(empty=True), None), "adapted_to": text(), "adapted_from": text()}
 _CALIBRATION = {
     "validation_cells": integer(1, MANY),
-    # 0.05 to 20 as trained; adapting may multiply it by up to 100.
+    # 1 as trained; adapting may multiply it by up to 100.
     "temperature": number(0.01, 1e4),
-    **dict.fromkeys(("ece_before", "ece_after", "validation_accuracy", "commonest_share"), _SHARE),
+    **dict.fromkeys(("ece", "validation_accuracy", "commonest_share"), _SHARE),
     "conformal_scores": sequence(_SHARE, 1, rising=True),
     "novelty_method": text(),
     "novelty_parts": mapping(dict.fromkeys(PARTS, fixed(number(-1e9, 1e9), _POSITIVE))),

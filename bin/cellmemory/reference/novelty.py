@@ -4,6 +4,9 @@ Each misses much without the other: a cell of an unknown type may be far from it
 near a label that hardly fits. Evidence for the label is measured in two ways. The network was taught that every cell has one of
 the labels; a classifier of one label against all cells without it was not, and can reject each. docs/decisions.md says what led
 to the mean of the three.
+
+Another study's cells lie elsewhere as a whole. What the cells of all labels share is therefore taken out of where each cell lies:
+a type that moved with the others is known, and one that did not is not.
 """
 
 from dataclasses import dataclass
@@ -18,6 +21,8 @@ COMPONENTS = 30
 NEAR = 10
 #: Added to each component's variance within labels, as a share of the mean variance: small ones must not decide.
 SHRINKAGE = 1.0
+#: A label with fewer cells says nothing of what a query's labels share.
+FEWEST_SHIFTED = 5
 METHOD = (
     "mean of three z-scores over the held-out cells: minus the largest logit, minus the log odds of the label against all "
     f"others, and the Mahalanobis distance to its mean, these in {COMPONENTS} and {NEAR} principal components of the roots of "
@@ -42,19 +47,39 @@ class Profiles:
     weight: np.ndarray
     bias: np.ndarray
 
-    def place(self, tokens: Tokens, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of each cell and its label, a number of C: the log odds of this label against any other, and how
-        far it is from the label's mean, in standard deviations within labels; (n,) each.
+    def place(self, tokens: Tokens, label: np.ndarray, shift: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Of each cell and its label, a number of C: the log odds of this label against any other, and how far it is from the
+        label's mean, in standard deviations within labels; (n,) each. shift: (k,), what cells are moved back by first.
 
         Only over the genes that were measured; their shares are taken as shares of what they make up in the reference.
         """
+        cells, means = self._along_components(tokens)
+        if shift is not None:
+            cells = cells - shift
+        odds = ((cells - means.mean(0)) * self.weight.T[label]).sum(1) + self.bias[label]
+        distance = np.linalg.norm((cells - means[label])[:, : len(self.scale)] @ self.scale, axis=1)
+        return odds.astype(np.float64), distance.astype(np.float64)
+
+    def shift(self, tokens: Tokens, label: np.ndarray) -> np.ndarray:
+        """By what the cells (n,) of each label, a number of C, lie off their label's mean, as far as labels have it in common:
+        (k,), along the components.
+
+        The median over labels of the median over their cells: an unknown type among a label's cells does not move it, nor does a
+        label that is wrong as a whole. Of few labels a part only, since a single one may be unknown altogether.
+        """
+        cells, means = self._along_components(tokens)
+        enough = np.flatnonzero(np.bincount(label, minlength=len(means)) >= FEWEST_SHIFTED)
+        if not len(enough):
+            return np.zeros(cells.shape[1], np.float32)
+        off = [np.median(cells[label == one] - means[one], 0) for one in enough]
+        return (np.median(off, 0) * len(off) / (len(off) + 1)).astype(np.float32)
+
+    def _along_components(self, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
+        """Cells (n, k) and means of labels (C, k)."""
         measured = tokens.measured
         components = self.components * measured[:, None]
         cells = np.sqrt(self.share[measured].sum()) * (tokens.matrix(tokens.sqrt_share) @ components)
-        means, near = self.profile @ components, len(self.scale)
-        odds = ((cells - means.mean(0)) * self.weight.T[label]).sum(1) + self.bias[label]
-        distance = np.linalg.norm((cells - means[label])[:, :near] @ self.scale, axis=1)
-        return odds.astype(np.float64), distance.astype(np.float64)
+        return cells, self.profile @ components
 
 
 @dataclass(frozen=True)
@@ -66,21 +91,28 @@ class Novelty:
     parts: dict[str, tuple[float, float]]
     null: np.ndarray
 
-    def __call__(self, logits: np.ndarray, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
-        """Novelty and p-value of each cell (n,), given its logits (n, C): the share of held-out cells at least as novel."""
-        novelty = self.score(logits, tokens)
+    def __call__(self, logits: np.ndarray, tokens: Tokens, shift: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Novelty and p-value of each cell (n,), given its logits (n, C): the share of held-out cells at least as novel.
+
+        shift: (k,), what the query's cells have in common (see `shift`); None leaves them where they are.
+        """
+        novelty = self.score(logits, tokens, shift)
         more = len(self.null) - np.searchsorted(self.null, novelty, side="left")
         return novelty, (1 + more) / (1 + len(self.null))
 
-    def score(self, logits: np.ndarray, tokens: Tokens) -> np.ndarray:
+    def score(self, logits: np.ndarray, tokens: Tokens, shift: np.ndarray | None = None) -> np.ndarray:
         """The mean of the parts, each centred and scaled as over the held-out cells (n,); larger is stranger."""
-        found = _parts(self.profiles, logits, tokens)
+        found = _parts(self.profiles, logits, tokens, shift)
         return np.mean([(found[name] - mean) / spread for name, (mean, spread) in self.parts.items()], 0)
 
+    def shift(self, logits: np.ndarray, tokens: Tokens) -> np.ndarray:
+        """What these cells have in common (k,), whatever their labels, given their logits (n, C)."""
+        return self.profiles.shift(tokens, logits.argmax(1))
 
-def _parts(profiles: Profiles, logits: np.ndarray, tokens: Tokens) -> dict[str, np.ndarray]:
+
+def _parts(profiles: Profiles, logits: np.ndarray, tokens: Tokens, shift: np.ndarray | None) -> dict[str, np.ndarray]:
     label = logits.argmax(1)
-    odds, distance = profiles.place(tokens, label)
+    odds, distance = profiles.place(tokens, label, shift)
     return dict(zip(PARTS, (-logits.max(1).astype(np.float64), -odds, distance), strict=True))
 
 
@@ -119,8 +151,12 @@ def _one_against_all(cells: np.ndarray, labels: np.ndarray, n_labels: int) -> tu
 
 
 def calibrate_novelty(profiles: Profiles, logits: np.ndarray, tokens: Tokens) -> dict:
-    """The fields of Calibration that Novelty is made of, from held-out cells: logits (n, C) and tokens."""
-    found = _parts(profiles, logits, tokens)
+    """The fields of Calibration that Novelty is made of, from held-out cells: logits (n, C) and tokens.
+
+    They are a query as any other, of which the common shift is taken out.
+    """
+    shift = profiles.shift(tokens, logits.argmax(1))
+    found = _parts(profiles, logits, tokens, shift)
     parts = {name: (float(part.mean()), max(float(part.std()), 1e-6)) for name, part in found.items()}
-    null = np.sort(Novelty(profiles, parts, np.empty(0)).score(logits, tokens))
+    null = np.sort(Novelty(profiles, parts, np.empty(0)).score(logits, tokens, shift))
     return {"novelty_method": METHOD, "novelty_parts": parts, "novelty_null": np.round(null, 6).tolist()}

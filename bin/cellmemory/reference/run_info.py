@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cellmemory.io.provenance import provenance
-from cellmemory.reference.calibration import Thresholds
+from cellmemory.reference.calibration import DoubtSettings
 
 STEP = "map_query"
 
@@ -27,7 +27,8 @@ class RunInfo:
     n_slots: int
     novelty_alpha: float
     alpha: float
-    min_confidence: float = Thresholds.min_confidence
+    min_confidence: float = DoubtSettings.min_confidence
+    novelty_shift: bool = DoubtSettings.novelty_shift
     adapted_to: str = ""
     label_key: str = ""
     label_levels: list[str] | None = None
@@ -46,9 +47,9 @@ class RunInfo:
     version: str | None = None
 
     @property
-    def thresholds(self) -> Thresholds:
+    def doubt(self) -> DoubtSettings:
         """Those that the cells were mapped with."""
-        return Thresholds(self.novelty_alpha, self.alpha, self.min_confidence)
+        return DoubtSettings(self.novelty_alpha, self.alpha, self.min_confidence, self.novelty_shift)
 
     @classmethod
     def from_uns(cls, stored: Mapping) -> "RunInfo":

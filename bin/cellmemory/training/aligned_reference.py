@@ -92,4 +92,4 @@ def _annotation(
 def _values(file: CellFile, rows: np.ndarray) -> sp.csr_matrix:
     """Some rows of the reference (sorted), or all of them without a copy."""
     values = file.rows("X", 0, file.n_cells) if len(rows) == file.n_cells else file.picked("X", rows)
-    return checked(values, file, "X", 0, scale="log1p")
+    return checked(values, file, "X", rows, scale="log1p")

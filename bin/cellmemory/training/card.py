@@ -24,8 +24,8 @@ def model_card(config: dict, table: pd.DataFrame, calibration: Calibration) -> s
 (seed {config["seed"]}, best epoch {config["training"]["best_epoch"]}).
 
 On {calibration.validation_cells} held-out cells of the reference: accuracy {calibration.validation_accuracy:.3f}, expected
-calibration error {calibration.ece_after:.3f} after temperature scaling ({calibration.ece_before:.3f} before). These cells
-also decided when training stopped; a query of another donor or technology is harder than they are.
+calibration error {calibration.ece:.3f}. These cells also decided when training stopped; a query of another donor or technology
+is harder than they are.
 
 | label | cells | trained on | held out | rare |
 | --- | --- | --- | --- | --- |

@@ -86,7 +86,7 @@ def train_reference(
     say(f"Trained on {len(split.all_training):,} cells ({runtime}) to epoch {fitted.best_epoch} of {len(fitted.history)}.")
     say(
         f"On {len(split.validation):,} held-out cells: accuracy {calibration.validation_accuracy:.3f}, calibration error "
-        f"{calibration.ece_after:.3f} (temperature {calibration.temperature:.2f})."
+        f"{calibration.ece:.3f}."
     )
     for doubt in unlearned(calibration, settings.label_key):
         warn(doubt)

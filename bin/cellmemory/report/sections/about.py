@@ -19,6 +19,7 @@ def section(samples: Sequence[Sample], trained: TrainedModel, provenance: dict |
         ("precision", "Precision"),
         ("seed", "Seed"),
         ("novelty_alpha", "Novelty alpha"),
+        ("novelty_shift", "Common shift taken out"),
         ("alpha", "Label set alpha"),
         ("adapted_to", "Adapted to"),
     ):

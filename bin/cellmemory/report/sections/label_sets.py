@@ -1,4 +1,4 @@
-"""Conformal label sets: which, and how large."""
+"""Label sets: which, and how large."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -9,7 +9,7 @@ from cellmemory.report.data import Sample
 
 
 def section(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
-    """Conformal label sets."""
+    """Label sets."""
     rows = []
     for sample in samples:
         counts = sample.cells["label_set"].value_counts()
@@ -29,7 +29,7 @@ def section(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
 
 
 def set_sizes(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
-    """How many labels the conformal sets hold."""
+    """How many labels the sets hold."""
     data = []
     for sample, colour in zip(samples, ["@accent"] if len(samples) == 1 else cycle(palette), strict=False):
         size = sample.cells["label_set"].map(_set_size).astype(int)

@@ -7,9 +7,7 @@ from cellmemory.report import drawing, wording
 from cellmemory.report.blocks import Facts, Figure, Notes, Section, Table
 
 _CALIBRATION_FACTS = (
-    ("temperature", "Temperature"),
-    ("ece_before", "Calibration error before"),
-    ("ece_after", "Calibration error after"),
+    ("ece", "Calibration error"),
     ("validation_cells", "Validation cells"),
 )
 
