@@ -91,10 +91,15 @@ def message(name, parts) {
 def csvCells(line) {
     def found = []
     def rest = ",${line}".toString().replaceAll(/\G,\s*(?:"([^"]*+(?:""[^"]*+)*+)"\s*|([^,"][^,]*+)?)(?=,|$)/) { _all, inside, bare ->
-        found.add(inside == null ? (bare ?: '').trim() : inside.replace('""', '"').trim())
+        found.add(withoutBlanks(inside == null ? (bare ?: '') : inside.replace('""', '"')))
         ''
     }
     return rest ? null : found
+}
+
+/** Without blanks at its ends, as Python takes them: those that do not break a line, too. */
+def withoutBlanks(text) {
+    return text.replaceAll(/^[\s\p{Z}]+|[\s\p{Z}]+$/, '')
 }
 
 def withoutEmptyEnd(cells) {

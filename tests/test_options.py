@@ -4,9 +4,10 @@ import ast
 import os
 import re
 
+import h5py
 import pytest
 
-from tests.conftest import DATA, ROOT, refused
+from tests.conftest import DATA, ROOT, refused, succeed
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,21 @@ def test_what_a_name_would_make_a_terminal_do_is_written_out(tmp_path):
     (found,) = refused("preprocess_reference", "--reference", DATA / "reference.h5ad", "--label_key", "\x1b[2Jkind", "--output",
                        tmp_path / "o.h5ad", "--panel", tmp_path / "p.tsv")  # fmt: skip
     assert r"'\x1b[2Jkind'" in found
+
+
+def test_a_file_name_that_is_not_utf8_is_only_a_name(tmp_path):
+    """As old file systems hold them; the file's own results say it as far as text can."""
+    reference = tmp_path / os.fsdecode(b"old\xff.h5ad")
+    reference.write_bytes((DATA / "reference.h5ad").read_bytes())
+    succeed("preprocess_reference", "--reference", reference, "--label_key", "cell_type", "--output", tmp_path / "o.h5ad",
+            "--panel", tmp_path / "p.tsv")  # fmt: skip
+    with h5py.File(tmp_path / "o.h5ad") as file:
+        assert file["uns/cellmemory/source"].asstr()[()] == "old\ufffd.h5ad"
+    (tmp_path / "sheet.csv").write_text(f"sample,h5ad\nq,{DATA / 'unseen_type.h5ad'}\n")
+    succeed("check_inputs", "--samplesheet", tmp_path / "sheet.csv", "--reference", reference, "--label_key", "cell_type",
+            "--output", tmp_path / "i.json", "--query_genes", tmp_path / "g.tsv")  # fmt: skip
+    succeed("preprocess_query", "--query", reference, "--panel", tmp_path / "p.tsv", "--output", tmp_path / "q.h5ad",
+            "--alignment", tmp_path / "a.json")  # fmt: skip
 
 
 def test_messages_name_scripts_that_there_are():

@@ -18,6 +18,7 @@ from cellmemory.genes.panel import reference_genes
 from cellmemory.genes.values import find_values
 from cellmemory.io.gmt import read_gmt
 from cellmemory.io.samplesheet import Origin, Query, read_samplesheet
+from cellmemory.io.text import file_name
 from cellmemory.reference import trained_model
 from cellmemory.reference.hierarchy import parse_levels, read_hierarchy
 
@@ -125,7 +126,7 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
             genes = _genes_of(var, origin.gene_column, str(path))
         problems.raise_any()
         summary = {
-            "path": path.name,
+            "path": file_name(path),
             "cells": file.n_cells,
             "genes": len(var),
             "label_key": label_key,
@@ -177,7 +178,7 @@ def _check_query(
         match, matrix, scale = found
         summary = {
             "sample": query.sample,
-            "path": query.path.name,
+            "path": file_name(query.path),
             "cells": file.n_cells,
             "genes": len(match.target),
             "shared_genes": len(match.measured),
@@ -208,7 +209,7 @@ def _check_gmt(path: Path) -> dict:
 
 def _describe_model(trained: trained_model.TrainedModel) -> dict:
     return {
-        "path": trained.path.name,
+        "path": file_name(trained.path),
         "digest": trained.config["digest"],
         "label_key": trained.config["label_key"],
         "labels": len(trained.labels),

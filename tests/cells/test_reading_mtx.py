@@ -107,6 +107,12 @@ FOLDERS = {
         True,
     ),
     "of R": (TEN_X | {"barcodes.tsv": "x\n" + "".join(f'"{name}"\n' for name in BARCODES)}, SYMBOLS, True),
+    "of R, with the numbers of its lines": (
+        TEN_X | {"barcodes.tsv": '"x"\n' + "".join(f'"{i}"\t"{name}"\n' for i, name in enumerate(BARCODES, 1))},
+        SYMBOLS,
+        True,
+    ),
+    "a mark before the matrix": (TEN_X | {"matrix.mtx": "\ufeff" + mtx(COUNTS.T)}, SYMBOLS, True),
     "with header lines": (
         TEN_X | {"barcodes.tsv": "barcode\n" + CELL_LIST, "features.tsv": "gene_id\tgene_name\tfeature_type\n" + FEATURES},
         SYMBOLS,
@@ -170,11 +176,11 @@ BROKEN = {
     "velocities": ({"spliced.mtx": "", "unspliced.mtx": ""}, "this folder holds 2 matrices (spliced.mtx, unspliced.mtx)"),
     "no genes": (
         {"matrix.mtx": mtx(COUNTS), "barcodes.tsv": CELL_LIST},
-        "this folder lists no genes for matrix.mtx. Put the list beside it, and call it features.tsv (or genes.tsv).",
+        "this folder lists no genes for matrix.mtx. Put the list next to the matrix, and call it features.tsv (or genes.tsv).",
     ),
     "no cells": (
         {"matrix.mtx": mtx(COUNTS), "genes.tsv": FEATURES},
-        "this folder lists no cells for matrix.mtx. Put the list beside it, and call it barcodes.tsv.",
+        "this folder lists no cells for matrix.mtx. Put the list next to the matrix, and call it barcodes.tsv.",
     ),
     "two lists of genes": (
         TEN_X | {"genes.tsv": FEATURES},
@@ -242,6 +248,10 @@ BROKEN = {
     "what crashes scipy's mmread": (
         TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("\n2 3 7", "\x132 3 7").replace("3 5 9\n", "3 5 9>")},
         "matrix.mtx is incomplete or damaged",
+    ),
+    "a cell without a name": (
+        TEN_X | {"barcodes.tsv": CELL_LIST.replace(BARCODES[1] + "\n", "\n")},
+        "barcodes.tsv has lines without a cell (1). Get the file again.",
     ),
     "not a matrix": (
         TEN_X | {"matrix.mtx": "gene,cell\n"},

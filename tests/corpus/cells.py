@@ -4,6 +4,7 @@ A builder gets a fresh copy of good cells and a folder, and returns the path of 
 cells. Good cells are 120 cells of three types with 60 genes in counts; type i expresses ten genes of its own.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,7 +235,7 @@ for _type in ("float64", "int32", "int64", "uint8", "uint16", "bool"):
         return cells
 
     _typed.__name__ = f"values_of_type_{_type}"
-    query("counts in X", ok=True, at="step")(_typed)
+    query("binary in X" if _type == "bool" else "counts in X", ok=True, at="step")(_typed)
 
 
 @query("counts in X", ok=True, at="step")
@@ -508,12 +509,12 @@ def _with_column(cells, folder, values):
     return edited(cells, folder, edit)
 
 
-@reference("the label column 'odd' (--label_key) holds neither text nor numbers", label_key="odd")
+@reference("obs/odd holds neither text nor numbers. Remove the column", label_key="odd")
 def labels_that_are_complex_numbers(cells, folder):
     return _with_column(cells, folder, np.arange(cells.n_obs) % 3 + 1j)
 
 
-@reference("the label column 'odd' (--label_key) holds neither text nor numbers", label_key="odd")
+@reference("obs/odd holds neither text nor numbers. Remove the column", label_key="odd")
 def labels_of_two_fields(cells, folder):
     return _with_column(cells, folder, np.array([(i % 3, i) for i in range(cells.n_obs)], [("a", "i4"), ("b", "i4")]))
 
@@ -543,6 +544,125 @@ for _name, _says, _donor in (
     ("no_batch_at_all", "Kept the", lambda _i: None),
 ):
     reference(_says, ok=True, options=BATCH, at="step")(_named(_name, _batches(_donor)))
+
+
+def _elsewhere(edit):
+    """The cells with another file beside them, of which `edit` makes a part of theirs."""
+
+    def build(cells, folder):
+        other = folder / "other.h5ad"
+        cells.write_h5ad(other)
+        return edited(cells, folder, lambda file: edit(file, other))
+
+    return build
+
+
+@query("this file keeps parts of it in other files ('X'), which are not read")
+def a_matrix_of_another_file(cells, folder):
+    def edit(file, other):
+        del file["X"]
+        file["X"] = h5py.ExternalLink(str(other), "/X")
+
+    return _elsewhere(edit)(cells, folder)
+
+
+@query("this file keeps parts of it in other files ('obs/theirs'), which are not read")
+def a_column_of_any_file(cells, folder):
+    """As of /etc/passwd: its bytes would go into the results."""
+
+    def edit(file, other):
+        file["obs"].create_dataset("theirs", (cells.n_obs,), "S1", external=[(str(other), 0, cells.n_obs)])
+        file["obs"].attrs["column-order"] = [*file["obs"].attrs["column-order"], "theirs"]
+
+    return _elsewhere(edit)(cells, folder)
+
+
+@query("this file keeps parts of it in other files ('layers/theirs'), which are not read")
+def a_virtual_layer(cells, folder):
+    def edit(file, other):
+        layout = h5py.VirtualLayout((10,), "f4")
+        layout[:] = h5py.VirtualSource(str(other), "X/data", (10,))
+        file["layers"].create_virtual_dataset("theirs", layout)
+
+    return _elsewhere(edit)(cells, folder)
+
+
+@query("this file keeps parts of it in other files ('X'), which are not read")
+def a_matrix_that_is_a_pipe(cells, folder):
+    """It would be waited for without end."""
+    os.mkfifo(folder / "pipe")
+
+    def edit(file):
+        del file["X"]
+        file["X"] = h5py.ExternalLink(str(folder / "pipe"), "/X")
+
+    return edited(cells, folder, edit)
+
+
+@query("obs/odd holds neither text nor numbers. Remove the column")
+def records_in_a_column_that_nobody_asked_for(cells, folder):
+    return _with_column(cells, folder, np.array([(i % 3, i) for i in range(cells.n_obs)], [("a", "i4"), ("b", "i4")]))
+
+
+@query("obs lacks columns that it lists")
+def a_column_called_dot(cells, folder):
+    def edit(file):
+        file["obs"].attrs["column-order"] = [*file["obs"].attrs["column-order"], "."]
+
+    return edited(cells, folder, edit)
+
+
+def _two_scales(cells):
+    counts = sp.csr_matrix(np.round(np.expm1(dense(cells))))
+    logged = counts[: cells.n_obs // 2].copy()
+    logged.data = np.log1p(logged.data)
+    cells.X = sp.vstack([logged, counts[cells.n_obs // 2 :]], format="csr").astype(np.float32)
+    return cells
+
+
+@query("X holds counts in some cells and other values in others")
+def data_sets_of_two_scales(cells, _):
+    return _two_scales(cells)
+
+
+@reference("X holds counts in some cells and other values in others")
+def a_reference_of_two_scales(cells, _):
+    return _two_scales(cells)
+
+
+@query("(binary in X", "The values are one alone beside zero (binarised data)", ok=True, at="step")
+def binarised(cells, _):
+    cells = many(cells)
+    cells.X = (cells.X > 0).astype(np.float32)
+    return cells
+
+
+@query("Values were taken from layers/counts", ok=True, at="step")
+def binarised_beside_counts(cells, _):
+    cells = many(cells)
+    cells.layers["counts"] = sp.csr_matrix(np.round(np.expm1(dense(cells)))).astype(np.float32)
+    cells.X = (cells.X > 0).astype(np.float32)
+    return cells
+
+
+@query("its cells are named as genes are: rows and columns are exchanged. Transpose it")
+def transposed(cells, _):
+    return ad.AnnData(cells.X.T.tocsr(), cells.var[[]].copy(), cells.obs[[]].copy())
+
+
+@query("cells share their name with another cell, such as 'same'", ok=True, at="step")
+def cells_of_one_name(cells, _):
+    cells.obs_names = ["same"] * cells.n_obs
+    return cells
+
+
+@reference("10 features that are not gene expression were left out", ok=True, at="step")
+def counts_in_raw_whose_table_knows_no_types(cells, _):
+    """The antibodies among them are known by var alone."""
+    cells.raw = ad.AnnData(sp.csr_matrix(np.round(np.expm1(dense(cells)))).astype(np.float32), cells.obs[[]], cells.var[[]])
+    cells.var["feature_types"] = ["Gene Expression"] * (cells.n_vars - 10) + ["Antibody Capture"] * 10
+    cells.X = dense(cells) - 1
+    return cells
 
 
 @query("hold values that are not whole", at="step")

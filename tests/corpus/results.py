@@ -122,7 +122,7 @@ for _script in OF_MODELS:
         "labels.tsv changed since the model was trained",
         "use an untouched copy",
     )
-case("map_query", "model_a_file", file_for("model"), "model", "is a file")
+case("map_query", "model_a_file", file_for("model"), "model is not the archive of a trained model")
 case(
     "map_query",
     "model_without_files",
@@ -229,7 +229,7 @@ case(
     data("q.aligned.h5ad", lambda f: setattr(f, "obs_names", [f"n{i}" for i in range(120)])),
     "this slice comes from another query: cell 0 is 's1c0' here",
 )
-case("gather", "a_slice_of_a_longer_query", data("q.aligned.h5ad", lambda f: f[:100].copy()), "of a query of 120 cells")
+case("gather", "a_slice_of_a_longer_query", data("q.aligned.h5ad", lambda f: f[:100].copy()), "from a query of 120 cells")
 case("gather", "slices_of_another_model", other("model", "other"), "this slice was mapped with another model")
 case(
     "gather",

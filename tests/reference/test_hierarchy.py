@@ -55,7 +55,15 @@ def test_accuracy_of_levels_and_answers_is_that_of_a_count_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"), [("a", "two or more"), ("a,a", "different"), ("a,,b", "different"), ("a,c", "ends with 'c'")]
+    ("text", "sentence"),
+    [
+        ("a", "two or more"),
+        ("a,a", "different"),
+        ("a,,b", "different"),
+        ("a,c", "ends with 'c'"),
+        ("a x,a_x,b", "both be written as the column cellmemory_level_a_x"),
+        ("b_confidence,b", "both be written as the column cellmemory_level_b_confidence"),
+    ],
 )
 def test_levels_that_cannot_be_are_refused(text, sentence):
     with pytest.raises(InputError, match=sentence):

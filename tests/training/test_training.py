@@ -100,8 +100,11 @@ def test_a_cell_is_mapped_alike_alone_and_among_others(mapped, model, aligned, t
     alone = map_query(tmp_path, model, tmp_path / "few.h5ad", "few")
     among = mapped[40:47]
     assert alone.obs["cellmemory_label"].tolist() == among.obs["cellmemory_label"].tolist()
-    for column in ("confidence", "novelty", "novelty_p"):
-        np.testing.assert_allclose(alone.obs[f"cellmemory_{column}"], among.obs[f"cellmemory_{column}"], atol=1e-5)
+    np.testing.assert_allclose(alone.obs["cellmemory_confidence"], among.obs["cellmemory_confidence"], atol=1e-5)
+    # Novelty, too, unless what a query's cells have in common is taken out of it.
+    unshifted = [map_query(tmp_path, model, path, name, "--no_novelty_shift").obs[["cellmemory_novelty", "cellmemory_novelty_p"]]
+                 for path, name in ((tmp_path / "few.h5ad", "few2"), (aligned / "unseen_type.aligned.h5ad", "all2"))]  # fmt: skip
+    np.testing.assert_allclose(unshifted[0], unshifted[1][40:47], atol=1e-5)
     np.testing.assert_allclose(alone.obsm["X_cellmemory"], among.obsm["X_cellmemory"], atol=1e-5)
     np.testing.assert_allclose(alone.layers["attention"].toarray(), among.layers["attention"].toarray(), atol=1e-6)
 
@@ -287,7 +290,7 @@ def test_a_small_reference_is_decided_by_the_linear_path():
     labels = np.arange(8) % 4
     alike = 2 * np.eye(4)[labels] + np.random.default_rng(0).normal(size=(8, 4))
     ratios = [np.divide(*fit_weights(alike, alike, labels, cells)) for cells in (50, 250, 2_000)]
-    np.testing.assert_allclose(ratios, [10, 2, 2], rtol=0.05)
+    np.testing.assert_allclose(ratios, [10, 2, 2], rtol=0.15)
 
 
 def test_held_out_cells_that_are_all_right_do_not_make_a_model_sure_of_everything():

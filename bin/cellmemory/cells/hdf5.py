@@ -175,14 +175,21 @@ def _check_table(file: h5py.File, name: str) -> int:
     n = _length(table[index], f"{name}/{attribute_text(index)}")
     if n is None:
         raise ReadingError(f"{name}/{attribute_text(index)} is not a list of names, so this h5ad is damaged. {AGAIN}")
-    missing = [column for column in columns if column not in table]
-    problems = [f"{name} lacks columns that it lists ({first_ids(missing)}). {AGAIN}"] if missing else []
+    missing = [column for column in columns if column.strip("./") == "" or column not in table]
+    odd = [column for column in columns if column not in missing and _is_odd(table[column])]
+    problems = [f"{name}/{column} holds neither text nor numbers. Remove the column, or write it as text." for column in odd]
+    problems += [f"{name} lacks columns that it lists ({first_ids(missing)}). {AGAIN}"] if missing else []
     for column in dict.fromkeys(columns):
         if column not in missing and (found := _length(table[column], f"{name}/{column}")) not in (n, None):
             problems.append(f"{name}/{column} has {found:,} values, but {name} has {n:,} rows. {AGAIN}")
     if problems:
         raise ReadingError(problems)
     return n
+
+
+def _is_odd(stored: object) -> bool:
+    """Whether a column holds records, complex numbers or references, which no table of results can."""
+    return isinstance(stored, h5py.Dataset) and (stored.dtype.kind in "cV" or h5py.check_ref_dtype(stored.dtype) is not None)
 
 
 def _columns(table: h5py.Group) -> list[str]:

@@ -10,7 +10,9 @@ from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
 
 #: What programs write where there is no value; as a text it may also be a label.
-LOOKS_MISSING = ("nan", "na", "n/a", "none", "null", "<na>")
+LOOKS_MISSING = ("nan", "na", "n/a", "none", "null", "<na>", "inf", "-inf", "-", "?", "#n/a", "#ref!", "#value!", "#name?")
+#: What separates the labels of a set.
+SEPARATOR = "|"
 #: One cell trains, one validates.
 MIN_CELLS_PER_LABEL = 2
 
@@ -55,6 +57,11 @@ def label_notes(column: pd.Series, where: str) -> list[str]:
             notes.append(f"{where}: labels that differ only in case stay apart: {found}. Write them alike if they are one.")
     for label in counts.index[counts.index.str.lower().isin(LOOKS_MISSING)]:
         notes.append(f"{where}: '{label}' is used as a label ({counts[label]:,} cells). Empty it if it stands for no label.")
+    if separated := sorted(label for label in counts.index if SEPARATOR in label):
+        notes.append(
+            f"{where}: labels hold '{SEPARATOR}', which separates labels in cellmemory_label_set ({first_ids(separated)}). Write "
+            "them without it to tell sets apart."
+        )
     return notes
 
 

@@ -35,7 +35,7 @@ def unwritten(stored: h5py.Dataset) -> bool:
     if not stored.size:
         return False
     if stored.chunks is None:
-        return stored.id.get_storage_size() == 0 and stored.external is None and not stored.is_virtual
+        return stored.id.get_storage_size() == 0
     chunks = (-(-length // chunk) for length, chunk in zip(stored.shape, stored.chunks, strict=True))
     return stored.id.get_num_chunks() < math.prod(chunks)
 

@@ -59,7 +59,7 @@ def read_shape(path: Path) -> tuple[int, int, int]:
 
 def _read_head(file: BinaryIO) -> tuple[list[str], list[bytes]]:
     """The words of the first line, in lower case, and of the line of sizes; the values follow."""
-    head = file.readline(1000).decode(errors="replace").lower().split()
+    head = file.readline(1000).decode("utf-8-sig", errors="replace").lower().split()
     size = b"%"
     while size.startswith(b"%") or size.isspace():
         size = file.readline(10_000)

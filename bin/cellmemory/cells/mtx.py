@@ -58,7 +58,7 @@ class MtxFolder:
         turned, gene_lines, cell_lines = _fit(matrix, shape, (genes, gene_lines), (cells, cell_lines))
         symbols = next((_read_lines(folder / name) for name in files if SYMBOLS.fullmatch(name)), None)
         self._var = _make_var(genes, gene_lines, symbols)
-        self._obs = pd.DataFrame(index=_column(cell_lines, 0))
+        self._obs = pd.DataFrame(index=_names_of_cells(cells, cell_lines))
         self.n_cells = len(self._obs)
         self.matrices = {"X": MemoryRows(read_matrix(folder / matrix, shape, n_values, turned=turned))}
 
@@ -163,6 +163,16 @@ def _make_var(name: str, lines: list[list[str]], symbols: list[list[str]] | None
     if widths and min(widths) > 2:
         var["feature_types"] = _column(lines, 2)
     return var
+
+
+def _names_of_cells(name: str, lines: list[list[str]]) -> np.ndarray:
+    """The first of each line, or the second where the first is the line's number, as R's write.table puts it. Raises ReadingError
+    for lines without a name."""
+    numbered = all(len(line) > 1 and line[0] == str(number) for number, line in enumerate(lines, 1))
+    names = _column(lines, int(numbered and bool(lines)))
+    if empty := int(np.sum(names == "")):
+        raise ReadingError(f"{name} has lines without a cell ({empty:,}). Get the file again.")
+    return names
 
 
 def _column(lines: list[list[str]], number: int) -> np.ndarray:

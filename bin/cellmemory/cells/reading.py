@@ -18,6 +18,8 @@ from cellmemory.cells.tenx import TenX
 from cellmemory.errors import InputError
 
 CHUNK_CELLS = 4096
+#: Columns of var that say what kind a feature is.
+TYPE_COLUMNS = ("feature_types", "feature_type")
 
 
 class CellFile:
@@ -74,7 +76,7 @@ class CellFile:
         if matrix != "raw":
             return self._var
         with reading(self.path, "raw/var"):
-            return self._source.var(matrix)
+            return _with_types(self._source.var(matrix), self._var)
 
     def column(self, key: str, role: str, option: str) -> pd.Series:
         """obs[key], or an InputError that names the columns that exist. role and option are for the message."""
@@ -83,13 +85,7 @@ class CellFile:
                 f"{self.path}: the {role} column '{key}' (--{option}) is not in obs; its columns are: "
                 f"{', '.join(map(str, self.obs.columns)) or '(none)'}."
             )
-        values = self.obs[key]
-        if values.dtype.kind == "c" or (len(values) and isinstance(values.iloc[0], tuple | np.void)):
-            raise InputError(
-                f"{self.path}: the {role} column '{key}' (--{option}) holds neither text nor numbers. Name another column, or "
-                "write it as text."
-            )
-        return values
+        return self.obs[key]
 
     def rows(self, matrix: str, start: int, stop: int) -> sp.csr_matrix:
         """Cells start to stop of a matrix as float32 CSR (cells x genes of that matrix)."""
@@ -140,3 +136,13 @@ def _open(path: Path) -> H5ad | TenX | MtxFolder:
     if not stat.S_ISREG(mode):
         raise ReadingError("this is not a file but a pipe, socket or device. Write its contents to a file, and give that.")
     return open_hdf5(path)
+
+
+def _with_types(var: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """var with what another table of the same file says of the types of its features, where it does not say so itself: `raw`
+    often holds names alone. A feature that the other lacks counts as gene expression."""
+    column = next((name for name in TYPE_COLUMNS if name in other), None)
+    if column is None or any(name in var for name in TYPE_COLUMNS):
+        return var
+    known = other[column].astype(object)[~other.index.duplicated()]
+    return var.assign(**{column: known.reindex(var.index).to_numpy()})

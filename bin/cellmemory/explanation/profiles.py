@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cellmemory.cells.probe import survive
 from cellmemory.errors import InputError
 from cellmemory.explanation.contrasts import Contrasted
 from cellmemory.explanation.grouping import GroupSums
@@ -76,6 +77,7 @@ def load(path: str | Path):
     import anndata as ad
 
     try:
+        survive(Path(path))
         profiles = ad.read_h5ad(path)
     except Exception:  # anndata raises anything from OSError to KeyError on a file of another kind
         raise InputError(f"{path} is not an h5ad file, or is damaged; give the .tag_profiles.h5ad of extract_tags.py.") from None

@@ -13,6 +13,9 @@ from cellmemory.genes.matching import Match, match_genes, no_overlap
 from cellmemory.genes.values import LOG_BASES, TARGET_SUM, find_values, undo_log
 from cellmemory.io.samplesheet import Origin
 
+#: Cells whose names are held against the panel's genes.
+MANY_CELLS = 2_000
+
 
 @dataclass(frozen=True)
 class Aligner:
@@ -71,12 +74,18 @@ def match_query(
     match = match_genes(var, panel, origin.gene_column, gene_map, where=str(file.path))
     share = len(match.measured) / len(panel)
     if share < min_coverage or not len(match.measured):
+        cells = file.names(0, min(file.n_cells, MANY_CELLS))
+        if file.n_cells > 1 and np.isin(cells, panel["gene"].to_numpy(object)).mean() > max(share, min_coverage):
+            raise InputError(
+                f"{file.path}: its cells are named as genes are: rows and columns are exchanged. Transpose it (adata.T)."
+            )
         names = var.index if match.column == "index" else var[match.column]
         raise InputError(no_overlap(str(file.path), names, panel["gene"], share, floor=min_coverage))
     return MatchedQuery(match, matrix, scale)
 
 
 _SCALE_MESSAGES = {
+    "binary": "The values are one alone beside zero (binarised data): labels rest on which genes are expressed, not on how much.",
     "log1p": "Values are log-normalised already and were used as they are.",
     "log2": "Values are log-normalised already, to the base 2; they were taken to the natural logarithm.",
     "linear": "Values are not whole numbers; they were normalised as counts are.",
@@ -94,6 +103,12 @@ def alignment_summary(file: CellFile, found: MatchedQuery, panel: pd.DataFrame, 
         messages.append(f"Values were taken from {matrix}.")
     if scale in _SCALE_MESSAGES:
         messages.append(_SCALE_MESSAGES[scale])
+    names = file.obs.index
+    if repeated := int(names.duplicated(keep=False).sum()):
+        messages.append(
+            f"{repeated:,} cells share their name with another cell, such as '{names[names.duplicated()][0]}': "
+            "tables of results cannot be joined by names. Make them unique (adata.obs_names_make_unique())."
+        )
     if empty:
         messages.append(f"{empty} cells have no counts; they are kept, and can only be unassigned.")
     return {

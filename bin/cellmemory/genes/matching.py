@@ -69,6 +69,8 @@ def match_genes(
             messages.append("Gene names matched only with upper and lower case ignored, as between human and mouse symbols.")
             target = without_case
     target = np.where(keep, target, -1)
+    if gene_map and not any(_mapped(name, known, gene_map) for name in names):
+        messages.append("No line of the gene map leads from a name in this file to one in the panel. Are its columns exchanged?")
     respelt = [n for n, t in zip(names, target, strict=True) if t >= 0 and n not in known and not _mapped(n, known, gene_map)]
     if respelt and not messages:
         found_by = f"a part or another spelling of their names ({first_ids(respelt, 3)})"

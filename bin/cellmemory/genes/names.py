@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.cells.labels import as_text
+from cellmemory.cells.reading import TYPE_COLUMNS
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.text import DELIMITERS, open_quote, read_text, tab_cells
 
@@ -15,9 +16,7 @@ ENSEMBL = re.compile(r"(ENS[A-Z]{0,6}G\d{11})(\.\d+)?")
 #: Columns of var in which files of this field keep a second name of each gene, however they write them (Gene.Symbol, ID).
 ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "feature_id", "id", "feature_name", "gene_name", "gene_names",
               "gene_symbol", "gene_symbols", "symbol", "hgnc_symbol")  # fmt: skip
-#: Columns of var that say what a feature is: scanpy's, and that of a 10x .h5.
-TYPE_COLUMNS = ("feature_types", "feature_type")
-#: What they say of genes, in the spellings in use, in lower case; an empty one counts as gene expression.
+#: What var['feature_types'] says of genes, in the spellings in use, in lower case; an empty one counts as gene expression.
 EXPRESSION_TYPES = ("gene expression", "gene", "genes", "gex", "rna", "mrna", "nan", "")
 #: A genome before the name, as Cell Ranger writes it where a reference has several.
 GENOME = re.compile(r"(?:GRC[a-z]\d+(?:\.p\d+)?|hg\d\d|mm\d\d?|rn\d|human|mouse)(?:[-_]premrna)?_+(?=.)", re.IGNORECASE)

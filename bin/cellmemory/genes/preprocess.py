@@ -23,7 +23,7 @@ from cellmemory.genes.values import LOG_BASES, checked, find_values
 from cellmemory.io.atomic import replacing, write_json
 from cellmemory.io.provenance import provenance
 from cellmemory.io.samplesheet import Origin, Query
-from cellmemory.io.text import Source
+from cellmemory.io.text import Source, file_name
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def preprocess_reference(
         onto_panel = match_own_genes(genes["gene"], expression, panel)
         made = provenance(
             step="preprocess_reference",
-            source=reference.name,
+            source=file_name(reference),
             label_key=label_key,
             batch_key=origin.batch_key,
             values_from=matrix,
@@ -206,7 +206,7 @@ def preprocess_query(
         var.iloc[found.match.measured, 0] = True
         made = provenance(
             step="preprocess_query",
-            source=query.path.name,
+            source=file_name(query.path),
             sample=query.sample,
             values_from=found.matrix,
             value_scale=found.scale,

@@ -17,6 +17,10 @@ TARGET_SUM = 1e4
 WHOLE = 0.999
 #: Share of cells of another scale among counts that are let pass.
 OTHER_SCALE = 0.01
+#: A cell with fewer values may be whole by chance; one with no larger share of whole values is of another scale than counts.
+FEWEST_VALUES, BROKEN = 10, 0.5
+#: Fewer values may be all one count.
+MANY_VALUES = 1_000
 #: The largest values of so many cells, one at least, decide nothing: they may be wild.
 WILD_SHARE = 0.002
 #: No count or normalised value lies above it, and none before its logarithm above the other.
@@ -28,8 +32,8 @@ LARGEST_LOG = {"log1p": 13.9, "log2": 20.0}
 
 
 def value_scale(file: CellFile, matrix: str) -> str:
-    """`counts`, `log1p`, `log2` (of 1 + value), `linear` (normalised, not logged), `scaled` (negative), `invalid` (NaN, inf)
-    or `empty`.
+    """`counts`, `log1p`, `log2` (of 1 + value), `linear` (normalised, not logged), `binary` (one value alone beside zero), or
+    what cannot be used: `scaled` (negative), `invalid` (NaN, inf), `mixed` (counts beside others) or `empty`.
 
     Judged from up to 1,000 cells with values, spread over the file. What lies outside of them is held against the scale when
     it is read: see `checked`.
@@ -42,11 +46,27 @@ def value_scale(file: CellFile, matrix: str) -> str:
         return "invalid"
     if values.min() < 0:
         return "scaled"
+    if len(values) >= MANY_VALUES and values.min() == values.max():
+        return "binary"
+    if _is_mixed(cells):
+        return "mixed"
     if np.mean(values == np.round(values)) >= WHOLE:
         return "counts"
     largest = _largest(cells)
     possible = [*(scale for scale, limit in LARGEST_LOG.items() if largest <= limit), "linear"]
     return possible[0] if len(possible) == 1 else _told_by_counts(cells, possible) or possible[0]
+
+
+def _is_mixed(cells: sp.csr_matrix) -> bool:
+    """Whether cells of counts, whole and from 1 on, stand beside others whose values are not whole, as in data sets that were put
+    together."""
+    lengths = np.diff(cells.indptr)
+    cell = np.repeat(np.arange(len(lengths)), lengths)
+    enough = lengths >= FEWEST_VALUES
+    share = np.bincount(cell, cells.data == np.round(cells.data), minlength=len(lengths))[enough] / lengths[enough]
+    ones = np.bincount(cell, cells.data == 1, minlength=len(lengths))[enough]
+    counts = (share >= WHOLE) & (ones > 0)
+    return bool(enough.any()) and bool(min(counts.mean(), np.mean(share <= BROKEN)) > OTHER_SCALE)
 
 
 def _sampled(file: CellFile, matrix: str) -> sp.csr_matrix:
@@ -102,7 +122,7 @@ def _whole(rows: sp.csr_matrix, file: CellFile, matrix: str, numbers: Sequence[i
     """The rows as they are; raises InputError where more than a few cells hold values of another scale than counts."""
     lengths = np.diff(rows.indptr)
     cell = np.repeat(np.arange(len(lengths)), lengths)
-    broken = np.bincount(cell, rows.data != np.round(rows.data), minlength=len(lengths)) > lengths / 2
+    broken = np.bincount(cell, rows.data != np.round(rows.data), minlength=len(lengths)) > (1 - BROKEN) * lengths
     if np.count_nonzero(broken) <= OTHER_SCALE * len(lengths):
         return rows
     row = int(numbers[int(np.argmax(broken))])
@@ -120,6 +140,7 @@ def _limit(scale: str) -> float:
 _SCALE_NAMES = {
     "counts": "counts",
     "linear": "normalised values",
+    "binary": "binarised values",
     "log1p": "log-normalised values",
     "log2": "log-normalised values",
 }
@@ -158,7 +179,7 @@ def find_values(file: CellFile, counts_layer: str | None) -> tuple[str, str]:
         return _asked_for(file, counts_layer)
     candidates = [name for name in ("X", "layers/counts", "raw") if name in file.matrices]
     scales = {name: value_scale(file, name) for name in candidates}
-    for wanted in (("counts",), tuple(LOG_BASES), ("linear",)):
+    for wanted in (("counts",), tuple(LOG_BASES), ("linear",), ("binary",)):
         for name in candidates:
             if scales[name] in wanted:
                 return name, scales[name]
@@ -171,18 +192,21 @@ def _asked_for(file: CellFile, counts_layer: str) -> tuple[str, str]:
         layers = ", ".join(m.removeprefix("layers/") for m in file.matrices)
         raise InputError(f"{file.path}: there is no layer '{counts_layer}' (--counts_layer); there are: {layers or '(none)'}.")
     scale = value_scale(file, name)
-    if scale in ("scaled", "invalid", "empty"):
+    if scale in _UNUSABLE:
         raise InputError(_refusal(file, {name: scale}))
     return name, scale
 
 
+_UNUSABLE = {
+    "scaled": "holds negative values (scaled data)",
+    "invalid": "holds NaN or infinite values",
+    "mixed": "holds counts in some cells and other values in others (data sets of two scales in one file)",
+    "empty": "holds no value but zero",
+}
+
+
 def _refusal(file: CellFile, scales: dict[str, str]) -> str:
-    means = {
-        "scaled": "holds negative values (scaled data)",
-        "invalid": "holds NaN or infinite values",
-        "empty": "holds no value but zero",
-    }
-    found = "; ".join(f"{name} {means[scale]}" for name, scale in scales.items()) or "there is no X, layers['counts'] or raw"
+    found = "; ".join(f"{name} {_UNUSABLE[scale]}" for name, scale in scales.items()) or "there is no X, layers['counts'] or raw"
     others = [name.removeprefix("layers/") for name in file.matrices if name not in scales]
     if others:
         found += f"; there are the layers {', '.join(others)}"

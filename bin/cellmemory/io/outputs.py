@@ -174,6 +174,8 @@ def _is_h5ad(path: Path, kind: str) -> bool:
     import h5py
 
     with h5py.File(path, "r") as file:
+        if any(isinstance(file.get(name, getlink=True), h5py.ExternalLink) for name in ("uns", "layers", "obs")):
+            return False  # ours have none, and a pipe behind it would be waited for
         if kind == "profiles":
             return "layers/ranking" in file and "layers/read" in file and "obs/level" in file
         return str(file["uns/cellmemory/step"].asstr()[()]) == H5ADS[kind]

@@ -32,6 +32,11 @@ def read_text(path: Source, remedy: str = "Save it as text in UTF-8.") -> str:
         raise InputError(f"{path} is {error}. {remedy}") from None
 
 
+def file_name(path: Path) -> str:
+    """The last part of a path as text that UTF-8 can hold, whatever bytes an old file system has in it."""
+    return path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def opened(path: Source) -> IO[bytes]:
     """The open file of a path, to read bytes."""
     return (Path(path) if isinstance(path, str) else path).open("rb")

@@ -178,8 +178,11 @@ def vote(sample: str, tables: Mapping[str, Path], label_map: Mapping[tuple[str, 
 
 
 def _side_by_side(tables: Mapping[str, Path]) -> Iterator[dict[str, pd.DataFrame]]:
-    """The tables' next cells, chunk by chunk: for each reference label, confidence and status, by the cells' names."""
-    first = next(iter(tables))
+    """The tables' next cells, chunk by chunk: for each reference label, confidence and status, by the cells' names.
+
+    Raises InputError at the end where cells share a name: whether the tables have them in one order cannot be seen then.
+    """
+    first, names = next(iter(tables)), []
     for chunks in zip_longest(*(_chunks(path) for path in tables.values())):
         named = dict(zip(tables, chunks, strict=True))
         for name, chunk in named.items():
@@ -188,7 +191,14 @@ def _side_by_side(tables: Mapping[str, Path]) -> Iterator[dict[str, pd.DataFrame
                     f"{tables[first]} and {tables[name]} are not of the same cells in the same order: a consensus needs one "
                     "query, mapped onto each reference."
                 )
+        names.append(pd.util.hash_array(named[first].index.to_numpy(object)))
         yield named
+    repeated = int(pd.Series(np.concatenate(names)).duplicated(keep=False).sum()) if names else 0
+    if repeated:
+        raise InputError(
+            f"{tables[first]}: {repeated:,} cells share their name with another cell, so that votes cannot be told apart. Make "
+            "the names of the query's cells unique, and map it again."
+        )
 
 
 def _chunks(path: Path) -> Iterator[pd.DataFrame]:

@@ -62,7 +62,7 @@ class Mapper(Inference):
         return self.novelty.shift(self.run(tokens, attention=False).logits, tokens)
 
     def table(
-        self, mapped: Mapped, tokens: Tokens, empty: np.ndarray, doubt: DoubtSettings, shift: np.ndarray | None
+        self, mapped: Mapped, tokens: Tokens, empty: np.ndarray, *, doubt: DoubtSettings, shift: np.ndarray | None
     ) -> pd.DataFrame:
         """The `cellmemory_` columns of obs for the cells of a chunk. empty: cells without counts, never assigned. shift: what
         the query's cells have in common."""
@@ -162,7 +162,7 @@ def map_blocks(
         rows = checked(file.rows("X", start, stop), file, "X", range(start, stop), scale="log1p")
         tokens = mapper.tokenize(rows, measured)
         mapped = mapper.run(tokens, attention=sums is not None)
-        table = mapper.table(mapped, tokens, np.diff(rows.indptr) == 0, doubt, shift)[kept]
+        table = mapper.table(mapped, tokens, np.diff(rows.indptr) == 0, doubt=doubt, shift=shift)[kept]
         slots = weights = None
         if sums is not None:
             assert mapped.cls is not None

@@ -80,6 +80,11 @@ def parse_levels(text: str | None, label_key: str) -> list[str]:
     levels = [level.strip() for level in text.split(",")]
     if len(levels) < 2 or len(set(levels)) < len(levels) or not all(levels):
         raise InputError(f"--label_levels '{text}' must name two or more different columns, coarse to fine, with commas between.")
+    written = [name for level in levels for name in (column(level), f"{column(level)}_confidence")]
+    if twice := next((name for name in written if written.count(name) > 1), None):
+        raise InputError(
+            f"--label_levels '{text}': two of these levels would both be written as the column cellmemory_{twice}. Rename one."
+        )
     if levels[-1] != label_key:
         raise InputError(
             f"--label_levels '{text}' ends with '{levels[-1]}', but the labels to train on (--label_key) are '{label_key}'; "
