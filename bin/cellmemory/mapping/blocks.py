@@ -35,7 +35,7 @@ from cellmemory.io.spreadsheet import write_csv
 from cellmemory.mapping.cell_ranges import CellRange
 from cellmemory.mapping.co_embedding import CoEmbedding
 from cellmemory.mapping.slots import SlotSums
-from cellmemory.reference.alarms import alarms, own_cells_sentence
+from cellmemory.reference.alarms import alarms, own_cells_sentence, silent_genes
 from cellmemory.reference.fingerprints import count_known, fingerprints
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
@@ -117,7 +117,7 @@ class MappedWriter:
         Everything goes from disk to disk: memory holds a chunk of cells, and the cells that the UMAP is fitted on.
         """
         writer, trained = self._writer, self._trained
-        own_cells = self._copy_query()
+        own_cells, expressing = self._copy_query()
         if sums is not None:
             for name, values in sums.varm().items():
                 writer.write(f"varm/{name}", values)
@@ -126,26 +126,29 @@ class MappedWriter:
             co_embedding = CoEmbedding(writer.stored(f"obsm/{EMBEDDING}"), embedding, trained.config["seed"])
             for coordinates in co_embedding.query():
                 writer.append(f"obsm/{UMAP}", coordinates)
-        found = self._alarms(own_cells)
+        found = self._alarms(own_cells, expressing)
         writer.write(f"uns/{RUN}", replace(self._run, alarms=found, reference_cells=own_cells).to_uns())
         names = np.array(trained.labels, object)[label]
         writer.write(f"uns/{CO_EMBEDDED}", {UMAP: co_embedding.reference, "label": names})
         return found
 
-    def _copy_query(self) -> int:
-        """Takes over what the query's own file holds; returns how many of its cells are the reference's own."""
+    def _copy_query(self) -> tuple[int, np.ndarray]:
+        """Takes over what the query's own file holds; returns how many of its cells are the reference's own, and how many cells
+        express each gene (genes,)."""
         writer, file, own_cells = self._writer, self._file, 0
+        expressing = np.zeros(len(self._trained.panel), np.int64)
         for start, rows in file.chunks("X"):
             writer.append("X", rows)
             found = fingerprints(file.names(start, start + rows.shape[0]), rows)
             own_cells += count_known(found, self._trained.weights["reference.fingerprint"])
+            expressing += np.bincount(rows.indices[rows.data > 0], minlength=len(expressing))
         for name in file.columns:
             self._take("obs", name)
         self._obs.finish(file.columns)
         writer.write("var", file.var())
         for key in file.obsm:
             self._take("obsm", key)
-        return own_cells
+        return own_cells, expressing
 
     def _take(self, kind: str, name: str) -> None:
         """An element of the query's obs or obsm: from disk to disk where it is plain, else read and made so."""
@@ -155,12 +158,15 @@ class MappedWriter:
         else:
             self._writer.write(f"{kind}/{name}", self._file.obs[name] if kind == "obs" else self._file.embedding(name))
 
-    def _alarms(self, own_cells: int) -> list[str]:
+    def _alarms(self, own_cells: int, expressing: np.ndarray) -> list[str]:
+        measured = self._file.var()["measured"].to_numpy(bool)
+        labels = np.bincount(self._writer.stored(f"obs/{LABEL}/codes")[:], minlength=len(self._trained.labels))
         found = alarms(
             self._writer.stored(f"obs/{NOVELTY_P}")[:],
             self._run.novelty_alpha,
             expressed=np.diff(self._writer.stored("X/indptr")[:]),
-            measured=self._file.var()["measured"].to_numpy(bool),
+            measured=measured,
+            silent=measured & silent_genes(labels, expressing, self._trained.label_means[0]),
             usual=self._trained.config["usual_share"],
         )
         if self._trained.adapted_to:

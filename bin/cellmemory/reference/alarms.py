@@ -8,15 +8,26 @@ from cellmemory.reference.calibration import Calibration
 FAR = 3.0
 #: An alarm where fewer genes of the panel were measured.
 COVERAGE = 0.5
+#: A gene is silent that no cell expresses where at least so many were to be expected.
+EXPECTED_CELLS = 20
+#: An alarm where a larger share of the measured genes is silent.
+SILENT = 0.03
 
 
 def alarms(
-    novelty_p: np.ndarray, novelty_alpha: float, *, expressed: np.ndarray, measured: np.ndarray, usual: tuple[float, float]
+    novelty_p: np.ndarray,
+    novelty_alpha: float,
+    *,
+    expressed: np.ndarray,
+    measured: np.ndarray,
+    silent: np.ndarray,
+    usual: tuple[float, float],
 ) -> list[str]:
     """What is unusual about a query, a sentence each; none for a query like the reference.
 
-    novelty_p: (n,). expressed: (n,) genes of the panel that each cell expresses. measured: (genes,) bool, what the query
-    measured at all. usual: the shares of the panel's genes between which 90 % of the reference's cells express.
+    novelty_p: (n,). expressed: (n,) genes of the panel that each cell expresses. measured, silent: (genes,) bool, what
+    the query measured at all, and of this what silent_genes finds. usual: the shares of the
+    panel's genes between which 90 % of the reference's cells express.
     """
     found = []
     far = float((novelty_p < novelty_alpha).mean())
@@ -31,10 +42,28 @@ def alarms(
             f"Only {measured.mean():.0%} of the panel's {len(measured):,} genes were measured: labels rest on these. A model "
             "trained on the genes that both share (a run of this query with --reference) may do better."
         )
+    if silent.sum() > SILENT * measured.sum():
+        found.append(
+            f"{silent.sum():,} of the {measured.sum():,} measured genes are 0 in every cell, though cells of these labels "
+            "express them in the reference: the file may have been filled up with zeros. Remove genes that were not measured "
+            "from it; a gene that is absent is not held against a cell, and a zero is."
+        )
     share = float(np.median(expressed)) / max(1, measured.sum())
     if not usual[0] <= share <= usual[1]:
         found.append(_depth(share, usual))
     return found
+
+
+def silent_genes(cells: np.ndarray, expressing: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Genes (bool) that no cell of a query expresses, though at least EXPECTED_CELLS were to be expected.
+
+    cells: (C,), of each label. expressing: (genes,), cells that express each gene. levels: (C, genes), the mean level (0 to 1,
+    0 where it is not expressed) of each label's cells in the reference: at most the share of them that express a gene.
+    A query that was sequenced less deeply is expected to express less in proportion.
+    """
+    expected = cells @ levels
+    depth = min(1.0, expressing.sum() / max(expected.sum(), 1e-12))
+    return (expressing == 0) & (depth * expected >= EXPECTED_CELLS)
 
 
 def _depth(share: float, usual: tuple[float, float]) -> str:
