@@ -28,8 +28,9 @@ from cellmemory.reference.calibration import DoubtSettings, conformal_threshold,
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.sampling import evenly_spaced
 
-#: Cells of a query, evenly spaced over its file, that say what all of them have in common.
-SHIFT_CELLS = 2_000
+#: Blocks of cells, evenly spaced over a query's file, that say what all of its cells have in common: to read single cells apart
+#: would be to read the whole file, in each task.
+SHIFT_BLOCKS, SHIFT_BLOCK_CELLS = 40, 50
 
 
 class Mapper(Inference):
@@ -53,8 +54,12 @@ class Mapper(Inference):
     def shift(self, file: CellFile) -> np.ndarray | None:
         """What the cells of an aligned query have in common (see novelty.Profiles.shift), whichever of them are mapped here;
         None where there are none."""
-        numbers = evenly_spaced(file.n_cells, SHIFT_CELLS)
-        rows = checked(file.picked("X", numbers), file, "X", numbers, scale="log1p")
+        n, size = file.n_cells, SHIFT_BLOCK_CELLS
+        starts = range(0, n, size) if n <= SHIFT_BLOCKS * size else evenly_spaced(n - size + 1, SHIFT_BLOCKS).tolist()
+        blocks = [range(start, min(start + size, n)) for start in starts]
+        rows = sp.vstack(
+            [checked(file.rows("X", block.start, block.stop), file, "X", block, scale="log1p") for block in blocks], format="csr"
+        )
         rows = rows[np.diff(rows.indptr) > 0]
         if not rows.shape[0]:
             return None
