@@ -613,7 +613,7 @@ def a_column_called_dot(cells, folder):
 
 
 def _two_scales(cells):
-    counts = sp.csr_matrix(np.round(np.expm1(dense(cells))))
+    counts = sp.csr_matrix(dense(cells))
     logged = counts[: cells.n_obs // 2].copy()
     logged.data = np.log1p(logged.data)
     cells.X = sp.vstack([logged, counts[cells.n_obs // 2 :]], format="csr").astype(np.float32)
@@ -640,7 +640,7 @@ def binarised(cells, _):
 @query("Values were taken from layers/counts", ok=True, at="step")
 def binarised_beside_counts(cells, _):
     cells = many(cells)
-    cells.layers["counts"] = sp.csr_matrix(np.round(np.expm1(dense(cells)))).astype(np.float32)
+    cells.layers["counts"] = cells.X.copy()
     cells.X = (cells.X > 0).astype(np.float32)
     return cells
 
@@ -659,7 +659,7 @@ def cells_of_one_name(cells, _):
 @reference("10 features that are not gene expression were left out", ok=True, at="step")
 def counts_in_raw_whose_table_knows_no_types(cells, _):
     """The antibodies among them are known by var alone."""
-    cells.raw = ad.AnnData(sp.csr_matrix(np.round(np.expm1(dense(cells)))).astype(np.float32), cells.obs[[]], cells.var[[]])
+    cells.raw = ad.AnnData(cells.X.copy(), cells.obs[[]], cells.var[[]])
     cells.var["feature_types"] = ["Gene Expression"] * (cells.n_vars - 10) + ["Antibody Capture"] * 10
     cells.X = dense(cells) - 1
     return cells
