@@ -57,8 +57,11 @@ def _fit(cells: np.ndarray, finder: NearestNeighbors, seed: int) -> np.ndarray:
     """finder: has the cells as rows of length 1."""
     if len(cells) < 4:
         return np.zeros((len(cells), 2), np.float32)
-    from umap import UMAP
+    from umap import UMAP, umap_
 
+    # For several threads, which are not used here, compiling them takes twice as long as the rest, in every process.
+    for kernel in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
+        kernel.targetoptions["parallel"] = False
     n_neighbors = min(NEIGHBOURS, len(cells) - 1)
     # UMAP's own search is approximate, and compiling it takes a minute in every process; it counts a cell as its own first.
     distance, near = finder.kneighbors(n_neighbors=n_neighbors - 1)
