@@ -221,3 +221,12 @@ def test_a_folder_is_replaced_in_one_move(system_swaps, model, tmp_path, monkeyp
         assert (folder / "model_card.md").read_text() != "new"
     assert (folder / "model_card.md").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("place", ["uns", "uns/cellmemory", "uns/cellmemory/step"])
+def test_an_output_is_not_looked_for_behind_a_link(place: str, tmp_path: Path):
+    """Whatever is there is somebody else's, and a pipe would be waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    with h5py.File(tmp_path / "m.h5ad", "w") as file:
+        file[place] = h5py.ExternalLink("pipe", "/x")
+    assert not replaceable(tmp_path / "m.h5ad", "mapped")

@@ -174,11 +174,16 @@ def _is_h5ad(path: Path, kind: str) -> bool:
     import h5py
 
     with h5py.File(path, "r") as file:
-        if any(isinstance(file.get(name, getlink=True), h5py.ExternalLink) for name in ("uns", "layers", "obs")):
-            return False  # ours have none, and a pipe behind it would be waited for
+
+        def holds(name: str) -> bool:
+            """In the file itself: what a link leads to may be a pipe, which would be waited for."""
+            parts = name.split("/")
+            places = ("/".join(parts[:n]) for n in range(1, len(parts) + 1))
+            return all(isinstance(file.get(place, getlink=True), h5py.HardLink) for place in places)
+
         if kind == "profiles":
-            return "layers/ranking" in file and "layers/read" in file and "obs/level" in file
-        return str(file["uns/cellmemory/step"].asstr()[()]) == H5ADS[kind]
+            return all(map(holds, ("layers/ranking", "layers/read", "obs/level")))
+        return holds("uns/cellmemory/step") and str(file["uns/cellmemory/step"].asstr()[()]) == H5ADS[kind]
 
 
 def _is_model(files: Traversable, adapted: tuple[bool, ...]) -> bool:
