@@ -11,7 +11,7 @@ from cellmemory.errors import InputError, first_ids
 
 #: What programs write where there is no value; as a text it may also be a label.
 LOOKS_MISSING = ("nan", "na", "n/a", "none", "null", "<na>", "inf", "-inf", "-", "?", "#n/a", "#ref!", "#value!", "#name?")
-#: What separates the labels of a set.
+#: What joins the labels of a set.
 SEPARATOR = "|"
 #: One cell trains, one validates.
 MIN_CELLS_PER_LABEL = 2

@@ -138,11 +138,16 @@ def _open(path: Path) -> H5ad | TenX | MtxFolder:
     return open_hdf5(path)
 
 
+def type_column(var: pd.DataFrame) -> str | None:
+    """The column of var that says what kind each feature is, if there is one."""
+    return next((name for name in TYPE_COLUMNS if name in var), None)
+
+
 def _with_types(var: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """var with what another table of the same file says of the types of its features, where it does not say so itself: `raw`
     often holds names alone. A feature that the other lacks counts as gene expression."""
-    column = next((name for name in TYPE_COLUMNS if name in other), None)
-    if column is None or any(name in var for name in TYPE_COLUMNS):
+    column = type_column(other)
+    if column is None or type_column(var) is not None:
         return var
     known = other[column].astype(object)[~other.index.duplicated()]
     return var.assign(**{column: known.reindex(var.index).to_numpy()})

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.cells.labels import as_text
-from cellmemory.cells.reading import TYPE_COLUMNS
+from cellmemory.cells.reading import type_column
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.text import DELIMITERS, open_quote, read_text, tab_cells
 
@@ -94,7 +94,7 @@ def expression_rows(var: pd.DataFrame, where: str) -> np.ndarray:
 
     Raises InputError where its column knows none. where: the file, for the message.
     """
-    column = next((name for name in TYPE_COLUMNS if name in var), None)
+    column = type_column(var)
     if column is None:
         return np.ones(len(var), bool)
     types = pd.Series(as_text(var[column]))

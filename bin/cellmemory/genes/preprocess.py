@@ -152,8 +152,8 @@ def _candidate_values(
     expression = np.flatnonzero(match.expression)
     blocks, kept = [], labelled.copy()
     for start, rows in file.chunks(matrix):
-        rows = checked(rows, file, matrix, range(start, start + rows.shape[0]), scale=scale)
         stop = start + rows.shape[0]
+        rows = checked(rows, file, matrix, range(start, stop), scale=scale)
         kept[start:stop] &= np.asarray(rows[:, expression].sum(1)).ravel() > 0
         blocks.append(sp.csr_matrix(rows @ as_stored, dtype=np.float32)[kept[start:stop]])
     return sp.vstack(blocks, format="csr"), kept

@@ -61,12 +61,16 @@ def _is_mixed(cells: sp.csr_matrix) -> bool:
     """Whether cells of counts, whole and from 1 on, stand beside others whose values are not whole, as in data sets that were put
     together."""
     lengths = np.diff(cells.indptr)
-    cell = np.repeat(np.arange(len(lengths)), lengths)
     enough = lengths >= FEWEST_VALUES
-    share = np.bincount(cell, cells.data == np.round(cells.data), minlength=len(lengths))[enough] / lengths[enough]
-    ones = np.bincount(cell, cells.data == 1, minlength=len(lengths))[enough]
-    counts = (share >= WHOLE) & (ones > 0)
+    share = _number_in_each(cells, cells.data == np.round(cells.data))[enough] / lengths[enough]
+    counts = (share >= WHOLE) & (_number_in_each(cells, cells.data == 1)[enough] > 0)
     return bool(enough.any()) and bool(min(counts.mean(), np.mean(share <= BROKEN)) > OTHER_SCALE)
+
+
+def _number_in_each(cells: sp.csr_matrix, chosen: np.ndarray) -> np.ndarray:
+    """How many of each cell's stored values (nnz,) are chosen (n,)."""
+    n = cells.shape[0]
+    return np.bincount(np.repeat(np.arange(n), np.diff(cells.indptr)), chosen, minlength=n)
 
 
 def _sampled(file: CellFile, matrix: str) -> sp.csr_matrix:
@@ -121,8 +125,7 @@ def checked(
 def _whole(rows: sp.csr_matrix, file: CellFile, matrix: str, numbers: Sequence[int] | np.ndarray) -> sp.csr_matrix:
     """The rows as they are; raises InputError where more than a few cells hold values of another scale than counts."""
     lengths = np.diff(rows.indptr)
-    cell = np.repeat(np.arange(len(lengths)), lengths)
-    broken = np.bincount(cell, rows.data != np.round(rows.data), minlength=len(lengths)) > (1 - BROKEN) * lengths
+    broken = _number_in_each(rows, rows.data != np.round(rows.data)) > (1 - BROKEN) * lengths
     if np.count_nonzero(broken) <= OTHER_SCALE * len(lengths):
         return rows
     row = int(numbers[int(np.argmax(broken))])

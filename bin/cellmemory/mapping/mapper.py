@@ -55,8 +55,9 @@ class Mapper(Inference):
         """What the cells of an aligned query have in common (see novelty.Profiles.shift), whichever of them are mapped here;
         None where there are none."""
         n, size = file.n_cells, SHIFT_BLOCK_CELLS
-        starts = range(0, n, size) if n <= SHIFT_BLOCKS * size else evenly_spaced(n - size + 1, SHIFT_BLOCKS).tolist()
-        blocks = [range(start, min(start + size, n)) for start in starts]
+        blocks = [range(n)]
+        if n > SHIFT_BLOCKS * size:
+            blocks = [range(start, start + size) for start in evenly_spaced(n - size + 1, SHIFT_BLOCKS).tolist()]
         rows = sp.vstack(
             [checked(file.rows("X", block.start, block.stop), file, "X", block, scale="log1p") for block in blocks], format="csr"
         )

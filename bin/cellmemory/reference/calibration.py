@@ -7,6 +7,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+from cellmemory.cells.labels import SEPARATOR
+
 ECE_BINS = 15
 #: What the ratio of the two weights is drawn to, and how strongly against the cross-entropy summed over held-out cells.
 RATIO, RATIO_PENALTY = 2.0, 3.0
@@ -123,4 +125,4 @@ def label_sets(probabilities: np.ndarray, labels: list[str], threshold: float, a
     before = np.cumsum(ranked, 1) - ranked
     inside = (ranked >= 1 - threshold) | (before < 1 - alpha)
     inside[:, 0] = True
-    return ["|".join(labels[c] for c in row[keep]) for row, keep in zip(order, inside, strict=True)]
+    return [SEPARATOR.join(labels[c] for c in row[keep]) for row, keep in zip(order, inside, strict=True)]

@@ -48,7 +48,7 @@ class RunInfo:
 
     @property
     def doubt(self) -> DoubtSettings:
-        """Those that the cells were mapped with."""
+        """What decided about doubt when the cells were mapped."""
         return DoubtSettings(self.novelty_alpha, self.alpha, self.min_confidence, self.novelty_shift)
 
     @classmethod
