@@ -54,7 +54,8 @@ def test_hostile_names_everywhere_are_only_names(tmp_path: Path):
         "--input", f"./-sheet {HOSTILE}.csv", "--reference", f"./-reference {HOSTILE}.h5ad", "--label_key", f"label {TEXT}",
         "--batch_key", f"batch {TEXT}", "--gmt", f"./-sets {HOSTILE}.gmt", "--gene_map", f"./-genes {HOSTILE}.tsv",
         "--contrast", f"state {TEXT}:a {TEXT}:b {TEXT}", "--outdir", results, "--checkpoint_dir", f"checkpoints {HOSTILE}",
-        "--max_epochs", 1, "--permutations", 10, "--faithfulness_cells", 3, "--cells_per_task", 100, folder=folder,
+        "--n_genes", 200, "--max_epochs", 1, "--permutations", 10, "--faithfulness_cells", 3, "--cells_per_task", 100,
+        folder=folder,
     )  # fmt: skip
     assert "1 query mapped in" in run.output
     sample = folder / results / "samples" / "q"
