@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from cellmemory.network.tokens import Tokens, label_means, tokenize
-from cellmemory.reference.novelty import Novelty, calibrate_novelty, learn_profiles
+from cellmemory.reference.novelty import CommonShift, Novelty, calibrate_novelty, learn_profiles
 
 GENES, LABELS = 60, 3
 
@@ -169,3 +169,22 @@ class TestShift:
         assert (shifted[known] < 0.05).mean() < 0.7 * (p[known] < 0.05).mean()
         assert (shifted[~known] < 0.05).mean() > 0.9
         assert roc_auc_score(~known, score) > 0.98
+
+    @pytest.mark.parametrize(("weaker", "excused"), [(-1, 0), (0, 0), (1, 1), (1.5, 1.5), (2, 0.75), (2.5, 0), (4, 0)])
+    def test_weaker_evidence_is_excused_up_to_what_batches_show(self, weaker, excused):
+        assert CommonShift(np.zeros(2), weaker).excused == pytest.approx(excused)
+
+    @pytest.mark.parametrize(("weaker", "known"), [(1, True), (6, False)])
+    def test_a_query_of_which_all_labels_fit_less_is_known_unless_it_is_far_less(self, profiles, weaker, known):
+        rng, held_out = np.random.default_rng(0), np.arange(300) % LABELS
+        logits = (6 + rng.standard_normal(300))[:, None] * np.eye(LABELS)[held_out]
+        calibration = calibrate_novelty(profiles, logits, tokens_of(cells(held_out, 2)))
+        novelty = Novelty(profiles, calibration["novelty_parts"], np.array(calibration["novelty_null"]))
+        label, tokens = np.arange(400) % LABELS, tokens_of(cells(np.arange(400) % LABELS, 3))
+        # Of both parts of the evidence together: one of them falls by twice as much.
+        fallen = (6 - 2 * weaker + rng.standard_normal(400))[:, None] * np.eye(LABELS)[label]
+        shift = novelty.shift(fallen, tokens)
+        assert shift.evidence == pytest.approx(weaker * LABELS / (LABELS + 1), rel=0.3)
+        flagged = (novelty(fallen, tokens, shift)[1] < 0.05).mean()
+        plain = (novelty(fallen, tokens)[1] < 0.05).mean()
+        assert flagged < min(0.1, 0.7 * plain) if known else flagged == plain > 0.9

@@ -25,6 +25,7 @@ from cellmemory.network.inference import Inference, Mapped
 from cellmemory.network.runtime import Runtime
 from cellmemory.network.tokens import Tokens, tokenize
 from cellmemory.reference.calibration import DoubtSettings, conformal_threshold, label_sets
+from cellmemory.reference.novelty import CommonShift
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.sampling import evenly_spaced
 
@@ -51,8 +52,8 @@ class Mapper(Inference):
         config = self.network.config
         return SlotSums.zeros(config.n_labels, config.n_slots, config.n_genes, read=config.variant == "standard")
 
-    def shift(self, file: CellFile) -> np.ndarray | None:
-        """What the cells of an aligned query have in common (see novelty.Profiles.shift), whichever of them are mapped here;
+    def shift(self, file: CellFile) -> CommonShift | None:
+        """What the cells of an aligned query have in common (see novelty.Novelty.shift), whichever of them are mapped here;
         None where there are none."""
         n, size = file.n_cells, SHIFT_BLOCK_CELLS
         blocks = [range(n)]
@@ -68,7 +69,7 @@ class Mapper(Inference):
         return self.novelty.shift(self.run(tokens, attention=False).logits, tokens)
 
     def table(
-        self, mapped: Mapped, tokens: Tokens, empty: np.ndarray, *, doubt: DoubtSettings, shift: np.ndarray | None
+        self, mapped: Mapped, tokens: Tokens, empty: np.ndarray, *, doubt: DoubtSettings, shift: CommonShift | None
     ) -> pd.DataFrame:
         """The `cellmemory_` columns of obs for the cells of a chunk. empty: cells without counts, never assigned. shift: what
         the query's cells have in common."""

@@ -5,8 +5,9 @@ near a label that hardly fits. Evidence for the label is measured in two ways. T
 the labels; a classifier of one label against all cells without it was not, and can reject each. docs/decisions.md says what led
 to the mean of the three.
 
-Another study's cells lie elsewhere as a whole. What the cells of all labels share is therefore taken out of where each cell lies:
-a type that moved with the others is known, and one that did not is not.
+Another study's cells lie elsewhere as a whole, and less speaks for each of their labels. What the cells of all labels have in
+common is therefore taken out: a type that moved with the others is known, and one that did not is not. Where all moved further
+than batches do, it stays: the query is of another tissue then.
 """
 
 from dataclasses import dataclass
@@ -23,12 +24,30 @@ NEAR = 10
 SHRINKAGE = 1.0
 #: A label with fewer cells says nothing of what a query's labels share.
 FEWEST_SHIFTED = 5
+#: By how much weaker evidence, in standard deviations over held-out cells, is taken out in full at most; what is taken out falls
+#: from there to nothing. References' own batches lie up to 1.7 off, wrong tissues 2.5 and more (docs/decisions.md).
+WEAKER, STRANGE = 1.5, 2.5
 METHOD = (
     "mean of three z-scores over the held-out cells: minus the largest logit, minus the log odds of the label against all "
     f"others, and the Mahalanobis distance to its mean, these in {COMPONENTS} and {NEAR} principal components of the roots of "
     "genes' shares"
 )
 PARTS = ("logit", "odds", "distance")
+EVIDENCE = ("logit", "odds")
+
+
+@dataclass(frozen=True)
+class CommonShift:
+    """What the cells of a query have in common. place: (k,), by what they lie off their labels' means, along the components.
+    evidence: by how much less speaks for their labels, in standard deviations over held-out cells."""
+
+    place: np.ndarray
+    evidence: float
+
+    @property
+    def excused(self) -> float:
+        """How much of the weaker evidence is no sign of novelty."""
+        return float(max(0.0, min(self.evidence, WEAKER * (STRANGE - self.evidence) / (STRANGE - WEAKER))))
 
 
 @dataclass(frozen=True)
@@ -64,15 +83,9 @@ class Profiles:
         """By what the cells (n,) of each label, a number of C, lie off their label's mean, as far as labels have it in common:
         (k,), along the components.
 
-        The median over labels of the median over their cells: an unknown type among a label's cells does not move it, nor does a
-        label that is wrong as a whole. Of few labels a part only, since a single one may be unknown altogether.
         """
         cells, means = self._along_components(tokens)
-        enough = np.flatnonzero(np.bincount(label, minlength=len(means)) >= FEWEST_SHIFTED)
-        if not len(enough):
-            return np.zeros(cells.shape[1], np.float32)
-        off = [np.median(cells[label == one] - means[one], 0) for one in enough]
-        return (np.median(off, 0) * len(off) / (len(off) + 1)).astype(np.float32)
+        return _in_common(cells - means[label], label, len(means)).astype(np.float32)
 
     def _along_components(self, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
         """Cells (n, k) and means of labels (C, k)."""
@@ -91,28 +104,50 @@ class Novelty:
     parts: dict[str, tuple[float, float]]
     null: np.ndarray
 
-    def __call__(self, logits: np.ndarray, tokens: Tokens, shift: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, logits: np.ndarray, tokens: Tokens, shift: CommonShift | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Novelty and p-value of each cell (n,), given its logits (n, C): the share of held-out cells at least as novel.
 
-        shift: (k,), what the query's cells have in common (see `shift`); None leaves them where they are.
+        shift: what the query's cells have in common (see `shift`); None leaves them where they are.
         """
         novelty = self.score(logits, tokens, shift)
         more = len(self.null) - np.searchsorted(self.null, novelty, side="left")
         return novelty, (1 + more) / (1 + len(self.null))
 
-    def score(self, logits: np.ndarray, tokens: Tokens, shift: np.ndarray | None = None) -> np.ndarray:
+    def score(self, logits: np.ndarray, tokens: Tokens, shift: CommonShift | None = None) -> np.ndarray:
         """The mean of the parts, each centred and scaled as over the held-out cells (n,); larger is stranger."""
-        found = _parts(self.profiles, logits, tokens, shift)
-        return np.mean([(found[name] - mean) / spread for name, (mean, spread) in self.parts.items()], 0)
+        parts = self._scaled(logits, tokens, shift.place if shift else None)
+        excused = len(EVIDENCE) / len(PARTS) * shift.excused if shift else 0.0
+        return np.mean(list(parts.values()), 0) - excused
 
-    def shift(self, logits: np.ndarray, tokens: Tokens) -> np.ndarray:
-        """What these cells have in common (k,), whatever their labels, given their logits (n, C)."""
-        return self.profiles.shift(tokens, logits.argmax(1))
+    def shift(self, logits: np.ndarray, tokens: Tokens) -> CommonShift:
+        """What these cells have in common, whatever their labels, given their logits (n, C)."""
+        label = logits.argmax(1)
+        place = self.profiles.shift(tokens, label)
+        parts = self._scaled(logits, tokens, place)
+        evidence = np.mean([parts[name] for name in EVIDENCE], 0)
+        return CommonShift(place, float(_in_common(evidence, label, logits.shape[1])))
+
+    def _scaled(self, logits: np.ndarray, tokens: Tokens, place: np.ndarray | None) -> dict[str, np.ndarray]:
+        found = _parts(self.profiles, logits, tokens, place)
+        return {name: (found[name] - mean) / spread for name, (mean, spread) in self.parts.items()}
 
 
-def _parts(profiles: Profiles, logits: np.ndarray, tokens: Tokens, shift: np.ndarray | None) -> dict[str, np.ndarray]:
+def _in_common(values: np.ndarray, label: np.ndarray, n_labels: int) -> np.ndarray:
+    """What the values of cells (n, ...) have in common, whatever their labels (n,): numbers of n_labels.
+
+    The median over labels of the median over their cells: an unknown type among a label's cells does not move it, nor does a
+    label that is wrong as a whole. Of few labels a part only, since a single one may be unknown altogether.
+    """
+    enough = np.flatnonzero(np.bincount(label, minlength=n_labels) >= FEWEST_SHIFTED)
+    if not len(enough):
+        return np.zeros(values.shape[1:])
+    medians = [np.median(values[label == one], 0) for one in enough]
+    return np.median(medians, 0) * len(enough) / (len(enough) + 1)
+
+
+def _parts(profiles: Profiles, logits: np.ndarray, tokens: Tokens, place: np.ndarray | None) -> dict[str, np.ndarray]:
     label = logits.argmax(1)
-    odds, distance = profiles.place(tokens, label, shift)
+    odds, distance = profiles.place(tokens, label, place)
     return dict(zip(PARTS, (-logits.max(1).astype(np.float64), -odds, distance), strict=True))
 
 
@@ -153,10 +188,10 @@ def _one_against_all(cells: np.ndarray, labels: np.ndarray, n_labels: int) -> tu
 def calibrate_novelty(profiles: Profiles, logits: np.ndarray, tokens: Tokens) -> dict:
     """The fields of Calibration that Novelty is made of, from held-out cells: logits (n, C) and tokens.
 
-    They are a query as any other, of which the common shift is taken out.
+    They are a query as any other, of which what they have in common is taken out.
     """
-    shift = profiles.shift(tokens, logits.argmax(1))
-    found = _parts(profiles, logits, tokens, shift)
+    found = _parts(profiles, logits, tokens, profiles.shift(tokens, logits.argmax(1)))
     parts = {name: (float(part.mean()), max(float(part.std()), 1e-6)) for name, part in found.items()}
-    null = np.sort(Novelty(profiles, parts, np.empty(0)).score(logits, tokens, shift))
+    novelty = Novelty(profiles, parts, np.empty(0))
+    null = np.sort(novelty.score(logits, tokens, novelty.shift(logits, tokens)))
     return {"novelty_method": METHOD, "novelty_parts": parts, "novelty_null": np.round(null, 6).tolist()}

@@ -25,7 +25,7 @@ from cellmemory.reference.model_checks import read_all
 from cellmemory.reference.novelty import Novelty, Profiles
 from cellmemory.reference.run_info import RunInfo
 
-FORMAT = 6
+FORMAT = 7
 ALL_FILES = ("config.json", *MODEL_FILES)
 
 
