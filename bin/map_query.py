@@ -18,8 +18,9 @@ import _cli
 @click.option("--novelty_alpha", type=_cli.Number(0, 1), default=0.05, help="Unassigned below this novelty p-value.")
 @click.option("--alpha", type=_cli.Number(0, 1, min_open=True, max_open=True), default=0.05,
               help="Label sets miss the true label of at most this share of cells.")  # fmt: skip
-@click.option("--min_confidence", type=_cli.Number(0.5, 1), default=0.5,
-              help="With labels at several levels, the answer is the deepest label of at least this probability.")  # fmt: skip
+@click.option("--min_confidence", type=_cli.Number(0.5, 1), default=0.7,
+              help="Ambiguous below this probability of the label. With labels at several levels, the answer is the deepest one "
+              "that reaches it.")  # fmt: skip
 @click.option("--novelty_shift/--no_novelty_shift", default=True, help="Take what the query's cells have in common, whatever "
               "their labels, out of their novelty.")  # fmt: skip
 @click.option("--attention/--no_attention", default=True, help="Write attention per cell and gene, for extract_tags.py.")

@@ -35,7 +35,8 @@ def query(truth, predicted, labels=LABELS) -> ad.AnnData:
     """Cells with these true and predicted labels: all assigned, novelty 0, confidence 0.9, one label a set."""
     cells = mapped_cells(sp.csr_matrix(np.ones((len(predicted), 3))), None, list(predicted), list(labels))
     cells.obs["truth"] = truth
-    cells.obs["cellmemory_status"] = pd.Categorical(["assigned"] * len(predicted), ["assigned", "unassigned"])
+    cells.obs["cellmemory_status"] = pd.Categorical(["assigned"] * len(predicted))
+    cells.obs["cellmemory_reason"] = ""
     cells.obs["cellmemory_novelty"], cells.obs["cellmemory_novelty_p"] = 0.0, 1.0
     cells.obs["cellmemory_confidence"] = 0.9
     cells.obs["cellmemory_label_set"] = list(predicted)
@@ -52,10 +53,10 @@ def test_figures_by_hand(tmp_path):
     truth = ["a", "a", "a", "b", "b", "rare", "rare", "new", "new", None]
     predicted = ["a", "a", "b", "b", "c", "rare", "a", "a", "b", "c"]
     cells = query(pd.Categorical(truth), predicted)
-    cells.obs["cellmemory_status"] = pd.Categorical(["assigned"] * 6 + ["unassigned"] * 2 + ["assigned"] * 2)
+    cells.obs["cellmemory_status"] = pd.Categorical(["assigned"] * 5 + ["ambiguous"] + ["unassigned"] * 2 + ["assigned"] * 2)
     cells.obs["cellmemory_novelty"] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.9, 0.95, 0.55, 5.0]
     cells.obs["cellmemory_novelty_p"] = [0.5] * 7 + [0.01, 0.03, 0.5]
-    cells.obs["cellmemory_confidence"] = [1.0, 0.9, 0.9, 0.5, 0.5, 0.5, 0.05, 0.99, 0.99, 0.99]
+    cells.obs["cellmemory_confidence"] = [1.0, 0.9, 0.92, 0.5, 0.5, 0.5, 0.05, 0.99, 0.99, 0.99]
     cells.obs["cellmemory_label_set"] = ["a", "a|b", "b|a", "b|c", "c", "rare", "a|b|c", "a", "b", "c"]
     result, found = run(tmp_path, cells)
     assert result.exit_code == 0, result.output
@@ -79,12 +80,14 @@ def test_figures_by_hand(tmp_path):
         "novelty_auroc": 12 / 14,
         "unknown_flagged": 1 / 2,
         "known_flagged": 1 / 7,
-        "assigned_fraction": 7 / 9,
-        "assigned_accuracy": 4 / 7,
+        "known_ambiguous": 1 / 7,
+        "assigned_fraction": 6 / 9,
+        "assigned_accuracy": 3 / 6,
+        "surely_wrong": 1 / 7,
         "label_set_coverage": 5 / 7,
         "label_set_mean_size": 12 / 7,
-        # bins: 1.0 (right), two of 0.9 (one right), three of 0.5 (two right), 0.05 (wrong)
-        "ece": (1 * 0.0 + 2 * 0.4 + 3 * abs(0.5 - 2 / 3) + 1 * 0.05) / 7,
+        # bins: 1.0 (right), 0.9 (right) and 0.92 (wrong), three of 0.5 (two right), 0.05 (wrong)
+        "ece": (1 * 0.0 + 2 * 0.41 + 3 * abs(0.5 - 2 / 3) + 1 * 0.05) / 7,
     }
     for name, value in expected.items():
         assert found[name] == (pytest.approx(value) if isinstance(value, float) else value), name
@@ -100,7 +103,14 @@ def test_figures_by_hand(tmp_path):
     }
     assert [row["label"] for row in found["per_class"]] == ["a", "b", "rare"]
     third = pytest.approx(2 / 3)
-    assert found["per_class"][0] == {"label": "a", "precision": third, "recall": third, "f1": third, "cells": 3}
+    assert found["per_class"][0] == {
+        "label": "a",
+        "precision": third,
+        "recall": third,
+        "f1": third,
+        "cells": 3,
+        "label_set_coverage": 1.0,
+    }
     assert [row["cells"] for row in found["calibration"]] == [1, 3, 2, 1]
     gaps = [row["cells"] * abs(row["confidence"] - row["accuracy"]) for row in found["calibration"]]
     assert sum(gaps) / 7 == pytest.approx(found["ece"])
@@ -114,7 +124,7 @@ def test_contract_of_the_json(tmp_path):
     assert list(found) == [
         "sample", "truth_key", "reference_cells", "cells", "cells_with_truth", "known_cells", "unknown_cells", "unknown_types",
         "accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "accuracy_all", "rare_types", "rare_f1", "ece", "calibration",
-        "novelty_auroc", "unknown_flagged", "known_flagged", "assigned_fraction", "assigned_accuracy",
+        "surely_wrong", "novelty_auroc", "unknown_flagged", "known_flagged", "known_ambiguous", "assigned_fraction", "assigned_accuracy",
         "label_set_coverage", "label_set_mean_size", "per_class", "confusion", "hierarchy", "integration",
     ]  # fmt: skip
     truth, predicted = (cells.obs[key].astype(str) for key in ("author_label", "cellmemory_label"))

@@ -3,14 +3,15 @@
 #: What our columns of obs begin with.
 PREFIX = "cellmemory_"
 #: Columns of obs that every mapped query has, and those of one whose labels have levels.
-LABEL, CONFIDENCE, STATUS = f"{PREFIX}label", f"{PREFIX}confidence", f"{PREFIX}status"
+LABEL, CONFIDENCE = f"{PREFIX}label", f"{PREFIX}confidence"
+STATUS, REASON = f"{PREFIX}status", f"{PREFIX}reason"
 NOVELTY, NOVELTY_P = f"{PREFIX}novelty", f"{PREFIX}novelty_p"
 LABEL_SET, LINEAR_SHARE = f"{PREFIX}label_set", f"{PREFIX}linear_share"
 ANSWER, ANSWER_LEVEL = f"{PREFIX}answer", f"{PREFIX}answer_level"
 #: What columns of obs that can group cells begin with, once a query is mapped.
 MADE_BY_MAPPING = (LABEL, STATUS, ANSWER)
 #: What a cell's status may be.
-UNASSIGNED, ASSIGNED = "unassigned", "assigned"
+UNASSIGNED, AMBIGUOUS, ASSIGNED = "unassigned", "ambiguous", "assigned"
 #: Columns of a consensus.
 CONSENSUS_LABEL, CONSENSUS = f"{PREFIX}consensus_label", f"{PREFIX}consensus"
 CONSENSUS_STATUS = f"{PREFIX}consensus_status"

@@ -15,7 +15,19 @@ import pandas as pd
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score, roc_auc_score
 
 from cellmemory.cells.labels import as_text, clean_labels
-from cellmemory.columns import ASSIGNED, CONFIDENCE, EMBEDDING, LABEL, LABEL_SET, NOVELTY, NOVELTY_P, PREFIX, STATUS, UNASSIGNED
+from cellmemory.columns import (
+    AMBIGUOUS,
+    ASSIGNED,
+    CONFIDENCE,
+    EMBEDDING,
+    LABEL,
+    LABEL_SET,
+    NOVELTY,
+    NOVELTY_P,
+    PREFIX,
+    STATUS,
+    UNASSIGNED,
+)
 from cellmemory.errors import InputError, first_ids
 from cellmemory.log import say, warn
 from cellmemory.mapping.mapped import MappedFile
@@ -24,6 +36,8 @@ from cellmemory.reference.calibration import ECE_BINS, expected_calibration_erro
 from cellmemory.reference.hierarchy import Hierarchy, column
 from cellmemory.reference.trained_model import TrainedModel
 
+#: A wrong label with a higher confidence is surely wrong.
+SURE = 0.9
 MIN_INTEGRATION_CELLS = 100  # scib-metrics asks for 90 neighbours of every cell
 
 
@@ -95,7 +109,8 @@ def evaluate(obs: pd.DataFrame, truth: pd.Series, labels: list[str], rare: list[
     obs, y = obs[has_truth], truth[has_truth].to_numpy(str)
     predicted = obs[LABEL].astype(str).to_numpy()
     known = np.isin(y, labels)
-    assigned = (obs[STATUS] == ASSIGNED).to_numpy()
+    status, confidence = obs[STATUS].astype(str).to_numpy(), obs[CONFIDENCE].to_numpy(float)
+    assigned, unassigned = status == ASSIGNED, status == UNASSIGNED
     correct = y == predicted
     types = [label for label in labels if label in set(y)]
     return {
@@ -108,14 +123,16 @@ def evaluate(obs: pd.DataFrame, truth: pd.Series, labels: list[str], rare: list[
         "accuracy_all": _mean(correct),
         "rare_types": (rare_types := [label for label in types if label in rare]),
         "rare_f1": _macro_f1(y[known], predicted[known], rare_types),
-        **_calibration(obs[CONFIDENCE].to_numpy(float)[known], correct[known]),
+        **_calibration(confidence[known], correct[known]),
+        "surely_wrong": _mean(((confidence > SURE) & ~correct)[known]),
         "novelty_auroc": _auroc(~known, obs[NOVELTY].to_numpy(float)),
-        "unknown_flagged": _mean(~assigned[~known]),
-        "known_flagged": _mean(~assigned[known]),
+        "unknown_flagged": _mean(unassigned[~known]),
+        "known_flagged": _mean(unassigned[known]),
+        "known_ambiguous": _mean((status == AMBIGUOUS)[known]),
         "assigned_fraction": _mean(assigned),
         "assigned_accuracy": _mean(correct[assigned]),
         **_label_sets(obs[LABEL_SET].astype(str).to_numpy()[known], y[known], labels),
-        "per_class": _per_class(y[known], predicted[known], types),
+        "per_class": _per_class(y[known], predicted[known], types, obs[LABEL_SET].astype(str).to_numpy()[known]),
         "confusion": _confusion(y, predicted, labels),
     }
 
@@ -227,19 +244,30 @@ def _calibration(confidence: np.ndarray, correct: np.ndarray) -> dict:
 def _label_sets(sets: np.ndarray, y: np.ndarray, labels: list[str]) -> dict:
     # A label may itself hold the '|' that joins labels: whole labels are looked for, nothing is split.
     sizes = {one: sum(f"|{label}|" in f"|{one}|" for label in labels) for one in set(sets)}
-    covered = np.array([f"|{label}|" in f"|{one}|" for label, one in zip(y, sets, strict=True)], dtype=bool)
     return {
-        "label_set_coverage": _mean(covered),
+        "label_set_coverage": _mean(_covered(sets, y)),
         "label_set_mean_size": _mean(np.array([sizes[one] for one in sets], dtype=float)),
     }
 
 
-def _per_class(y: np.ndarray, predicted: np.ndarray, types: list[str]) -> list[dict]:
+def _covered(sets: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Whether each label set holds the true label."""
+    return np.array([f"|{label}|" in f"|{one}|" for label, one in zip(y, sets, strict=True)], dtype=bool)
+
+
+def _per_class(y: np.ndarray, predicted: np.ndarray, types: list[str], sets: np.ndarray) -> list[dict]:
     if not types:
         return []
-    scores = precision_recall_fscore_support(y, predicted, labels=types, zero_division=0)
+    scores, covered = precision_recall_fscore_support(y, predicted, labels=types, zero_division=0), _covered(sets, y)
     return [
-        {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "cells": int(n)}
+        {
+            "label": label,
+            "precision": float(p),
+            "recall": float(r),
+            "f1": float(f),
+            "cells": int(n),
+            "label_set_coverage": _mean(covered[y == label]),
+        }
         for label, p, r, f, n in zip(types, *scores, strict=True)
     ]
 

@@ -78,7 +78,7 @@ class Model:
         min_coverage: float = 0.2,
         novelty_alpha: float = 0.05,
         alpha: float = 0.05,
-        min_confidence: float = 0.5,
+        min_confidence: float = 0.7,
         novelty_shift: bool = True,
         attention: bool = True,
         precision: str = "auto",
@@ -112,7 +112,8 @@ class Model:
         alpha
             Label sets miss the true label of at most this share of cells.
         min_confidence
-            With labels at several levels, the answer is the deepest label of at least this probability.
+            Cells whose label has a lower probability are ambiguous. With labels at several levels, a cell's answer is the
+            deepest label that reaches it.
         novelty_shift
             Whether what the cells have in common, whatever their labels, is taken out of their novelty.
         attention

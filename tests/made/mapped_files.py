@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from cellmemory.mapping.status import statuses
 from tests.made.model_folders import write_placeholder
 
 DATA = Path(__file__).parents[1] / "data"
@@ -35,9 +36,9 @@ def mapped_cells(
     table["cellmemory_novelty"] = rng.uniform(0, 1, n).astype(np.float32)
     table["cellmemory_linear_share"] = rng.uniform(0, 1, n).astype(np.float32)
     table["cellmemory_novelty_p"] = rng.uniform(0, 1, n).astype(np.float32)
-    table["cellmemory_status"] = pd.Categorical(
-        np.where(table["cellmemory_novelty_p"] < 0.05, "unassigned", "assigned"), categories=["assigned", "unassigned"]
-    )
+    strange, unsure = table["cellmemory_novelty_p"] < 0.05, table["cellmemory_confidence"] < 0.4
+    table["cellmemory_status"] = statuses(strange.to_numpy(), table["cellmemory_confidence"].to_numpy(), 0.4)
+    table["cellmemory_reason"] = np.select([strange, unsure], ["unlike the reference", "|".join(labels[:2])], "")
     table["cellmemory_label_set"] = [f"{label}|{labels[0]}" if label != labels[0] else label for label in predicted]
     names = genes or [f"GENE{j}" for j in range(m)]
     mapped = ad.AnnData(sp.csr_matrix(values, dtype=np.float32), obs=table, var=pd.DataFrame({"measured": True}, index=names))

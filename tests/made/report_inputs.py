@@ -21,7 +21,9 @@ from cellmemory.explanation import attribution, contrasts, enrichment, faithfuln
 from cellmemory.io.atomic import write_json
 from cellmemory.io.tables import write_table
 from cellmemory.mapping.mapped import MappedFile
+from cellmemory.mapping.status import reasons, statuses
 from cellmemory.reference import trained_model
+from cellmemory.reference.calibration import likeliest
 from tests.conftest import succeed
 from tests.made.model_folders import write_placeholder
 
@@ -217,7 +219,10 @@ def _map(
     obs["condition"] = pd.Categorical(rng.choice(["control", "stimulated"], len(obs)))
     obs["cellmemory_label"] = pd.Categorical([labels[i] for i in best], categories=labels)
     obs["cellmemory_confidence"] = probability.max(axis=1).astype(np.float32)
-    obs["cellmemory_status"] = pd.Categorical(np.where(novelty_p < 0.05, "unassigned", "assigned"), ["assigned", "unassigned"])
+    obs["cellmemory_status"] = statuses(novelty_p < 0.05, probability.max(axis=1), 0.7)
+    obs["cellmemory_reason"] = reasons(
+        obs["cellmemory_status"].array, rng.random(len(obs)), 0.05, np.array(likeliest(probability, list(labels), 0.7), object)
+    )
     obs["cellmemory_novelty"] = novelty.astype(np.float32)
     obs["cellmemory_linear_share"] = rng.uniform(0, 1, len(query)).astype(np.float32)
     obs["cellmemory_novelty_p"] = novelty_p.astype(np.float32)

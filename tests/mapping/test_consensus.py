@@ -130,7 +130,7 @@ def test_a_vote_follows_the_rules(cells: list[list[tuple[int, float]]]):
     winner, share, status = consensus.decide(votes, confidence)
     for i in range(len(cells)):
         expected = slowly(votes[i].tolist(), confidence[i].tolist())
-        found = (winner[i], None if np.isnan(share[i]) else share[i], consensus.STATUSES[status[i]])
+        found = (winner[i], None if np.isnan(share[i]) else share[i], consensus.OUTCOMES[status[i]])
         assert found == expected
     # The references' order decides nothing but exact ties.
     _, other_share, other_status = consensus.decide(votes[:, ::-1], confidence[:, ::-1])

@@ -214,7 +214,7 @@ def test_novelty_depends_on_the_other_cells_only_where_their_shift_is_taken_out(
     plain = run.map("unshifted", doubt=DoubtSettings(novelty_shift=False))
     tables = [pd.read_csv(path.with_suffix(".csv"), index_col="cell") for path in (whole, plain)]
     changed = [name for name in tables[0] if not tables[0][name].equals(tables[1][name])]
-    assert set(changed) <= {"cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_status"}
+    assert set(changed) <= {"cellmemory_novelty", "cellmemory_novelty_p", "cellmemory_status", "cellmemory_reason"}
     assert "cellmemory_novelty" in changed
     with h5py.File(plain) as file:
         assert not file["uns/cellmemory/novelty_shift"][()]

@@ -14,7 +14,7 @@ from cellmemory.network.tokens import Tokens
 from cellmemory.training.warm_start import fit_warm_start
 from tests.conftest import ROOT, refused, script, succeed
 
-COLUMNS = ["label", "confidence", "status", "novelty", "novelty_p", "label_set", "linear_share"]
+COLUMNS = ["label", "confidence", "status", "reason", "novelty", "novelty_p", "label_set", "linear_share"]
 
 
 def map_query(folder: Path, model: Path, query: Path, name: str, *options: object) -> ad.AnnData:
@@ -63,6 +63,15 @@ def test_a_mapped_query_holds_what_the_contract_says(mapped, aligned, model):
     assert [best in inside for best, inside in zip(mapped.obs["cellmemory_label"], sets, strict=True)] == [True] * len(sets)
     unassigned = mapped.obs["cellmemory_status"] == "unassigned"
     assert (unassigned == (mapped.obs["cellmemory_novelty_p"] < 0.05)).all()
+    ambiguous = ~unassigned & (mapped.obs["cellmemory_confidence"] < 0.7)
+    assert ((mapped.obs["cellmemory_status"] == "ambiguous") == ambiguous).all()
+    assert ambiguous.any()
+    reason = mapped.obs["cellmemory_reason"].astype(str)
+    assert set(reason[unassigned]) <= {"unlike the reference", "low quality"}
+    assert set(reason[mapped.obs["cellmemory_status"] == "assigned"]) == {""}
+    first = reason[ambiguous].str.split("|")
+    assert (first.str[0] == mapped.obs["cellmemory_label"][ambiguous].astype(str)).all()
+    assert (first.str.len() > 1).all()
     attention = mapped.layers["attention"]
     assert np.array_equal(attention.indices, mapped.X.indices)
     assert np.array_equal(attention.indptr, mapped.X.indptr)
@@ -132,7 +141,7 @@ def test_an_empty_cell_is_kept_and_unassigned(model, aligned, tmp_path):
     data.write_h5ad(tmp_path / "few.h5ad")
     found = map_query(tmp_path, model, tmp_path / "few.h5ad", "few")
     assert found.n_obs == 5
-    assert found.obs["cellmemory_status"].iloc[2] == "unassigned"
+    assert (found.obs["cellmemory_status"].iloc[2], found.obs["cellmemory_reason"].iloc[2]) == ("unassigned", "low quality")
     assert np.isfinite(found.obsm["X_cellmemory"]).all()
 
 

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import GrowingTable, H5adWriter, is_plain
 from cellmemory.columns import (
-    ASSIGNED,
+    AMBIGUOUS,
     ATTENTION,
     CO_EMBEDDED,
     EMBEDDING,
@@ -35,12 +35,13 @@ from cellmemory.io.spreadsheet import write_csv
 from cellmemory.mapping.cell_ranges import CellRange
 from cellmemory.mapping.co_embedding import CoEmbedding
 from cellmemory.mapping.slots import SlotSums
+from cellmemory.mapping.status import STATUSES
 from cellmemory.reference.alarms import alarms, own_cells_sentence, silent_genes
+from cellmemory.reference.calibration import DoubtSettings
 from cellmemory.reference.fingerprints import count_known, fingerprints
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
 
-STATUSES = [UNASSIGNED, ASSIGNED]
 ADAPTED = (
     "The model was adapted to this query, without its labels (--adapt): a cell's label, confidence and novelty depend on the "
     "query's other cells, and may be others in another query."
@@ -79,13 +80,13 @@ def join_blocks(blocks: Sequence[MappedBlock]) -> MappedBlock:
 class MappedWriter:
     """Writes a mapped query, or a slice of one: blocks as they come, then what belongs to all cells.
 
-    file: the aligned query. unassigned: the number of cells so far that are.
+    file: the aligned query.
     """
 
     def __init__(self, writer: H5adWriter, file: CellFile, trained: TrainedModel, run: RunInfo):
         self._writer, self._file, self._trained, self._run = writer, file, trained, run
         self._obs = GrowingTable(writer.group("obs"), file.stored("obs").attrs["_index"], column_categories(trained))
-        self.unassigned = 0
+        self._status = dict.fromkeys(STATUSES, 0)
 
     def write(self, blocks: Iterable[MappedBlock], labels: Path | None) -> None:
         """Writes blocks in their order, and the labels as CSV where a path is given."""
@@ -100,7 +101,16 @@ class MappedWriter:
                 if csv:
                     write_csv(block.table.set_axis(pd.Index(block.names, name="cell")), csv, header=header)
                     header = False
-                self.unassigned += int((block.table[STATUS] == UNASSIGNED).sum())
+                for name in STATUSES:
+                    self._status[name] += int((block.table[STATUS] == name).sum())
+
+    def not_assigned(self, doubt: DoubtSettings) -> str:
+        """How many cells so far have a label that is not to be used, and why; a part of a sentence."""
+        unassigned, ambiguous = self._status[UNASSIGNED], self._status[AMBIGUOUS]
+        return (
+            f"{unassigned:,} unassigned (novelty p < {doubt.novelty_alpha:g}), "
+            f"{ambiguous:,} ambiguous (confidence < {doubt.min_confidence:g})"
+        )
 
     def finish_slice(self, cells: CellRange, sums: SlotSums | None) -> None:
         """Completes the file of a slice: an h5ad of what was made of its cells, without what the query's file has."""

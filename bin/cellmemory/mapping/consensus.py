@@ -22,19 +22,17 @@ from cellmemory.columns import (
     LABEL,
     PREFIX,
     STATUS,
-    UNASSIGNED,
 )
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.checked import as_numbers
 from cellmemory.io.spreadsheet import restored, restored_column, write_csv
 from cellmemory.io.text import encoding_of, open_quote, read_text, tab_cells
 from cellmemory.log import say, warn
+from cellmemory.mapping.status import STATUSES
 
 CHUNK_CELLS = 100_000
-STATUSES = ["agreed", "split", "single", "unassigned"]
+OUTCOMES = ["agreed", "split", "single", "unassigned"]
 MAP_COLUMNS = ["reference", "label", "common_label"]
-#: What a reference says of a cell, as mapping writes it.
-VOTES = [ASSIGNED, UNASSIGNED]
 _REMEDY = "Give the labels.csv that map_query.py wrote."
 _READ = ("label", "confidence", "status")
 _COLUMNS = ["cell", *(PREFIX + key for key in _READ)]
@@ -71,7 +69,7 @@ def decide(votes: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.nd
     """The outcome of the votes (cells, references) on each cell: codes of labels, -1 for no vote; confidence alike.
 
     Returns the label with most votes (cells,), -1 where there is none; the share of the votes that it has (cells,), NaN
-    where there is none; and the place of the status in STATUSES (cells,). A label with more than half of several votes
+    where there is none; and the place of the status in OUTCOMES (cells,). A label with more than half of several votes
     is agreed on; a single vote agrees with nobody. Of labels with as many votes the one of the higher mean confidence is
     taken, then that of the first reference.
     """
@@ -86,7 +84,7 @@ def decide(votes: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.nd
     voters = (votes >= 0).sum(axis=1)
     share = np.where(voters > 0, most / np.maximum(voters, 1), np.nan)
     rules = {"unassigned": voters == 0, "single": voters == 1, "agreed": 2 * most > voters}
-    status = np.select(list(rules.values()), [STATUSES.index(name) for name in rules], STATUSES.index("split"))
+    status = np.select(list(rules.values()), [OUTCOMES.index(name) for name in rules], OUTCOMES.index("split"))
     return winner, share, status
 
 
@@ -154,7 +152,7 @@ def vote(sample: str, tables: Mapping[str, Path], label_map: Mapping[tuple[str, 
     """Writes the consensus of the references on a query's cells as CSV; returns its summary.
 
     tables: the `labels.csv` of each reference, in an order that decides where nothing else does. A cell that a reference
-    leaves unassigned has no vote of it. Raises InputError where a table lacks a column, or the tables are not of the same
+    does not assign has no vote of it. Raises InputError where a table lacks a column, or the tables are not of the same
     cells in the same order.
     """
     vocabulary, tally = Vocabulary(label_map), Tally(list(tables))
@@ -170,7 +168,7 @@ def vote(sample: str, tables: Mapping[str, Path], label_map: Mapping[tuple[str, 
             table = pd.concat([chunk.add_prefix(PREFIX).add_suffix(f"_{name}") for name, chunk in chunks.items()], axis=1)
             table[CONSENSUS_LABEL] = pd.Categorical.from_codes(winner, vocabulary.labels)
             table[CONSENSUS] = share
-            table[CONSENSUS_STATUS] = pd.Categorical.from_codes(status, STATUSES)
+            table[CONSENSUS_STATUS] = pd.Categorical.from_codes(status, OUTCOMES)
             write_csv(table, csv, header=number == 0)
     summary = summarise(sample, tally, vocabulary)
     _say(summary, label_map, vocabulary)
@@ -229,7 +227,7 @@ def _check_votes(path: Path, chunk: pd.DataFrame, confidence: np.ndarray | None)
     unnamed = (chunk[LABEL] == "") & (chunk[STATUS] == ASSIGNED)
     wrong = {
         "label": (unnamed, "a label, but the cell is assigned"),
-        "status": (~chunk[STATUS].isin(VOTES), f"one of {', '.join(VOTES)}"),
+        "status": (~chunk[STATUS].isin(STATUSES), f"one of {', '.join(STATUSES)}"),
         "confidence": (~known, "a number from 0 to 1"),
     }
     problems = []
@@ -260,12 +258,12 @@ def summarise(sample: str, tally: Tally, vocabulary: Vocabulary) -> dict:
         "sample": sample,
         "references": tally.references,
         "cells": tally.cells,
-        "status": {name: tally.status[code] for code, name in enumerate(STATUSES)},
+        "status": {name: tally.status[code] for code, name in enumerate(OUTCOMES)},
         "unanimous": tally.unanimous,
         "pairs": pairs,
         "labels": [
             {"label": label}
-            | {status: tally.outcomes[labels.index(label), code] for code, status in enumerate(STATUSES[:3])}
+            | {status: tally.outcomes[labels.index(label), code] for code, status in enumerate(OUTCOMES[:3])}
             | {"votes": {name: tally.votes[name][labels.index(label)] for name in tally.references}}
             for label in sorted(labels)
         ],

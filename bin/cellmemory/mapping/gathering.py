@@ -13,7 +13,18 @@ import pandas as pd
 from cellmemory.cells.faults import reading
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
-from cellmemory.columns import ATTENTION, CONFIDENCE, EMBEDDING, LABEL_SET, LINEAR_SHARE, NOVELTY, NOVELTY_P, SLICE, SLOT_USE
+from cellmemory.columns import (
+    ATTENTION,
+    CONFIDENCE,
+    EMBEDDING,
+    LABEL_SET,
+    LINEAR_SHARE,
+    NOVELTY,
+    NOVELTY_P,
+    REASON,
+    SLICE,
+    SLOT_USE,
+)
 from cellmemory.errors import InputError, Problems, first_ids
 from cellmemory.io.atomic import replacing
 from cellmemory.log import say, warn
@@ -96,10 +107,7 @@ def gather(query: Path, trained: TrainedModel, slices: Sequence[Path], *, output
             mapped = MappedWriter(writer, file, trained, run)
             mapped.write(_blocks(opened_slices, file.n_cells), partial_labels)
             found = mapped.finish(sums, threads)
-    say(
-        f"Joined {len(slices)} slices of {file.n_cells:,} cells; {mapped.unassigned:,} unassigned "
-        f"(novelty p < {run.novelty_alpha:g})."
-    )
+    say(f"Joined {len(slices)} slices of {file.n_cells:,} cells; {mapped.not_assigned(run.doubt)}.")
     for alarm in found:
         warn(alarm)
     say(f"Wrote {output} and {labels}.")
@@ -159,7 +167,7 @@ def _of_query(one: Slice, file: CellFile) -> list[str]:
 def _of_model(one: Slice, trained: TrainedModel) -> list[str]:
     """A sentence where a slice's columns are not those that the model writes, with its labels."""
     known = column_categories(trained)
-    others = (CONFIDENCE, NOVELTY, NOVELTY_P, LINEAR_SHARE, LABEL_SET)
+    others = (CONFIDENCE, REASON, NOVELTY, NOVELTY_P, LINEAR_SHARE, LABEL_SET)
     missing = [name for name in (*known, *others) if name not in one.columns]
     if missing:
         return [f"{one.path}: this slice has no obs column {', '.join(missing)}; map it again."]

@@ -10,7 +10,6 @@ from cellmemory.cells.reading import CellFile
 from cellmemory.columns import (
     ANSWER,
     ANSWER_LEVEL,
-    ASSIGNED,
     ATTENTION,
     CO_EMBEDDED,
     CONFIDENCE,
@@ -21,6 +20,7 @@ from cellmemory.columns import (
     NOVELTY,
     NOVELTY_P,
     PREFIX,
+    REASON,
     RUN,
     SLICE,
     SLOT_READ,
@@ -28,10 +28,10 @@ from cellmemory.columns import (
     SLOT_WRITE,
     STATUS,
     UMAP,
-    UNASSIGNED,
 )
 from cellmemory.errors import first_ids
 from cellmemory.io.checked import choice, flag, integer, number, sequence, text, wrong_fields
+from cellmemory.mapping.status import STATUSES
 from cellmemory.reference.hierarchy import column as level_column
 
 REMEDY = "Map the query again with map_query.py."
@@ -114,7 +114,7 @@ def read_cell_range(stored: object) -> tuple[int, int, int] | None:
 
 
 def _missing_columns(file: CellFile, run: Mapping) -> list[str]:
-    names = [LABEL, STATUS, LABEL_SET, *_NUMBERS]
+    names = [LABEL, STATUS, REASON, LABEL_SET, *_NUMBERS]
     levels = run.get("label_levels", ())
     if len(levels) and _OPTIONAL["label_levels"].holds(levels):
         names += [*(PREFIX + level_column(level) for level in levels), ANSWER, ANSWER_LEVEL]
@@ -138,7 +138,7 @@ def _wrong_numbers(file: CellFile) -> list[str]:
 def _wrong_names(file: CellFile, run: Mapping) -> list[str]:
     """A clause for a column of obs with other labels or statuses than mapping gives."""
     problems = []
-    for column, allowed in ((LABEL, set(run["slot_groups"])), (STATUS, {ASSIGNED, UNASSIGNED})):
+    for column, allowed in ((LABEL, set(run["slot_groups"])), (STATUS, set(STATUSES))):
         strange = [str(value) for value in file.obs[column].dropna().unique() if value not in allowed]
         if strange:
             problems.append(f"the obs column '{column}' holds {first_ids(strange)}, which mapping does not give")

@@ -18,13 +18,14 @@ from cellmemory.genes.values import checked
 from cellmemory.io.atomic import replacing
 from cellmemory.log import say, warn
 from cellmemory.mapping.aligned import describe_run, open_aligned
-from cellmemory.mapping.blocks import STATUSES, MappedBlock, MappedWriter
+from cellmemory.mapping.blocks import MappedBlock, MappedWriter
 from cellmemory.mapping.cell_ranges import CellRange
 from cellmemory.mapping.slots import SlotSums
+from cellmemory.mapping.status import reasons, statuses
 from cellmemory.network.inference import Inference, Mapped
 from cellmemory.network.runtime import Runtime
 from cellmemory.network.tokens import Tokens, tokenize
-from cellmemory.reference.calibration import DoubtSettings, conformal_threshold, label_sets
+from cellmemory.reference.calibration import DoubtSettings, conformal_threshold, label_sets, likeliest
 from cellmemory.reference.novelty import CommonShift
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.sampling import evenly_spaced
@@ -82,21 +83,24 @@ class Mapper(Inference):
         probabilities = softmax(mapped.logits.astype(np.float64) / calibration.temperature, 1)
         best = probabilities.argmax(1)
         novelty, p = self.novelty(mapped.logits, tokens, shift)
-        assigned = (p >= doubt.novelty_alpha) & ~empty
+        status = statuses((p < doubt.novelty_alpha) | empty, probabilities.max(1), doubt.min_confidence)
         threshold = conformal_threshold(np.array(calibration.conformal_scores), doubt.alpha)
+        levels = self.trained.hierarchy.table(probabilities, doubt.min_confidence) if self.trained.hierarchy else pd.DataFrame()
+        candidates = np.array(likeliest(probabilities, labels, doubt.min_confidence), object)
+        if "answer" in levels:  # the labels' common ancestor says more than their names
+            candidates = np.where(levels["answer"] == "", candidates, levels["answer"].astype(object))
+        expressed = np.diff(tokens.start) / max(1, tokens.measured.sum())
         columns = {
             "label": pd.Categorical.from_codes(best, labels),
             "confidence": probabilities.max(1),
-            "status": pd.Categorical.from_codes(assigned.astype(int), STATUSES),
+            "status": status,
+            "reason": reasons(status, expressed, self.trained.config["usual_share"][0], candidates),
             "novelty": novelty,
             "novelty_p": p,
             "label_set": label_sets(probabilities, labels, threshold, doubt.alpha),
             "linear_share": linear_share(mapped.logits, mapped.cls_logits),
         }
-        found = pd.DataFrame(columns)
-        if self.trained.hierarchy:
-            found = pd.concat([found, self.trained.hierarchy.table(probabilities, doubt.min_confidence)], axis=1)
-        return found.add_prefix(PREFIX)
+        return pd.concat([pd.DataFrame(columns), levels], axis=1).add_prefix(PREFIX)
 
 
 def linear_share(logits: np.ndarray, cls_logits: np.ndarray) -> np.ndarray:
@@ -152,7 +156,7 @@ def map_query(
                 mapped.finish_slice(cell_range, sums)
     say(
         f"Mapped {len(cell_range):,} cells{f' ({cells})' if cells else ''} onto {len(trained.labels)} labels ({runtime}); "
-        f"{mapped.unassigned:,} unassigned (novelty p < {doubt.novelty_alpha:g})."
+        f"{mapped.not_assigned(doubt)}."
     )
     for alarm in found:
         warn(alarm)

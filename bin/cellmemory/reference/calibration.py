@@ -23,12 +23,13 @@ LOG_WEIGHT = (-3.0, 3.0)
 @dataclass(frozen=True)
 class DoubtSettings:
     """novelty_alpha: below this novelty p-value a cell is unassigned. alpha: label sets miss the truth at most so often.
-    min_confidence: the probability that the deepest level to be sure of must have, where labels have several.
+    min_confidence: a cell whose label has a lower probability is ambiguous; where labels have several levels, its answer is the
+    deepest label that reaches it.
     novelty_shift: whether what a query's cells have in common is taken out of their novelty."""
 
     novelty_alpha: float = 0.05
     alpha: float = 0.05
-    min_confidence: float = 0.5
+    min_confidence: float = 0.7
     novelty_shift: bool = True
 
 
@@ -120,9 +121,25 @@ def label_sets(probabilities: np.ndarray, labels: list[str], threshold: float, a
     Labels of probability 1 - threshold or more, which is split-conformal, and as many more as together have 1 - alpha: of another
     study's cells, which are no draw from where the held-out ones come from, the second keeps what the first loses.
     """
+    order, ranked, likely = _ranked(probabilities, 1 - alpha)
+    return _joined(order, likely | (ranked >= 1 - threshold), labels)
+
+
+def likeliest(probabilities: np.ndarray, labels: list[str], share: float) -> list[str]:
+    """The most probable labels of each cell that together have the probability `share`, as `A|B`, most probable first."""
+    order, _, likely = _ranked(probabilities, share)
+    return _joined(order, likely, labels)
+
+
+def _ranked(probabilities: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each cell (n, C): labels from the most probable on, their probabilities, and which of them together have `share`; the
+    first always."""
     order = np.argsort(-probabilities, 1, kind="stable")
     ranked = np.take_along_axis(probabilities, order, 1)
-    before = np.cumsum(ranked, 1) - ranked
-    inside = (ranked >= 1 - threshold) | (before < 1 - alpha)
-    inside[:, 0] = True
-    return [SEPARATOR.join(labels[c] for c in row[keep]) for row, keep in zip(order, inside, strict=True)]
+    likely = np.cumsum(ranked, 1) - ranked < share
+    likely[:, 0] = True
+    return order, ranked, likely
+
+
+def _joined(order: np.ndarray, kept: np.ndarray, labels: list[str]) -> list[str]:
+    return [SEPARATOR.join(labels[c] for c in row[keep]) for row, keep in zip(order, kept, strict=True)]

@@ -46,7 +46,7 @@ class CommonShift:
 
     @property
     def excused(self) -> float:
-        """How much of the weaker evidence is no sign of novelty."""
+        """How much of the weaker evidence does not count as novelty."""
         return float(max(0.0, min(self.evidence, WEAKER * (STRANGE - self.evidence) / (STRANGE - WEAKER))))
 
 

@@ -28,6 +28,7 @@ from cellmemory.columns import (
     NOVELTY,
     NOVELTY_P,
     PREFIX,
+    REASON,
     SLOT_READ,
     SLOT_TAG_COLUMNS,
     SLOT_USE,
@@ -36,14 +37,14 @@ from cellmemory.columns import (
     TAG_COLUMNS,
     TEXT_COLUMNS,
     UMAP,
-    UNASSIGNED,
 )
 from cellmemory.errors import InputError, Problems
 from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
 from cellmemory.io.tables import read_results
-from cellmemory.mapping.consensus import STATUSES
+from cellmemory.mapping.consensus import OUTCOMES
 from cellmemory.mapping.mapped import MappedFile
+from cellmemory.mapping.status import STATUSES
 from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
@@ -116,7 +117,7 @@ JSON_FIELDS = {
         },
     ),
     "consensus": (
-        {"sample": text(), "references": sequence(text(), 2), "status": mapping(dict.fromkeys(STATUSES, _COUNT)), "pairs": _PAIRS,
+        {"sample": text(), "references": sequence(text(), 2), "status": mapping(dict.fromkeys(OUTCOMES, _COUNT)), "pairs": _PAIRS,
          "warnings": _NAMES},
         {},
     ),
@@ -133,7 +134,7 @@ class Sample:
 
     name: str
     run: RunInfo
-    cells: pd.DataFrame  # label (categorical), confidence, novelty, novelty_p, linear_share, unassigned (bool), label_set
+    cells: pd.DataFrame  # label (categorical), confidence, novelty, novelty_p, linear_share, status, reason, label_set
     columns: pd.DataFrame  # obs columns that can colour points: the user's, and labels of other levels
     truth: pd.Series | None  # true labels as categories, where known
     genes: list[str]
@@ -269,9 +270,15 @@ def _cells(obs: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     """Our columns of obs under their short names; a cell without any expression has no label."""
     cells = pd.DataFrame({key.removeprefix(PREFIX): obs[key].to_numpy(dtype=np.float64, na_value=np.nan) for key in _NUMBERS})
     cells["label"] = _names(obs[LABEL]).cat.set_categories(labels)
-    cells["unassigned"] = (obs[STATUS].astype(str) == UNASSIGNED).to_numpy()
+    cells["status"] = pd.Categorical(obs[STATUS].astype(str).to_numpy(), STATUSES)
+    cells["reason"] = _names(obs[REASON])
     cells["label_set"] = _names(obs[LABEL_SET])
     return cells
+
+
+def share_of(cells: pd.DataFrame, status: str) -> float:
+    """The share of a sample's cells that have this status."""
+    return float((cells["status"] == status).mean())
 
 
 def _names(column: pd.Series) -> pd.Series:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cellmemory.columns import AMBIGUOUS, ASSIGNED
 from cellmemory.errors import InputError
 from cellmemory.io.atomic import write_json
 from cellmemory.io.outputs import replaceable
 from cellmemory.report.blocks import plain
-from cellmemory.report.data import Sample, alignment_of
+from cellmemory.report.data import Sample, alignment_of, share_of
 
 _COLUMNS = (
     ("cells", {"title": "Cells", "description": "Cells mapped", "format": "{:,.0f}", "scale": "Blues"}),
@@ -17,11 +18,22 @@ _COLUMNS = (
         "assigned",
         {
             "title": "Assigned",
-            "description": "Cells that the reference knows the like of",
+            "description": "Cells whose label may be used",
             "suffix": "%",
             "min": 0,
             "max": 100,
             "scale": "Greens",
+        },
+    ),
+    (
+        "ambiguous",
+        {
+            "title": "Ambiguous",
+            "description": "Cells between labels; the others are unlike the reference",
+            "suffix": "%",
+            "min": 0,
+            "max": 100,
+            "scale": "Oranges",
         },
     ),
     (
@@ -84,7 +96,8 @@ def _summary(samples: Sequence[Sample]) -> dict:
         accuracy = sample.tables.get("metrics", {}).get("accuracy")
         row = {
             "cells": len(sample.cells),
-            "assigned": 100 * (1 - sample.cells["unassigned"].mean()),
+            "assigned": 100 * share_of(sample.cells, ASSIGNED),
+            "ambiguous": 100 * share_of(sample.cells, AMBIGUOUS),
             "confidence": sample.cells["confidence"].median(),
         }
         row |= {} if coverage is None else {"coverage": 100 * coverage}

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from cellmemory.columns import AMBIGUOUS, ASSIGNED, UNASSIGNED
 from cellmemory.report.blocks import plain, text
 from cellmemory.report.colours import OTHER
 from cellmemory.report.data import DRAWN_REFERENCE, Sample
 from cellmemory.sampling import sample_cells_to_draw
 
+STATUS_COLOURS = {ASSIGNED: "#0072b2", AMBIGUOUS: "#8c8c8c", UNASSIGNED: "#d55e00"}
 GENE_BYTES = 4_500_000  # of base64
 
 
@@ -78,7 +80,6 @@ def _reference(samples: Sequence[Sample], labels: list[str]) -> list[dict]:
 def _columns(samples: Sequence[Sample], colours: dict[str, str], palette: Sequence[str]) -> list[dict]:
     """The columns that may colour points: ours first, then the user's."""
     cells = pd.concat([s.cells.iloc[s.drawn] for s in samples], ignore_index=True)
-    status = pd.Categorical(np.where(cells["unassigned"], "unassigned", "assigned"), ["assigned", "unassigned"])
     sizes = cells["label_set"].astype(str).str.count(r"\|") + cells["label_set"].astype(str).ne("").astype(int)
     columns = [_categories("Predicted label", cells["label"], colours, palette)]
     if any(sample.truth is not None for sample in samples):
@@ -89,7 +90,7 @@ def _columns(samples: Sequence[Sample], colours: dict[str, str], palette: Sequen
         _numbers("Novelty p", cells["novelty_p"], "confidence", (0.0, 1.0)),
         _numbers("Distance to the reference", cells["novelty"], "expression", None),
         _numbers("Linear share of the decision", cells["linear_share"], "expression", (0.0, 1.0)),
-        _categories("Status", pd.Series(status), {"assigned": "#0072b2", "unassigned": "#d55e00"}, palette),
+        _categories("Status", cells["status"], STATUS_COLOURS, palette),
         _numbers("Size of the label set", sizes, "expression", None),
     ]
     if len(samples) > 1:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from cellmemory.columns import AMBIGUOUS, ASSIGNED, UNASSIGNED
 from cellmemory.report import drawing
-from cellmemory.report.blocks import Figure, Section, Selector, category_axis, short
+from cellmemory.report.blocks import Figure, Section, Selector, Table, bounded, category_axis, short
 from cellmemory.report.data import Sample
 
 
@@ -21,15 +22,31 @@ def section(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
         confidence_histogram(samples),
         novelty_histogram(samples),
         confidence_by_label(samples, colours),
+        *reasons(samples),
     ]
     return Section("confidence", "Confidence and novelty", lead, blocks)
 
 
+def reasons(samples: Sequence[Sample]) -> list[Table]:
+    """Why cells are not assigned, the commonest reason first."""
+    rows = []
+    for sample in samples:
+        cells = sample.cells[sample.cells["status"] != ASSIGNED]
+        counts = cells.astype({"status": str, "reason": str}).value_counts(["status", "reason"])
+        rows += [[sample.name, status, reason, n, n / len(sample.cells)] for (status, reason), n in counts.items()]
+    columns = [("Sample", "text"), ("Status", "text"), ("Reason", "text"), ("Cells", "count"), ("Share", "share")]
+    caption = (
+        "An ambiguous cell is known, and lies between the labels that are named here. An unassigned one is unlike the "
+        "reference, or expresses fewer genes than 95 % of the reference's cells and cannot be judged (low quality)."
+    )
+    return [bounded("reasons", "Why cells are not assigned", columns, rows, caption=caption)] if rows else []
+
+
 def confidence_histogram(samples: Sequence[Sample]) -> Figure:
-    """How confident the model is, for assigned and unassigned cells."""
+    """How confident the model is, for cells of each status."""
 
     def make(sample: Sample) -> dict:
-        return _two_histograms(sample.cells["confidence"], sample.cells["unassigned"], "Confidence", 40)
+        return _histograms(sample.cells["confidence"], sample.cells["status"], "Confidence", 40)
 
     caption = (
         "The calibrated probability of the label that was given. After calibration, of the cells with a confidence "
@@ -45,7 +62,7 @@ def novelty_histogram(samples: Sequence[Sample]) -> Figure:
 
     def make(sample: Sample) -> dict:
         alpha = sample.run.novelty_alpha
-        figure = _two_histograms(sample.cells["novelty_p"], sample.cells["unassigned"], "Novelty p", 40)
+        figure = _histograms(sample.cells["novelty_p"], sample.cells["status"], "Novelty p", 40)
         figure["layout"]["shapes"] = [
             {
                 "type": "line",
@@ -81,11 +98,11 @@ def novelty_histogram(samples: Sequence[Sample]) -> Figure:
     return Figure("novelty", "Novelty p", caption, variants, selectors)
 
 
-def _two_histograms(values: pd.Series, unassigned: pd.Series, title: str, bins: int) -> dict:
+def _histograms(values: pd.Series, status: pd.Series, title: str, bins: int) -> dict:
     edges = np.linspace(0, 1, bins + 1)
     data = []
-    for name, chosen, colour in (("assigned", ~unassigned, "@accent"), ("unassigned", unassigned, "@warn")):
-        counts, _ = np.histogram(values[chosen.to_numpy()].dropna(), edges)
+    for name, colour in ((ASSIGNED, "@accent"), (AMBIGUOUS, "@muted"), (UNASSIGNED, "@warn")):
+        counts, _ = np.histogram(values[(status == name).to_numpy()].dropna(), edges)
         hover = [
             f"{title} {low:.3g} to {high:.3g}<br>{n:,} {name} cells"
             for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from cellmemory.columns import AMBIGUOUS, ASSIGNED, UNASSIGNED
 from cellmemory.reference.hierarchy import Hierarchy
 from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Section, Selector, Table, bounded
-from cellmemory.report.data import Sample, level_title
+from cellmemory.report.data import Sample, level_title, share_of
 
 MAX_BARS = 40
 REFERENCE = "(reference)"
@@ -22,13 +23,16 @@ def section(samples: Sequence[Sample], trained: TrainedModel, colours: dict[str,
     for sample in samples:
         for label, cells in sample.cells.groupby("label", observed=True):
             share = len(cells) / len(sample.cells)
-            rows.append([sample.name, label, len(cells), share, cells["confidence"].median(), cells["unassigned"].mean()])
+            shares = [share_of(cells, status) for status in (ASSIGNED, AMBIGUOUS, UNASSIGNED)]
+            rows.append([sample.name, label, len(cells), share, cells["confidence"].median(), *shares])
     columns = [
         ("Sample", "text"),
         ("Label", "label"),
         ("Cells", "count"),
         ("Share", "share"),
         ("Median confidence", "number"),
+        ("Assigned", "share"),
+        ("Ambiguous", "share"),
         ("Unassigned", "share"),
     ]
     lead = "What the query is made of, by its predicted labels."
@@ -75,7 +79,7 @@ def composition(groupings: dict[str, pd.Series], labels: pd.Series, colours: dic
     }
     caption = (
         "Predicted labels of all cells. Every label keeps its colour in all figures of this page; its best guess "
-        "also counts for a cell that is unassigned. Click a label in the legend to hide it, twice to see it alone."
+        "also counts for a cell that is not assigned. Click a label in the legend to hide it, twice to see it alone."
     )
     return Figure("composition", "Composition", caption, variants, [Selector("Bars", list(groupings)), drawing.LENGTH])
 

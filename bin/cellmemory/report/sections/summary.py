@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cellmemory.columns import AMBIGUOUS, ASSIGNED, UNASSIGNED
 from cellmemory.reference.alarms import unlearned
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import wording
 from cellmemory.report.blocks import Facts, Notes, Section, Table, Tiles
-from cellmemory.report.data import Sample, alignment_of
+from cellmemory.report.data import Sample, alignment_of, share_of
 
 
 def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | None) -> Section:
@@ -20,7 +21,9 @@ def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | Non
     n_cells = int(trained.label_table["n_cells"].sum())
     tiles = [
         ("Cells", f"{len(cells):,}", f"in {wording.count(len(samples), 'sample')}"),
-        ("Assigned", f"{1 - cells['unassigned'].mean():.1%}", "the others are unlike the reference"),
+        ("Assigned", f"{share_of(cells, ASSIGNED):.1%}", "the others' labels are not to be used"),
+        ("Ambiguous", f"{share_of(cells, AMBIGUOUS):.1%}", "between labels"),
+        ("Unassigned", f"{share_of(cells, UNASSIGNED):.1%}", "unlike the reference"),
         ("Median confidence", near_one(cells["confidence"].median()), "calibrated probability"),
         ("Labels found", f"{cells['label'].nunique()} of {len(trained.labels)}", "that the reference knows"),
     ]
@@ -41,7 +44,7 @@ def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | Non
             [
                 sample.name,
                 len(sample.cells),
-                1 - sample.cells["unassigned"].mean(),
+                *(share_of(sample.cells, status) for status in (ASSIGNED, AMBIGUOUS, UNASSIGNED)),
                 sample.cells["confidence"].median(),
                 sample.cells["label"].nunique(),
                 (alignment_of(sample) or {}).get("coverage"),
@@ -54,11 +57,13 @@ def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | Non
         ("Sample", "text"),
         ("Cells", "count"),
         ("Assigned", "share"),
+        ("Ambiguous", "share"),
+        ("Unassigned", "share"),
         ("Median confidence", "number"),
         ("Labels", "count"),
     ]
     columns += [("Panel measured", "share"), ("Accuracy", "share"), ("Macro F1", "number"), ("Novelty AUROC", "number")]
-    keep = [i for i in range(len(columns)) if i < 5 or any(row[i] is not None for row in rows)]
+    keep = [i for i in range(len(columns)) if i < 7 or any(row[i] is not None for row in rows)]
     table = Table("samples", "Samples", [columns[i] for i in keep], [[row[i] for i in keep] for row in rows])
     made = [
         ("Label column", trained.config.get("label_key", "")),

@@ -22,7 +22,9 @@ _SCORES = (
     ("novelty_auroc", "Novelty AUROC", "number", "How well novelty separates unknown types; 0.5 is chance, 1 perfect"),
     ("unknown_flagged", "Unknown types flagged", "share", "Cells of unknown types that are unassigned"),
     ("known_flagged", "Known types flagged", "share", "Cells of known types that are unassigned"),
-    ("assigned_accuracy", "Accuracy of assigned cells", "share", "Unassigned cells left out"),
+    ("known_ambiguous", "Known types ambiguous", "share", "Cells of known types that are between labels"),
+    ("assigned_accuracy", "Accuracy of assigned cells", "share", "All others left out; cells of unknown types count as wrong"),
+    ("surely_wrong", "Surely wrong", "share", "Cells with a wrong label and a confidence above 0.9"),
     ("label_set_coverage", "Label sets that hold the truth", "share", "At least as many as was asked for, if all is well"),
     ("label_set_mean_size", "Mean size of a label set", "number", "Labels in a set"),
 )
@@ -62,7 +64,9 @@ def section(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
         ]
         blocks.append(Table("unknown", "Types that the reference does not know", columns, unknown))
     classes = [
-        [name, c["label"], c["cells"], c["precision"], c["recall"], c["f1"]] for name, m in scored for c in m.get("per_class", ())
+        [name, c["label"], c["cells"], c["precision"], c["recall"], c["f1"], c.get("label_set_coverage")]
+        for name, m in scored
+        for c in m.get("per_class", ())
     ]
     columns = [
         ("Sample", "text"),
@@ -71,6 +75,7 @@ def section(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
         ("Precision", "number"),
         ("Recall", "number"),
         ("F1", "number"),
+        ("In the label set", "share"),
     ]
     blocks.append(Table("classes", "Scores by label", columns, classes))
     return Section("truth", "Known truth", lead, blocks)
