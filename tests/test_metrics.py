@@ -124,8 +124,8 @@ def test_contract_of_the_json(tmp_path):
     assert list(found) == [
         "sample", "truth_key", "reference_cells", "cells", "cells_with_truth", "known_cells", "unknown_cells", "unknown_types",
         "accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "accuracy_all", "rare_types", "rare_f1", "ece", "calibration",
-        "surely_wrong", "novelty_auroc", "unknown_flagged", "known_flagged", "known_ambiguous", "assigned_fraction", "assigned_accuracy",
-        "label_set_coverage", "label_set_mean_size", "per_class", "confusion", "hierarchy", "integration",
+        "surely_wrong", "novelty_auroc", "unknown_flagged", "known_flagged", "known_ambiguous", "assigned_fraction",
+        "assigned_accuracy", "label_set_coverage", "label_set_mean_size", "per_class", "confusion", "hierarchy", "integration",
     ]  # fmt: skip
     truth, predicted = (cells.obs[key].astype(str) for key in ("author_label", "cellmemory_label"))
     known = truth != "CD19+ B"

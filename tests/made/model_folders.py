@@ -41,8 +41,14 @@ def write_placeholder(
     whole_config |= {"usual_share": [0.1, 0.9]} | (config or {})
     found = {"validation_cells": 8, "temperature": 1.0, "ece": 0.1, "validation_accuracy": 0.9}
     found |= {"commonest_share": 0.3}
-    found |= {"conformal_scores": [0.5], "novelty_method": "none", "novelty_null": [0.0], "panel_accuracy": [[1.0, 0.9]]}
+    found |= {
+        "conformal_scores": [0.5],
+        "novelty_method": "none",
+        "novelty_null": [0.0],
+        "panel_accuracy": [[1.0, 0.9]],
+    }
     found |= {"novelty_parts": {part: [0.0, 1.0] for part in novelty.PARTS}, "linear_weight": 1.0, "cls_weight": 1.0}
+    found["novelty_common"] = 0.0
     rare = np.where(label_table["rare"].astype(bool), "true", "false")
     table = label_table.assign(rare=rare)
     calibrated = Calibration.from_json(found | (calibration or {}))

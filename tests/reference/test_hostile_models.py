@@ -206,6 +206,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "conformal scores are text": (calibration(conformal_scores=["0.5"]), "conformal_scores is not"),
     "no novelty": (calibration(novelty_null=[]), "novelty_null is not"),
     "novelty is unsorted": (calibration(novelty_null=[1.0, 0.0]), "novelty_null is not"),
+    "novelty in common without end": (calibration(novelty_common=1e300), "novelty_common is not"),
     "novelty is None": (calibration(novelty_null=[0.0, None]), "novelty_null is not"),
     "novelty without a part": (calibration(novelty_parts__odds=...), "novelty_parts is not"),
     "novelty with another part": (calibration(novelty_parts__luck=[0, 1]), "novelty_parts is not"),

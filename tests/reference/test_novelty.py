@@ -93,7 +93,7 @@ def test_an_unknown_type_is_far_and_known_cells_are_as_held_out_ones(profiles):
     held_out = np.arange(90) % LABELS
     logits = 4 * np.eye(LABELS)[held_out].astype(np.float32)  # as sure of unknown cells as of known ones
     calibration = calibrate_novelty(profiles, logits, tokens_of(cells(held_out, 2)))
-    novelty = Novelty(profiles, calibration["novelty_parts"], np.array(calibration["novelty_null"]))
+    novelty = ready(profiles, calibration)
     query = np.arange(400) % 4
     score, p = novelty(4 * np.eye(LABELS)[query % LABELS].astype(np.float32), tokens_of(cells(query, 3)))
     assert roc_auc_score(query == 3, score) > 0.99
@@ -105,7 +105,7 @@ def test_little_evidence_alone_makes_a_cell_novel(profiles):
     label = np.zeros(20, int)
     logits = np.linspace(1, 5, 20)[:, None] * np.eye(LABELS)[label]
     calibration = calibrate_novelty(profiles, logits, tokens_of(np.repeat(cells(label[:1], 4), 20, 0)))
-    novelty = Novelty(profiles, calibration["novelty_parts"], np.zeros(1))
+    novelty = Novelty(profiles, calibration["novelty_parts"], np.zeros(1), 0.0)
     score = novelty.score(logits, tokens_of(np.repeat(cells(label[:1], 5), 20, 0)))
     assert (np.diff(score) < 0).all()
 
@@ -128,6 +128,12 @@ def test_a_cell_is_as_strange_alone_as_among_others(profiles):
     together = np.array(profiles.place(tokens_of(values), label))
     alone = [np.array(profiles.place(tokens_of(values[i : i + 1]), label[i : i + 1])) for i in range(7)]
     assert (together == np.concatenate(alone, 1)).all()
+
+
+def ready(profiles, calibration: dict) -> Novelty:
+    """Novelty as a trained model has it."""
+    null, common = np.array(calibration["novelty_null"]), calibration["novelty_common"]
+    return Novelty(profiles, calibration["novelty_parts"], null, common)
 
 
 def moved(values: np.ndarray, seed: int = 9) -> np.ndarray:
@@ -159,7 +165,7 @@ class TestShift:
         held_out = np.arange(90) % LABELS
         logits = 4 * np.eye(LABELS)[held_out].astype(np.float32)
         calibration = calibrate_novelty(profiles, logits, tokens_of(cells(held_out, 2)))
-        novelty = Novelty(profiles, calibration["novelty_parts"], np.array(calibration["novelty_null"]))
+        novelty = ready(profiles, calibration)
         # A tenth is of an unknown type, which passes for the first label.
         query = np.where(np.arange(400) % 10 == 9, LABELS, np.arange(400) % LABELS)
         tokens, logits = tokens_of(moved(cells(query, 3))), 4 * np.eye(LABELS)[query % LABELS].astype(np.float32)
@@ -179,7 +185,7 @@ class TestShift:
         rng, held_out = np.random.default_rng(0), np.arange(300) % LABELS
         logits = (6 + rng.standard_normal(300))[:, None] * np.eye(LABELS)[held_out]
         calibration = calibrate_novelty(profiles, logits, tokens_of(cells(held_out, 2)))
-        novelty = Novelty(profiles, calibration["novelty_parts"], np.array(calibration["novelty_null"]))
+        novelty = ready(profiles, calibration)
         label, tokens = np.arange(400) % LABELS, tokens_of(cells(np.arange(400) % LABELS, 3))
         # Of both parts of the evidence together: one of them falls by twice as much.
         fallen = (6 - 2 * weaker + rng.standard_normal(400))[:, None] * np.eye(LABELS)[label]

@@ -39,8 +39,9 @@ class Calibration:
 
     temperature: logits are divided by it; 1 as trained, since the weights set their scale. ece: expected calibration error.
     commonest_share: the accuracy of always giving the commonest label. conformal_scores: rising. novelty_parts: mean and
-    standard deviation of each part of novelty; novelty_null: rising (see novelty.Novelty). panel_accuracy: (share of the
-    panel, accuracy), from the whole panel down. linear_weight, cls_weight: of the logits of the model's two parts.
+    standard deviation of each part of novelty; novelty_common, and novelty_null, rising: see novelty.Novelty. panel_accuracy:
+    (share of the panel, accuracy), from the whole panel down. linear_weight, cls_weight: of the logits of the model's two
+    parts.
     """
 
     validation_cells: int
@@ -50,6 +51,7 @@ class Calibration:
     conformal_scores: list[float]
     novelty_method: str
     novelty_parts: dict[str, tuple[float, float]]
+    novelty_common: float
     novelty_null: list[float]
     commonest_share: float
     panel_accuracy: list[tuple[float, float]]

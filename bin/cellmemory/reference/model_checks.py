@@ -68,6 +68,7 @@ _CALIBRATION = {
     "conformal_scores": sequence(_SHARE, 1, rising=True),
     "novelty_method": text(),
     "novelty_parts": mapping(dict.fromkeys(PARTS, fixed(number(-1e9, 1e9), _POSITIVE))),
+    "novelty_common": number(-1e9, 1e9),
     "novelty_null": sequence(number(-1e12, 1e12), 1, rising=True),
     "panel_accuracy": sequence(fixed(_SHARE, _SHARE), 1),
     "linear_weight": _POSITIVE,

@@ -27,6 +27,8 @@ FEWEST_SHIFTED = 5
 #: By how much weaker evidence, in standard deviations over held-out cells, is taken out in full at most; what is taken out falls
 #: from there to nothing. References' own batches lie up to 1.7 off, wrong tissues 2.5 and more (docs/decisions.md).
 WEAKER, STRANGE = 1.5, 2.5
+#: Evidence is compared for this share of each label's cells, which fit it best: others may be of an unknown type.
+FITTING = 0.15
 METHOD = (
     "mean of three z-scores over the held-out cells: minus the largest logit, minus the log odds of the label against all "
     f"others, and the Mahalanobis distance to its mean, these in {COMPONENTS} and {NEAR} principal components of the roots of "
@@ -39,7 +41,7 @@ EVIDENCE = ("logit", "odds")
 @dataclass(frozen=True)
 class CommonShift:
     """What the cells of a query have in common. place: (k,), by what they lie off their labels' means, along the components.
-    evidence: by how much less speaks for their labels, in standard deviations over held-out cells."""
+    evidence: by how much less speaks for their labels than for those of held-out cells, in standard deviations over these."""
 
     place: np.ndarray
     evidence: float
@@ -85,7 +87,8 @@ class Profiles:
 
         """
         cells, means = self._along_components(tokens)
-        return _in_common(cells - means[label], label, len(means)).astype(np.float32)
+        off, trust = _typical(cells - means[label], label, len(means))
+        return (trust * off).astype(np.float32)
 
     def _along_components(self, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
         """Cells (n, k) and means of labels (C, k)."""
@@ -98,11 +101,12 @@ class Profiles:
 @dataclass(frozen=True)
 class Novelty:
     """The novelty of cells against that of held-out cells. parts: mean and standard deviation of each of PARTS over these;
-    null: their novelty, sorted."""
+    null: their novelty, sorted; common: where the evidence of those that fit their labels best ends (see FITTING)."""
 
     profiles: Profiles
     parts: dict[str, tuple[float, float]]
     null: np.ndarray
+    common: float
 
     def __call__(self, logits: np.ndarray, tokens: Tokens, shift: CommonShift | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Novelty and p-value of each cell (n,), given its logits (n, C): the share of held-out cells at least as novel.
@@ -121,28 +125,34 @@ class Novelty:
 
     def shift(self, logits: np.ndarray, tokens: Tokens) -> CommonShift:
         """What these cells have in common, whatever their labels, given their logits (n, C)."""
-        label = logits.argmax(1)
-        place = self.profiles.shift(tokens, label)
+        place = self.profiles.shift(tokens, logits.argmax(1))
+        evidence, trust = self.evidence(logits, tokens, place)
+        return CommonShift(place, trust * (evidence - self.common))
+
+    def evidence(self, logits: np.ndarray, tokens: Tokens, place: np.ndarray) -> tuple[float, float]:
+        """Where the evidence of the cells that fit their labels best ends, as labels have it in common, and how far this is to be
+        trusted, 0 to 1 (see _typical). Larger is weaker. place: of a CommonShift."""
         parts = self._scaled(logits, tokens, place)
-        evidence = np.mean([parts[name] for name in EVIDENCE], 0)
-        return CommonShift(place, float(_in_common(evidence, label, logits.shape[1])))
+        found, trust = _typical(np.mean([parts[name] for name in EVIDENCE], 0), logits.argmax(1), logits.shape[1], FITTING)
+        return float(found), trust
 
     def _scaled(self, logits: np.ndarray, tokens: Tokens, place: np.ndarray | None) -> dict[str, np.ndarray]:
         found = _parts(self.profiles, logits, tokens, place)
         return {name: (found[name] - mean) / spread for name, (mean, spread) in self.parts.items()}
 
 
-def _in_common(values: np.ndarray, label: np.ndarray, n_labels: int) -> np.ndarray:
-    """What the values of cells (n, ...) have in common, whatever their labels (n,): numbers of n_labels.
+def _typical(values: np.ndarray, label: np.ndarray, n_labels: int, quantile: float = 0.5) -> tuple[np.ndarray, float]:
+    """What the values of cells (n, ...) have in common, whatever their labels (n,), numbers of n_labels; and how far it is to be
+    trusted, less with few labels, since a single one may be unknown altogether.
 
-    The median over labels of the median over their cells: an unknown type among a label's cells does not move it, nor does a
-    label that is wrong as a whole. Of few labels a part only, since a single one may be unknown altogether.
+    The median over labels of a quantile over their cells: an unknown type among a label's cells hardly moves it, nor does a
+    label that is wrong as a whole.
     """
     enough = np.flatnonzero(np.bincount(label, minlength=n_labels) >= FEWEST_SHIFTED)
     if not len(enough):
-        return np.zeros(values.shape[1:])
-    medians = [np.median(values[label == one], 0) for one in enough]
-    return np.median(medians, 0) * len(enough) / (len(enough) + 1)
+        return np.zeros(values.shape[1:]), 0.0
+    each = [np.quantile(values[label == one], quantile, axis=0) for one in enough]
+    return np.median(each, axis=0), len(enough) / (len(enough) + 1)
 
 
 def _parts(profiles: Profiles, logits: np.ndarray, tokens: Tokens, place: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -190,8 +200,14 @@ def calibrate_novelty(profiles: Profiles, logits: np.ndarray, tokens: Tokens) ->
 
     They are a query as any other, of which what they have in common is taken out.
     """
-    found = _parts(profiles, logits, tokens, profiles.shift(tokens, logits.argmax(1)))
+    place = profiles.shift(tokens, logits.argmax(1))
+    found = _parts(profiles, logits, tokens, place)
     parts = {name: (float(part.mean()), max(float(part.std()), 1e-6)) for name, part in found.items()}
-    novelty = Novelty(profiles, parts, np.empty(0))
-    null = np.sort(novelty.score(logits, tokens, novelty.shift(logits, tokens)))
-    return {"novelty_method": METHOD, "novelty_parts": parts, "novelty_null": np.round(null, 6).tolist()}
+    novelty = Novelty(profiles, parts, np.empty(0), 0.0)
+    null = np.sort(novelty.score(logits, tokens, CommonShift(place, 0.0)))
+    return {
+        "novelty_method": METHOD,
+        "novelty_parts": parts,
+        "novelty_common": round(novelty.evidence(logits, tokens, place)[0], 6),
+        "novelty_null": np.round(null, 6).tolist(),
+    }

@@ -74,7 +74,8 @@ class TrainedModel:
         """How strange a cell is to the reference."""
         found = {name: self.weights[f"reference.{name}"] for name in ("components", "scale", "weight", "bias")}
         profiles = Profiles(profile=self.label_means[1], share=self.weights["linear.share"], **found)
-        return Novelty(profiles, self.calibration.novelty_parts, np.array(self.calibration.novelty_null))
+        known = self.calibration
+        return Novelty(profiles, known.novelty_parts, np.array(known.novelty_null), known.novelty_common)
 
     @property
     def label_means(self) -> np.ndarray:
