@@ -36,7 +36,7 @@ from cellmemory.mapping.cell_ranges import CellRange
 from cellmemory.mapping.co_embedding import CoEmbedding
 from cellmemory.mapping.slots import SlotSums
 from cellmemory.mapping.status import STATUSES
-from cellmemory.reference.alarms import alarms, own_cells_sentence, silent_genes
+from cellmemory.reference.alarms import QueryFigures, alarms, own_cells_sentence, silent_genes
 from cellmemory.reference.calibration import DoubtSettings
 from cellmemory.reference.fingerprints import count_known, fingerprints
 from cellmemory.reference.run_info import RunInfo
@@ -170,15 +170,17 @@ class MappedWriter:
 
     def _alarms(self, own_cells: int, expressing: np.ndarray) -> list[str]:
         measured = self._file.var()["measured"].to_numpy(bool)
-        labels = np.bincount(self._writer.stored(f"obs/{LABEL}/codes")[:], minlength=len(self._trained.labels))
-        found = alarms(
-            self._writer.stored(f"obs/{NOVELTY_P}")[:],
-            self._run.novelty_alpha,
+        labels = self._trained.labels
+        labelled = np.bincount(self._writer.stored(f"obs/{LABEL}/codes")[:], minlength=len(labels))
+        figures = QueryFigures(
+            novelty_p=self._writer.stored(f"obs/{NOVELTY_P}")[:],
             expressed=np.diff(self._writer.stored("X/indptr")[:]),
             measured=measured,
-            silent=measured & silent_genes(labels, expressing, self._trained.label_means[0]),
-            usual=self._trained.config["usual_share"],
+            silent=measured & silent_genes(labelled, expressing, self._trained.label_means[0]),
+            labelled=dict(zip(labels, labelled.tolist(), strict=True)),
+            weaker=self._run.weaker_evidence,
         )
+        found = alarms(figures, novelty_alpha=self._run.novelty_alpha, usual=self._trained.config["usual_share"])
         if self._trained.adapted_to:
             found.insert(0, ADAPTED)
         if own_cells:

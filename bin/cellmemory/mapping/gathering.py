@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,19 +127,24 @@ def _open_slices(paths: Sequence[Path], opened: ExitStack) -> list[Slice]:
 def _same_run(slices: Sequence[Slice], file: CellFile, trained: TrainedModel) -> RunInfo:
     """What the slices say of how they were made. Raises InputError unless it is the same, of this query, by this model,
     and their cells are those of the query, each once."""
-    first = slices[0]
+    of_others = {one.path: _of_query(one, file) for one in slices}
+    first = next((one for one in slices if not of_others[one.path]), slices[0])
     run = describe_run(file, trained, first.run.doubt, first.run.precision)
+    run = replace(run, weaker_evidence=first.run.weaker_evidence)
     problems = []
     for one in slices:
         if not trained.mapped(one.run):
             problems.append(f"{one.path}: this slice was mapped with another model than {trained.path}; map it again with that.")
+            continue
+        problems += of_others[one.path]
+        if of_others[one.path]:
             continue
         other = one.run.differences(run)
         if one.attention != first.attention:
             other.append(f"{'with' if one.attention else 'without'} attention")
         if other:
             problems.append(f"{one.path}: this slice was mapped otherwise ({'; '.join(other)}); map it again like the others.")
-        problems += _of_query(one, file) + _of_model(one, trained)
+        problems += _of_model(one, trained)
     problems += _coverage(slices, file.n_cells)
     if problems:
         raise InputError(problems)

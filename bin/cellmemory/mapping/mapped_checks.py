@@ -50,6 +50,7 @@ _OPTIONAL = {
     **dict.fromkeys(("binning", "precision", "source", "value_scale", "alignment"), _ANY_TEXT),
     "min_confidence": _SHARE,
     "novelty_shift": flag(),
+    "weaker_evidence": number(-1e9, 1e9),
     "seed": integer(0, 2**32 - 1),
     "label_levels": sequence(text()),
     "alarms": sequence(text()),

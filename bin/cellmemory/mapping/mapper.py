@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -139,9 +139,11 @@ def map_query(
     mapper, doubt, cells = Mapper(trained, runtime), settings.doubt, settings.cells
     with open_aligned(query, trained) as file:
         cell_range = CellRange.parse(cells, file.n_cells)
+        shift = mapper.shift(file) if doubt.novelty_shift else None
         run = describe_run(file, trained, doubt, runtime.precision)
+        run = replace(run, weaker_evidence=round(shift.evidence, 6) if shift else None)
         sums = mapper.no_sums() if settings.attention else None
-        blocks = runtime.progress(map_blocks(file, mapper, doubt, cell_range, sums=sums), len(cell_range), "Mapped")
+        blocks = runtime.progress(map_blocks(file, mapper, doubt, cell_range, shift=shift, sums=sums), len(cell_range), "Mapped")
         with (
             replacing(output) as partial,
             replacing(labels) if labels else nullcontext() as partial_labels,
@@ -164,11 +166,19 @@ def map_query(
 
 
 def map_blocks(
-    file: CellFile, mapper: Mapper, doubt: DoubtSettings, cell_range: CellRange, *, sums: SlotSums | None
+    file: CellFile,
+    mapper: Mapper,
+    doubt: DoubtSettings,
+    cell_range: CellRange,
+    *,
+    shift: CommonShift | None,
+    sums: SlotSums | None,
 ) -> Iterator[MappedBlock]:
-    """Maps the cells of a range, block by block. Adds to `sums` what the slots get; without it no attention is made."""
+    """Maps the cells of a range, block by block. shift: what the query's cells have in common.
+
+    Adds to `sums` what the slots get; without it no attention is made.
+    """
     measured = file.var()["measured"].to_numpy(bool)
-    shift = mapper.shift(file) if doubt.novelty_shift else None
     for start, stop, kept in cell_range.blocks():
         rows = checked(file.rows("X", start, stop), file, "X", range(start, stop), scale="log1p")
         tokens = mapper.tokenize(rows, measured)

@@ -17,8 +17,9 @@ class RunInfo:
     """How a query, or a slice of one, was mapped; what its file does not say is an empty text, an empty list or None.
 
     model_digest: of the trained model, adapted since or not; adapted_to: the query that it was adapted to. slot_groups: the
-    labels that slot means are kept for, n_slots slots each. alarms and reference_cells (how many cells are the reference's
-    own) are known of a whole query only. alignment: what preprocessing said of the genes, as JSON.
+    labels that slot means are kept for, n_slots slots each. weaker_evidence: of novelty.CommonShift, where it was looked at.
+    alarms and reference_cells (how many cells are the reference's own) are known of a whole query only. alignment: what
+    preprocessing said of the genes, as JSON.
     """
 
     sample: str
@@ -41,6 +42,7 @@ class RunInfo:
     binning: str = ""
     precision: str = ""
     seed: int | None = None
+    weaker_evidence: float | None = None
     alarms: list[str] | None = None
     reference_cells: int | None = None
     alignment: str | None = None
