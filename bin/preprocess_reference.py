@@ -44,6 +44,10 @@ def main(
     )
     if found.no_expression:
         _cli.say(left_out(found.no_expression))
+    if found.nameless:
+        _cli.say(f"{found.nameless:,} genes without a name, or with one that no table can hold, were left out.")
+    if found.summed:
+        _cli.say(f"{found.summed:,} genes were summed into another of their name.")
     for what, number in (("a label", found.unlabelled), ("counts", found.empty)):
         if number:
             _cli.say(f"Dropped {number:,} cells without {what}.")

@@ -67,6 +67,8 @@ def main(
             f"Read {sample.name}: {len(sample.cells):,} cells, {len(sample.drawn):,} of them drawn; "
             f"tables: {', '.join(sample.tables) or 'none'}."
         )
+    if mqc_dir:
+        multiqc.check_folder(samples, mqc_dir, output)
     text, parts = page.build(
         samples,
         trained,

@@ -167,6 +167,19 @@ def test_contrasts_that_can_be_answered_or_are_of_columns_to_come(tmp_path):
     succeed(*check(tmp_path, f"sample,h5ad\na,{path}\n", *options))
 
 
+def test_what_mapping_and_enrichment_would_refuse_is_refused_now(model, tmp_path):
+    (tmp_path / "sets.gmt").write_text("yeast\t\tYAL001C\tYAL002W\n")
+    path = query(tmp_path / "query.h5ad", with_conditions)
+    options = ("--model", model, "--gmt", tmp_path / "sets.gmt", "--contrast", "cellmemory_status:assigned:unasigned")
+    (tmp_path / "sheet.csv").write_text(f"sample,h5ad\na,{path}\n")
+    contrast, sets = refused("check_inputs", "--samplesheet", tmp_path / "sheet.csv", *options, "--output", tmp_path / "i.json",
+                             "--query_genes", tmp_path / "g.tsv")  # fmt: skip
+    assert contrast.startswith(
+        "--contrast cellmemory_status:assigned:unasigned: write cellmemory_status:A:B, with two of unassigned,"
+    )
+    assert sets.startswith(f"{tmp_path / 'sets.gmt'} shares no gene with the panel: it has 'YAL001C', 'YAL002W'")
+
+
 @pytest.mark.parametrize("damage", ["missing", "weights", "config", "labels"])
 def test_a_model_that_is_not_as_it_was_trained_is_refused(damage, model, tmp_path):
     import shutil

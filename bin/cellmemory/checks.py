@@ -10,10 +10,11 @@ from cellmemory.cells import groups
 from cellmemory.cells.labels import check_labels, label_notes
 from cellmemory.cells.named_columns import column_problems
 from cellmemory.cells.reading import CellFile
-from cellmemory.columns import MADE_BY_MAPPING
+from cellmemory.columns import MADE_BY_MAPPING, STATUS, STATUSES
 from cellmemory.errors import InputError, Problems
 from cellmemory.genes.align import match_query
-from cellmemory.genes.names import id_type, read_gene_map
+from cellmemory.genes.matching import no_shared_gene, panel_index
+from cellmemory.genes.names import folded, id_type, normalise, read_gene_map
 from cellmemory.genes.panel import reference_genes
 from cellmemory.genes.values import find_values
 from cellmemory.io.gmt import read_gmt
@@ -80,7 +81,7 @@ def check_inputs(given: RunInputs, *, min_coverage: float, n_genes: int) -> tupl
             genes.append(measured)
     for path in given.gmt:
         with problems.collect():
-            sets.append(_check_gmt(path))
+            sets.append(_check_gmt(path, panel))
     query_genes = pd.concat(genes) if genes else pd.DataFrame({"sample": [], "gene": []})
     if found_reference is not None and genes:
         problems += _coverage_problems(rows, query_genes, n_genes, min_coverage)
@@ -196,15 +197,31 @@ def _check_query(
 def _contrast_problems(file: CellFile, contrasts: Sequence[str]) -> list[str]:
     problems = Problems()
     for text in contrasts:
-        # Our own columns are there only when the query is mapped.
-        if not text.startswith(MADE_BY_MAPPING):
+        if text.startswith(f"{STATUS}:"):
+            problems += _status_problems(text)
+        # Our other columns are there only when the query is mapped.
+        elif not text.startswith(MADE_BY_MAPPING):
             with problems.collect():
                 groups.check(file, text)
     return problems
 
 
-def _check_gmt(path: Path) -> dict:
-    return {"name": path.stem, "sets": len(read_gmt(path))}
+def _status_problems(text: str) -> list[str]:
+    asked = text.split(":")[1:]
+    if len(asked) == 2 and set(asked) <= set(STATUSES) and asked[0] != asked[1]:
+        return []
+    return [f"--contrast {text}: write {STATUS}:A:B, with two of {', '.join(STATUSES)}."]
+
+
+def _check_gmt(path: Path, panel: pd.DataFrame | None) -> dict:
+    """What inputs.json says of a file of gene sets. panel: of the model, or the genes that it will be made of."""
+    sets = read_gmt(path)
+    if panel is not None:
+        named = {gene for genes in sets.values() for gene in genes}
+        known = {folded(name) for name in panel_index(panel)}
+        if not any(folded(normalise(name)) in known for name in named):
+            raise InputError(no_shared_gene(path, named, panel["gene"].tolist()))
+    return {"name": path.stem, "sets": len(sets)}
 
 
 def _describe_model(trained: trained_model.TrainedModel) -> dict:

@@ -11,7 +11,7 @@ ANSWER, ANSWER_LEVEL = f"{PREFIX}answer", f"{PREFIX}answer_level"
 #: What columns of obs that can group cells begin with, once a query is mapped.
 MADE_BY_MAPPING = (LABEL, STATUS, ANSWER)
 #: What a cell's status may be.
-UNASSIGNED, AMBIGUOUS, ASSIGNED = "unassigned", "ambiguous", "assigned"
+STATUSES = UNASSIGNED, AMBIGUOUS, ASSIGNED = "unassigned", "ambiguous", "assigned"
 #: Columns of a consensus.
 CONSENSUS_LABEL, CONSENSUS = f"{PREFIX}consensus_label", f"{PREFIX}consensus"
 CONSENSUS_STATUS = f"{PREFIX}consensus_status"

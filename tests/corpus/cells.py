@@ -369,6 +369,60 @@ def coordinates_that_are_not_there(cells, _):
     return cells
 
 
+@query("the truth column 'cell_type' (--truth_key) holds no value", options=("--truth_key", "cell_type"))
+def a_truth_column_without_a_value(cells, _):
+    cells.obs["cell_type"] = pd.Categorical([" "] * cells.n_obs)
+    return cells
+
+
+def _placed(cells, places):
+    cells.obsm["spatial"] = places
+    return cells
+
+
+for _name, _places in (
+    ("unknown", np.full((CELLS, 2), np.nan)),
+    ("of_one_axis", np.ones((CELLS, 1))),
+    ("beyond_all_measure", np.full((CELLS, 2), 1e300)),
+):
+
+    def _build(cells, _, places=_places):
+        return _placed(cells, places)
+
+    _build.__name__ = f"named_places_{_name}"
+    query("obsm['spatial'] does not hold two coordinates of cells", options=("--spatial_key", "spatial"))(_build)
+
+
+@query("obsm['spatial'] holds no places of cells, and was left out.", ok=True, at="step")
+def places_that_nobody_named_are_unknown(cells, _):
+    return _placed(cells, np.full((CELLS, 2), np.nan))
+
+
+@reference("50 genes were summed into another of their name", ok=True, at="step", options=("--n_genes", "5"))
+def a_gene_of_fifty_rows_in_log_values(cells, _):
+    cells = log_values(cells, _)
+    cells.var_names = ["MANY"] * 51 + list(cells.var_names[51:])
+    return cells
+
+
+@reference("20 genes without a name", ok=True, at="step", options=("--gene_column", "symbol"))
+def genes_without_a_name(cells, _):
+    cells.var["symbol"] = [None] * 20 + [f"G{i}" for i in range(GENES - 20)]
+    return cells
+
+
+for _register in (query, reference):
+
+    @_register("holds log-normalised values, but", "whole numbers alone, as counts are", at="step")
+    def counts_among_logarithms_beyond_the_sample(cells, _):
+        cells.X.data = np.minimum(cells.X.data, 12)
+        counts = many(cells, 60)
+        values = log_values(counts.copy(), _).X.tolil()
+        values[300:600] = counts.X[300:600]
+        counts.X = sp.csr_matrix(values)
+        return counts
+
+
 @query("obs has columns that mapping writes ('cellmemory_label', 'cellmemory_status')")
 def mapped_before(cells, _):
     cells.obs["cellmemory_label"], cells.obs["cellmemory_status"] = "B", "assigned"

@@ -193,6 +193,13 @@ for _script in ("adapt", "map_query"):
         "uns/cellmemory",
         "cannot be read",
     )
+    case(
+        _script,
+        "the_sample_is_a_path",
+        h5("q.aligned.h5ad", put("uns/cellmemory/sample", "../../evil")),
+        "q.aligned.h5ad",
+        "a sample cannot be called so",
+    )
 for _cells in ("0:0", "60:50", "500:600", "a:b", ":-5", "0:121", "5"):
     case("map_query", f"cells_{_cells}", nothing, "--cells", _cells, more=f"--cells {_cells}")
 for _name, _names in (("formulas", "=1+1"), ("line_ends", "a\nb"), ("quotes", 'a"b'), ("commas", "a,b"), ("tabs", "a\tb")):
@@ -535,6 +542,13 @@ case("consensus", "labels_with_tabs", text(LABELS, lambda f: f.replace(",", "\t"
 case("consensus", "labels_without_status", sheet(without("cellmemory_status")), LABELS, "has no column cellmemory_status")
 case("consensus", "labels_of_other_row_order", sheet(reversed_rows), "are not of the same cells in the same order")
 case("consensus", "labels_of_fewer_cells", sheet(lambda f: f.iloc[:-3]), "are not of the same cells in the same order")
+case(
+    "consensus",
+    "labels_with_a_column_twice",
+    text(LABELS, lambda f: f.replace("cellmemory_novelty,", "cellmemory_label,", 1)),
+    LABELS,
+    "has the column cellmemory_label twice",
+)
 case("consensus", "labels_of_no_cell", sheet(lambda f: f.iloc[:0]), LABELS)
 case("consensus", "labels_of_other_cells", sheet(with_values(cell=lambda c: f"x{c}")), "are not of the same cells")
 case(
@@ -670,6 +684,7 @@ for _option, _words in (("metrics", "known_cells is missing"), ("consensus", "sa
 case(
     "report", "tags_of_another_sample", nothing, "o.tags.tsv (--tags) belongs to none of the samples q", more="--tags o.tags.tsv"
 )
+case("report", "the_sample_is_a_path", h5(QUERY, put("uns/cellmemory/sample", "../../evil")), QUERY, "the name of a sample")
 case("report", "a_sample_twice", other("o.mapped.h5ad", "q.mapped.h5ad"), "are both of sample 'q'", more="--mapped o.mapped.h5ad")
 case("report", "two_models", nothing, "was mapped with another model", more="--mapped o.mapped.h5ad")
 for _name, _option, _file, _values, _words in (

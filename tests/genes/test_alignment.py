@@ -191,6 +191,24 @@ def test_a_log2_reference_has_the_panel_of_a_natural_one(tmp_path):
     np.testing.assert_allclose(matrices[0][genes], matrices[1][genes], rtol=1e-4)
 
 
+def test_rows_of_one_gene_are_summed_before_the_logarithm_when_the_panel_is_chosen(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.poisson(rng.gamma(1, 2, (1, 40)) * rng.choice([0.3, 3], (60, 40)))
+    shares = 1e4 * values / values.sum(1, keepdims=True)
+    obs = pd.DataFrame({"type": np.repeat(["a", "b"], 30)}, index=[f"cell{i}" for i in range(60)])
+    names, panels = [f"G{i}" for i in range(40)], []
+    parts = rng.uniform(0.2, 0.8, (1, 40))
+    for name, linear, genes in (("once", shares, names), ("twice", np.hstack([parts * shares, (1 - parts) * shares]), names * 2)):
+        path = write(tmp_path / f"{name}.h5ad", np.log1p(linear).astype(np.float32), genes, obs=obs)
+        log = succeed("preprocess_reference", "--reference", path, "--label_key", "type", "--n_genes", "20",
+                      "--output", tmp_path / f"{name}.panelled.h5ad", "--panel", tmp_path / f"{name}.tsv")  # fmt: skip
+        assert ("40 genes were summed into another of their name." in log) == (name == "twice")
+        panels.append(pd.read_csv(tmp_path / f"{name}.tsv", sep="\t", index_col="gene"))
+    genes = panels[0].index.intersection(panels[1].index)
+    assert len(genes) >= 18
+    np.testing.assert_allclose(panels[0]["mean"][genes], panels[1]["mean"][genes], rtol=1e-4)
+
+
 def test_scaled_values_are_refused(panel, tmp_path):
     dense = counts().toarray()
     query = write(tmp_path / "query.h5ad", (dense - dense.mean(0)).astype(np.float32), [*GENES, *OTHERS])

@@ -87,10 +87,29 @@ def test_folders_of_a_report_do_not_replace_its_page(model, aligned, tmp_path):
     (sentence,) = refused(*command, "--output", pages / "p.html", "--mqc_dir", pages, "--figures_dir", pages / "figures")
     assert "exists, and this step did not write it" in sentence
     assert (pages / "figures" / "photo.png").exists()
+    # What is in the way of a file for MultiQC is said before the page is written.
+    (tmp_path / "mqc").mkdir()
+    (tmp_path / "mqc" / "unseen_type_labels_mqc.json").write_text("{}")
+    own = refused(*command, "--output", tmp_path / "mqc" / "unseen_type_summary_mqc.json", "--mqc_dir", tmp_path / "mqc")
+    assert ["is the name of a file for MultiQC" in own[0], "this step did not write it" in own[1]] == [True, True]
+    assert [path.name for path in (tmp_path / "mqc").iterdir()] == ["unseen_type_labels_mqc.json"]
     # A mapped query is replaced by a mapping alone.
     succeed("map_query", "--query", query, "--model", model, "--output", mapped, "--labels", tmp_path / "l.csv")
     (sentence,) = refused(*alignment(aligned, mapped, "--alignment", tmp_path / "a.json"))
     assert "exists, and this step did not write it" in sentence
+
+
+@pytest.mark.parametrize(
+    ("header", "ours"),
+    [
+        ("cell,cellmemory_label,cellmemory_confidence,cellmemory_status", True),
+        ('"cell","cellmemory_label","cellmemory_confidence","cellmemory_status"', True),
+        ("cell,cellmemory_label,cellmemory_confidence,my_note", False),
+    ],
+)
+def test_a_table_of_labels_is_known_by_its_whole_header(header, ours, tmp_path):
+    (tmp_path / "l.csv").write_text(f"{header}\n1,2,3,4\n")
+    assert replaceable(tmp_path / "l.csv", "labels") == ours
 
 
 def own_looking(folder: Path) -> dict[str, tuple[Path, str]]:

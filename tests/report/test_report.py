@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellmemory import sampling
-from cellmemory.mapping.status import STATUSES
+from cellmemory.columns import STATUSES
 from cellmemory.reference import trained_model
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
@@ -449,7 +449,7 @@ def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: in
     """A sample in memory with everything at its largest."""
     cells = pd.DataFrame({key: rng.random(n) for key in ("confidence", "novelty", "novelty_p", "linear_share")})
     cells["label"] = pd.Categorical.from_codes(rng.integers(0, len(labels), n), labels)
-    cells["status"] = pd.Categorical.from_codes(rng.integers(0, 3, n), STATUSES)
+    cells["status"] = pd.Categorical.from_codes(rng.integers(0, 3, n), list(STATUSES))
     cells["reason"] = cells["label"].copy()
     cells["label_set"] = cells["label"].copy()
     expression = sp.random(drawn, len(genes), 0.1, "csr", np.float32, random_state=1)

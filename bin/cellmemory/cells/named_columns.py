@@ -1,9 +1,15 @@
 """Columns of a user's obs: those that a samplesheet names, and those that mapping would write over."""
 
+import numpy as np
+
+from cellmemory.cells.labels import clean_labels
 from cellmemory.cells.reading import CellFile
 from cellmemory.columns import PREFIX
 from cellmemory.errors import Problems, first_ids
 from cellmemory.io.samplesheet import Origin
+
+#: No coordinate of a cell lies above it, in whichever unit.
+LARGEST_PLACE = 1e30
 
 
 def column_problems(file: CellFile, origin: Origin) -> list[str]:
@@ -14,14 +20,31 @@ def column_problems(file: CellFile, origin: Origin) -> list[str]:
         (origin.truth_key, "truth", "truth_key"),
     ):
         with problems.collect():
-            if key:
-                file.column(key, role, option)
+            if key and not clean_labels(file.column(key, role, option)).notna().any():
+                problems.append(f"{file.path}: the {role} column '{key}' (--{option}) holds no value. Name another one, or none.")
     if origin.spatial_key and origin.spatial_key not in file.obsm:
         found = ", ".join(file.obsm) or "(none)"
         problems.append(
             f"{file.path}: the coordinates '{origin.spatial_key}' (--spatial_key) are not in obsm; there are: {found}."
         )
+    elif origin.spatial_key:
+        with problems.collect():
+            problems += place_problems(file, origin.spatial_key)
     return problems + taken_columns(file)
+
+
+def place_problems(file: CellFile, key: str) -> list[str]:
+    """A sentence where coordinates in obsm are no places of cells."""
+    problems = Problems()
+    with problems.collect():
+        places = file.embedding(key)
+        known = places[np.isfinite(places).all(axis=1)] if places.ndim == 2 and places.shape[1] >= 2 else places[:0]
+        if file.n_cells and (not len(known) or np.abs(known).max() > LARGEST_PLACE):
+            problems.append(
+                f"{file.path}: obsm['{key}'] does not hold two coordinates of cells or more, as numbers up to {LARGEST_PLACE:g}. "
+                "Mend it, or name other coordinates (--spatial_key)."
+            )
+    return problems
 
 
 def taken_columns(file: CellFile) -> list[str]:

@@ -19,8 +19,8 @@ from gseapy.stats import calc_pvalues, multiple_testing_correction
 from cellmemory.columns import ENRICHMENT_COLUMNS
 from cellmemory.errors import InputError, Problems, first_ids
 from cellmemory.explanation import gsea
-from cellmemory.genes.matching import case_hides, panel_index
-from cellmemory.genes.names import folded, id_type, normalise
+from cellmemory.genes.matching import case_hides, no_shared_gene, panel_index
+from cellmemory.genes.names import folded, normalise
 from cellmemory.io.checked import read_json, sequence, text
 from cellmemory.io.gmt import read_gmt
 
@@ -91,10 +91,7 @@ def match_library(path: Path, sets: Mapping[str, list[str]], panel: pd.DataFrame
     case_folded = case_hides(len(exact), len(without_case), min(len(named), len(genes)))
     translation = without_case if case_folded else exact
     if not translation:
-        raise InputError(
-            f"{path} shares no gene with the panel: it has {first_ids(sorted(named))} ({id_type(sorted(named))} ids); the panel "
-            f"has {first_ids(genes)} ({id_type(genes)} ids). Give gene sets with ids of the same kind and species."
-        )
+        raise InputError(no_shared_gene(path, named, genes))
     cut = {
         term: [gene for gene in dict.fromkeys(map(translation.get, members)) if gene in background]
         for term, members in sets.items()

@@ -1,7 +1,8 @@
 """Which gene of a panel each gene of a file is."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -128,6 +129,15 @@ def _lookup(
         return targets.pop() if len(targets) == 1 else -1
 
     return np.array([find(n) for n in names], np.int64)
+
+
+def no_shared_gene(path: Path, named: Collection[str], genes: Sequence[str]) -> str:
+    """The sentence for gene sets none of whose genes is in the panel, with the first names of both sides."""
+    names = sorted(named)
+    return (
+        f"{path} shares no gene with the panel: it has {first_ids(names)} ({id_type(names)} ids); the panel has "
+        f"{first_ids(genes)} ({id_type(genes)} ids). Give gene sets with ids of the same kind and species."
+    )
 
 
 def no_overlap(where: str, names: Sequence[str], panel: Sequence[str], share: float, *, floor: float) -> str:

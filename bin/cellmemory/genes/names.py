@@ -125,4 +125,9 @@ def name_columns(var: pd.DataFrame, gene_column: str | None, where: str) -> dict
     known = sorted((c for c in usual if usual[c] in ID_COLUMNS), key=lambda column: ID_COLUMNS.index(usual[column]))
     numbered = bool(known) and var.index.astype(str).str.isdigit().all()
     wanted = [gene_column] if gene_column else known if numbered else ["index", *known]
-    return {c: [normalise(n) for n in as_text(var.index.to_series() if c == "index" else var[c])] for c in wanted}
+    return {c: _names_of(var.index.to_series() if c == "index" else var[c]) for c in wanted}
+
+
+def _names_of(column: pd.Series) -> list[str]:
+    """A column's names, normalised; a missing one is empty, and no gene called `nan`."""
+    return [normalise(name) for name in as_text(column.astype(object).where(column.notna(), ""))]

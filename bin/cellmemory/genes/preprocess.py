@@ -10,16 +10,16 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory.cells.labels import check_labels, label_notes, label_problems
-from cellmemory.cells.named_columns import column_problems
+from cellmemory.cells.named_columns import column_problems, place_problems
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
 from cellmemory.columns import RUN
 from cellmemory.errors import InputError, first_ids
 from cellmemory.genes.align import Aligner, alignment_summary, make_aligner, match_query
 from cellmemory.genes.matching import Match, match_own_genes
-from cellmemory.genes.names import read_gene_map
+from cellmemory.genes.names import expression_rows, read_gene_map
 from cellmemory.genes.panel import queried, read_panel, reference_genes, select_panel, write_panel
-from cellmemory.genes.values import LOG_BASES, checked, find_values
+from cellmemory.genes.values import LOG_BASES, checked, find_values, undo_log
 from cellmemory.io.atomic import replacing, write_json
 from cellmemory.io.provenance import provenance
 from cellmemory.io.samplesheet import Origin, Query
@@ -30,7 +30,8 @@ from cellmemory.io.text import Source, file_name
 class Preparation:
     """What was found in a reference, and what of it was kept.
 
-    scale, matrix: what its values are, and where; no_expression: features that are not gene expression; unlabelled, empty:
+    scale, matrix: what its values are, and where; no_expression: features that are not gene expression; nameless:
+    genes that were left out for want of a name; summed: genes that were summed into another of their name; unlabelled, empty:
     cells that were dropped; shared: genes that some query measured, None without queries; panel: genes of it; warnings and
     notes: sentences.
     """
@@ -41,6 +42,8 @@ class Preparation:
     scale: str
     matrix: str
     no_expression: int
+    nameless: int
+    summed: int
     unlabelled: int
     empty: int
     shared: int | None
@@ -99,6 +102,7 @@ def preprocess_reference(
         match = match_own_genes(genes["gene"], expression, candidates)
         values, kept = _candidate_values(file, matrix, scale, match, n=len(candidates), labelled=labels.notna().to_numpy())
         warnings += _gone(labels, kept, str(reference), label_key)
+        nameless = int((expression_rows(file.var(matrix), str(reference)) & ~expression).sum())
         if scale in LOG_BASES:
             values *= np.float32(np.log(LOG_BASES[scale]))
         of_kept = None if batch is None else batch[kept]
@@ -123,7 +127,9 @@ def preprocess_reference(
         labels=labels.nunique(),
         scale=scale,
         matrix=matrix,
-        no_expression=match.n_left_out,
+        no_expression=match.n_left_out - nameless,
+        nameless=nameless,
+        summed=int(np.sum(match.target >= 0) - len(match.measured)),
         unlabelled=unlabelled,
         empty=len(labels) - int(kept.sum()) - unlabelled,
         shared=int(shared.sum()) if query_genes else None,
@@ -147,15 +153,21 @@ def _gone(labels: pd.Series, kept: np.ndarray, where: str, label_key: str) -> li
 def _candidate_values(
     file: CellFile, matrix: str, scale: str, match: Match, *, n: int, labelled: np.ndarray
 ) -> tuple[sp.csr_matrix, np.ndarray]:
-    """Values as stored over the n candidate genes (duplicates summed), and the cells that are kept (bool)."""
+    """Values as stored over the n candidate genes (duplicates summed as values before a logarithm), and the cells that are kept
+    (bool)."""
     as_stored = make_aligner(match, n, "counts").selector
-    expression = np.flatnonzero(match.expression)
+    expression, logged = np.flatnonzero(match.expression), scale in LOG_BASES and match.summed.size > 0
     blocks, kept = [], labelled.copy()
     for start, rows in file.chunks(matrix):
         stop = start + rows.shape[0]
         rows = checked(rows, file, matrix, range(start, stop), scale=scale)
         kept[start:stop] &= np.asarray(rows[:, expression].sum(1)).ravel() > 0
-        blocks.append(sp.csr_matrix(rows @ as_stored, dtype=np.float32)[kept[start:stop]])
+        if logged:
+            rows.data = undo_log(rows.data.astype(np.float64), scale)
+        block = sp.csr_matrix(rows @ as_stored)
+        if logged:
+            block.data = np.log1p(block.data) / np.log(LOG_BASES[scale])
+        blocks.append(block.astype(np.float32)[kept[start:stop]])
     return sp.vstack(blocks, format="csr"), kept
 
 
@@ -217,13 +229,17 @@ def preprocess_query(
         elements = {"var": var, f"uns/{RUN}": made, **coordinates(file, origin.spatial_key)}
         empty = _write_aligned(file, found.matrix, aligner, output, elements=elements)
         summary = alignment_summary(file, found, panel, sample=query.sample, empty=empty)
+        if "spatial" in file.obsm and "obsm/spatial" not in elements:
+            summary["messages"].append("obsm['spatial'] holds no places of cells, and was left out.")
     write_json(alignment, summary)
     return summary
 
 
 def coordinates(file: CellFile, spatial_key: str | None) -> dict[str, np.ndarray]:
-    """`obsm/spatial` of the cells: what spatial_key names, else `spatial` where the file has it."""
-    key = spatial_key or ("spatial" if "spatial" in file.obsm else None)
+    """`obsm/spatial` of the cells: what spatial_key names, else `spatial` where the file has it and it holds places."""
+    key = spatial_key
+    if key is None and "spatial" in file.obsm and not place_problems(file, "spatial"):
+        key = "spatial"
     return {"obsm/spatial": file.embedding(key)} if key else {}
 
 

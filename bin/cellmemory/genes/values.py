@@ -106,11 +106,11 @@ def checked(
     """The rows as they are, which are the cells `numbers` (n,) of a matrix whose values have that scale.
 
     Raises InputError, with the first cell and gene, for values that are NaN, infinite, negative, or far too large, and for cells
-    among counts whose values are none.
+    whose values are counts among logarithms, or none among counts.
     """
     wrong = ~((rows.data >= 0) & (rows.data <= _limit(scale)))  # NaN is neither
     if not wrong.any():
-        return _whole(rows, file, matrix, numbers) if scale == "counts" else rows
+        return _one_scale(rows, file, matrix, numbers, scale=scale)
     place = int(np.argmax(wrong))
     row = int(numbers[int(np.searchsorted(rows.indptr, place, side="right")) - 1])
     gene = file.var(matrix).index[rows.indices[place]]
@@ -122,17 +122,27 @@ def checked(
     )
 
 
-def _whole(rows: sp.csr_matrix, file: CellFile, matrix: str, numbers: Sequence[int] | np.ndarray) -> sp.csr_matrix:
-    """The rows as they are; raises InputError where more than a few cells hold values of another scale than counts."""
+def _one_scale(
+    rows: sp.csr_matrix, file: CellFile, matrix: str, numbers: Sequence[int] | np.ndarray, *, scale: str
+) -> sp.csr_matrix:
+    """The rows as they are; raises InputError where more than a few cells hold values of another scale: other values among
+    counts, or counts among logarithms."""
     lengths = np.diff(rows.indptr)
-    broken = _number_in_each(rows, rows.data != np.round(rows.data)) > (1 - BROKEN) * lengths
+    fractions = _number_in_each(rows, rows.data != np.round(rows.data))
+    if scale == "counts":
+        broken, words = fractions > (1 - BROKEN) * lengths, ("counts", "values that are not whole")
+    elif scale in LOG_BASES:  # of logarithms hardly one is whole
+        broken = (lengths >= FEWEST_VALUES) & (fractions <= (1 - WHOLE) * lengths)
+        words = (_SCALE_NAMES[scale], "whole numbers alone, as counts are")
+    else:
+        return rows
     if np.count_nonzero(broken) <= OTHER_SCALE * len(lengths):
         return rows
     row = int(numbers[int(np.argmax(broken))])
     (name,) = file.names(row, row + 1)
     raise InputError(
-        f"{file.path}: {matrix} holds counts, but {np.count_nonzero(broken):,} of {len(lengths):,} cells from '{name}' (row "
-        f"{row + 1:,}) on hold values that are not whole. Give a matrix of one scale, or another by --counts_layer."
+        f"{file.path}: {matrix} holds {words[0]}, but {np.count_nonzero(broken):,} of {len(lengths):,} cells from '{name}' (row "
+        f"{row + 1:,}) on hold {words[1]}. Give a matrix of one scale, or another by --counts_layer."
     )
 
 

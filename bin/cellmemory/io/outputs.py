@@ -4,6 +4,8 @@ A file or folder that is there already is replaced only if it is empty or of the
 by what is in them, so that a copied or renamed result is still known.
 """
 
+import csv
+import io
 import json
 import os
 import stat
@@ -18,7 +20,7 @@ PREFIX_LENGTH = 24
 #: What the first line of each table begins with.
 TABLES = {
     "panel": "gene\trank\tmean\tdispersion\tsource_id",
-    "query_genes": "sample\tgene",
+    "query_genes": "sample\tgene\n",
     "tags": "group\trank\tgene\tscore",
     "slot_tags": "group\tslot\trank\tgene",
     "contrasts": "contrast\tgroup\tdirection\trank",
@@ -32,7 +34,7 @@ TABLES = {
 OBJECTS = {
     "inputs": {"reference", "model", "queries", "gmt"},
     "alignment": {"sample", "coverage", "missing_genes"},
-    "metrics": {"sample", "truth_key"},
+    "metrics": {"sample", "truth_key", "cells_with_truth", "per_class", "confusion"},
     "agreement": {"sample", "references", "unanimous"},
     "checksums": {"inputs", "results", "model"},
     "multiqc": {"id", "section_name", "plot_type"},
@@ -167,7 +169,13 @@ def _is_of(path: Path, kind: str) -> bool:
         head = file.read(HEAD)
     if kind == "page":
         return b'<meta name="generator" content="nf-cellmemory' in head
-    return head.decode("utf-8", "replace").startswith(TABLES[kind])
+    text = head.decode("utf-8", "replace")
+    if kind in ("labels", "consensus"):
+        # By the rules of CSV: a name with a line break, somewhere in the table, puts the whole header into quotes.
+        header = next(csv.reader(io.StringIO(text, newline="")))
+        ours = TABLES[kind].split(",")[1].partition("_")[0]  # a column of another name was added by somebody
+        return ",".join(header).startswith(TABLES[kind]) and all(name.startswith(ours) for name in header[1:])
+    return text.startswith(TABLES[kind])
 
 
 def _is_h5ad(path: Path, kind: str) -> bool:

@@ -42,9 +42,14 @@ class Query:
     origin: Origin
 
 
+def is_sample(name: object) -> bool:
+    """Whether a sample may have this name: it becomes the name of files."""
+    return isinstance(name, str) and SAMPLE_NAME.fullmatch(name) is not None
+
+
 def check_sample(name: str) -> None:
     """Raises InputError where a sample's name, given by --sample, is not one that a samplesheet could hold."""
-    if not SAMPLE_NAME.fullmatch(name):
+    if not is_sample(name):
         raise InputError(f"--sample is {name!r}. {COLUMNS['sample']['errorMessage']}")
 
 

@@ -10,6 +10,7 @@ from cellmemory.cells.named_columns import taken_columns
 from cellmemory.cells.reading import CellFile
 from cellmemory.columns import RUN
 from cellmemory.errors import InputError, first_ids
+from cellmemory.io.samplesheet import is_sample, sample_named
 from cellmemory.reference.calibration import DoubtSettings
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
@@ -37,10 +38,15 @@ def open_aligned(path: Path, trained: TrainedModel) -> CellFile:
 
 
 def sample_name(file: CellFile) -> str:
-    """What the aligned query says its name is, else the first part of its file's name."""
+    """What the aligned query says its name is, else one made of its file's name. Raises InputError for any other name."""
     with reading(file.path, f"uns/{RUN}/sample"):
         stored = file.uns[RUN]["sample"].asstr()[()] if f"{RUN}/sample" in file.uns else ""
-    return str(stored) or file.path.name.split(".")[0]
+    if stored and not is_sample(str(stored)):
+        raise InputError(
+            f"{file.path}: it says that its sample is {str(stored)[:80]!r}, but a sample cannot be called so. Align the query "
+            "again with preprocess_query.py."
+        )
+    return str(stored) or sample_named(file.path)
 
 
 def describe_run(file: CellFile, trained: TrainedModel, doubt: DoubtSettings, precision: str) -> RunInfo:

@@ -28,6 +28,7 @@ from cellmemory.columns import (
     SLICE,
     SLOT_USE,
     STATUS,
+    STATUSES,
     UMAP,
     UNASSIGNED,
 )
@@ -35,7 +36,6 @@ from cellmemory.io.spreadsheet import write_csv
 from cellmemory.mapping.cell_ranges import CellRange
 from cellmemory.mapping.co_embedding import CoEmbedding
 from cellmemory.mapping.slots import SlotSums
-from cellmemory.mapping.status import STATUSES
 from cellmemory.reference.alarms import QueryFigures, alarms, own_cells_sentence, silent_genes
 from cellmemory.reference.calibration import DoubtSettings
 from cellmemory.reference.fingerprints import count_known, fingerprints
@@ -191,4 +191,4 @@ class MappedWriter:
 def column_categories(trained: TrainedModel) -> dict[str, list[str]]:
     """The new columns of obs that hold categories which the model knows beforehand, and these."""
     levels = trained.hierarchy.categories() if trained.hierarchy else {}
-    return {LABEL: trained.labels, STATUS: STATUSES} | {PREFIX + name: values for name, values in levels.items()}
+    return {LABEL: trained.labels, STATUS: list(STATUSES)} | {PREFIX + name: values for name, values in levels.items()}

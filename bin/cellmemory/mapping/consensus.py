@@ -22,13 +22,13 @@ from cellmemory.columns import (
     LABEL,
     PREFIX,
     STATUS,
+    STATUSES,
 )
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.checked import as_numbers
 from cellmemory.io.spreadsheet import restored, restored_column, write_csv
 from cellmemory.io.text import encoding_of, open_quote, read_text, tab_cells
 from cellmemory.log import say, warn
-from cellmemory.mapping.status import STATUSES
 
 CHUNK_CELLS = 100_000
 OUTCOMES = ["agreed", "split", "single", "unassigned"]
@@ -202,7 +202,10 @@ def _side_by_side(tables: Mapping[str, Path]) -> Iterator[dict[str, pd.DataFrame
 def _chunks(path: Path) -> Iterator[pd.DataFrame]:
     try:
         options = {"keep_default_na": False, "encoding": encoding_of(path)}
-        found = pd.read_csv(path, nrows=0, **options).columns
+        found = pd.Index(pd.read_csv(path, nrows=1, header=None, dtype=str, **options).iloc[0])
+        twice = found[found.duplicated()].intersection(pd.Index(_COLUMNS))
+        if len(twice):
+            raise InputError(f"{path} has the column {', '.join(twice)} twice. {_REMEDY}")
         missing = [column for column in _COLUMNS if column not in found]
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}; its columns are {first_ids(found)}. {_REMEDY}")

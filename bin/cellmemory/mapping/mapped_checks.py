@@ -27,17 +27,18 @@ from cellmemory.columns import (
     SLOT_USE,
     SLOT_WRITE,
     STATUS,
+    STATUSES,
     UMAP,
 )
 from cellmemory.errors import first_ids
-from cellmemory.io.checked import choice, flag, integer, number, sequence, text, wrong_fields
-from cellmemory.mapping.status import STATUSES
+from cellmemory.io.checked import Kind, choice, flag, integer, number, sequence, text, wrong_fields
+from cellmemory.io.samplesheet import is_sample
 from cellmemory.reference.hierarchy import column as level_column
 
 REMEDY = "Map the query again with map_query.py."
 _ANY_TEXT, _SHARE = text(empty=True), number(0, 1)
 _RUN = {
-    "sample": text(),
+    "sample": Kind("the name of a sample (letters, digits, '.', '_' and '-')", is_sample),
     "model_digest": _ANY_TEXT,
     "slot_groups": sequence(text(), 1),
     "n_slots": integer(1, 10**6),

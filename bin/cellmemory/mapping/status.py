@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from cellmemory.columns import AMBIGUOUS, ASSIGNED, UNASSIGNED
+from cellmemory.columns import AMBIGUOUS, STATUSES, UNASSIGNED
 
-STATUSES = [UNASSIGNED, AMBIGUOUS, ASSIGNED]
 #: Why a cell is unassigned. An ambiguous cell's reason is what it may be.
 UNLIKE, LOW_QUALITY = "unlike the reference", "low quality"
 
@@ -14,7 +13,7 @@ def statuses(strange: np.ndarray, confidence: np.ndarray, min_confidence: float)
     """The status of each cell (n,), of STATUSES. strange: (n,) bool, what the reference does not know. A known cell is assigned
     where the probability of its label, its confidence, reaches min_confidence."""
     codes = np.where(strange, 0, np.where(confidence < min_confidence, 1, 2))
-    return pd.Categorical.from_codes(codes, STATUSES)
+    return pd.Categorical.from_codes(codes, list(STATUSES))
 
 
 def reasons(status: pd.Categorical, expressed: np.ndarray, fewest: float, candidates: np.ndarray) -> np.ndarray:

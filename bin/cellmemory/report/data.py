@@ -34,6 +34,7 @@ from cellmemory.columns import (
     SLOT_USE,
     SLOT_WRITE,
     STATUS,
+    STATUSES,
     TAG_COLUMNS,
     TEXT_COLUMNS,
     UMAP,
@@ -44,7 +45,6 @@ from cellmemory.io.checked import Kind, either, integer, mapping, number, sequen
 from cellmemory.io.tables import read_results
 from cellmemory.mapping.consensus import OUTCOMES
 from cellmemory.mapping.mapped import MappedFile
-from cellmemory.mapping.status import STATUSES
 from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
@@ -270,7 +270,7 @@ def _cells(obs: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     """Our columns of obs under their short names; a cell without any expression has no label."""
     cells = pd.DataFrame({key.removeprefix(PREFIX): obs[key].to_numpy(dtype=np.float64, na_value=np.nan) for key in _NUMBERS})
     cells["label"] = _names(obs[LABEL]).cat.set_categories(labels)
-    cells["status"] = pd.Categorical(obs[STATUS].astype(str).to_numpy(), STATUSES)
+    cells["status"] = pd.Categorical(obs[STATUS].astype(str).to_numpy(), list(STATUSES))
     cells["reason"] = _names(obs[REASON])
     cells["label_set"] = _names(obs[LABEL_SET])
     return cells

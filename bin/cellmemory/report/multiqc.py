@@ -1,5 +1,6 @@
 """Custom content for MultiQC: the numbers of a run among those of all other tools."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,17 +73,27 @@ _COLUMNS = (
 )
 
 
-def write(samples: Sequence[Sample], colours: dict[str, str], folder: Path) -> list[Path]:
-    """Writes `<sample>_labels`, `<sample>_confidence` and `run_summary` (of one: `<sample>_summary`) as `_mqc.json`."""
+def check_folder(samples: Sequence[Sample], folder: Path, page: Path) -> None:
+    """Raises InputError where a file in the folder that `write` would replace is not of this step, or is the page."""
+    problems = []
+    for path in (folder / f"{name}_mqc.json" for name in _names(samples)):
+        if os.path.abspath(path) == os.path.abspath(page):
+            problems.append(f"--output {page} is the name of a file for MultiQC in --mqc_dir. Give another name.")
+        elif os.path.lexists(path) and (path.is_symlink() or not replaceable(path, "multiqc")):
+            problems.append(f"{path} exists, and this step did not write it; give another --mqc_dir, or remove it first.")
+    if problems:
+        raise InputError(problems)
+
+
+def _names(samples: Sequence[Sample]) -> list[str]:
     summary = "run_summary" if len(samples) > 1 else f"{samples[0].name}_summary"
-    contents = {f"{summary}_mqc.json": _summary(samples)}
-    for sample in samples:
-        contents[f"{sample.name}_labels_mqc.json"] = _labels(sample, colours)
-        contents[f"{sample.name}_confidence_mqc.json"] = _confidence(sample)
-    strange = [str(folder / name) for name in contents if (folder / name).exists() and not replaceable(folder / name, "multiqc")]
-    if strange:
-        remedy = "give another --mqc_dir, or remove it first"
-        raise InputError(f"{path} exists, and this step did not write it; {remedy}." for path in strange)
+    return [summary, *(f"{sample.name}_{kind}" for sample in samples for kind in ("labels", "confidence"))]
+
+
+def write(samples: Sequence[Sample], colours: dict[str, str], folder: Path) -> list[Path]:
+    """Writes `run_summary` (of one: `<sample>_summary`), `<sample>_labels` and `<sample>_confidence` as `_mqc.json`."""
+    made = [_summary(samples), *(one for sample in samples for one in (_labels(sample, colours), _confidence(sample)))]
+    contents = {f"{name}_mqc.json": content for name, content in zip(_names(samples), made, strict=True)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         write_json(folder / name, plain(content))
