@@ -167,6 +167,11 @@ def test_proportions_are_by_sample_and_condition_at_every_level(tmp_path: Path):
     cells["bar"] = cells.index.get_level_values(0) + ", " + cells["condition"].astype(str)
     found = embedded(tmp_path / "a.html")
     rows = {tuple(row[:4]): row[4:] for row in found["tables"]["proportions"]["rows"]}
+    unassigned = cells["cellmemory_status"] == "unassigned"
+    assert unassigned.any()
+    for key, not_used in (("cellmemory_level_lineage", ["unassigned"]), ("cellmemory_label", ["unassigned", "ambiguous"])):
+        status = cells["cellmemory_status"].astype(str)
+        cells[key] = cells[key].astype(object).where(~status.isin(not_used), "(" + status + ")")
     for level, key in (("lineage", "cellmemory_level_lineage"), ("cell_type", "cellmemory_label")):
         for (bar, label), n in cells.groupby(["bar", key], observed=True).size().items():
             share = float(f"{n / (cells['bar'] == bar).sum():.5g}")
@@ -174,7 +179,7 @@ def test_proportions_are_by_sample_and_condition_at_every_level(tmp_path: Path):
     # The bars of the figure are the same numbers; the last of those of samples is the reference.
     bars = found["figures"]["lineages"]["variants"]["0,0,0"]
     assert [bars["layout"]["yaxis"]["ticktext"][i] for i in (0, -1)] == ["reduced_panel", "(reference)"]
-    assert {trace["name"] for trace in bars["data"]} == {"T cells", "monocytes and kin", "others"}
+    assert {trace["name"] for trace in bars["data"]} == {"T cells", "monocytes and kin", "others", "(unassigned)"}
     for trace in bars["data"]:
         for i, sample in enumerate(("reduced_panel", "unseen_type")):
             share = (cells.loc[sample, "cellmemory_level_lineage"] == trace["name"]).mean()

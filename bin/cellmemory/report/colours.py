@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 OTHER = "#9aa3aa"
+#: What cells without a label to use count under, and its colour: no label has a grey.
+NOT_ASSIGNED = {"(ambiguous)": "#b4bcc2", "(unassigned)": "#737d84"}
 #: What figures are drawn with on white and on black: colours by the names that figures give them, and colour scales.
 THEMES: dict[str, dict[str, Any]] = {
     "light": {

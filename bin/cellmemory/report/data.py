@@ -16,6 +16,7 @@ from anndata.io import read_elem
 from cellmemory.cells.faults import reading
 from cellmemory.cells.groups import group_codes
 from cellmemory.columns import (
+    AMBIGUOUS,
     ATTENTION,
     CO_EMBEDDED,
     CONFIDENCE,
@@ -38,6 +39,7 @@ from cellmemory.columns import (
     TAG_COLUMNS,
     TEXT_COLUMNS,
     UMAP,
+    UNASSIGNED,
 )
 from cellmemory.errors import InputError, Problems
 from cellmemory.io import checked
@@ -274,6 +276,15 @@ def _cells(obs: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     cells["reason"] = _names(obs[REASON])
     cells["label_set"] = _names(obs[LABEL_SET])
     return cells
+
+
+def counted(labels: pd.Series, cells: pd.DataFrame, *, finest: bool = True) -> pd.Series:
+    """Labels (n,) as cells count under them: an unassigned cell under none, and of the finest labels an ambiguous one neither,
+    but under what it is (see colours.NOT_ASSIGNED)."""
+    found = labels.astype(object).reset_index(drop=True)
+    for status in (AMBIGUOUS, UNASSIGNED) if finest else (UNASSIGNED,):
+        found[(cells["status"] == status).to_numpy()] = f"({status})"
+    return found
 
 
 def share_of(cells: pd.DataFrame, status: str) -> float:

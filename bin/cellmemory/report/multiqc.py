@@ -11,7 +11,8 @@ from cellmemory.errors import InputError
 from cellmemory.io.atomic import write_json
 from cellmemory.io.outputs import replaceable
 from cellmemory.report.blocks import plain
-from cellmemory.report.data import Sample, alignment_of, share_of
+from cellmemory.report.colours import NOT_ASSIGNED
+from cellmemory.report.data import Sample, alignment_of, counted, share_of
 
 _COLUMNS = (
     ("cells", {"title": "Cells", "description": "Cells mapped", "format": "{:,.0f}", "scale": "Blues"}),
@@ -126,12 +127,13 @@ def _summary(samples: Sequence[Sample]) -> dict:
 
 
 def _labels(sample: Sample, colours: dict[str, str]) -> dict:
-    counts = sample.cells["label"].value_counts(sort=False)
+    counts = counted(sample.cells["label"], sample.cells).value_counts(sort=False)
+    colours = colours | NOT_ASSIGNED
     found = {label: int(counts[label]) for label in colours if label in counts.index and counts[label]}
     return {
         "id": "cellmemory_labels",
         "section_name": "CellMemory labels",
-        "description": "Predicted labels of all cells.",
+        "description": "Labels of assigned cells; the others count under no label.",
         "plot_type": "bargraph",
         "pconfig": {
             "id": "cellmemory_labels_plot",

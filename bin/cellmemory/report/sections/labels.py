@@ -11,7 +11,8 @@ from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Section, Selector, Table, bounded
-from cellmemory.report.data import Sample, level_title, share_of
+from cellmemory.report.colours import NOT_ASSIGNED
+from cellmemory.report.data import Sample, counted, level_title, share_of
 
 MAX_BARS = 40
 REFERENCE = "(reference)"
@@ -38,10 +39,11 @@ def section(samples: Sequence[Sample], trained: TrainedModel, colours: dict[str,
     lead = "What the query is made of, by its predicted labels."
     reference = trained.label_table.set_index("label")["n_cells"]
     groupings, levels = bar_groupings(samples), coarse_labels(samples, trained.hierarchy)
+    finest = pd.concat([counted(sample.cells["label"], sample.cells) for sample in samples], ignore_index=True)
+    colours = colours | NOT_ASSIGNED
     blocks: list = []
     if levels and trained.hierarchy:
         blocks.append(lineages(groupings, levels, colours, hierarchy=trained.hierarchy, reference=reference))
-    finest = pd.concat([sample.cells["label"] for sample in samples], ignore_index=True)
     blocks += [
         composition(groupings, finest, colours, reference),
         Table("label_table", "Cells per label", columns, rows),
@@ -78,8 +80,9 @@ def composition(groupings: dict[str, pd.Series], labels: pd.Series, colours: dic
         for j, figure in enumerate(_bars(grouping, labels, colours, None if i else reference))
     }
     caption = (
-        "Predicted labels of all cells. Every label keeps its colour in all figures of this page; its best guess "
-        "also counts for a cell that is not assigned. Click a label in the legend to hide it, twice to see it alone."
+        "The labels of assigned cells. Cells that are ambiguous or unassigned are grey: their best guess counts for no "
+        "label. Every label keeps its colour in all figures of this page. Click a label in the legend to hide it, twice to "
+        "see it alone."
     )
     return Figure("composition", "Composition", caption, variants, [Selector("Bars", list(groupings)), drawing.LENGTH])
 
@@ -102,17 +105,17 @@ def lineages(
                 variants[f"{k},{i},{j}"] = figure
     caption = (
         "What samples and conditions are made of at the coarser levels of the labels, of which each cell has the most "
-        "probable label. A coarse label has the colour of its largest child in the reference."
+        "probable label; unassigned cells are grey. A coarse label has the colour of its largest child in the reference."
     )
     selectors = [Selector("Level", list(levels)), Selector("Bars", list(groupings)), drawing.LENGTH]
     return Figure("lineages", "Lineage proportions", caption, variants, selectors)
 
 
 def coarse_labels(samples: Sequence[Sample], hierarchy: Hierarchy | None) -> dict[str, pd.Series]:
-    """The labels (N,) of all cells at each level above the finest, where the reference had such."""
+    """The labels (N,) of all cells at each level above the finest, as they count, where the reference had such."""
     keys = {level: level_title(level_column(level)) for level in (hierarchy.levels[:-1] if hierarchy else ())}
     return {
-        level: pd.concat([sample.columns[key] for sample in samples], ignore_index=True)
+        level: pd.concat([counted(sample.columns[key], sample.cells, finest=False) for sample in samples], ignore_index=True)
         for level, key in keys.items()
         if all(key in sample.columns for sample in samples)
     }
