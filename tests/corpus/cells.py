@@ -751,7 +751,7 @@ def a_reference_of_two_genes_that_vary(cells, _):
     return cells
 
 
-@reference("3 features", ok=True, at="step")
+@reference("3 genes without a name, or with one that no table can hold", ok=True, at="step")
 def genes_that_no_table_can_name(cells, _):
     cells.var_names = ["", "A\rB", "x" * 140_000, *cells.var_names[3:]]
     return cells
