@@ -262,3 +262,28 @@ def test_versions_and_packages_are_those_of_the_pipeline():
     assert found == {renamed.get(name, name): version for name, version in packages.items()}
     image = re.search(r"'(nf-cellmemory:[\w.]+-cpu)'", (ROOT / "conf" / "containers.config").read_text())[1]
     assert root.find("requirements/container").text.endswith(f"/{image}")
+
+
+def leaves(state: dict) -> dict:
+    """The params of a step's state that are not sections."""
+    found = {}
+    for name, value in state.items():
+        found |= leaves(value) if isinstance(value, dict) else {name: value}
+    return found
+
+
+@pytest.mark.parametrize("step", ["train", "annotate", "extract_tags", "faithfulness", "enrich", "report"])
+def test_the_workflow_has_the_defaults_of_its_tools(step: str):
+    """A workflow keeps each tool's settings as they were when it was written."""
+    workflow = yaml.safe_load((ROOT / "galaxy" / "workflows" / "cellmemory" / "cellmemory.gxwf.yml").read_text())
+    (made,) = (one for one in workflow["steps"].values() if one.get("tool_id") == f"cellmemory_{step}")
+    state, compared = leaves(made["tool_state"]), []
+    for param in expanded(made["tool_id"]).iter("param"):
+        name, kind = (param.get("name") or param.get("argument", "")).lstrip("-"), param.get("type")
+        if name in state and kind in ("integer", "float") and param.get("value"):
+            compared.append(name)
+            assert float(state[name]) == float(param.get("value")), name
+        elif name in state and kind == "boolean":
+            compared.append(name)
+            assert state[name] == (param.get("checked") == "true"), name
+    assert compared or step in ("enrich", "report")
