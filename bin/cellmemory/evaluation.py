@@ -113,6 +113,8 @@ def evaluate(obs: pd.DataFrame, truth: pd.Series, labels: list[str], rare: list[
     assigned, unassigned = status == ASSIGNED, status == UNASSIGNED
     correct = y == predicted
     types = [label for label in labels if label in set(y)]
+    sets = obs[LABEL_SET].astype(str).to_numpy()[known]
+    covered = _covered(sets, y[known])
     return {
         "cells": len(truth),
         "cells_with_truth": len(y),
@@ -131,8 +133,8 @@ def evaluate(obs: pd.DataFrame, truth: pd.Series, labels: list[str], rare: list[
         "known_ambiguous": _mean((status == AMBIGUOUS)[known]),
         "assigned_fraction": _mean(assigned),
         "assigned_accuracy": _mean(correct[assigned]),
-        **_label_sets(obs[LABEL_SET].astype(str).to_numpy()[known], y[known], labels),
-        "per_class": _per_class(y[known], predicted[known], types, obs[LABEL_SET].astype(str).to_numpy()[known]),
+        **_label_sets(sets, covered, labels),
+        "per_class": _per_class(y[known], predicted[known], types, covered),
         "confusion": _confusion(y, predicted, labels),
     }
 
@@ -241,24 +243,24 @@ def _calibration(confidence: np.ndarray, correct: np.ndarray) -> dict:
     return {"ece": expected_calibration_error(confidence, correct), "calibration": bins}
 
 
-def _label_sets(sets: np.ndarray, y: np.ndarray, labels: list[str]) -> dict:
-    # A label may itself hold the '|' that joins labels: whole labels are looked for, nothing is split.
+def _label_sets(sets: np.ndarray, covered: np.ndarray, labels: list[str]) -> dict:
     sizes = {one: sum(f"|{label}|" in f"|{one}|" for label in labels) for one in set(sets)}
     return {
-        "label_set_coverage": _mean(_covered(sets, y)),
+        "label_set_coverage": _mean(covered),
         "label_set_mean_size": _mean(np.array([sizes[one] for one in sets], dtype=float)),
     }
 
 
 def _covered(sets: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Whether each label set holds the true label."""
+    # A label may itself hold the '|' that joins labels: whole labels are looked for, nothing is split.
     return np.array([f"|{label}|" in f"|{one}|" for label, one in zip(y, sets, strict=True)], dtype=bool)
 
 
-def _per_class(y: np.ndarray, predicted: np.ndarray, types: list[str], sets: np.ndarray) -> list[dict]:
+def _per_class(y: np.ndarray, predicted: np.ndarray, types: list[str], covered: np.ndarray) -> list[dict]:
     if not types:
         return []
-    scores, covered = precision_recall_fscore_support(y, predicted, labels=types, zero_division=0), _covered(sets, y)
+    scores = precision_recall_fscore_support(y, predicted, labels=types, zero_division=0)
     return [
         {
             "label": label,

@@ -11,7 +11,7 @@ from cellmemory.reference.novelty import STRANGE
 #: An alarm where this many times the expected share of cells is far from the reference.
 FAR = 3.0
 #: An alarm where evidence is weaker by so many standard deviations: most batches of references stay below.
-WEAKER = 1.0
+MOVED = 1.0
 #: An alarm where so large a share of at least so many cells got one label.
 ONE_LABEL, ONE_LABEL_CELLS = 0.95, 50
 #: An alarm where fewer genes of the panel were measured.
@@ -45,7 +45,7 @@ def alarms(query: QueryFigures, *, novelty_alpha: float, usual: tuple[float, flo
     usual: the shares of the panel's genes between which 90 % of the reference's cells express.
     """
     found = []
-    if query.weaker is not None and query.weaker >= WEAKER:
+    if query.weaker is not None and query.weaker >= MOVED:
         found.append(_moved(query.weaker))
     far = float((query.novelty_p < novelty_alpha).mean())
     if far > FAR * novelty_alpha:

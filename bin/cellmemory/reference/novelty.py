@@ -84,7 +84,6 @@ class Profiles:
     def shift(self, tokens: Tokens, label: np.ndarray) -> np.ndarray:
         """By what the cells (n,) of each label, a number of C, lie off their label's mean, as far as labels have it in common:
         (k,), along the components.
-
         """
         cells, means = self._along_components(tokens)
         off, trust = _typical(cells - means[label], label, len(means))
