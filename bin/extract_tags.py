@@ -50,6 +50,7 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         raise click.UsageError("--cell_list and --group_key exclude each other. Give one of them.")
     from contextlib import ExitStack
 
+    from cellmemory.cells.writing import write_signed
     from cellmemory.explanation.extraction import TagSettings, extract
     from cellmemory.io.atomic import replacing
     from cellmemory.io.tables import write_table
@@ -70,7 +71,7 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         for path, table in written:
             write_table(table, outputs.enter_context(replacing(path)))
         if profiles_path:
-            found.profiles().write_h5ad(outputs.enter_context(replacing(profiles_path)))
+            write_signed(found.profiles(), outputs.enter_context(replacing(profiles_path)))
     for path, table in written:
         keys = [key for key in ("contrast", "group", "slot") if key in table]
         _cli.say(f"Wrote {path}: {len(table):,} rows for {table.groupby(keys).ngroups} rankings by {' and '.join(keys)}.")

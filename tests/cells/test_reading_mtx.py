@@ -70,6 +70,11 @@ FOLDERS = {
     "double": (TEN_X | {"matrix.mtx": mtx(COUNTS.T, "coordinate double general")}, SYMBOLS, True),
     "upper case": (TEN_X | {"matrix.mtx": mtx(COUNTS.T, "COORDINATE Real General")}, SYMBOLS, True),
     "a list of one run beside another's": (TEN_X | {"old_features.tsv": FEATURES * 2}, SYMBOLS, True),
+    "a line without a symbol": (
+        TEN_X | {"features.tsv": f"{IDS[0]}\n{IDS[1]}\tCD4\n{IDS[2]}\tCD4\n"},
+        [IDS[0], "CD4", "CD4"],
+        False,
+    ),
     "one column": (TEN_X | {"features.tsv": table(SYMBOLS)}, SYMBOLS, False),
     "GEO": (packed(TEN_X, "GSM1_donor_"), SYMBOLS, True),
     "GEO, prefix with a dot": (packed(TEN_X, "GSM1.donor."), SYMBOLS, True),
@@ -221,6 +226,11 @@ BROKEN = {
     ),
     "a line cut": (TEN_X | {"matrix.mtx": mtx(COUNTS.T)[:-3]}, "matrix.mtx is incomplete or damaged"),
     "more lines than said": (TEN_X | {"matrix.mtx": mtx(COUNTS.T) + "1 1 5\n"}, "matrix.mtx is incomplete or damaged"),
+    "a line of the list cut": (
+        TEN_X | {"features.tsv": FEATURES.replace(f"{IDS[1]}\tCD4\tGene Expression", f"{IDS[1]}\tCD4")},
+        f"features.tsv says of some lines what they are (genes, antibodies), and 1 end before it (the first is '{IDS[1]}').",
+    ),
+    "a number beyond all": (TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("2 3 7", "2 3 1e400")}, "(the line '2 3 1e400' is not"),
     "row beyond": (
         TEN_X | {"matrix.mtx": mtx(COUNTS.T).replace("3 5 9", "4 5 9")},
         "(the line '4 5 9' is not a row, a column and a value of 3 rows and 5 columns)",
@@ -283,6 +293,13 @@ BROKEN = {
     ),
     "no features at all": (TEN_X | {"matrix.mtx": mtx(np.zeros((0, CELLS))), "features.tsv": ""}, "this file has no genes"),
 }
+
+
+def test_values_that_stand_there_twice_are_counted(tmp_path, caplog):
+    folder = write(tmp_path, FOLDERS["a value in two parts"][0])
+    with caplog.at_level("WARNING", "cellmemory"):
+        CellFile(folder).close()
+    assert "1 values are of a cell and a gene that have one already; they are summed" in caplog.text
 
 
 @pytest.mark.parametrize("name", BROKEN)

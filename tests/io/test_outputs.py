@@ -6,12 +6,16 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import anndata as ad
 import h5py
+import numpy as np
 import pytest
+from anndata.io import write_elem
 
 from cellmemory.errors import InputError
 from cellmemory.io.atomic import replacing
 from cellmemory.io.outputs import output_problems, replaceable
+from cellmemory.io.signature import sign
 from tests.conftest import DATA, refused, script, succeed
 
 
@@ -93,10 +97,20 @@ def test_folders_of_a_report_do_not_replace_its_page(model, aligned, tmp_path):
     own = refused(*command, "--output", tmp_path / "mqc" / "unseen_type_summary_mqc.json", "--mqc_dir", tmp_path / "mqc")
     assert ["is the name of a file for MultiQC" in own[0], "this step did not write it" in own[1]] == [True, True]
     assert [path.name for path in (tmp_path / "mqc").iterdir()] == ["unseen_type_labels_mqc.json"]
-    # A mapped query is replaced by a mapping alone.
+    # A mapped query is replaced by a mapping alone,
     succeed("map_query", "--query", query, "--model", model, "--output", mapped, "--labels", tmp_path / "l.csv")
     (sentence,) = refused(*alignment(aligned, mapped, "--alignment", tmp_path / "a.json"))
     assert "exists, and this step did not write it" in sentence
+    # and not at all once somebody worked on with it.
+    clustered = ad.read_h5ad(mapped)
+    clustered.obs["leiden"] = "0"
+    clustered.write_h5ad(tmp_path / "written_again.h5ad")
+    with h5py.File(mapped, "r+") as file:
+        write_elem(file, "obsm/X_mine", np.zeros((clustered.n_obs, 2)))
+    for changed in (mapped, tmp_path / "written_again.h5ad"):
+        assert ad.read_h5ad(changed).uns["cellmemory"]["step"] == "map_query"
+        (sentence,) = refused("map_query", "--query", query, "--model", model, "--output", changed)
+        assert "exists, and this step did not write it" in sentence
 
 
 @pytest.mark.parametrize(
@@ -248,4 +262,5 @@ def test_an_output_is_not_looked_for_behind_a_link(place: str, tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     with h5py.File(tmp_path / "m.h5ad", "w") as file:
         file[place] = h5py.ExternalLink("pipe", "/x")
+        sign(file)
     assert not replaceable(tmp_path / "m.h5ad", "mapped")

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +14,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory.cells.faults import ReadingError
+from cellmemory.log import warn
 
 #: Bytes of a matrix that are parsed together.
 CHUNK_BYTES = 1 << 22
-#: What a value may look like.
-NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
 
 
 @contextmanager
@@ -84,9 +82,11 @@ def read_matrix(path: Path, shape: tuple[int, int], n_values: int, *, turned: bo
     if (found := sum(map(len, data))) != n_values:
         raise incomplete(path.name, f"its head says {n_values:,} values, but there are {found:,}")
     places = np.concatenate(rows), np.concatenate(columns)
-    if turned:
-        return sp.csr_matrix((np.concatenate(data), places), shape)
-    return sp.csr_matrix((np.concatenate(data), places[::-1]), shape[::-1])
+    across, down = (places, shape) if turned else (places[::-1], shape[::-1])
+    matrix = sp.csr_matrix((np.concatenate(data), across), down)
+    if twice := n_values - matrix.nnz:
+        warn(f"{path}: {twice:,} values are of a cell and a gene that have one already; they are summed.")
+    return matrix
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -122,14 +122,14 @@ def _parse(block: bytes, shape: tuple[int, int]) -> pd.DataFrame | None:
 
 
 def _first_bad(block: bytes, shape: tuple[int, int]) -> str:
-    """What is wrong with the first line that is not three numbers of the matrix."""
-    for line in block.splitlines():
-        cells = line.split()
-        if not cells:
-            continue
-        places = cells[:2]
-        good = len(cells) == 3 and all(map(bytes.isdigit, places)) and NUMBER.fullmatch(cells[2])
-        if not good or any(not 1 <= int(place) <= n for place, n in zip(places, shape, strict=True)):
-            break
-    text = line[:80].decode(errors="replace")
+    """What is wrong with the first line that is not three numbers of the matrix, found by halves: a block has many lines."""
+    lines = block.splitlines(keepends=True)
+    good, bad = 0, len(lines)  # so many lines can be parsed, and so many not
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if _parse(b"".join(lines[:middle]), shape) is None:
+            bad = middle
+        else:
+            good = middle
+    text = lines[good][:80].decode(errors="replace").rstrip("\r\n")
     return f"the line {text!r} is not a row, a column and a value of {shape[0]:,} rows and {shape[1]:,} columns"

@@ -149,20 +149,23 @@ def _without_header(lines: list[list[str]], n: int) -> list[list[str]] | None:
 
 
 def _make_var(name: str, lines: list[list[str]], symbols: list[list[str]] | None) -> pd.DataFrame:
-    """Genes by their symbols, or by their only name, with gene_ids and, where every line has them, feature_types."""
-    widths = {len(line) for line in lines}
-    ids = _column(lines, 0)
-    names = ids
-    if widths and min(widths) > 1:
-        names = _column(lines, 1)
-    elif symbols is not None and len(symbols) == len(lines):
+    """Genes by their symbols, or by their only name where there is no other, with gene_ids and, if there are any,
+    feature_types."""
+    ids, names = _column(lines, 0), _column(lines, 1)
+    if not names.any() and symbols is not None and len(symbols) == len(lines):
         names = _column(symbols, 0)
     if empty := int(np.sum((ids == "") & (names == ""))):
         raise ReadingError(f"{name} has lines without a gene ({empty:,}). Remove these lines, or get the file again.")
     var = pd.DataFrame({"gene_ids": ids}, index=np.where(names == "", ids, names))
-    if widths and min(widths) > 2:
-        var["feature_types"] = _column(lines, 2)
-    return var
+    types = _column(lines, 2)
+    if not types.any():
+        return var
+    if untyped := [line[0] for line in lines if len(line) < 3]:
+        raise ReadingError(
+            f"{name} says of some lines what they are (genes, antibodies), and {len(untyped):,} end before it (the first is "
+            f"'{untyped[0]}'). Get the file again."
+        )
+    return var.assign(feature_types=types)
 
 
 def _names_of_cells(name: str, lines: list[list[str]]) -> np.ndarray:
@@ -176,4 +179,5 @@ def _names_of_cells(name: str, lines: list[list[str]]) -> np.ndarray:
 
 
 def _column(lines: list[list[str]], number: int) -> np.ndarray:
-    return np.array([line[number] for line in lines], object)
+    """The cells of a column; empty where a line ends before it."""
+    return np.array([line[number] if len(line) > number else "" for line in lines], object)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import scipy.sparse as sp
 from anndata.io import write_elem
 
 from cellmemory.io.guarded import GuardedFile
+from cellmemory.io.signature import sign
 
 CHUNK_VALUES = 1 << 16
 #: What is copied from file to file as it is: every reader knows it.
@@ -120,10 +122,18 @@ class H5adWriter:
             for matrix in (self._file.get("X"), *self._file["layers"].values()):
                 if isinstance(matrix, h5py.Group) and matrix["indptr"][-1] <= np.iinfo(np.int32).max:
                     _same_integers(matrix)
+            sign(self._file)
         self._file.close()
         self._disk.close()
         if failure is None:
             self._disk.check()
+
+
+def write_signed(cells: ad.AnnData, path: Path) -> None:
+    """Writes cells that are in memory as a result of a step."""
+    cells.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        sign(file)
 
 
 def _same_integers(matrix: h5py.Group) -> None:

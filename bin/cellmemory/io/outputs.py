@@ -15,6 +15,8 @@ from importlib.resources.abc import Traversable
 from itertools import combinations
 from pathlib import Path
 
+from cellmemory.io.signature import is_signed
+
 #: Room for what `atomic.replacing` puts before a name while a file is written.
 PREFIX_LENGTH = 24
 #: What the first line of each table begins with.
@@ -39,7 +41,7 @@ OBJECTS = {
     "checksums": {"inputs", "results", "model"},
     "multiqc": {"id", "section_name", "plot_type"},
 }
-#: The step that each h5ad names in uns['cellmemory'].
+#: The step that each h5ad names in uns['cellmemory']; each is signed, too.
 H5ADS = {"reference": "preprocess_reference", "aligned": "preprocess_query", "mapped": "map_query"}
 #: A model is written as a folder, or, where its path ends so, as an archive of the same files.
 ARCHIVE_SUFFIX = ".zip"
@@ -189,6 +191,8 @@ def _is_h5ad(path: Path, kind: str) -> bool:
             places = ("/".join(parts[:n]) for n in range(1, len(parts) + 1))
             return all(isinstance(file.get(place, getlink=True), h5py.HardLink) for place in places)
 
+        if not is_signed(file):
+            return False
         if kind == "profiles":
             return all(map(holds, ("layers/ranking", "layers/read", "obs/level")))
         return holds("uns/cellmemory/step") and str(file["uns/cellmemory/step"].asstr()[()]) == H5ADS[kind]
