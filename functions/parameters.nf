@@ -6,14 +6,15 @@ include { isMissing; nameProblems; pathAt; stagingProblems; visible } from './pa
 /** The parameters as the schema types them (unset: null), and what is wrong with them, a sentence each. */
 def readParameters(given) {
     def definitions = parameterDefinitions()
-    def values = definitions.collectEntries { name, definition -> [name, typed(definition.type, given[name])] }
+    def values = definitions.collectEntries { name, definition -> [name, typed(definition, given[name])] }
     def problems = unknownParameters(given.keySet(), definitions.keySet())
     problems += definitions.collectMany { name, definition -> valueProblems(name, definition, given[name], values[name]) }
     return [values, problems + combinationProblems(values)]
 }
 
 /** The value in the schema's type; null if it is unset, or is not of that type. */
-def typed(type, value) {
+def typed(definition, value) {
+    def type = definition.type
     def text = value == null ? '' : value.toString().trim()
     if (text == '') {
         return null
@@ -27,8 +28,8 @@ def typed(type, value) {
     if (type == 'number') {
         return text.isBigDecimal() ? text.toBigDecimal() : null
     }
-    // `--label_key` with its value forgotten arrives as true.
-    return value == true ? null : text
+    // `--label_key` with its value forgotten arrives as true, and so does `--adapt`, which means it.
+    return value == true && !('true' in definition['enum']) ? null : text
 }
 
 def unknownParameters(given, known) {

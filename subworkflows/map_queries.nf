@@ -26,9 +26,9 @@ workflow MAP_QUERIES {
     alignment = PREPROCESS_QUERY.out.alignment
     versions = PREPROCESS_QUERY.out.versions
     // The model that maps a pair, by the pair's id: its reference's as it is, or adapted to the query.
-    if (settings.adapt) {
+    if (settings.adapt != 'false') {
         unadapted = withReference(aligned, models)
-        ADAPT(unadapted.item, unadapted.own, settings.subMap(['seed']))
+        ADAPT(unadapted.item, unadapted.own, settings.subMap(['adapt', 'seed']))
         own_models = ADAPT.out.model.map { meta, folder -> [meta.id, filesOf(folder)] }
         versions = versions.mix(ADAPT.out.versions)
     }

@@ -29,6 +29,7 @@ NO_TOOL = {
 LEFT_OUT = {
     "adapt": {
         "query": "what the same tool aligned",
+        "adapt": "a choice of the tool's, which has 'no' as well",
     },
     "check_inputs": {
         "samplesheet": "written by the tool, from its datasets",

@@ -142,6 +142,7 @@ def test_only_what_the_linear_path_says_changes(model, aligned, tmp_path):
     query, adapted = aligned / "unseen_type.aligned.h5ad", tmp_path / "adapted"
     log = succeed("adapt", "--query", query, "--model", model, "--output", adapted, *RUNTIME)
     assert "cells of 'unseen_type'" in log
+    assert "likelier to" in log
     before, after = mapped(tmp_path, query, model, "before"), mapped(tmp_path, query, adapted, "after")
     assert (before.obsm["X_cellmemory"] == after.obsm["X_cellmemory"]).all()
     assert (before.layers["attention"] != after.layers["attention"]).nnz == 0
@@ -159,6 +160,42 @@ def test_only_what_the_linear_path_says_changes(model, aligned, tmp_path):
     (sentence,) = refused("adapt", "--query", query, "--model", adapted, "--output", tmp_path / "twice", *RUNTIME)
     assert "is adapted to 'unseen_type' already" in sentence
     assert not (tmp_path / "twice").exists()
+
+
+def test_a_label_is_lost_by_its_share_and_not_by_what_it_wins():
+    before = np.repeat([0, 1, 2, 3], [8, 4, 10, 10])
+    after = np.concatenate([np.repeat([0, 1], [6, 2]), np.repeat([1, 1], [1, 3]), np.repeat(2, 10), np.repeat([3, 0], [6, 4])])
+    adapted = Adapted(np.zeros(0), 1.0, np.zeros(0), before, after)
+    # 0 lost two of its eight and won four; 1 has too few cells; 2 kept all; 3 lost four of ten.
+    assert adapted.losses(["a", "b", "c", "d"]) == [("d", 10, 4)]
+
+
+def test_auto_leaves_the_model_as_it_is_where_a_label_would_be_lost(model, aligned, tmp_path):
+    trained = trained_model.load(model)
+
+    def tried(query: str, how: str) -> tuple[trained_model.TrainedModel, str]:
+        query_path, output = aligned / f"{query}.aligned.h5ad", tmp_path / f"{query}.{how}"
+        log = succeed("adapt", "--query", query_path, "--model", model, "--output", output, "--adapt", how, *RUNTIME)
+        return trained_model.load(output), log
+
+    kept, log = tried("unseen_type", "auto")
+    assert "Warning: 'unseen_type': Adapting changes the label of" in log
+    assert "'CD8+ Cytotoxic T' loses" in kept.adapting
+    assert kept.adapting.endswith("It is likelier to harm than to help.")
+    assert (kept.adapted_to, kept.trained_digest, kept.calibration) == ("", trained.trained_digest, trained.calibration)
+    assert all((kept.weights[name] == weight).all() for name, weight in trained.weights.items())
+    changed, log = tried("unseen_type", "true")
+    assert (changed.adapted_to, changed.adapting) == ("unseen_type", kept.adapting)
+    assert "Warning: 'unseen_type': Adapting" in log
+    better, log = tried("reduced_panel", "auto")
+    assert (better.adapted_to, better.adapting[-36:]) == ("reduced_panel", "It is likelier to help than to harm.")
+    assert "Warning" not in log
+    # The query is mapped as by the trained model, and says why.
+    query = aligned / "unseen_type.aligned.h5ad"
+    before, after = (mapped(tmp_path, query, which, which.name) for which in (model, kept.path))
+    assert before.obs.equals(after.obs)
+    assert after.uns["cellmemory"]["alarms"][0].startswith("The model was not adapted to this query (--adapt auto). Adapting")
+    assert after.uns["cellmemory"]["alarms"][1:].tolist() == before.uns["cellmemory"]["alarms"].tolist()
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ def test_each_query_has_its_own_model(tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_query_is_mapped_with_its_own_model_in_slices_and_its_genes_are_explained_by_it(model: Path, tmp_path: Path):
-    (tmp_path / "queries.csv").write_text(f"sample,h5ad\nq,{DATA / 'unseen_type.h5ad'}\n")
-    run = succeed("--model", model, "--input", "queries.csv", "--adapt", "--cells_per_task", "100",
+    (tmp_path / "queries.csv").write_text(f"sample,h5ad\nq,{DATA / 'reduced_panel.h5ad'}\n")
+    run = succeed("--model", model, "--input", "queries.csv", "--adapt", "auto", "--cells_per_task", "60",
                   "--faithfulness", "false", "--permutations", "0", folder=tmp_path)  # fmt: skip
     assert counted(run.submitted)["ADAPT"] == 1
     assert counted(run.submitted)["GATHER"] == 1
@@ -26,5 +26,7 @@ def test_a_query_is_mapped_with_its_own_model_in_slices_and_its_genes_are_explai
     mapped = ad.read_h5ad(sample / "q.mapped.h5ad")
     assert mapped.uns["cellmemory"]["adapted_to"] == "q"
     assert mapped.uns["cellmemory"]["model_digest"] == trained_model.load(model).config["digest"]
-    assert "--adapt" in (sample / "q.report.html").read_text()
+    page = (sample / "q.report.html").read_text()
+    assert "--adapt" in page
+    assert "It is likelier to help than to harm" in page
     assert (sample / "q.tags.tsv").exists()

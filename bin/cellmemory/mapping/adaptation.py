@@ -15,13 +15,13 @@ from scipy.special import log_softmax, softmax
 
 from cellmemory.errors import InputError
 from cellmemory.genes.values import checked
-from cellmemory.log import say
+from cellmemory.log import say, warn
 from cellmemory.mapping.aligned import open_aligned, sample_name
 from cellmemory.mapping.mapper import Mapper
 from cellmemory.network.linear_path import CLIP
 from cellmemory.network.runtime import Runtime
 from cellmemory.network.tokens import Tokens, views
-from cellmemory.reference.trained_model import TrainedModel, save_adapted
+from cellmemory.reference.trained_model import Change, TrainedModel, save_adapted
 from cellmemory.sampling import evenly_spaced
 
 #: A query's cells that are looked at, evenly spaced over its file: a linear path learns no more from more.
@@ -33,6 +33,8 @@ SURE = 0.6
 LIKE_REFERENCE = 0.05
 #: Inverse strength of what draws the weights back to the reference's; of the order of `warm_start.PENALTIES`.
 PENALTY = 0.03
+#: Adapting is likelier to harm than to help where a label with so many cells loses such a share of them.
+FEWEST_CELLS, LOST_SHARE = 5, 0.25
 #: The mean cell of each label of the reference counts as this many cells, so that labels the query lacks are kept.
 REFERENCE_CELLS = 10
 
@@ -40,11 +42,21 @@ REFERENCE_CELLS = 10
 @dataclass(frozen=True)
 class Adapted:
     """weight: (2, genes, C), the linear path's new ones; temperature: the new one; label: (n,) what each cell was learned from
-    as, -1 where not."""
+    as, -1 where not; before and after: (n,) what the trained and the adapted model call it."""
 
     weight: np.ndarray
     temperature: float
     label: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+    def losses(self, labels: list[str]) -> list[tuple[str, int, int]]:
+        """The labels of a few cells or more that lose many of them: name, cells before, and how many of these are lost in all,
+        the greatest share first."""
+        had, has = (np.bincount(found, minlength=len(labels)) for found in (self.before, self.after))
+        lost = np.where(had >= FEWEST_CELLS, (had - has) / np.maximum(had, 1), 0)
+        order = np.argsort(-lost, kind="stable")
+        return [(labels[c], int(had[c]), int(had[c] - has[c])) for c in order[: (lost >= LOST_SHARE).sum()]]
 
 
 def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
@@ -73,10 +85,10 @@ def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
         learned = np.concatenate([cells[sure], means]).astype(np.float64)
         offset = (learned @ start + path["bias"]) / scale
         moved = scale * _difference(learned, offset, *_weighted(label[sure], len(means)))
-    weight = path["weight"].copy()
+    weight, after = path["weight"].copy(), mapped.logits + cells @ moved
     weight[:, genes] += moved.reshape(2, len(genes), -1)
-    temperature *= _temperature_correction(mapped.logits / temperature, (mapped.logits + cells @ moved) / temperature)
-    return Adapted(weight, temperature, label)
+    temperature *= _temperature_correction(mapped.logits / temperature, after / temperature)
+    return Adapted(weight, temperature, label, mapped.logits.argmax(1), after.argmax(1))
 
 
 def _weighted(label: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -111,9 +123,12 @@ def _temperature_correction(before: np.ndarray, after: np.ndarray) -> float:
     return float(np.exp(brentq(surer, 0, np.log(100)))) if surer(0) > 0 else 1.0
 
 
-def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime) -> None:
-    """Writes the model folder adapted to an aligned query. Raises InputError for a model that is adapted already: what it
-    learned from another query must not pass for the reference's."""
+def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime, *, auto: bool = False) -> None:
+    """Writes the model for an aligned query: adapted to it, or, with auto, as it was trained where adapting would likely harm.
+
+    Raises InputError for a model that is adapted already: what it learned from another query must not pass for the
+    reference's.
+    """
     if trained.adapted_to:
         raise InputError(f"{trained.path}: this model is adapted to '{trained.adapted_to}' already. Give the trained one.")
     mapper = Mapper(trained, runtime)
@@ -125,11 +140,25 @@ def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime) ->
             raise InputError(f"{query}: no cell expresses a gene of the panel, so there is nothing to adapt to.")
         adapted = learn_query(mapper.tokenize(cells, file.var()["measured"].to_numpy(bool)), mapper)
         sample = sample_name(file)
-    weights = {"linear.weight": adapted.weight.astype(np.float32)}
-    save_adapted(output, trained, weights, temperature=adapted.temperature, to=sample)
+    losses = adapted.losses(trained.labels)
+    refuse, found = auto and bool(losses), _found(adapted, losses)
+    change = Change({"linear.weight": adapted.weight.astype(np.float32)}, adapted.temperature, sample)
+    save_adapted(output, trained, None if refuse else change, found=found)
     learned = adapted.label[adapted.label >= 0]
     say(
         f"Looked at {cells.shape[0]:,} cells of '{sample}' and learned from the {len(learned):,} that the model is sure of and "
         f"that are like the reference's: {len(np.unique(learned))} of {len(trained.labels)} labels."
     )
-    say(f"Wrote {output}.")
+    (warn if losses else say)(f"'{sample}': {found}")
+    say(f"Wrote {output}{', the model as it was trained' if refuse else ''}.")
+
+
+def _found(adapted: Adapted, losses: list[tuple[str, int, int]]) -> str:
+    """What adapting does to the labels of the cells that were looked at, and what is to be expected of it."""
+    n, changed = len(adapted.before), np.count_nonzero(adapted.before != adapted.after)
+    said = f"Adapting changes the label of {changed:,} of {n:,} cells"
+    if not losses:
+        return f"{said}; no label with {FEWEST_CELLS} cells or more loses a quarter. It is likelier to help than to harm."
+    name, had, lost = losses[0]
+    more = f", {len(losses) - 1:,} more labels a quarter or more" if losses[1:] else ""
+    return f"{said}: '{name}' loses {lost:,} of its {had:,}{more}. It is likelier to harm than to help."

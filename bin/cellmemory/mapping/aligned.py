@@ -64,6 +64,7 @@ def describe_run(file: CellFile, trained: TrainedModel, doubt: DoubtSettings, pr
         sample=sample_name(file),
         model_digest=trained.trained_digest,
         adapted_to=trained.adapted_to,
+        adapting=trained.adapting,
         label_key=config["label_key"],
         slot_groups=trained.labels,
         n_slots=trained.sizes.n_slots,

@@ -46,6 +46,7 @@ ADAPTED = (
     "The model was adapted to this query, without its labels (--adapt): a cell's label, confidence and novelty depend on the "
     "query's other cells, and may be others in another query."
 )
+NOT_ADAPTED = "The model was not adapted to this query (--adapt auto)."
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,8 @@ class MappedWriter:
             weaker=self._run.weaker_evidence,
         )
         found = alarms(figures, novelty_alpha=self._run.novelty_alpha, usual=self._trained.config["usual_share"])
-        if self._trained.adapted_to:
-            found.insert(0, ADAPTED)
+        if self._trained.adapting:
+            found.insert(0, f"{ADAPTED if self._trained.adapted_to else NOT_ADAPTED} {self._trained.adapting}")
         if own_cells:
             found.insert(0, own_cells_sentence(own_cells, self._file.n_cells))
         return found

@@ -47,7 +47,9 @@ _RUN = {
 }
 #: What is not in the files of all versions.
 _OPTIONAL = {
-    **dict.fromkeys(("adapted_to", "label_key", "truth_key", "batch_key", "spatial_key", "version", "mode"), _ANY_TEXT),
+    **dict.fromkeys(
+        ("adapted_to", "adapting", "label_key", "truth_key", "batch_key", "spatial_key", "version", "mode"), _ANY_TEXT
+    ),
     **dict.fromkeys(("binning", "precision", "source", "value_scale", "alignment"), _ANY_TEXT),
     "min_confidence": _SHARE,
     "novelty_shift": flag(),

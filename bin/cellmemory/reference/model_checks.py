@@ -59,7 +59,11 @@ _CONFIG = {
         "dropout": number(0, 1),
     }),
 }  # fmt: skip
-_ADAPTED = {"batch_key": either(text(empty=True), None), "adapted_to": text(), "adapted_from": text()}
+_ADAPTED = {
+    "batch_key": either(text(empty=True), None),
+    **dict.fromkeys(("adapted_to", "adapting"), text(empty=True)),
+    "adapted_from": text(),
+}
 _CALIBRATION = {
     "validation_cells": integer(1, MANY),
     # 1 as trained; adapting may multiply it by up to 100.
@@ -169,8 +173,9 @@ def check_agreement(files: Traversable, config: dict, panel: pd.DataFrame, label
             f"{files / 'config.json'}: label_levels is {shown(config['label_levels'])}, but the levels in labels.tsv are "
             f"{shown(levels)}. {REMEDY}"
         )
-    if ("adapted_to" in config) != ("adapted_from" in config):
-        problems.append(f"{files / 'config.json'}: it has only one of adapted_to and adapted_from. {REMEDY}")
+    adapted = ("adapted_to", "adapted_from", "adapting")
+    if any(name in config for name in adapted) and not all(name in config for name in adapted):
+        problems.append(f"{files / 'config.json'}: it has only some of {', '.join(adapted)}. {REMEDY}")
     return problems
 
 

@@ -88,6 +88,11 @@ class TrainedModel:
         return self.config.get("adapted_to", "")
 
     @property
+    def adapting(self) -> str:
+        """What was found on adapting it to a query, whether or not it was adapted then; an empty text if nobody asked."""
+        return self.config.get("adapting", "")
+
+    @property
     def trained_digest(self) -> str:
         """The digest of the model as it was trained, adapted since or not."""
         return self.config.get("adapted_from", self.config["digest"])
@@ -203,19 +208,32 @@ class ModelContent:
         _write(Path(path), {"config.json": json_text({**config, "digest": _digest(config)}).encode(), **contents})
 
 
-def save_adapted(path: str | Path, trained: TrainedModel, weights: dict[str, np.ndarray], *, temperature: float, to: str) -> None:
-    """Writes a trained model with some tensors and the temperature replaced, for the query `to`, whole or not at all."""
+@dataclass(frozen=True)
+class Change:
+    """What adapting to the query `to` changes of a model: tensors by name, and the temperature."""
+
+    weights: dict[str, np.ndarray]
+    temperature: float
+    to: str
+
+
+def save_adapted(path: str | Path, trained: TrainedModel, change: Change | None, *, found: str) -> None:
+    """Writes a trained model for one query, changed, or as it is where adapting was refused; whole or not at all.
+
+    found: what was found on adapting it, a sentence.
+    """
+    weights, temperature, to = (change.weights, change.temperature, change.to) if change else ({}, None, "")
     config = {name: value for name, value in trained.config.items() if name not in ("files", "digest")}
     card = (trained.files / "model_card.md").read_text("utf-8")
     ModelContent(
         tensors=trained.weights | weights,
-        config=config | {"adapted_to": to, "adapted_from": trained.config["digest"]},
+        config=config | {"adapted_to": to, "adapted_from": trained.trained_digest, "adapting": found},
         panel=trained.panel,
         label_table=read_tsv(trained.files / "labels.tsv"),
-        calibration=replace(trained.calibration, temperature=temperature),
+        calibration=replace(trained.calibration, temperature=temperature or trained.calibration.temperature),
         history=trained.history,
         figure=(trained.files / "history.png").read_bytes(),
-        card=f"{card}\nIts linear path is adapted to the cells of '{to}' and should be used for them only.\n",
+        card=f"{card}\nIts linear path is adapted to the cells of '{to}' and should be used for them only.\n" if change else card,
     ).write(path)
 
 

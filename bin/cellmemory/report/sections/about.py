@@ -22,6 +22,7 @@ def section(samples: Sequence[Sample], trained: TrainedModel, provenance: dict |
         ("novelty_shift", "Common shift taken out"),
         ("alpha", "Label set alpha"),
         ("adapted_to", "Adapted to"),
+        ("adapting", "Adapting"),
     ):
         values = dict.fromkeys(wording.shown(value) for s in samples if (value := getattr(s.run, key)) not in ("", None))
         if values:
