@@ -373,6 +373,19 @@ for _script, _matrix in (("extract_tags", "layers/attention"), ("extract_tags", 
             f"{_matrix} holds {_value:g} in the cell 's1c0'",
             "Map the query again",
         )
+for _script, _stored in (
+    ("report", "obsm/X_cellmemory_slots"),
+    ("report", "obsm/X_umap"),
+    ("report", "uns/cellmemory_reference/X_umap"),
+    ("extract_tags", "varm/cellmemory_slot_write"),
+):
+    case(
+        _script,
+        f"nan_in_{_stored.replace('/', '_')}",
+        h5("q.mapped.h5ad", lambda file, s=_stored: file[s].__setitem__((2, 0), np.nan)),
+        "holds NaN or infinite values",
+        "Map the query again",
+    )
 case("extract_tags", "labels_that_the_model_lacks", data("q.mapped.h5ad", column("cellmemory_label", lambda _: "alien")), "alien")
 
 # faithfulness

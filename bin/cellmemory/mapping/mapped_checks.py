@@ -171,8 +171,9 @@ def _wrong_reference(file: CellFile) -> list[str]:
         return []
     umap, label = (stored.get(key) if isinstance(stored, h5py.Group) else None for key in (UMAP, "label"))
     n = label.shape[0] if isinstance(label, h5py.Dataset) and label.ndim == 1 else None
-    whole = n is not None and _is_array(umap, n, 2)
-    return [] if whole else [f"uns['{CO_EMBEDDED}'] does not hold {UMAP} and label of the same cells"]
+    if n is None or umap is None or not _is_array(umap, n, 2):
+        return [f"uns['{CO_EMBEDDED}'] does not hold {UMAP} and label of the same cells"]
+    return [] if np.isfinite(umap[:]).all() else [f"uns['{CO_EMBEDDED}'] holds NaN or infinite values"]
 
 
 def _wrong_sums(file: CellFile, stored: h5py.Group, *, groups: int, slots: int, names: Sequence[str]) -> list[str]:
