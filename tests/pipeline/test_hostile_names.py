@@ -121,6 +121,8 @@ def test_parameters_that_reach_a_scheduler_or_an_engine_bare_are_held_to_plain_w
         assert f"--{name} is 'x; touch PWNED', but must be without blanks, quotes and characters" in output
     for name, shown in (("label_key", r"a\x0ab"), ("gene_map", r"a\x09b")):
         assert f"--{name} is '{shown}', but must be text without line breaks or other control characters" in output
+    assert "--input is missing" in output
+    assert "Neither --reference" in output
 
 
 def test_the_pipeline_may_not_be_in_a_folder_that_would_be_run(tmp_path: Path):
