@@ -2,6 +2,7 @@
 
 import ast
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,16 @@ def test_names_are_the_users_own_and_nothing_a_terminal_would_obey(capsys):
     log.say("Read /jobs/dataset_4.dat, not /jobs/dataset_4.data: label '\x1b[31mB'.")
     log.show_on_standard_error({})
     assert capsys.readouterr().err == r"Read my\1 cells.h5ad, not /jobs/dataset_4.data: label '\x1b[31mB'." + "\n"
+
+
+def test_a_sentence_is_no_longer_than_a_screen(capsys):
+    columns = ", ".join(f"column_{n}" for n in range(5_000))
+    log.say(f"q.h5ad: there is no column 'x'; the columns are {columns}. Give one of these.")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("q.h5ad: there is no column 'x'; the columns are column_0, ")
+    assert re.search(r" \.\.\. \(6\d,\d{3} characters left out\) \.\.\. ", line)
+    assert line.endswith(", column_4999. Give one of these.")
+    assert len(line) < 2100
 
 
 def test_only_the_first_of_several_processes_writes(capsys, monkeypatch: pytest.MonkeyPatch):

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping
 
 LOGGER = logging.getLogger("cellmemory")
+#: Characters of a long sentence that are shown: the first say what is wrong and where, the last what to do.
+FIRST, LAST = 1500, 500
 
 
 def say(sentence: str) -> None:
@@ -52,7 +54,10 @@ def show_on_standard_error(called: Mapping[str, str]) -> None:
 
 
 def as_printed(sentence: str, called: Mapping[str, str]) -> str:
-    """The sentence with the user's own paths in it, and with what a terminal would obey, from a name in it, written out."""
+    """The sentence with the user's own paths in it, with what a terminal would obey, from a name in it, written out, and not
+    longer than a screen: a file may have thousands of columns, and a name thousands of letters."""
     for staged, name in called.items():
         sentence = re.sub(rf"(?<![\w./-]){re.escape(staged)}(?![\w-])", name.replace("\\", r"\\"), sentence)
+    if (left_out := len(sentence) - FIRST - LAST) > 0:
+        sentence = f"{sentence[:FIRST]} ... ({left_out:,} characters left out) ... {sentence[-LAST:]}"
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", sentence)
