@@ -39,7 +39,7 @@ def main(
         reference, label_key, origin, query_genes=query_genes, n_genes=n_genes, output=output, panel_path=panel
     )
     _cli.say(
-        f"Read {found.cells:,} cells x {found.genes:,} genes of {reference.name} ({found.scale} in {found.matrix}); "
+        f"Read {found.cells:,} cells x {found.genes:,} genes of {reference} ({found.scale} in {found.matrix}); "
         f"{found.labels} labels in '{label_key}'."
     )
     if found.no_expression:

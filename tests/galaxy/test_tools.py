@@ -4,17 +4,20 @@ import importlib
 import re
 from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 from xml.etree.ElementTree import Element
 
 import click
 import pytest
 import yaml
+from Cheetah.Template import Template
 from galaxy.tool_util.lint import LintContext, LintLevel, lint_tool_source_with
 from galaxy.tool_util.loader import load_tool
 from galaxy.tool_util.parser import get_tool_source
 
 import _cli
 import cellmemory
+from cellmemory.io.samplesheet import is_sample
 from tests.conftest import ROOT
 
 SUITE = ROOT / "galaxy" / "tools" / "cellmemory"
@@ -141,10 +144,41 @@ def test_a_tool_has_the_options_of_its_scripts(tool: str, script: str):
             if isinstance(option.type, _cli.Output) or name in EVERYWHERE or name in left_out:
                 continue
             assert name in params, f"--{name} of {script}.py is no param of {tool}, and LEFT_OUT has no reason"
-            # In a loop over datasets the option is a variable, whose values are quoted.
-            assert re.search(rf"--{name}\b|attention", words) or f"'--{name}'" in command, f"--{name} is not given to {script}.py"
+            # A switch is a param whose value is the option. In a loop over datasets the option is a variable of the command.
+            is_there = re.search(rf"--{name}\b|\$[\w.]*\b{name}\n", f"{words}\n") or f"'--{name}'" in command
+            assert is_there, f"--{name} is not given to {script}.py"
+        for name, value in re.findall(r"--(\w+) \$((?:\w+\.)*\w+)\n", words):
+            assert value.split(".")[-1] == name, f"--{name} is given ${value}"
         unknown = set(re.findall(r"--([a-z]\w+)", words)) - set(options(script))
         assert not unknown, f"{script}.py has no such options"
+
+
+@pytest.mark.parametrize(
+    ("name", "sample"),
+    [
+        ("donor 1.h5ad", "donor_1"),
+        ("a.b-c.h5", "a.b-c"),
+        ("..h5ad", "query"),
+        ("проба.h5ad", "query_[0-9a-f]{8}"),
+        ("Zöe 1.h5ad", "Z_e_1_[0-9a-f]{8}"),
+        ("x" * 90, "x{70}_[0-9a-f]{8}"),
+    ],
+)
+def test_a_sample_is_named_by_its_dataset(name: str, sample: str):
+    command = expanded("cellmemory_annotate").find("command").text
+    part = command[command.index("#set $own_name") : command.index("python '")]
+    query = SimpleNamespace(element_identifier=name)
+    text = "#import re\n#import zlib\n" + part + "$sample_name"
+    found = str(Template(text, searchList=[{"query": query, "sample": ""}])).strip()
+    assert re.fullmatch(sample, found)
+    assert is_sample(found)
+
+
+def test_a_table_of_the_report_is_given_as_what_it_is():
+    command = expanded("cellmemory_report").find("command").text
+    tables = re.findall(r"\(\$queries\.(\w+), '(?:0\.)?(\w+)\.\w+', '--(\w+)'\)", command)
+    assert len(tables) == 15
+    assert all(param == file == option for param, file, option in tables)
 
 
 def test_every_param_is_an_option_that_a_script_has():
@@ -248,7 +282,7 @@ def test_a_tool_is_tested_with_what_works_and_what_fails(tool: str):
     assert {test.get("expect_failure") == "true" for test in tests} == {True, False}
     for test in tests:
         if test.get("expect_failure") == "true":
-            said = [each.get("text") for each in test.findall("assert_stderr/has_text")]
+            said = [*test.findall("assert_stderr/has_text"), *test.findall("assert_stderr/has_text_matching")]
             assert said
             assert "Traceback" in [each.get("text") for each in test.findall("assert_stderr/not_has_text")]
 
@@ -263,6 +297,10 @@ def test_versions_and_packages_are_those_of_the_pipeline():
     assert found == {renamed.get(name, name): version for name, version in packages.items()}
     image = re.search(r"'(nf-cellmemory:[\w.]+-cpu)'", (ROOT / "conf" / "containers.config").read_text())[1]
     assert root.find("requirements/container").text.endswith(f"/{image}")
+
+
+#: What the workflow sets otherwise: the column of labels is typed, and there are several queries.
+CHOSEN = {"how"}
 
 
 def leaves(state: dict) -> dict:
@@ -287,4 +325,11 @@ def test_the_workflow_has_the_defaults_of_its_tools(step: str):
         elif name in state and kind == "boolean":
             compared.append(name)
             assert state[name] == (param.get("checked") == "true"), name
+        elif name in state and kind == "select" and (choices := param.findall("option")):
+            compared.append(name)
+            usual = [one.get("value") for one in choices if one.get("selected") == "true"] or [choices[0].get("value")]
+            assert name in CHOSEN or state[name] == usual[0], name
+        elif name in state and kind == "text":
+            compared.append(name)
+            assert name in CHOSEN or (state[name] or "") == (param.get("value") or ""), name
     assert compared or step in ("enrich", "report")

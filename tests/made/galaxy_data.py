@@ -19,7 +19,9 @@ DATA = ROOT / "tests" / "data"
 def make(folder: Path) -> None:
     """Writes reference, queries, a model, archives that are none, annotated cells and the tables made of them, and gene sets."""
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(DATA / "reference.h5ad", folder)
+    reference = ad.read_h5ad(DATA / "reference.h5ad")
+    reference.obs["Typ ä's [1]"] = reference.obs["cell_type"]
+    reference.write_h5ad(folder / "reference.h5ad")
     query = ad.read_h5ad(DATA / "unseen_type.h5ad")
     query.obs["batch"] = pd.Categorical(["one", "two"] * (query.n_obs // 2) + ["one"] * (query.n_obs % 2))
     query.write_h5ad(folder / "query.h5ad")
