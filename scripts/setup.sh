@@ -119,8 +119,12 @@ keep_classes() {
     local folder root=$PWD classes=.tools/nextflow/$nextflow_version/classes.jsa
     if [ -e "$classes" ]; then return; fi
     folder=$(mktemp -d)
-    (cd "$folder" && NXF_OPTS="-XX:ArchiveClassesAtExit=$root/$classes.partial" "$root/scripts/nextflow" -quiet run "$root" -profile test -stub-run) \
-        >"$folder/log" 2>&1 && mv "$classes.partial" "$classes" || say "Nextflow's classes were not laid by: the tests take somewhat longer."
+    if (cd "$folder" && NXF_OPTS="-XX:ArchiveClassesAtExit=$root/$classes.partial" "$root/scripts/nextflow" -quiet run "$root" -profile test -stub-run) \
+        >"$folder/log" 2>&1; then
+        mv "$classes.partial" "$classes"
+    else
+        say "Nextflow's classes were not laid by: the tests take somewhat longer."
+    fi
     rm -rf "$folder" "$classes.partial"
 }
 

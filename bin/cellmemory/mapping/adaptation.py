@@ -21,7 +21,7 @@ from cellmemory.mapping.mapper import Mapper
 from cellmemory.network.linear_path import CLIP
 from cellmemory.network.runtime import Runtime
 from cellmemory.network.tokens import Tokens, views
-from cellmemory.reference.trained_model import Change, TrainedModel, save_adapted
+from cellmemory.reference.trained_model import TrainedModel, save_adapted
 from cellmemory.sampling import evenly_spaced
 
 #: A query's cells that are looked at, evenly spaced over its file: a linear path learns no more from more.
@@ -142,8 +142,11 @@ def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime, *,
         sample = sample_name(file)
     losses = adapted.losses(trained.labels)
     refuse, found = auto and bool(losses), _found(adapted, losses)
-    change = Change({"linear.weight": adapted.weight.astype(np.float32)}, adapted.temperature, sample)
-    save_adapted(output, trained, None if refuse else change, found=found)
+    if refuse:
+        save_adapted(output, trained, {}, temperature=trained.calibration.temperature, to="", found=found)
+    else:
+        weights = {"linear.weight": adapted.weight.astype(np.float32)}
+        save_adapted(output, trained, weights, temperature=adapted.temperature, to=sample, found=found)
     learned = adapted.label[adapted.label >= 0]
     say(
         f"Looked at {cells.shape[0]:,} cells of '{sample}' and learned from the {len(learned):,} that the model is sure of and "

@@ -208,21 +208,13 @@ class ModelContent:
         _write(Path(path), {"config.json": json_text({**config, "digest": _digest(config)}).encode(), **contents})
 
 
-@dataclass(frozen=True)
-class Change:
-    """What adapting to the query `to` changes of a model: tensors by name, and the temperature."""
+def save_adapted(
+    path: str | Path, trained: TrainedModel, weights: dict[str, np.ndarray], *, temperature: float, to: str, found: str
+) -> None:
+    """Writes a trained model with some tensors and the temperature replaced, for the query `to`, whole or not at all.
 
-    weights: dict[str, np.ndarray]
-    temperature: float
-    to: str
-
-
-def save_adapted(path: str | Path, trained: TrainedModel, change: Change | None, *, found: str) -> None:
-    """Writes a trained model for one query, changed, or as it is where adapting was refused; whole or not at all.
-
-    found: what was found on adapting it, a sentence.
+    to: empty where nothing is replaced, since adapting was refused. found: what was found on adapting it, a sentence.
     """
-    weights, temperature, to = (change.weights, change.temperature, change.to) if change else ({}, None, "")
     config = {name: value for name, value in trained.config.items() if name not in ("files", "digest")}
     card = (trained.files / "model_card.md").read_text("utf-8")
     ModelContent(
@@ -230,10 +222,10 @@ def save_adapted(path: str | Path, trained: TrainedModel, change: Change | None,
         config=config | {"adapted_to": to, "adapted_from": trained.trained_digest, "adapting": found},
         panel=trained.panel,
         label_table=read_tsv(trained.files / "labels.tsv"),
-        calibration=replace(trained.calibration, temperature=temperature or trained.calibration.temperature),
+        calibration=replace(trained.calibration, temperature=temperature),
         history=trained.history,
         figure=(trained.files / "history.png").read_bytes(),
-        card=f"{card}\nIts linear path is adapted to the cells of '{to}' and should be used for them only.\n" if change else card,
+        card=f"{card}\nIts linear path is adapted to the cells of '{to}' and should be used for them only.\n" if to else card,
     ).write(path)
 
 
