@@ -23,7 +23,7 @@ import _cli
               "that reaches it.")  # fmt: skip
 @click.option("--novelty_shift/--no_novelty_shift", default=True, help="Take what the query's cells have in common, whatever "
               "their labels, out of their novelty.")  # fmt: skip
-@click.option("--attention/--no_attention", default=True, help="Write attention per cell and gene, for extract_tags.py.")
+@click.option("--attention/--no_attention", default=True, help="Write attention per cell and gene, for lists of genes (TAGs).")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
 @_cli.device
 @_cli.threads

@@ -85,8 +85,31 @@ LEFT_OUT = {
 EVERYWHERE = {"called", "debug", "version", "help", "threads"}
 #: Where a help text speaks of a thing that a tool handles otherwise, what the tool says.
 OWN_HELP = {
+    # A model is a dataset, and a query a file.
+    ("cellmemory_annotate", "model"): "Trained model.",
+    ("cellmemory_annotate", "query"): "Query: .h5ad or 10x .h5.",
     ("cellmemory_enrich", "model"): "The model that mapped the query: its genes are the background.",
+    ("cellmemory_evaluate", "model"): "The model that mapped the query.",
+    ("cellmemory_extract_tags", "model"): "The model that mapped the query: adds what genes contribute, in logits.",
+    ("cellmemory_faithfulness", "model"): "The model that mapped the query.",
+    ("cellmemory_report", "model"): "Trained model.",
+    # A form has labels, not options, and a dataset is known by the tool that it comes from.
+    ("cellmemory_train", "label_levels"): (
+        "Columns of obs with the labels at several levels, coarse to fine, with commas; the last is the column of the labels."
+    ),
+    ("cellmemory_compare_slots", "profiles"): "Two or more profiles of all genes of one query, each mapped with another model.",
+    ("cellmemory_report", "mapped"): "Mapped query.",
+    ("cellmemory_report", "alignment"): "Output of CellMemory annotate.",
+    ("cellmemory_report", "tags"): "Output of CellMemory genes.",
+    ("cellmemory_report", "slot_tags"): "Output of CellMemory genes.",
+    ("cellmemory_report", "contrasts"): "Output of CellMemory genes.",
+    ("cellmemory_report", "faithfulness"): "Output of CellMemory faithfulness.",
+    ("cellmemory_report", "enrichment"): "Output of CellMemory enrich.",
+    ("cellmemory_report", "metrics"): "Output of CellMemory evaluate.",
+    ("cellmemory_report", "consensus"): "Output of CellMemory consensus.",
 }
+#: Words of the command line, which mean nothing in a form.
+COMMAND_LINE = re.compile(r"\.py\b|--\w|\bfolder\b|<sample>")
 
 
 @dataclass(frozen=True)
@@ -202,6 +225,7 @@ def test_a_param_is_its_option(tool: str, name: str):
     helps = {option.help for option in meant(tool, name)}
     for param in given(tool)[name]:
         assert param.get("label")
+        assert not COMMAND_LINE.search(param.get("help"))
         assert param.get("help") in ({OWN_HELP[tool, name]} if (tool, name) in OWN_HELP else helps)
         for option in meant(tool, name):
             agree(param, option, optional=all(not each.required for each in meant(tool, name)))
