@@ -43,6 +43,16 @@ def test_good_inputs_are_described(tmp_path):
     assert set(genes["gene"]) == set(ad.read_h5ad(DATA / "reference.h5ad").var_names)
 
 
+def test_another_order_of_the_rows_names_the_same_genes(tmp_path):
+    """These genes decide whether a reference is trained again."""
+    rows = [f"one,{DATA / 'unseen_type.h5ad'}", f"two,{DATA / 'reduced_panel.h5ad'}"]
+    written = []
+    for order in (rows, rows[::-1]):
+        succeed(*check(tmp_path, "\n".join(["sample,h5ad", *order, ""])))
+        written.append((tmp_path / "genes.tsv").read_bytes())
+    assert written[0] == written[1]
+
+
 def test_all_problems_of_all_inputs_come_at_once(tmp_path):
     (tmp_path / "text.h5ad").write_text("not HDF5")
     sheet = f"sample,h5ad,truth_key\na,nope.h5ad,\nb,text.h5ad,\nc,{DATA / 'unseen_type.h5ad'},truth\n"

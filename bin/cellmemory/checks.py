@@ -83,6 +83,8 @@ def check_inputs(given: RunInputs, *, min_coverage: float, n_genes: int) -> tupl
         with problems.collect():
             sets.append(_check_gmt(path, panel))
     query_genes = pd.concat(genes) if genes else pd.DataFrame({"sample": [], "gene": []})
+    # The panel is made of the set of queries: another order of the samplesheet's rows must not train a reference again.
+    query_genes = query_genes.sort_values("sample", kind="stable")
     if found_reference is not None and genes:
         problems += _coverage_problems(rows, query_genes, n_genes, min_coverage)
     problems.raise_any()
