@@ -49,7 +49,8 @@ def main(
     from cellmemory.io.atomic import replacing
     from cellmemory.reference import trained_model
     from cellmemory.report import multiqc, page, still
-    from cellmemory.report.data import read_json, read_samples
+    from cellmemory.report.data import read_samples
+    from cellmemory.report.tables import read_json
 
     tables = {
         "alignment": alignment,

@@ -1,13 +1,27 @@
 """Names that several parts of the library agree on: what a mapped query holds, and the columns of tables."""
 
+from math import inf
+
 #: What our columns of obs begin with.
 PREFIX = "cellmemory_"
-#: Columns of obs that every mapped query has, and those of one whose labels have levels.
+#: Columns of obs that mapping adds: to every query, and to one whose labels have levels.
 LABEL, CONFIDENCE = f"{PREFIX}label", f"{PREFIX}confidence"
 STATUS, REASON = f"{PREFIX}status", f"{PREFIX}reason"
 NOVELTY, NOVELTY_P = f"{PREFIX}novelty", f"{PREFIX}novelty_p"
 LABEL_SET, LINEAR_SHARE = f"{PREFIX}label_set", f"{PREFIX}linear_share"
 ANSWER, ANSWER_LEVEL = f"{PREFIX}answer", f"{PREFIX}answer_level"
+#: Those of every query, in their order: the lowest and the highest of numbers (NaN, of a cell without a value, may be
+#: there as well), None for text.
+CELL_COLUMNS: dict[str, tuple[float, float] | None] = {
+    LABEL: None,
+    CONFIDENCE: (0, 1),
+    STATUS: None,
+    REASON: None,
+    NOVELTY: (-inf, inf),
+    NOVELTY_P: (0, 1),
+    LABEL_SET: None,
+    LINEAR_SHARE: (0, 1),
+}
 #: What columns of obs that can group cells begin with, once a query is mapped.
 MADE_BY_MAPPING = (LABEL, STATUS, ANSWER)
 #: What a cell's status may be.

@@ -17,6 +17,8 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_sc
 from cellmemory.cells.labels import as_text, clean_labels
 from cellmemory.columns import (
     AMBIGUOUS,
+    ANSWER,
+    ANSWER_LEVEL,
     ASSIGNED,
     CONFIDENCE,
     EMBEDDING,
@@ -148,7 +150,7 @@ def by_level(obs: pd.DataFrame, truth: pd.Series, hierarchy: Hierarchy) -> dict:
     ancestors = hierarchy.ancestors.set_index(hierarchy.levels[-1], drop=False)
     known = truth.isin(ancestors.index).to_numpy()
     true, obs = ancestors.loc[truth[known]].reset_index(drop=True), obs[known].reset_index(drop=True)
-    depth, answer = (obs[PREFIX + name].astype(str) for name in ("answer_level", "answer"))
+    depth, answer = (obs[name].astype(str) for name in (ANSWER_LEVEL, ANSWER))
     levels, answers = [], [{"level": "none", "share": _mean((depth == "").to_numpy()), "accuracy": None}]
     for level in hierarchy.levels:
         y, predicted = true[level].to_numpy(str), obs[PREFIX + column(level)].to_numpy(str)

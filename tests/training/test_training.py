@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellmemory.columns import CELL_COLUMNS
 from cellmemory.network.tokens import Tokens
 from cellmemory.training.warm_start import fit_warm_start
 from tests.conftest import ROOT, refused, script, succeed
@@ -53,7 +54,7 @@ def test_a_model_folder_holds_what_the_contract_says(model):
 
 def test_a_mapped_query_holds_what_the_contract_says(mapped, aligned, model):
     source = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")
-    assert [c for c in mapped.obs if c.startswith("cellmemory_")] == [f"cellmemory_{c}" for c in COLUMNS]
+    assert [c for c in mapped.obs if c.startswith("cellmemory_")] == [f"cellmemory_{c}" for c in COLUMNS] == list(CELL_COLUMNS)
     pd.testing.assert_frame_equal(mapped.obs[source.obs.columns], source.obs)
     assert (mapped.X != source.X).nnz == 0
     assert mapped.obs["cellmemory_confidence"].between(0, 1).all()

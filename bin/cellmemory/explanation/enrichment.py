@@ -11,6 +11,7 @@ set that is not listed counts in it.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,9 @@ from cellmemory.genes.matching import case_hides, no_shared_gene, panel_index
 from cellmemory.genes.names import folded, normalise
 from cellmemory.io.checked import read_json, sequence, text
 from cellmemory.io.gmt import read_gmt
+
+if TYPE_CHECKING:
+    import anndata as ad
 
 MAX_LISTED = 0.25  # adjusted p-value of a pre-ranked test; all sets get one, and most say nothing
 MIN_GENES = 3  # of a set that are in the background: what is smaller cannot reach a small p-value
@@ -154,7 +158,9 @@ def over_represented(rankings: pd.DataFrame, libraries: list[Library], backgroun
     return _joined(blocks, "ora")
 
 
-def preranked(profiles, libraries: list[Library], background: set[str], *, permutations: int, seed: int) -> pd.DataFrame:
+def preranked(
+    profiles: "ad.AnnData", libraries: list[Library], background: set[str], *, permutations: int, seed: int
+) -> pd.DataFrame:
     """Tests every set against the whole of every ranking in `profiles` (see `profiles`); ENRICHMENT_COLUMNS, method `gsea`.
 
     Rankings hold the genes of the background. Sets with an adjusted p-value of at most MAX_LISTED are listed. Raises

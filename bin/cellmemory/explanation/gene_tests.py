@@ -7,6 +7,7 @@ to the last bit and ties count.
 Letters: n cells, M genes, G groups.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,7 +88,7 @@ def _sums(units: sp.csr_matrix, codes: np.ndarray, n_groups: int) -> np.ndarray:
     return (chooser @ units).toarray()
 
 
-def _shuffles(codes: np.ndarray, permutations: int, seed: int):
+def _shuffles(codes: np.ndarray, permutations: int, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
     for _ in range(permutations):
         yield rng.permutation(codes)

@@ -21,6 +21,8 @@ from cellmemory.explanation.grouping import GroupSums
 from cellmemory.explanation.tags import Slots
 
 if TYPE_CHECKING:
+    import anndata as ad
+
     from cellmemory.explanation.attribution import Contributions
 
 OBS_COLUMNS = ["level", "contrast", "group", "slot", "n_cells", "usage"]
@@ -33,7 +35,7 @@ def build(
     genes: list[str],
     *,
     contributions: "Contributions | None" = None,
-):
+) -> "ad.AnnData":
     """The rankings of groups, slots and contrasts as an AnnData (rankings x genes), groups without cells left out."""
     import anndata as ad
 
@@ -72,7 +74,7 @@ def build(
     return profiles
 
 
-def load(path: str | Path):
+def load(path: str | Path) -> "ad.AnnData":
     """Reads what `build` made and extract_tags.py wrote. Raises InputError for another file."""
     import anndata as ad
 

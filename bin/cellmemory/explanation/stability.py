@@ -92,7 +92,7 @@ def _compare(first: tuple[str, "ad.AnnData"], second: tuple[str, "ad.AnnData"], 
     return pd.DataFrame(rows)
 
 
-def _slots(profile, labels: list[str], genes: list[str], layer: str | None) -> np.ndarray:
+def _slots(profile: "ad.AnnData", labels: list[str], genes: list[str], layer: str | None) -> np.ndarray:
     """(labels, H, M) of the slots' rows, in these orders."""
     rows = profile[(profile.obs["level"] == "slot").to_numpy()][:, genes]
     values = np.asarray(rows.X if layer is None else rows.layers[layer], np.float64)

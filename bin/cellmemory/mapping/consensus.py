@@ -20,7 +20,6 @@ from cellmemory.columns import (
     CONSENSUS_LABEL,
     CONSENSUS_STATUS,
     LABEL,
-    PREFIX,
     STATUS,
     STATUSES,
 )
@@ -34,8 +33,8 @@ CHUNK_CELLS = 100_000
 OUTCOMES = ["agreed", "split", "single", "unassigned"]
 MAP_COLUMNS = ["reference", "label", "common_label"]
 _REMEDY = "Give the labels.csv that map_query.py wrote."
-_READ = ("label", "confidence", "status")
-_COLUMNS = ["cell", *(PREFIX + key for key in _READ)]
+_READ = [LABEL, CONFIDENCE, STATUS]
+_COLUMNS = ["cell", *_READ]
 
 
 def read_label_map(path: Path, references: Sequence[str]) -> dict[tuple[str, str], str]:
@@ -159,13 +158,13 @@ def vote(sample: str, tables: Mapping[str, Path], label_map: Mapping[tuple[str, 
     with output.open("w", newline="") as csv:
         for number, chunks in enumerate(_side_by_side(tables)):
             votes = np.stack([
-                np.where(chunk["status"] == ASSIGNED, vocabulary.codes(name, chunk["label"]), -1)
+                np.where(chunk[STATUS] == ASSIGNED, vocabulary.codes(name, chunk[LABEL]), -1)
                 for name, chunk in chunks.items()
             ], axis=1)  # fmt: skip
-            confidence = np.stack([chunk["confidence"].fillna(0) for chunk in chunks.values()], axis=1)
+            confidence = np.stack([chunk[CONFIDENCE].fillna(0) for chunk in chunks.values()], axis=1)
             winner, share, status = decide(votes, confidence)
             tally.add(votes, winner, share, status)
-            table = pd.concat([chunk.add_prefix(PREFIX).add_suffix(f"_{name}") for name, chunk in chunks.items()], axis=1)
+            table = pd.concat([chunk.add_suffix(f"_{name}") for name, chunk in chunks.items()], axis=1)
             table[CONSENSUS_LABEL] = pd.Categorical.from_codes(winner, vocabulary.labels)
             table[CONSENSUS] = share
             table[CONSENSUS_STATUS] = pd.Categorical.from_codes(status, OUTCOMES)
@@ -215,8 +214,7 @@ def _chunks(path: Path) -> Iterator[pd.DataFrame]:
                 confidence = as_numbers(chunk[CONFIDENCE])
                 _check_votes(path, chunk, confidence)
                 chunk["cell"], label = chunk["cell"].map(restored), restored_column(chunk[LABEL])
-                chunk = chunk.assign(**{LABEL: label, CONFIDENCE: confidence}).set_index("cell")
-                yield chunk.rename(columns=lambda name: name.removeprefix(PREFIX))[list(_READ)]
+                yield chunk.assign(**{LABEL: label, CONFIDENCE: confidence}).set_index("cell")[_READ]
     except ValueError as error:  # pandas' errors of parsing are of this kind, too
         raise InputError(f"{path} cannot be read as a table of labels ({error}). {_REMEDY}") from error
 
@@ -229,15 +227,15 @@ def _check_votes(path: Path, chunk: pd.DataFrame, confidence: np.ndarray | None)
     known = ((confidence >= 0) & (confidence <= 1)) | (given == "")
     unnamed = (chunk[LABEL] == "") & (chunk[STATUS] == ASSIGNED)
     wrong = {
-        "label": (unnamed, "a label, but the cell is assigned"),
-        "status": (~chunk[STATUS].isin(STATUSES), f"one of {', '.join(STATUSES)}"),
-        "confidence": (~known, "a number from 0 to 1"),
+        LABEL: (unnamed, "a label, but the cell is assigned"),
+        STATUS: (~chunk[STATUS].isin(STATUSES), f"one of {', '.join(STATUSES)}"),
+        CONFIDENCE: (~known, "a number from 0 to 1"),
     }
     problems = []
     for name, (rows, words) in wrong.items():
         if rows.any():
-            cell, value = chunk.loc[rows, ["cell", PREFIX + name]].iloc[0]
-            problems.append(f"{path}: cellmemory_{name} of the cell {cell!r} is {value!r}, not {words}. {_REMEDY}")
+            cell, value = chunk.loc[rows, ["cell", name]].iloc[0]
+            problems.append(f"{path}: {name} of the cell {cell!r} is {value!r}, not {words}. {_REMEDY}")
     if problems:
         raise InputError(problems)
 

@@ -13,18 +13,7 @@ import pandas as pd
 from cellmemory.cells.faults import reading
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
-from cellmemory.columns import (
-    ATTENTION,
-    CONFIDENCE,
-    EMBEDDING,
-    LABEL_SET,
-    LINEAR_SHARE,
-    NOVELTY,
-    NOVELTY_P,
-    REASON,
-    SLICE,
-    SLOT_USE,
-)
+from cellmemory.columns import ATTENTION, CELL_COLUMNS, EMBEDDING, SLICE, SLOT_USE
 from cellmemory.errors import InputError, Problems, first_ids
 from cellmemory.io.atomic import replacing
 from cellmemory.log import say, warn
@@ -172,8 +161,7 @@ def _of_query(one: Slice, file: CellFile) -> list[str]:
 def _of_model(one: Slice, trained: TrainedModel) -> list[str]:
     """A sentence where a slice's columns are not those that the model writes, with its labels."""
     known = column_categories(trained)
-    others = (CONFIDENCE, REASON, NOVELTY, NOVELTY_P, LINEAR_SHARE, LABEL_SET)
-    missing = [name for name in (*known, *others) if name not in one.columns]
+    missing = [name for name in dict.fromkeys((*CELL_COLUMNS, *known)) if name not in one.columns]
     if missing:
         return [f"{one.path}: this slice has no obs column {', '.join(missing)}; map it again."]
     found = {name: one.categories(name) for name in known}

@@ -11,16 +11,11 @@ from cellmemory.columns import (
     ANSWER,
     ANSWER_LEVEL,
     ATTENTION,
+    CELL_COLUMNS,
     CO_EMBEDDED,
-    CONFIDENCE,
     EMBEDDING,
     LABEL,
-    LABEL_SET,
-    LINEAR_SHARE,
-    NOVELTY,
-    NOVELTY_P,
     PREFIX,
-    REASON,
     RUN,
     SLICE,
     SLOT_READ,
@@ -61,7 +56,6 @@ _OPTIONAL = {
 }
 #: What gathering needs to map the same way.
 _OF_SLICES = {"min_confidence": _SHARE, "precision": choice(("fp32", "bf16"))}
-_NUMBERS = {CONFIDENCE: (0, 1), NOVELTY: (-np.inf, np.inf), NOVELTY_P: (0, 1), LINEAR_SHARE: (0, 1)}
 
 
 def read_run(file: CellFile) -> dict:
@@ -118,7 +112,7 @@ def read_cell_range(stored: object) -> tuple[int, int, int] | None:
 
 
 def _missing_columns(file: CellFile, run: Mapping) -> list[str]:
-    names = [LABEL, STATUS, REASON, LABEL_SET, *_NUMBERS]
+    names = list(CELL_COLUMNS)
     levels = run.get("label_levels", ())
     if len(levels) and _OPTIONAL["label_levels"].holds(levels):
         names += [*(PREFIX + level_column(level) for level in levels), ANSWER, ANSWER_LEVEL]
@@ -128,13 +122,14 @@ def _missing_columns(file: CellFile, run: Mapping) -> list[str]:
 
 def _wrong_numbers(file: CellFile) -> list[str]:
     problems = []
-    for column, (low, high) in _NUMBERS.items():
+    for column, limits in CELL_COLUMNS.items():
         stored = file.stored(f"obs/{column}")
-        if stored is None:
-            continue  # whoever needs it says so
+        if limits is None or stored is None:
+            continue  # who needs a column says that it is not there
         if not _is_array(stored, file.n_cells):
             problems.append(f"the obs column '{column}' is not numbers, one a cell")
-        elif not _within(stored[:], low, high):
+        elif not _within(stored[:], *limits):
+            low, high = limits
             problems.append(f"the obs column '{column}' holds numbers out of its range ({low:g} to {high:g})")
     return problems
 

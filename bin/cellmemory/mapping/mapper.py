@@ -12,7 +12,17 @@ from scipy.special import softmax
 
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
-from cellmemory.columns import LABEL, PREFIX
+from cellmemory.columns import (
+    CONFIDENCE,
+    LABEL,
+    LABEL_SET,
+    LINEAR_SHARE,
+    NOVELTY,
+    NOVELTY_P,
+    PREFIX,
+    REASON,
+    STATUS,
+)
 from cellmemory.errors import InputError
 from cellmemory.genes.values import checked
 from cellmemory.io.atomic import replacing
@@ -91,16 +101,16 @@ class Mapper(Inference):
             candidates = np.where(levels["answer"] == "", candidates, levels["answer"].astype(object))
         expressed = np.diff(tokens.start) / max(1, tokens.measured.sum())
         columns = {
-            "label": pd.Categorical.from_codes(best, labels),
-            "confidence": probabilities.max(1),
-            "status": status,
-            "reason": reasons(status, expressed, self.trained.config["usual_share"][0], candidates),
-            "novelty": novelty,
-            "novelty_p": p,
-            "label_set": label_sets(probabilities, labels, threshold, doubt.alpha),
-            "linear_share": linear_share(mapped.logits, mapped.cls_logits),
+            LABEL: pd.Categorical.from_codes(best, labels),
+            CONFIDENCE: probabilities.max(1),
+            STATUS: status,
+            REASON: reasons(status, expressed, self.trained.config["usual_share"][0], candidates),
+            NOVELTY: novelty,
+            NOVELTY_P: p,
+            LABEL_SET: label_sets(probabilities, labels, threshold, doubt.alpha),
+            LINEAR_SHARE: linear_share(mapped.logits, mapped.cls_logits),
         }
-        return pd.concat([pd.DataFrame(columns), levels], axis=1).add_prefix(PREFIX)
+        return pd.concat([pd.DataFrame(columns), levels.add_prefix(PREFIX)], axis=1)
 
 
 def linear_share(logits: np.ndarray, cls_logits: np.ndarray) -> np.ndarray:

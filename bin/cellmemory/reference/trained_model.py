@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,9 @@ from cellmemory.reference.hierarchy import Hierarchy, from_label_table
 from cellmemory.reference.model_checks import read_all
 from cellmemory.reference.novelty import Novelty, Profiles
 from cellmemory.reference.run_info import RunInfo
+
+if TYPE_CHECKING:
+    from cellmemory.network.model import CellMemory
 
 FORMAT = 7
 ALL_FILES = ("config.json", *MODEL_FILES)
@@ -106,7 +110,7 @@ class TrainedModel:
         same = run.adapted_to == self.adapted_to or (adapted and not self.adapted_to)
         return same and run.model_digest == self.trained_digest
 
-    def network(self):
+    def network(self) -> "CellMemory":
         """The network in evaluation mode."""
         import torch
 

@@ -18,116 +18,29 @@ from cellmemory.cells.groups import group_codes
 from cellmemory.columns import (
     AMBIGUOUS,
     ATTENTION,
+    CELL_COLUMNS,
     CO_EMBEDDED,
-    CONFIDENCE,
-    CONTRAST_COLUMNS,
-    ENRICHMENT_COLUMNS,
-    FAITHFULNESS_COLUMNS,
     LABEL,
-    LABEL_SET,
-    LINEAR_SHARE,
-    NOVELTY,
-    NOVELTY_P,
     PREFIX,
-    REASON,
     SLOT_READ,
-    SLOT_TAG_COLUMNS,
     SLOT_USE,
     SLOT_WRITE,
     STATUS,
     STATUSES,
-    TAG_COLUMNS,
-    TEXT_COLUMNS,
     UMAP,
     UNASSIGNED,
 )
 from cellmemory.errors import InputError, Problems
 from cellmemory.io import checked
-from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
-from cellmemory.io.tables import read_results
-from cellmemory.mapping.consensus import OUTCOMES
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
+from cellmemory.report.tables import read_table
 from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 MAX_COLUMNS, MAX_LEVELS = 24, 50
-TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
-TABLES |= {"faithfulness": ".tsv", "enrichment": ".tsv"}
-COLUMNS = {
-    "tags": TAG_COLUMNS,
-    "slot_tags": SLOT_TAG_COLUMNS,
-    "contrasts": CONTRAST_COLUMNS,
-    "enrichment": ENRICHMENT_COLUMNS,
-    "faithfulness": FAITHFULNESS_COLUMNS,
-}
-_NUMBERS = (CONFIDENCE, NOVELTY, NOVELTY_P, LINEAR_SHARE)
-
-
-_NAMES, _COUNT, _SHARE = sequence(text(empty=True)), integer(0, 10**12), number(0, 1)
-_SCORE = either(_SHARE, None)
-
-
-def _rows(**fields: Kind) -> Kind:
-    return sequence(mapping(fields, others=True))
-
-
-def _some(**fields: Kind) -> Kind:
-    """An object whose fields have these kinds where they are there."""
-    words = ", ".join(f"{name} ({kind.words})" for name, kind in fields.items())
-    return Kind(f"an object, with {words}", lambda v: isinstance(v, dict) and not checked.wrong_fields(v, {}, fields))
-
-
-def _is_confusion(value: Any) -> bool:
-    fields = {"true": _NAMES, "predicted": _NAMES, "counts": sequence(sequence(_COUNT))}
-    if not mapping(fields).holds(value):
-        return False
-    return [len(row) for row in value["counts"]] == [len(value["predicted"])] * len(value["true"])
-
-
-_LEVELS = {
-    "levels": _rows(level=text(), accuracy=_SCORE, macro_f1=_SCORE),
-    "answers": _rows(level=text(), share=_SCORE, accuracy=_SCORE),
-}
-_PAIRS = _rows(first=text(), second=text(), cells=_COUNT, agreeing=_COUNT, agreement=_SCORE,
-               labels=_rows(first=text(), second=text(), cells=_COUNT))  # fmt: skip
-_SCORES = ["accuracy", "accuracy_all", "balanced_accuracy", "macro_f1", "weighted_f1", "rare_f1", "ece", "novelty_auroc"]
-_SCORES += ["unknown_flagged", "known_flagged", "assigned_accuracy", "label_set_coverage"]
-#: Fields that JSON of each option must have, and those that are looked at where they are there.
-JSON_FIELDS = {
-    "alignment": (
-        {},
-        {
-            "coverage": _SHARE,
-            **dict.fromkeys(("messages", "missing_genes", "summed_genes"), _NAMES),
-            **dict.fromkeys(("matched", "genes_in_file", "renamed", "summed", "unknown"), either(_COUNT, None)),
-            **dict.fromkeys(("id_type", "value_scale", "values_from"), either(text(empty=True), None)),
-        },
-    ),
-    "metrics": (
-        {"known_cells": _COUNT, "confusion": Kind("a table of counts, true types by predicted labels", _is_confusion)},
-        {
-            **dict.fromkeys(_SCORES, _SCORE),
-            **dict.fromkeys(("cells", "unknown_cells"), _COUNT),
-            "label_set_mean_size": either(number(0, 1e9), None),
-            "unknown_types": _rows(label=text(), cells=_COUNT, mean_novelty_p=_SCORE, flagged_fraction=_SCORE),
-            "per_class": _rows(label=text(), cells=_COUNT, precision=_SCORE, recall=_SCORE, f1=_SCORE),
-            "calibration": _rows(cells=_COUNT, accuracy=_SCORE, confidence=_SCORE),
-            "hierarchy": either(mapping(_LEVELS), None),
-        },
-    ),
-    "consensus": (
-        {"sample": text(), "references": sequence(text(), 2), "status": mapping(dict.fromkeys(OUTCOMES, _COUNT)), "pairs": _PAIRS,
-         "warnings": _NAMES},
-        {},
-    ),
-    "inputs": (
-        {},
-        {"reference": either(_some(warnings=_NAMES, path=text(empty=True)), None), "gmt": sequence(_some(sets=_COUNT))},
-    ),
-}  # fmt: skip
 
 
 @dataclass
@@ -186,7 +99,7 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
     by_name = {sample.name: sample for sample in samples}
     for (option, path), owner in owners.items():
         with problems.collect():
-            by_name[owner].tables[option] = _read_table(path, option)
+            by_name[owner].tables[option] = read_table(path, option)
     problems.raise_any()
     return samples
 
@@ -212,33 +125,6 @@ def _owner(path: Path, prefixes: dict[str, str]) -> str | None:
     """The sample that a table belongs to: by the longest prefix that the file's name starts with."""
     found = [prefix for prefix in prefixes if path.name.startswith(f"{prefix}.")]
     return prefixes[max(found, key=len)] if found else None
-
-
-def read_json(path: Path, option: str) -> dict:
-    """A JSON object from a file. Raises InputError that names the file and its option, and what is not as it has to be."""
-    value = checked.read_json(path, f" (--{option})")
-    problems = checked.wrong_fields(value, *JSON_FIELDS.get(option, ({}, {})))
-    if option == "consensus" and not problems:
-        known = set(value["references"])
-        strange = {pair[side] for pair in value["pairs"] for side in ("first", "second")} - known
-        problems += [f"{checked.shown(name)} is not one of the references" for name in sorted(strange)]
-    if problems:
-        raise InputError(f"{path} (--{option}): {problem}. Give the file as it was written." for problem in problems)
-    return value
-
-
-def _read_table(path: Path, option: str) -> pd.DataFrame | dict:
-    if TABLES[option] == ".json":
-        return read_json(path, option)
-    try:
-        table = read_results(path, COLUMNS[option])
-    except (ValueError, OSError) as error:  # pandas' errors of parsing are of this kind, too
-        raise InputError(f"{path} (--{option}) cannot be read: {error}. Give the file as it was written.") from None
-    numbers = [name for name in table if name not in TEXT_COLUMNS]
-    problems = [f"{name} is not numbers" for name in numbers if not pd.api.types.is_numeric_dtype(table[name].dtype)]
-    if problems:
-        raise InputError(f"{path} (--{option}): {problem}. Give the file as it was written." for problem in problems)
-    return table
 
 
 def _read(path: Path, quota: int, trained: TrainedModel) -> Sample:
@@ -270,12 +156,10 @@ def _read(path: Path, quota: int, trained: TrainedModel) -> Sample:
 
 def _cells(obs: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     """Our columns of obs under their short names; a cell without any expression has no label."""
-    cells = pd.DataFrame({key.removeprefix(PREFIX): obs[key].to_numpy(dtype=np.float64, na_value=np.nan) for key in _NUMBERS})
-    cells["label"] = _names(obs[LABEL]).cat.set_categories(labels)
-    cells["status"] = pd.Categorical(obs[STATUS].astype(str).to_numpy(), list(STATUSES))
-    cells["reason"] = _names(obs[REASON])
-    cells["label_set"] = _names(obs[LABEL_SET])
-    return cells
+    cells = pd.DataFrame({name: _numbers(obs[name]) if limits else _names(obs[name]) for name, limits in CELL_COLUMNS.items()})
+    cells[LABEL] = cells[LABEL].cat.set_categories(labels)
+    cells[STATUS] = cells[STATUS].cat.set_categories(list(STATUSES))
+    return cells.rename(columns=lambda name: name.removeprefix(PREFIX))
 
 
 def counted(labels: pd.Series, cells: pd.DataFrame, *, finest: bool = True) -> pd.Series:
@@ -290,6 +174,10 @@ def counted(labels: pd.Series, cells: pd.DataFrame, *, finest: bool = True) -> p
 def share_of(cells: pd.DataFrame, status: str) -> float:
     """The share of a sample's cells that have this status."""
     return float((cells["status"] == status).mean())
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _names(column: pd.Series) -> pd.Series:
@@ -309,7 +197,7 @@ def _colourings(obs: pd.DataFrame, truth_key: str, levels: list[str]) -> pd.Data
         if str(key).startswith(PREFIX) or key == truth_key or len(kept) == MAX_COLUMNS:
             continue
         if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
-            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+            values = _numbers(column)
             if np.isfinite(values).any() and np.nanmin(values) < np.nanmax(values):
                 kept[str(key)] = values
         elif column.nunique() <= MAX_LEVELS:

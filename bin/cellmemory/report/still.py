@@ -6,7 +6,7 @@ Every figure is drawn as the page first shows it, on white. The same report give
 from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,14 @@ from cellmemory.io.outputs import DRAWN_BY
 from cellmemory.report.blocks import Figure, Section
 from cellmemory.report.colours import OTHER, THEMES
 from cellmemory.report.data import Sample
+
+if TYPE_CHECKING:
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure as Canvas
+
+#: What is drawn in: matplotlib's types refuse what its methods take.
+Axes = Any
 
 LIGHT = THEMES["light"]
 PIXELS = 100  # of the page to an inch
@@ -55,7 +63,7 @@ def _of_one_sample(block: Figure) -> bool:
     return any(selector.name == "Sample" for selector in block.selectors)
 
 
-def to_matplotlib(figure: dict, title: str):
+def to_matplotlib(figure: dict, title: str) -> "Canvas":
     """A matplotlib figure of one of plotly's, of the kinds that sections make."""
     from matplotlib.figure import Figure as Canvas
 
@@ -104,13 +112,13 @@ def _colour(name: str) -> str:
     return LIGHT.get(name, name)
 
 
-def _scale(name: str):
+def _scale(name: str) -> "Colormap":
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list(name, LIGHT["scales"][name])
 
 
-def _prepare(ax, x: dict, y: dict) -> None:
+def _prepare(ax: Axes, x: dict, y: dict) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(length=0, labelsize=8.5)
     for axis, spec in ((ax.xaxis, x), (ax.yaxis, y)):
@@ -119,7 +127,7 @@ def _prepare(ax, x: dict, y: dict) -> None:
     ax.set_axisbelow(True)
 
 
-def _finish(ax, x: dict, y: dict) -> None:
+def _finish(ax: Axes, x: dict, y: dict) -> None:
     from matplotlib.ticker import MultipleLocator, PercentFormatter
 
     for axis, spec, limit in ((ax.xaxis, x, ax.set_xlim), (ax.yaxis, y, ax.set_ylim)):
@@ -141,7 +149,7 @@ def _finish(ax, x: dict, y: dict) -> None:
         ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=45, ha="left" if top else "right", rotation_mode="anchor")
 
 
-def _bar(ax, trace: dict, layout: dict, *, place: int, bars: int, stacked: np.ndarray) -> np.ndarray:
+def _bar(ax: Axes, trace: dict, layout: dict, *, place: int, bars: int, stacked: np.ndarray) -> np.ndarray:
     """A trace of bars; returns where the next that are stacked on them begin."""
     horizontal = trace.get("orientation") == "h"
     at, length = (np.asarray(trace[key], float) for key in ("yx" if horizontal else "xy"))
@@ -160,7 +168,7 @@ def _bar(ax, trace: dict, layout: dict, *, place: int, bars: int, stacked: np.nd
     return begin + length
 
 
-def _box(ax, trace: dict) -> None:
+def _box(ax: Axes, trace: dict) -> None:
     (y,), colour = trace["y"], _colour(trace["marker"]["color"])
     low, first, median, third, high = (trace[key][0] for key in ("lowerfence", "q1", "median", "q3", "upperfence"))
     ax.plot([low, high], [y, y], color=colour, lw=1.5)
@@ -168,7 +176,7 @@ def _box(ax, trace: dict) -> None:
     ax.plot([median, median], [y - 0.3, y + 0.3], color=colour, lw=2.5)
 
 
-def _heatmap(ax, trace: dict) -> None:
+def _heatmap(ax: Axes, trace: dict) -> None:
     from matplotlib.ticker import PercentFormatter
 
     values, meta, bar = np.array(trace["z"], float), trace["meta"], trace["colorbar"]
@@ -183,13 +191,13 @@ def _heatmap(ax, trace: dict) -> None:
         ax.text(column, row, cell, ha="center", va="center", size=8, color="white" if dark[row, column] else LIGHT["@ink"])
 
 
-def _plain_bar(colours, title: str) -> None:
+def _plain_bar(colours: "Colorbar", title: str) -> None:
     colours.outline.set_visible(False)
     colours.ax.tick_params(labelsize=8, length=0)
     colours.set_label(_words(title), size=8.5, color=LIGHT["@muted"])
 
 
-def _scatter(ax, trace: dict) -> None:
+def _scatter(ax: Axes, trace: dict) -> None:
     marker, line = trace.get("marker", {}), trace.get("line", {})
     x, y = np.asarray(trace["x"], float), np.asarray(trace["y"], float)
     name = _words(trace.get("name", ""))
@@ -219,7 +227,7 @@ def _scatter(ax, trace: dict) -> None:
         _plain_bar(colours, marker["colorbar"]["title"]["text"])
 
 
-def _legend(canvas, axes: list, traces: list[dict]) -> None:
+def _legend(canvas: Any, axes: list[Axes], traces: list[dict]) -> None:
     kept = {_words(trace["name"]) for trace in traces}
     shown = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True) if name in kept}
     if not shown:
@@ -247,7 +255,7 @@ def _maps(sample: Sample, colours: dict[str, str]) -> dict:
     return found
 
 
-def _map(xy: np.ndarray, behind: np.ndarray | None, values: pd.Series, colours: dict[str, str]):
+def _map(xy: np.ndarray, behind: np.ndarray | None, values: pd.Series, colours: dict[str, str]) -> "Canvas":
     from matplotlib.figure import Figure as Canvas
 
     canvas = Canvas(figsize=(8.6, 6), layout="constrained")

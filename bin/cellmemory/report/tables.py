@@ -1,0 +1,120 @@
+"""What belongs to a mapped query in a report: tables of results and JSON, looked at field by field as they are read."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cellmemory.columns import (
+    CONTRAST_COLUMNS,
+    ENRICHMENT_COLUMNS,
+    FAITHFULNESS_COLUMNS,
+    SLOT_TAG_COLUMNS,
+    TAG_COLUMNS,
+    TEXT_COLUMNS,
+)
+from cellmemory.errors import InputError
+from cellmemory.io import checked
+from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
+from cellmemory.io.tables import read_results
+from cellmemory.mapping.consensus import OUTCOMES
+
+TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
+TABLES |= {"faithfulness": ".tsv", "enrichment": ".tsv"}
+COLUMNS = {
+    "tags": TAG_COLUMNS,
+    "slot_tags": SLOT_TAG_COLUMNS,
+    "contrasts": CONTRAST_COLUMNS,
+    "enrichment": ENRICHMENT_COLUMNS,
+    "faithfulness": FAITHFULNESS_COLUMNS,
+}
+_NAMES, _COUNT, _SHARE = sequence(text(empty=True)), integer(0, 10**12), number(0, 1)
+_SCORE = either(_SHARE, None)
+
+
+def _rows(**fields: Kind) -> Kind:
+    return sequence(mapping(fields, others=True))
+
+
+def _some(**fields: Kind) -> Kind:
+    """An object whose fields have these kinds where they are there."""
+    words = ", ".join(f"{name} ({kind.words})" for name, kind in fields.items())
+    return Kind(f"an object, with {words}", lambda v: isinstance(v, dict) and not checked.wrong_fields(v, {}, fields))
+
+
+def _is_confusion(value: Any) -> bool:
+    fields = {"true": _NAMES, "predicted": _NAMES, "counts": sequence(sequence(_COUNT))}
+    if not mapping(fields).holds(value):
+        return False
+    return [len(row) for row in value["counts"]] == [len(value["predicted"])] * len(value["true"])
+
+
+_LEVELS = {
+    "levels": _rows(level=text(), accuracy=_SCORE, macro_f1=_SCORE),
+    "answers": _rows(level=text(), share=_SCORE, accuracy=_SCORE),
+}
+_PAIRS = _rows(first=text(), second=text(), cells=_COUNT, agreeing=_COUNT, agreement=_SCORE,
+               labels=_rows(first=text(), second=text(), cells=_COUNT))  # fmt: skip
+_SCORES = ["accuracy", "accuracy_all", "balanced_accuracy", "macro_f1", "weighted_f1", "rare_f1", "ece", "novelty_auroc"]
+_SCORES += ["unknown_flagged", "known_flagged", "assigned_accuracy", "label_set_coverage"]
+#: Fields that JSON of each option must have, and those that are looked at where they are there.
+JSON_FIELDS = {
+    "alignment": (
+        {},
+        {
+            "coverage": _SHARE,
+            **dict.fromkeys(("messages", "missing_genes", "summed_genes"), _NAMES),
+            **dict.fromkeys(("matched", "genes_in_file", "renamed", "summed", "unknown"), either(_COUNT, None)),
+            **dict.fromkeys(("id_type", "value_scale", "values_from"), either(text(empty=True), None)),
+        },
+    ),
+    "metrics": (
+        {"known_cells": _COUNT, "confusion": Kind("a table of counts, true types by predicted labels", _is_confusion)},
+        {
+            **dict.fromkeys(_SCORES, _SCORE),
+            **dict.fromkeys(("cells", "unknown_cells"), _COUNT),
+            "label_set_mean_size": either(number(0, 1e9), None),
+            "unknown_types": _rows(label=text(), cells=_COUNT, mean_novelty_p=_SCORE, flagged_fraction=_SCORE),
+            "per_class": _rows(label=text(), cells=_COUNT, precision=_SCORE, recall=_SCORE, f1=_SCORE),
+            "calibration": _rows(cells=_COUNT, accuracy=_SCORE, confidence=_SCORE),
+            "hierarchy": either(mapping(_LEVELS), None),
+        },
+    ),
+    "consensus": (
+        {"sample": text(), "references": sequence(text(), 2), "status": mapping(dict.fromkeys(OUTCOMES, _COUNT)), "pairs": _PAIRS,
+         "warnings": _NAMES},
+        {},
+    ),
+    "inputs": (
+        {},
+        {"reference": either(_some(warnings=_NAMES, path=text(empty=True)), None), "gmt": sequence(_some(sets=_COUNT))},
+    ),
+}  # fmt: skip
+
+
+def read_json(path: Path, option: str) -> dict:
+    """A JSON object from a file. Raises InputError that names the file and its option, and what is not as it has to be."""
+    value = checked.read_json(path, f" (--{option})")
+    problems = checked.wrong_fields(value, *JSON_FIELDS.get(option, ({}, {})))
+    if option == "consensus" and not problems:
+        known = set(value["references"])
+        strange = {pair[side] for pair in value["pairs"] for side in ("first", "second")} - known
+        problems += [f"{checked.shown(name)} is not one of the references" for name in sorted(strange)]
+    if problems:
+        raise InputError(f"{path} (--{option}): {problem}. Give the file as it was written." for problem in problems)
+    return value
+
+
+def read_table(path: Path, option: str) -> pd.DataFrame | dict:
+    """A table of results by the name of its option. Raises InputError for one that is not as it was written."""
+    if TABLES[option] == ".json":
+        return read_json(path, option)
+    try:
+        table = read_results(path, COLUMNS[option])
+    except (ValueError, OSError) as error:  # pandas' errors of parsing are of this kind, too
+        raise InputError(f"{path} (--{option}) cannot be read: {error}. Give the file as it was written.") from None
+    numbers = [name for name in table if name not in TEXT_COLUMNS]
+    problems = [f"{name} is not numbers" for name in numbers if not pd.api.types.is_numeric_dtype(table[name].dtype)]
+    if problems:
+        raise InputError(f"{path} (--{option}): {problem}. Give the file as it was written." for problem in problems)
+    return table
