@@ -113,6 +113,11 @@ class _Command(click.Command):
             problems = [_io_sentence(error)]
         except MemoryError:
             _out_of_memory()
+        except RuntimeError as error:
+            # torch has no MemoryError: on a GPU a class of its own, on a CPU only these words.
+            if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
+                raise
+            _out_of_memory()
         for problem in shortened(problems):
             click.echo(f"Error: {as_printed(problem, called)}", err=True)
         sys.exit(1)

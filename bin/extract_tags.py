@@ -20,7 +20,7 @@ import _cli
 @click.option("--model", type=_cli.FILE_OR_FOLDER,
               help="The model that mapped the query (folder or archive): adds what genes contribute, in logits.")  # fmt: skip
 @click.option("--top", type=click.IntRange(min=0), default=100, help="Genes to list per ranking; 0: all.")
-@click.option("--permutations", type=click.IntRange(min=0), default=1000,
+@click.option("--permutations", type=click.IntRange(0, 1_000_000), default=1000,
               help="Shuffles of the groups behind every p-value; 0: no tests, and none of expression.")  # fmt: skip
 @click.option("--test_cells", type=click.IntRange(min=10), default=10_000,
               help="Cells that are tested, at most, small groups whole; means and effects use all cells.")  # fmt: skip

@@ -23,16 +23,16 @@ import _cli
 )
 @click.option("--mode", type=click.Choice(["fast", "full"]), default="fast", help="Tokens: expressed genes, or all measured.")
 @click.option("--binning", type=click.Choice(["quantile", "log"]), default="quantile", help="Expression bins.")
-@click.option("--max_epochs", type=click.IntRange(min=1), default=20, help="Epochs, at most; the learning rate ends there.")
+@click.option("--max_epochs", type=click.IntRange(1, 10_000), default=20, help="Epochs, at most; the learning rate ends there.")
 @click.option("--patience", type=click.IntRange(min=1), default=5, help="Epochs without a lower validation loss to stop after.")
-@click.option("--batch_size", type=click.IntRange(min=1), default=32, help="Cells of a training step.")
+@click.option("--batch_size", type=click.IntRange(1, 100_000), default=32, help="Cells of a training step.")
 @click.option("--sampling", type=click.Choice(["balanced", "natural"]), default="balanced", help="How cells are drawn: every "
               "label as often as every other, or as frequent as it is.")  # fmt: skip
 @click.option("--learning_rate", type=_cli.Number(min=0, min_open=True), default=1e-3, help="Highest learning rate.")
 @click.option("--variant", type=click.Choice(["light", "standard"]), default="light", help="standard: the paper's layers. "
               "light: gene tokens are not rewritten, at a tenth of the cost.")  # fmt: skip
-@click.option("--d_model", type=click.IntRange(min=8), help="Width, a multiple of 4.  [default: light 128, standard 256]")
-@click.option("--n_layers", type=click.IntRange(min=1), default=4, help="Layers: rounds of writing and broadcasting.")
+@click.option("--d_model", type=click.IntRange(8, 4096), help="Width, a multiple of 4.  [default: light 128, standard 256]")
+@click.option("--n_layers", type=click.IntRange(1, 100), default=4, help="Layers: rounds of writing and broadcasting.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
 @click.option("--checkpoint", type=_cli.Output("checkpoints"), help="Folder of the checkpoint from which a killed "
               "training goes on; removed at its end.  [default: beside --output]")  # fmt: skip

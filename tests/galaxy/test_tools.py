@@ -38,10 +38,8 @@ LEFT_OUT = {
         "samplesheet": "written by the tool, from its datasets",
         "staged": "the datasets themselves",
         "model": "the tool trains",
-        "gene_map": "of queries, when they are annotated",
         "gmt": "checked when they are used",
         "contrast": "checked when they are used",
-        "min_coverage": "checked when they are annotated",
     },
     "copy_model": {
         "model": "the one that the tool trained, or that of the other scripts",
@@ -170,8 +168,6 @@ def test_a_tool_has_the_options_of_its_scripts(tool: str, script: str):
             # A switch is a param whose value is the option. In a loop over datasets the option is a variable of the command.
             is_there = re.search(rf"--{name}\b|\$[\w.]*\b{name}\n", f"{words}\n") or f"'--{name}'" in command
             assert is_there, f"--{name} is not given to {script}.py"
-        for name, value in re.findall(r"--(\w+) \$((?:\w+\.)*\w+)\n", words):
-            assert value.split(".")[-1] == name, f"--{name} is given ${value}"
         unknown = set(re.findall(r"--([a-z]\w+)", words)) - set(options(script))
         assert not unknown, f"{script}.py has no such options"
 
@@ -179,12 +175,15 @@ def test_a_tool_has_the_options_of_its_scripts(tool: str, script: str):
 @pytest.mark.parametrize(
     ("name", "sample"),
     [
-        ("donor 1.h5ad", "donor_1"),
+        ("donor_1.h5ad", "donor_1"),
+        ("donor 1.h5ad", "donor_1_[0-9a-f]{4}"),
         ("a.b-c.h5", "a.b-c"),
-        ("..h5ad", "query"),
-        ("проба.h5ad", "query_[0-9a-f]{8}"),
-        ("Zöe 1.h5ad", "Z_e_1_[0-9a-f]{8}"),
-        ("x" * 90, "x{70}_[0-9a-f]{8}"),
+        ("_x", "x_[0-9a-f]{4}"),
+        ("..h5ad", "query_[0-9a-f]{4}"),
+        (".h5ad", "query_[0-9a-f]{4}"),
+        ("проба.h5ad", "query_[0-9a-f]{4}"),
+        ("Zöe 1.h5ad", "Z_e_1_[0-9a-f]{4}"),
+        ("x" * 90, "x{70}_[0-9a-f]{4}"),
     ],
 )
 def test_a_sample_is_named_by_its_dataset(name: str, sample: str):
@@ -241,6 +240,7 @@ def agree(param: Element, option: click.Option, *, optional: bool) -> None:
     elif isinstance(found, click.Choice):
         assert kind == "select"
         assert [each.get("value") for each in param.findall("option")] == list(found.choices)
+        assert [each.text for each in param.findall("option")] == list(found.choices)
         assert [each.get("value") for each in param.findall("option") if each.get("selected") == "true"] == [default]
     elif isinstance(found, click.IntRange | click.FloatRange):
         assert kind == ("integer" if isinstance(found, click.IntRange) else "float")

@@ -144,8 +144,11 @@ def no_overlap(where: str, names: Sequence[str], panel: Sequence[str], share: fl
     """The sentence for a query that shares too few genes with the reference, with the first ids of both sides."""
     names = [str(name) for name in names]
     around = _common(names)
+    found = f"only {share:.1%} of the reference's genes are in this query (--min_coverage {floor:g})"
+    if not share:
+        found = "none of the reference's genes is in this query"
     return (
-        f"{where}: only {share:.1%} of the reference's genes are in this query (--min_coverage {floor:g}). "
+        f"{where}: {found}. "
         f"Query: {first_ids(names)}{around}; reference: {first_ids(panel)}. Name the column that holds matching names with "
         f"--gene_column, or convert them with --gene_map."
     )
