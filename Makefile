@@ -1,5 +1,5 @@
 # `make demo`: a run on real cells, to a finished report. `make test`: all tests. Both set up what they need first.
-.PHONY: setup demo test nf-test test-corpus fuzz kills test-cuda test-containers test-slurm test-galaxy images lint docs lock bench bench-accuracy bench-ablations clean
+.PHONY: setup demo test nf-test test-corpus fuzz kills test-cuda test-containers test-slurm test-galaxy galaxy-package images lint docs lock bench bench-accuracy bench-ablations clean
 
 # For `make demo ARGS=-resume` and the like.
 ARGS ?=
@@ -52,6 +52,13 @@ test-galaxy:
 	@scripts/setup.sh galaxy
 	@$(run) PYTHONPATH=bin:. python -m tests.made.galaxy_data galaxy/tools/cellmemory/test-data
 	@.tools/galaxy/bin/python tests/integration/galaxy_tools.py $(ARGS)
+
+# The tools and the workflow as a server, a tool shed or planemo takes them: without links, with their test data, in dist/galaxy.
+galaxy-package:
+	@scripts/setup.sh
+	@$(run) PYTHONPATH=bin:. python -m tests.made.galaxy_data galaxy/tools/cellmemory/test-data
+	@rm -rf dist/galaxy && mkdir -p dist && cp -rL galaxy dist/galaxy
+	@find dist/galaxy -name __pycache__ -prune -exec rm -r {} +
 
 # The container images, by podman or docker. BUILD_ARGS go to its build.
 images:

@@ -3,6 +3,8 @@
 import ast
 import os
 import re
+import subprocess
+import sys
 
 import h5py
 import pytest
@@ -18,6 +20,9 @@ from tests.conftest import DATA, ROOT, refused, succeed
         ("map_query", "--seed", "99999999999999999999", "is not in the range 0<=x<=4294967295."),
         ("map_query", "--threads", "100000000000", "is not in the range 1<=x<=4096."),
         ("train", "--learning_rate", "nan", "nan is not a number."),
+        ("train", "--d_model", "4000000000", "is not in the range 8<=x<=4096."),
+        ("train", "--n_layers", "100000000", "is not in the range 1<=x<=100."),
+        ("extract_tags", "--permutations", "99999999999", "is not in the range 0<=x<=1000000."),
         ("train", "--seed", "-1", "is not in the range 0<=x<=4294967295."),
         ("preprocess_query", "--min_coverage", "nan", "nan is not a number."),
     ],
@@ -25,6 +30,16 @@ from tests.conftest import DATA, ROOT, refused, succeed
 def test_numbers_that_are_none(script: str, option: str, value: str, sentence: str):
     (found,) = refused(script, option, value)
     assert sentence in found
+
+
+#: A script whose only work is a tensor that no machine can hold.
+GREEDY = "import sys, _cli, torch; sys.argv[:] = ['greedy']; _cli.command(lambda: torch.empty(10**15))()"
+
+
+def test_memory_that_torch_does_not_get_is_said_as_other_memory_is():
+    done = subprocess.run([sys.executable, "-c", GREEDY], cwd=ROOT / "bin", capture_output=True, text=True, check=False)
+    said = "Error: there is not enough memory for this input. Run it where there is more.\n"
+    assert (done.returncode, done.stderr) == (137, said)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
