@@ -28,7 +28,7 @@ process COPY_MODEL {
     def model = named(meta.id, 'model')
     """
     # code ${task.ext.code_digest}
-    mkdir ${quoted(model)}
+    mkdir -p ${quoted(model)}
     touch ${quotedAll(modelFiles(model))} versions.yml
     """
 }

@@ -35,7 +35,7 @@ process TRAIN {
     def model = named(meta.id, 'model')
     """
     # code ${task.ext.code_digest}
-    mkdir ${quoted(model)}
+    mkdir -p ${quoted(model)}
     touch ${quotedAll(modelFiles(model))} versions.yml
     """
 }

@@ -60,6 +60,12 @@ def test_a_figure_that_is_gone_from_its_folder_ends_a_resumed_run(run_folder: Pa
     shutil.rmtree(run_folder / "results")
 
 
+def test_a_task_can_run_again_in_the_folder_of_one_that_died_with_nextflow():
+    """Where Nextflow was killed before it wrote down that a task ran, it takes the same folder again, with all that is in it."""
+    for path in ROOT.glob("modules/*/main.nf"):
+        assert not re.search(r"mkdir (?!-p )|ln -s ", path.read_text()), path
+
+
 def test_nothing_is_optional():
     for path in ROOT.glob("modules/*/main.nf"):
         assert not re.search(r"optional:\s*true|arity: '0", path.read_text().split("output:")[1].split("script:")[0]), path
