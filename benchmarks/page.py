@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from scoring import RESAMPLES
+from scoring import KEPT_SHARES, RESAMPLES
 
 #: The summaries, by the names of their files, and what they are of.
 KINDS = {
@@ -57,10 +57,13 @@ def write_page(found: dict[str, dict], results: Path, docs: Path) -> None:
     found = {path.stem: json.loads(path.read_text()) for path in kept if path.exists()}
     images = docs / "images"
     images.mkdir(parents=True, exist_ok=True)
-    for name, draw in (("accuracy", _draw_splits), ("curves", _draw_curves), ("novelty", _draw_novelty)):
+    drawn = {"splits": ("accuracy", _draw_splits), "curves": ("curves", _draw_curves), "novelty": ("novelty", _draw_novelty)}
+    if _has_actions(found.get("accuracy")):
+        drawn["kept"] = ("accuracy", _draw_kept)
+    for figure_name, (name, draw) in drawn.items():
         if name in found:
             figure = draw(found[name])
-            with replacing(images / f"accuracy_{'splits' if name == 'accuracy' else name}.svg") as path:
+            with replacing(images / f"accuracy_{figure_name}.svg") as path:
                 # Without a date, the same results make the same file.
                 figure.savefig(path, metadata={"Date": None})
     environment = jinja2.Environment(
@@ -108,6 +111,8 @@ def _tables(found: dict[str, dict]) -> dict[str, str]:
     made = {}
     if "accuracy" in found:
         made |= _accuracy_tables(found["accuracy"])
+    if _has_actions(found.get("accuracy")):
+        made |= _action_tables(found["accuracy"])
     if "unseen" in found:
         made |= {f"unseen_{name}": one for name, one in _accuracy_tables(found["unseen"]).items()}
     if "crossval" in found:
@@ -151,6 +156,39 @@ def _doubt_table(crossval: dict) -> str:
     columns = {"accuracy": "accuracy", "coverage": "set_coverage", "set size": "set_size", "ECE": "ece"}
     rows = [(name, one["methods"][ours]) for name, one in crossval["references"].items() if ours in one["methods"]]
     return table(["", *columns], [[name, *(figure_text(one[key]["mean"]) for key in columns.values())] for name, one in rows])
+
+
+#: What becomes of cells when doubt is acted on: title of a column -> metric.
+ACTIONS = {
+    "assigned": "assigned",
+    "accuracy of these": "assigned_accuracy",
+    "accuracy of the others": "rejected_accuracy",
+    "known, unassigned": "unassigned_shared",
+    "unknown, unassigned": "unassigned_novel",
+    "wrong above 0.9": "surely_wrong",
+    "ECE": "ece",
+    "coverage": "set_coverage",
+    "lowest coverage": "set_coverage_worst",
+    "set size": "set_size",
+}
+
+
+def _has_actions(accuracy: dict | None) -> bool:
+    """Whether results have what becomes of cells; older ones have not."""
+    return bool(accuracy) and any("assigned" in one for split in accuracy["splits"].values() for one in split["methods"].values())
+
+
+def _action_tables(accuracy: dict) -> dict[str, str]:
+    """What becomes of cells by method, and of ours on every split."""
+    ours = next((method for method, about in accuracy["methods"].items() if about["ours"]), None)
+    rows = [(name, split["methods"].get(ours, {})) for name, split in accuracy["splits"].items()]
+    return {
+        "actions": _means_table(accuracy, ACTIONS, accuracy["mean_macro_f1"]),
+        "actions_splits": table(
+            ["", *ACTIONS],
+            [[name, *(figure_text(one.get(key, {}).get("mean")) for key in ACTIONS.values())] for name, one in rows],
+        ),
+    }
 
 
 def _accuracy_tables(accuracy: dict) -> dict[str, str]:
@@ -278,6 +316,22 @@ def _draw_splits(accuracy: dict):
         axis.grid(axis="x", color="#e5e5e5", linewidth=0.6)
         axis.set_axisbelow(True)
         axis.set_ylim(-0.7, len(order) - 0.3)
+    return figure
+
+
+def _draw_kept(accuracy: dict):
+    """The mean accuracy of the most confident cells, by the share of cells that are kept."""
+    figure, (axis,) = _panels(1, 1, 6.4, 3.6)
+    order = _ordered(accuracy["mean_macro_f1"])
+    shades = dict(zip([m for m in order if not accuracy["methods"][m]["ours"]], cycle(SHADES), strict=False))
+    for method in order:
+        values, ours = [accuracy["means"][method][f"kept_{share:g}"] for share in KEPT_SHARES], method not in shades
+        axis.plot(KEPT_SHARES, values, color=shades.get(method, OURS), linewidth=1.8 if ours else 0.9, label=name_of(method),
+                  linestyle="-" if method == order[0] or not ours else "--", zorder=3 if ours else 2)  # fmt: skip
+    axis.set_xlabel("share of the cells that are kept, the most confident first")
+    axis.set_ylabel("accuracy of these")
+    axis.grid(color="#e5e5e5", linewidth=0.6)
+    figure.legend(loc="outside right center", frameon=False)
     return figure
 
 

@@ -8,6 +8,15 @@ from cellmemory.reference.calibration import expected_calibration_error
 #: A type with fewer cells in the reference, or a smaller share of them, is rare (as in bin/cellmemory/training/train.py).
 RARE_CELLS, RARE_SHARE = 20, 0.01
 RESAMPLES = 1000
+#: The usual rejection of peers: a cell whose best label has less than this probability gets none (CellTypist's p_thres, the
+#: uncertainty of scArches).
+USUAL_REJECTION = 0.5
+#: A wrong label with a higher confidence is surely wrong.
+SURE = 0.9
+#: Types with fewer cells say little about the coverage of their label sets.
+COVERED_CELLS = 20
+#: Shares of a query's cells, the most confident first, of which the accuracy is taken.
+KEPT_SHARES = tuple(share / 20 for share in range(1, 21))
 
 
 def rare_types(types: dict[str, int]) -> list[str]:
@@ -51,11 +60,35 @@ def score(predictions: pd.DataFrame, types: dict[str, int]) -> dict[str, float |
         # A label may itself hold the '|' that joins labels: whole labels are looked for, nothing is split.
         covered = np.array([f"|{name}|" in f"|{one}|" for name, one in zip(truth, sets, strict=True)], bool)
         sizes = {one: sum(f"|{name}|" in f"|{one}|" for name in types) for one in set(sets)}
+        by_type = [covered[truth == name].mean() for name in types if (truth == name).sum() >= COVERED_CELLS]
         found |= {"set_coverage": _mean(covered[shared]), "set_size": _mean(np.array([sizes[one] for one in sets])[shared])}
+        found |= {"set_coverage_worst": float(min(by_type)) if by_type else None}
+    return found | _actionable(predictions, right, shared)
+
+
+def _actionable(predictions: pd.DataFrame, right: np.ndarray, shared: np.ndarray) -> dict[str, float | None]:
+    """What becomes of cells when doubt is acted on. Ours says so by its status, which peers have not: their usual rejection.
+
+    `unassigned` are cells that are said to be of no type of the reference; `assigned` those whose label is to be used. A
+    cell of a type that the reference lacks has no right label.
+    """
+    confidence = predictions["confidence"].to_numpy(float)
+    unassigned = confidence < USUAL_REJECTION
+    assigned = ~unassigned
     if "status" in predictions:
-        unassigned = predictions["status"].to_numpy(str) == "unassigned"
-        found |= {"unassigned_shared": _mean(unassigned[shared]), "unassigned_novel": _mean(unassigned[~shared])}
-    return found
+        status = predictions["status"].to_numpy(str)
+        unassigned, assigned = status == "unassigned", status == "assigned"
+    order = np.argsort(-confidence[shared], kind="stable")
+    kept = np.cumsum(right[shared][order]) / np.arange(1, shared.sum() + 1)
+    return {
+        "assigned": _mean(assigned),
+        "assigned_accuracy": _mean(right[assigned]),
+        "rejected_accuracy": _mean(right[~assigned]),
+        "unassigned_shared": _mean(unassigned[shared]),
+        "unassigned_novel": _mean(unassigned[~shared]),
+        "surely_wrong": _mean((confidence > SURE)[shared] & ~right[shared]),
+        **{f"kept_{share:g}": float(kept[max(0, round(share * len(kept)) - 1)]) if len(kept) else None for share in KEPT_SHARES},
+    }
 
 
 def auroc(positive: np.ndarray, strangeness: np.ndarray) -> float | None:

@@ -11,11 +11,13 @@ import pandas as pd
 from cellmemory.errors import InputError
 from ours import VARIANTS
 from running import Store, methods
-from scoring import interval, resampled_macro_f1, score
+from scoring import KEPT_SHARES, interval, resampled_macro_f1, score
 
 METRICS = (
     "macro_f1", "accuracy", "macro_f1_all", "accuracy_all", "rare_f1", "ece", "ece_all", "mean_confidence", "novelty_auroc",
-    "set_coverage", "set_size", "unassigned_shared", "unassigned_novel", "train_s", "predict_s", "cpu_s", "peak_mib",
+    "set_coverage", "set_coverage_worst", "set_size", "assigned", "assigned_accuracy", "rejected_accuracy", "unassigned_shared",
+    "unassigned_novel", "surely_wrong", *(f"kept_{share:g}" for share in KEPT_SHARES), "train_s", "predict_s", "cpu_s",
+    "peak_mib",
 )  # fmt: skip
 #: Peers that take in the query's cells before they label them; ours say so themselves.
 SEES_QUERY = {"scanvi"} | {name for name, variant in VARIANTS.items() if variant.sees_query}

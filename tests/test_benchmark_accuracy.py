@@ -47,10 +47,24 @@ def test_metrics_by_hand():
         "novelty_auroc": 4 / 5,
         "set_coverage": 4 / 5,
         "set_size": 6 / 5,
+        "set_coverage_worst": None,
+        "assigned": 4 / 6,
+        "assigned_accuracy": 3 / 4,
+        "rejected_accuracy": 1 / 2,
         "unassigned_shared": 1 / 5,
         "unassigned_novel": 1.0,
+        "surely_wrong": 0.0,
     }
-    assert found == pytest.approx(expected)
+    # The most confident first: right; of equal ones the first is wrong, the others right.
+    kept = {0.05: 1.0, 0.4: 1 / 2, 0.6: 2 / 3, 0.8: 3 / 4, 1.0: 4 / 5}
+    assert {name: value for name, value in found.items() if not name.startswith("kept_")} == pytest.approx(expected)
+    assert {share: found[f"kept_{share:g}"] for share in kept} == pytest.approx(kept)
+    peers = score(
+        predictions.drop(columns=["status", "label_set"]).assign(confidence=[0.95, 0.95, 0.4, 0.6, 0.3, 0.4]), {"a": 9, "b": 9}
+    )
+    assert (peers["surely_wrong"], peers["assigned"], peers["assigned_accuracy"]) == (1 / 4, 1 / 2, 2 / 3)
+    assert (peers["unassigned_shared"], peers["unassigned_novel"]) == (1 / 4, 1.0)
+    assert "set_coverage" not in peers
     assert score(predictions[:5], {"a": 100, "b": 100, "rare": 100})["novelty_auroc"] is None
     assert score(predictions[:5], {"a": 100, "b": 100, "rare": 100})["rare_f1"] is None
 
@@ -168,7 +182,7 @@ def test_summaries_of_parts(tmp_path):
     page = (tmp_path / "docs" / "accuracy.md").read_text()
     assert "| 50 (1) | 0.800 |" in page
     assert {file.name for file in (tmp_path / "docs" / "images").iterdir()} == {
-        f"accuracy_{name}.svg" for name in ("splits", "curves", "novelty")
+        f"accuracy_{name}.svg" for name in ("splits", "kept", "curves", "novelty")
     }
     # What was run elsewhere stays on the page.
     write_page({"novelty": found["novelty"]}, tmp_path / "results", tmp_path / "docs")
