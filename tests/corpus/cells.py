@@ -259,7 +259,7 @@ def dense_values(cells, _):
 # Genes and their names.
 
 
-@query("only 0.0% of the reference's genes", "begin with 'FBgn00000'")
+@query("none of the reference's genes is in this query", "begin with 'FBgn00000'")
 def another_species(cells, _):
     cells.var_names = [f"FBgn{i:07d}" for i in range(cells.n_vars)]
     return cells
