@@ -17,7 +17,7 @@ from cellmemory.network.runtime import configure
 from cellmemory.network.tokens import Tokens
 from cellmemory.reference import trained_model
 from cellmemory.reference.calibration import DoubtSettings
-from tests.conftest import refused, succeed
+from tests.conftest import DATA, refused, succeed
 
 CELLS = 195
 
@@ -181,6 +181,20 @@ def test_slices_of_another_model_or_query_are_refused(run, slices, model, query,
     cells[:150].write_h5ad(tmp_path / "shorter.h5ad")
     shorter = Mapping(tmp_path, model, tmp_path / "shorter.h5ad").map("shorter_slice", "130:")
     assert f"{shorter}: this slice comes from a query of 150 cells" in run.problems([*slices[:3], shorter])[0]
+
+
+def test_slices_of_other_values_under_the_same_names_are_refused(run, slices, model, aligned, tmp_path):
+    """A query that was changed in place after some slices were mapped."""
+    cells = ad.read_h5ad(DATA / "unseen_type.h5ad")
+    cells.X = cells.X[::-1].copy()
+    cells.write_h5ad(tmp_path / "unseen_type.h5ad")
+    changed = tmp_path / "unseen_type.aligned.h5ad"
+    succeed("preprocess_query", "--query", tmp_path / "unseen_type.h5ad", "--sample", "unseen_type", "--truth_key",
+            "author_label", "--panel", aligned / "panel.tsv", "--output", changed,
+            "--alignment", tmp_path / "a.json")  # fmt: skip
+    of_changed = Mapping(tmp_path, model, changed).map("of_changed", "130:")
+    (sentence,) = run.problems([*slices[:3], of_changed])
+    assert sentence.startswith(f"{of_changed}: this slice was mapped otherwise (values_digest ")
 
 
 def test_a_slice_is_not_taken_for_a_mapped_query(slices, tmp_path):

@@ -1,5 +1,6 @@
 """The two preprocessing steps: a reference becomes panel and matrix, a query is aligned to a panel, both chunk by chunk."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,15 +253,22 @@ def _write_aligned(
     elements: Mapping[str, object],
     kept: np.ndarray | None = None,
 ) -> int:
-    """Writes the aligned cells (all, or those `kept`) with obs and other elements; returns how many have no counts."""
-    empty = 0
+    """Writes the aligned cells (all, or those `kept`) with obs and other elements; returns how many have no counts.
+
+    `uns['cellmemory']['values_digest']` tells these values from others of cells that are named alike.
+    """
+    empty, digest = 0, hashlib.sha256()
     with replacing(output) as partial, H5adWriter(partial, aligner.selector.shape[1]) as writer:
         for start, rows in file.chunks(matrix):
             aligned, without = aligner(checked(rows, file, matrix, range(start, start + rows.shape[0]), scale=aligner.scale))
             here = slice(None) if kept is None else kept[start : start + rows.shape[0]]
-            writer.append("X", aligned[here])
+            written = aligned[here]
+            writer.append("X", written)
+            for part in (np.diff(written.indptr), written.indices, written.data):
+                digest.update(part.astype(part.dtype.newbyteorder("<")).tobytes())
             empty += int(without[here].sum())
         writer.write("obs", file.obs if kept is None else file.obs[kept])
         for name, value in elements.items():
             writer.write(name, value)
+        writer.write(f"uns/{RUN}/values_digest", digest.hexdigest()[:16])
     return empty

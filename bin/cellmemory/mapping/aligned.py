@@ -57,7 +57,7 @@ def describe_run(file: CellFile, trained: TrainedModel, doubt: DoubtSettings, pr
     with reading(file.path, f"uns/{RUN}"):
         aligned = read_elem(file.uns[RUN]) if RUN in file.uns else {}
     keep: dict[str, Any] = {
-        k: str(aligned.get(k, "")) for k in ("truth_key", "batch_key", "spatial_key", "source", "value_scale")
+        k: str(aligned.get(k, "")) for k in ("truth_key", "batch_key", "spatial_key", "source", "value_scale", "values_digest")
     }
     return RunInfo(
         **keep,

@@ -45,7 +45,7 @@ _OPTIONAL = {
     **dict.fromkeys(
         ("adapted_to", "adapting", "label_key", "truth_key", "batch_key", "spatial_key", "version", "mode"), _ANY_TEXT
     ),
-    **dict.fromkeys(("binning", "precision", "source", "value_scale", "alignment"), _ANY_TEXT),
+    **dict.fromkeys(("binning", "precision", "source", "value_scale", "values_digest", "alignment"), _ANY_TEXT),
     "min_confidence": _SHARE,
     "novelty_shift": flag(),
     "weaker_evidence": number(-1e9, 1e9),

@@ -18,9 +18,9 @@ class RunInfo:
 
     model_digest: of the trained model, adapted since or not; adapted_to: the query that it was adapted to, adapting: what
     was found on trying. slot_groups: the labels that slot means are kept for, n_slots slots each. weaker_evidence: of
-    novelty.CommonShift, where it was looked at.
-    alarms and reference_cells (how many cells are the reference's own) are known of a whole query only. alignment: what
-    preprocessing said of the genes, as JSON.
+    novelty.CommonShift, where it was looked at. values_digest: of the aligned cells' values. alarms and reference_cells (how
+    many cells are the reference's own) are known of a whole query only. alignment: what preprocessing said of the genes, as
+    JSON.
     """
 
     sample: str
@@ -40,6 +40,7 @@ class RunInfo:
     spatial_key: str = ""
     source: str = ""
     value_scale: str = ""
+    values_digest: str = ""
     mode: str = ""
     binning: str = ""
     precision: str = ""
