@@ -421,7 +421,7 @@ case(
 case("enrich", "tags_with_semicolons", text(TAGS, lambda f: f.replace("\t", ";")), TAGS, "missing columns: group, rank, gene")
 case("enrich", "tags_with_commas", text(TAGS, lambda f: f.replace("\t", ",")), TAGS, "missing columns: group, rank, gene")
 case("enrich", "tags_columns_alone", text(TAGS, lambda f: f.splitlines()[0] + "\n"), ok=True)
-case("enrich", "tags_cut_off", text(TAGS, lambda f: f[: len(f) // 2]), TAGS)
+case("enrich", "tags_cut_off", cut(TAGS), TAGS)
 case("enrich", "tags_with_a_row_too_long", text(TAGS, lambda f: f.replace("\n", "\tx\ty\n", 3).replace("\tx\ty", "", 1)), TAGS)
 case("enrich", "tags_with_an_open_quote", text(TAGS, lambda f: f.replace("GENE", '"GENE', 1)), TAGS)
 case("enrich", "tags_with_a_column_twice", text(TAGS, lambda f: f.replace("score", "gene", 1)), TAGS, "gene")
