@@ -150,9 +150,14 @@ def _tables(found: dict[str, dict]) -> dict[str, str]:
     return made
 
 
+def _our_default(summary: dict) -> str | None:
+    """The first of our variants; None where none was run."""
+    return next((method for method, about in summary["methods"].items() if about["ours"]), None)
+
+
 def _doubt_table(crossval: dict) -> str:
     """Confidence and label sets of our default on every reference; nothing where it was not run."""
-    ours = next((method for method, about in crossval["methods"].items() if about["ours"]), None)
+    ours = _our_default(crossval)
     columns = {"accuracy": "accuracy", "coverage": "set_coverage", "set size": "set_size", "ECE": "ece"}
     rows = [(name, one["methods"][ours]) for name, one in crossval["references"].items() if ours in one["methods"]]
     return table(["", *columns], [[name, *(figure_text(one[key]["mean"]) for key in columns.values())] for name, one in rows])
@@ -180,7 +185,7 @@ def _has_actions(accuracy: dict | None) -> bool:
 
 def _action_tables(accuracy: dict) -> dict[str, str]:
     """What becomes of cells by method, and of ours on every split."""
-    ours = next((method for method, about in accuracy["methods"].items() if about["ours"]), None)
+    ours = _our_default(accuracy)
     rows = [(name, split["methods"].get(ours, {})) for name, split in accuracy["splits"].items()]
     return {
         "actions": _means_table(accuracy, ACTIONS, accuracy["mean_macro_f1"]),

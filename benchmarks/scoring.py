@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from cellmemory.evaluation import SURE
 from cellmemory.reference.calibration import expected_calibration_error
 
 #: A type with fewer cells in the reference, or a smaller share of them, is rare (as in bin/cellmemory/training/train.py).
@@ -11,8 +12,6 @@ RESAMPLES = 1000
 #: The usual rejection of peers: a cell whose best label has less than this probability gets none (CellTypist's p_thres, the
 #: uncertainty of scArches).
 USUAL_REJECTION = 0.5
-#: A wrong label with a higher confidence is surely wrong.
-SURE = 0.9
 #: Types with fewer cells say little about the coverage of their label sets.
 COVERED_CELLS = 20
 #: Shares of a query's cells, the most confident first, of which the accuracy is taken.

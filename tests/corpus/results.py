@@ -589,7 +589,7 @@ case(
     "Assigned",
 )
 case("consensus", "an_empty_label", sheet(with_values(cellmemory_label=lambda _: "")), LABELS, "cellmemory_label")
-case("consensus", "labels_cut_off", content(LABELS, lambda f: f[: len(f) // 2]), LABELS)
+case("consensus", "labels_cut_off", cut(LABELS), LABELS)
 case("consensus", "a_workbook", content(LABELS, b"PK\x03\x04\x14\x00\x06\x00"), LABELS)
 case(
     "consensus",

@@ -62,7 +62,7 @@ class Form:
         found: dict[str, object] = {}
         for child in element:
             if child.tag == "param":
-                found[name_of(child)] = self._value(child)
+                found[name_of(child)] = self.value(child)
             elif child.tag == "section":
                 found[child.get("name")] = SimpleNamespace(**self.fill(child))
             elif child.tag == "conditional":
@@ -82,7 +82,8 @@ class Form:
         first = conditional.find("param/option").get("value")
         return cases.get(self.chosen.get(conditional.find("param").get("name")), cases[first])
 
-    def _value(self, param: Element) -> object:
+    def value(self, param: Element) -> object:
+        """What a command finds of a param."""
         name, kind = name_of(param), param.get("type")
         several = param.get("multiple") == "true" or kind == "data_collection"
         if name in self.without:

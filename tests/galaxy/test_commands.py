@@ -9,7 +9,7 @@ import yaml
 
 import _cli
 from tests.conftest import ROOT
-from tests.galaxy.rendering import Form, Step, called, name_of, path_of, steps, typed
+from tests.galaxy.rendering import Datasets, Form, Step, called, name_of, path_of, steps, typed
 from tests.galaxy.test_tools import LEFT_OUT, TOOLS, expanded, given, options
 
 #: What a conditional may hold, by tool: every combination is a form.
@@ -38,13 +38,10 @@ FORMS = [(tool, form) for tool in TOOLS for form in forms(tool)]
 
 def of_form(param: Element, form: Form) -> list[str]:
     """What may stand behind the option of a param: its own value, nothing else."""
-    name, kind = name_of(param), param.get("type")
-    if kind in ("data", "data_collection"):
-        several = param.get("multiple") == "true" or kind == "data_collection"
-        return [path_of(name, 0), path_of(name, 1)] if several else [path_of(name)]
+    value = form.value(param)
     if param.find("options[@from_data_table]") is not None:
-        return [path_of(name)]
-    return [form.chosen.get(name, typed(name) if kind == "text" or param.find("options") is not None else f"{name}?")]
+        return [value.fields.path]
+    return [str(each) for each in value] if isinstance(value, Datasets) else [str(value)]
 
 
 def values_of_form(tool: str) -> set[str]:

@@ -265,7 +265,7 @@ def _write_aligned(
             written = aligned[here]
             writer.append("X", written)
             for part in (np.diff(written.indptr), written.indices, written.data):
-                digest.update(part.astype(part.dtype.newbyteorder("<")).tobytes())
+                digest.update(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).data)
             empty += int(without[here].sum())
         writer.write("obs", file.obs if kept is None else file.obs[kept])
         for name, value in elements.items():
