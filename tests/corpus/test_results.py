@@ -1,10 +1,12 @@
 """The scripts behind preprocessing on odd inputs: see `results`."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from cellmemory.io.outputs import replaceable
 from tests.conftest import ROOT
 from tests.corpus import results
 from tests.corpus.__main__ import table
@@ -69,6 +71,50 @@ def test_results(case, made, untouched, tmp_path):
             assert outputs(folder) == untouched(case.script, case.more)
     else:
         _is_refused(case, done, folder)
+
+
+#: Results of the run that a step may write again, and the kind of each.
+RESULTS = {
+    "panel.tsv": "panel", "query_genes.tsv": "query_genes", "q.tags.tsv": "tags", "q.slot_tags.tsv": "slot_tags",
+    "q.contrasts.tsv": "contrasts", "q.faithfulness.tsv": "faithfulness", "q.enrichment.tsv": "enrichment",
+    "q.labels.csv": "labels", "q.consensus.csv": "consensus", "inputs.json": "inputs", "q.alignment.json": "alignment",
+    "q.metrics.json": "metrics", "q.consensus.json": "agreement",
+}  # fmt: skip
+
+
+def note_in(path: Path) -> None:
+    """What somebody adds of their own: a column of notes in a table, a key in a JSON, a value changed deep in one."""
+    if path.suffix == ".json":
+        content = json.loads(path.read_text())
+        content["note"] = "look at these again"
+        path.write_text(json.dumps(content))
+    else:
+        separator = "," if path.suffix == ".csv" else "\t"
+        header, *rows = path.read_text().splitlines()
+        path.write_text("\n".join([f"{header}{separator}my_note", *(f"{row}{separator}seen" for row in rows)]))
+
+
+@pytest.mark.parametrize(("name", "kind"), RESULTS.items())
+def test_a_result_with_a_note_of_its_user_is_not_replaced(name, kind, made, tmp_path):
+    copy = Path(shutil.copy(made / name, tmp_path / name))
+    assert replaceable(copy, kind)
+    note_in(copy)
+    assert not replaceable(copy, kind)
+
+
+def test_a_json_with_another_value_is_not_replaced(made, tmp_path):
+    content = json.loads((made / "q.metrics.json").read_text())
+    content["per_class"][0]["label"] += " (doubtful)"
+    (tmp_path / "m.json").write_text(json.dumps(content))
+    assert not replaceable(tmp_path / "m.json", "metrics")
+
+
+def test_a_model_with_a_note_in_its_card_is_not_replaced(made, tmp_path):
+    model = Path(shutil.copytree(made / "model", tmp_path / "model"))
+    assert replaceable(model, "model")
+    with (model / "model_card.md").open("a") as card:
+        card.write("Checked by hand.\n")
+    assert not replaceable(model, "model")
 
 
 def test_the_page_counts_the_corpus():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from anndata.io import write_elem
 
+from cellmemory.columns import CELL_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.io.atomic import replacing
 from cellmemory.io.outputs import output_problems, replaceable
@@ -113,12 +114,17 @@ def test_folders_of_a_report_do_not_replace_its_page(model, aligned, tmp_path):
         assert "exists, and this step did not write it" in sentence
 
 
+CELL_HEADER = ",".join(["cell", *CELL_COLUMNS])
+
+
 @pytest.mark.parametrize(
     ("header", "ours"),
     [
-        ("cell,cellmemory_label,cellmemory_confidence,cellmemory_status", True),
-        ('"cell","cellmemory_label","cellmemory_confidence","cellmemory_status"', True),
-        ("cell,cellmemory_label,cellmemory_confidence,my_note", False),
+        (CELL_HEADER, True),
+        (f'"{CELL_HEADER}"'.replace(",", '","'), True),
+        (f"{CELL_HEADER},cellmemory_level_class,cellmemory_level_type,cellmemory_answer,cellmemory_answer_level", True),
+        (f"{CELL_HEADER},my_note", False),
+        (f"{CELL_HEADER},cellmemory_label_checked_by_me", False),
     ],
 )
 def test_a_table_of_labels_is_known_by_its_whole_header(header, ours, tmp_path):

@@ -7,7 +7,7 @@ import anndata as ad
 import pandas as pd
 import pytest
 
-from cellmemory.io import atomic
+from cellmemory.io import signature
 from tests import conftest
 from tests.pipeline.nextflow import DATA, STEPS, counted, refused, succeed
 
@@ -149,7 +149,7 @@ def test_two_references_and_their_consensus(model: Path, tmp_path: Path):
     agreed = json.loads((sample / "q.1.consensus.provenance.json").read_text())
     assert [file["name"] for file in agreed["results"]] == ["q.1.consensus.csv", "q.1.consensus.json"]
     assert {Path(file["path"].removeprefix("file://")) for file in agreed["inputs"]} == set(tables.values())
-    assert {file["sha256"] for file in agreed["inputs"]} == {atomic.sha256(path) for path in tables.values()}
+    assert {file["sha256"] for file in agreed["inputs"]} == {signature.sha256(path) for path in tables.values()}
     crate = json.loads((results / "ro-crate-metadata.json").read_text())
     parts = [entity["@id"] for entity in crate["@graph"] if entity["@type"] in ("File", "Dataset") and entity["@id"] != "./"]
     assert [part for part in parts if not (results / part).exists()] == []

@@ -1,7 +1,6 @@
 """Outputs that are whole or absent: everything is written beside its final name and renamed when it is complete."""
 
 import ctypes
-import hashlib
 import json
 import os
 import re
@@ -9,10 +8,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cellmemory.errors import InputError
 from cellmemory.io.outputs import is_own_folder
-from cellmemory.io.text import PART_BYTES, Source, opened
+from cellmemory.io.signature import sha256, signed_object
 
 
 @contextmanager
@@ -69,19 +69,10 @@ def json_text(value: object) -> str:
     return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def write_json(path: str | Path, value: object) -> None:
-    """Writes `value` as `json_text`."""
+def write_json(path: str | Path, value: dict[str, Any]) -> None:
+    """Writes an object as `json_text`, signed."""
     with replacing(path) as partial:
-        partial.write_text(json_text(value), encoding="utf-8")
-
-
-def sha256(path: Source) -> str:
-    """The hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with opened(path) as file:
-        while part := file.read(PART_BYTES):
-            digest.update(part)
-    return digest.hexdigest()
+        partial.write_text(json_text(signed_object(value)), encoding="utf-8")
 
 
 def checksums(paths: Iterable[Path]) -> list[dict[str, str | int]]:

@@ -5,9 +5,9 @@ by what is in them, so that a copied or renamed result is still known.
 """
 
 import csv
-import io
 import json
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
@@ -15,24 +15,29 @@ from importlib.resources.abc import Traversable
 from itertools import combinations
 from pathlib import Path
 
-from cellmemory.io.signature import is_signed
+from cellmemory.io.signature import digest_of_object, is_signed, is_signed_object, sha256
 
 #: Room for what `atomic.replacing` puts before a name while a file is written.
 PREFIX_LENGTH = 24
-#: What the first line of each table begins with.
+#: What the header of each table of tab-separated text begins with, and its number of columns: one more is somebody's own.
 TABLES = {
-    "panel": "gene\trank\tmean\tdispersion\tsource_id",
-    "query_genes": "sample\tgene\n",
-    "tags": "group\trank\tgene\tscore",
-    "slot_tags": "group\tslot\trank\tgene",
-    "contrasts": "contrast\tgroup\tdirection\trank",
-    "faithfulness": "group\tpart\tcurve\tranking",
-    "enrichment": "level\tcontrast\tgroup\tslot\tmethod",
-    "stability": "first\tsecond\tslot\tmatched_slot",
-    "labels": "cell,cellmemory_label,cellmemory_confidence,",
-    "consensus": "cell,cellmemory_label_",
+    "panel": ("gene\trank\tmean\tdispersion\tsource_id", 5),
+    "query_genes": ("sample\tgene", 2),
+    "tags": ("group\trank\tgene", 20),
+    "slot_tags": ("group\tslot\trank\tgene", 10),
+    "contrasts": ("contrast\tgroup\tdirection\trank", 20),
+    "faithfulness": ("group\tpart\tcurve\tranking", 17),
+    "enrichment": ("level\tcontrast\tgroup\tslot\tmethod", 14),
+    "stability": ("first\tsecond\tslot\tmatched_slot", 8),
 }
-#: Keys that each JSON object has.
+#: The header of each table of cells, as a pattern of its names behind tabs: levels of labels and references differ.
+CELL_TABLES = {
+    "labels": r"\tcell\tcellmemory_label\tcellmemory_confidence(\tcellmemory_[a-z_]+){6}"
+    r"((\tcellmemory_level_[^\t]+)+\tcellmemory_answer\tcellmemory_answer_level)?",
+    "consensus": r"\tcell(\tcellmemory_label_([^\t]+)\tcellmemory_confidence_\2\tcellmemory_status_\2)+"
+    r"\tcellmemory_consensus_label\tcellmemory_consensus\tcellmemory_consensus_status",
+}
+#: Keys that each JSON object has; each is signed, too.
 OBJECTS = {
     "inputs": {"reference", "model", "queries", "gmt"},
     "alignment": {"sample", "coverage", "missing_genes"},
@@ -54,14 +59,15 @@ MODEL_FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json
 #: What figures say of who drew them, and how that stands in an SVG and in a PNG.
 DRAWN_BY = "nf-cellmemory"
 DRAWN = {".svg": f"<dc:title>{DRAWN_BY}</dc:title>".encode(), ".png": f"Software\0{DRAWN_BY}".encode()}
-#: Bytes at the head of a file that are looked at.
-HEAD = 8192
+#: Bytes at the head of a file that are looked at, and of a table's header.
+HEAD, HEADER = 8192, 2**20
 
 
 def output_problems(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str, list[Path]]) -> list[str]:
     """A sentence for each output that would destroy something, or that cannot be written.
 
-    outputs: path and kind by option; kinds are those of TABLES, OBJECTS and H5ADS, and `profiles`, `page`, `figures`,
+    outputs: path and kind by option; kinds are those of TABLES, CELL_TABLES, OBJECTS and H5ADS, and
+    `profiles`, `page`, `figures`,
     `model`, `adapted`, `copied` (a model of either kind), and of folders that things are added to `multiqc_folder` and
     `checkpoints`. inputs: paths by option.
     """
@@ -166,18 +172,17 @@ def _is_of(path: Path, kind: str) -> bool:
         return zipfile.is_zipfile(path) and _MODELS[kind.removesuffix(" archive")](zipfile.Path(path))
     if kind in OBJECTS:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return isinstance(found, dict) and found.keys() >= OBJECTS[kind]
+        return found.keys() >= OBJECTS[kind] and is_signed_object(found)
     with path.open("rb") as file:
-        head = file.read(HEAD)
-    if kind == "page":
-        return b'<meta name="generator" content="nf-cellmemory' in head
-    text = head.decode("utf-8", "replace")
-    if kind in ("labels", "consensus"):
-        # By the rules of CSV: a name with a line break, somewhere in the table, puts the whole header into quotes.
-        header = next(csv.reader(io.StringIO(text, newline="")))
-        ours = TABLES[kind].split(",")[1].partition("_")[0]  # a column of another name was added by somebody
-        return ",".join(header).startswith(TABLES[kind]) and all(name.startswith(ours) for name in header[1:])
-    return text.startswith(TABLES[kind])
+        if kind == "page":
+            return b'<meta name="generator" content="nf-cellmemory' in file.read(HEAD)
+        header = file.readline(HEADER).decode("utf-8").removesuffix("\n")
+    if kind in TABLES:
+        begins, n_columns = TABLES[kind]
+        return header.startswith(begins) and header.count("\t") + 1 == n_columns
+    # By the rules of CSV: a name with a line break, somewhere in the table, puts the whole header into quotes.
+    names = next(csv.reader([header]))
+    return bool(re.fullmatch(CELL_TABLES[kind], "".join(f"\t{name}" for name in names)))
 
 
 def _is_h5ad(path: Path, kind: str) -> bool:
@@ -199,10 +204,14 @@ def _is_h5ad(path: Path, kind: str) -> bool:
 
 
 def _is_model(files: Traversable, adapted: tuple[bool, ...]) -> bool:
-    config = json.loads((files / "config.json").read_text(encoding="utf-8"))
-    names = {file.name for file in files.iterdir()}
-    is_ours = {"format", "digest", "label_key"} <= config.keys() and set(config["files"]) == set(MODEL_FILES)
-    return is_ours and names <= {"config.json", *MODEL_FILES} and ("adapted_to" in config) in adapted
+    """Whether this is a model as it was written: one with another file in it, or another model card, is somebody's own."""
+    found = {file.name: file for file in files.iterdir()}
+    if not (found.keys() <= {"config.json", *MODEL_FILES} and all(file.is_file() for file in found.values())):
+        return False  # a pipe would be waited for
+    config = json.loads(found.pop("config.json").read_text(encoding="utf-8"))
+    digest, sums = config.pop("digest"), config["files"]
+    is_ours = "label_key" in config and set(sums) == set(MODEL_FILES) and digest == digest_of_object(config)
+    return is_ours and ("adapted_to" in config) in adapted and all(sha256(file) == sums[name] for name, file in found.items())
 
 
 def _are_figures(folder: Path) -> bool:

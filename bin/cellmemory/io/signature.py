@@ -1,15 +1,19 @@
-"""What an h5ad says of who wrote it, so that a result as it was written can be told from one that somebody went on working with.
+"""Digests: of files, and those by which an h5ad or a JSON says who wrote it, so that a result as it was written can be told from
+one that somebody went on working with.
 
 anndata leaves the signature out when it writes a file again, and one that was changed in place has other parts than it says.
 """
 
 import hashlib
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
+
+from cellmemory.io.text import PART_BYTES, Source, opened
 
 if TYPE_CHECKING:
     import h5py
 
-#: The attribute of the file: a digest of the names of its parts.
+#: The attribute of an h5ad, a digest of the names of its parts, and the key of a JSON, a digest of all else in it.
 SIGNATURE = "nf-cellmemory"
 
 
@@ -32,3 +36,27 @@ def _digest(file: "h5py.File") -> str:
         is_group = isinstance(file.get(name, getlink=True), h5py.HardLink) and file.get(name, getclass=True) is h5py.Group
         names += [f"{name}/{part}" for part in file[name]] if is_group else [name]
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def signed_object(value: dict[str, Any]) -> dict[str, Any]:
+    """An object that becomes JSON, with its signature. Raises ValueError where it holds NaN."""
+    return {**value, SIGNATURE: digest_of_object(value)}
+
+
+def is_signed_object(value: dict[str, Any]) -> bool:
+    """Whether an object that was read from JSON was signed, and nothing in it changed since."""
+    return value.get(SIGNATURE) == digest_of_object({key: item for key, item in value.items() if key != SIGNATURE})
+
+
+def digest_of_object(value: dict[str, Any]) -> str:
+    """The hexadecimal SHA-256 of an object of JSON, in whatever order its keys are. Raises ValueError where it holds NaN."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def sha256(path: Source) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with opened(path) as file:
+        while part := file.read(PART_BYTES):
+            digest.update(part)
+    return digest.hexdigest()

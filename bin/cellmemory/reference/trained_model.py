@@ -2,7 +2,6 @@
 used."""
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources.abc import Traversable
@@ -15,9 +14,10 @@ import pandas as pd
 from cellmemory import __version__
 from cellmemory.errors import InputError
 from cellmemory.genes.panel import panel_text
-from cellmemory.io.atomic import json_text, replacing, sha256
+from cellmemory.io.atomic import json_text, replacing
 from cellmemory.io.checked import read_json, read_tsv, shown
 from cellmemory.io.outputs import MODEL_FILES, is_archive_name
+from cellmemory.io.signature import digest_of_object, sha256
 from cellmemory.network.config import ModelConfig
 from cellmemory.reference.archive import model_files, write_archive
 from cellmemory.reference.calibration import Calibration
@@ -235,4 +235,4 @@ def save_adapted(
 
 def _digest(config: dict) -> str:
     rest = {key: value for key, value in config.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return digest_of_object(rest)

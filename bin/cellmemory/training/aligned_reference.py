@@ -12,7 +12,7 @@ from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError
 from cellmemory.genes.panel import read_panel
 from cellmemory.genes.values import checked
-from cellmemory.io.atomic import sha256
+from cellmemory.io.signature import sha256
 from cellmemory.network.config import ModelConfig
 from cellmemory.network.tokens import tokenize
 from cellmemory.reference.fingerprints import fingerprints_of

@@ -20,7 +20,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from cellmemory.io.atomic import replacing, sha256
+from cellmemory.io.atomic import replacing
+from cellmemory.io.signature import sha256
 from cellmemory.log import say
 
 if TYPE_CHECKING:
