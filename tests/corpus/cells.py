@@ -684,6 +684,31 @@ def a_reference_of_two_scales(cells, _):
     return _two_scales(cells)
 
 
+def _normalised_in_two_ways(cells):
+    counts = dense(cells)
+    values = 1e4 * counts / counts.sum(axis=1, keepdims=True)
+    half = cells.n_obs // 2
+    cells.X = sp.csr_matrix(np.vstack([np.log1p(values[:half]), np.log2(1 + values[half:])]).astype(np.float32))
+    return cells
+
+
+@query("X holds values that were normalised in different ways")
+def a_natural_and_a_binary_logarithm(cells, _):
+    return _normalised_in_two_ways(cells)
+
+
+@reference("X holds values that were normalised in different ways")
+def a_reference_of_two_logarithms(cells, _):
+    return _normalised_in_two_ways(cells)
+
+
+@query("(linear in X", ok=True, at="step")
+def shares_of_all_counts(cells, _):
+    counts = dense(cells)
+    cells.X = sp.csr_matrix((counts / counts.sum(axis=1, keepdims=True)).astype(np.float32))
+    return cells
+
+
 @query("(binary in X", "The values are one alone beside zero (binarised data)", ok=True, at="step")
 def binarised(cells, _):
     cells = many(cells)

@@ -10,7 +10,8 @@ import scipy.sparse as sp
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
 from cellmemory.genes.matching import Match, match_genes, no_overlap
-from cellmemory.genes.values import LOG_BASES, TARGET_SUM, find_values, undo_log
+from cellmemory.genes.scales import LOG_BASES, undo_log
+from cellmemory.genes.values import TARGET_SUM, find_values
 from cellmemory.io.samplesheet import Origin
 
 #: Cells whose names are held against the panel's genes.

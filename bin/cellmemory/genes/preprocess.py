@@ -20,7 +20,8 @@ from cellmemory.genes.align import Aligner, alignment_summary, make_aligner, mat
 from cellmemory.genes.matching import Match, match_own_genes
 from cellmemory.genes.names import expression_rows, read_gene_map
 from cellmemory.genes.panel import queried, read_panel, reference_genes, select_panel, write_panel
-from cellmemory.genes.values import LOG_BASES, checked, find_values, undo_log
+from cellmemory.genes.scales import LOG_BASES, undo_log
+from cellmemory.genes.values import checked, find_values
 from cellmemory.io.atomic import replacing, write_json
 from cellmemory.io.provenance import provenance
 from cellmemory.io.samplesheet import Origin, Query

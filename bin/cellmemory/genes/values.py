@@ -1,76 +1,44 @@
-"""What the numbers of a matrix are (counts, log-normalised, scaled), and which matrix of a file to read."""
+"""Which matrix of a file to read, and whether all its values are of one scale (see `scales`)."""
 
-from collections import Counter
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError
+from cellmemory.genes.scales import (
+    BROKEN,
+    FEWEST_VALUES,
+    LARGEST,
+    LOG_BASES,
+    NORMALISED,
+    OTHER_SCALE,
+    WHOLE,
+    is_told,
+    number_in_each,
+    scale_of,
+    told_scales,
+)
 
 SAMPLE_BLOCKS, SAMPLE_CELLS = 5, 200
 #: A sample with fewer cells that hold any value says little: most barcodes of a raw matrix are empty.
 FEWEST_CELLS = 100
 TARGET_SUM = 1e4
-#: Share of whole numbers from which values are counts: a few may have been tampered with.
-WHOLE = 0.999
-#: Share of cells of another scale among counts that are let pass.
-OTHER_SCALE = 0.01
-#: A cell with fewer values may be whole by chance; one with no larger share of whole values is of another scale than counts.
-FEWEST_VALUES, BROKEN = 10, 0.5
-#: Fewer values may be all one count.
-MANY_VALUES = 1_000
-#: The largest values of so many cells, one at least, decide nothing: they may be wild.
-WILD_SHARE = 0.002
-#: No count or normalised value lies above it, and none before its logarithm above the other.
-LARGEST, LARGEST_BEFORE_LOG = 1e13, 1e8
-#: Scales of log(1 + value), and the base of each.
-LOG_BASES = {"log1p": np.e, "log2": 2.0}
-#: log(1 + a million): no such value of a sensible target sum lies above it.
-LARGEST_LOG = {"log1p": 13.9, "log2": 20.0}
+#: No value lies above it before its logarithm was taken.
+LARGEST_BEFORE_LOG = 1e8
+#: Of the cells that are read, one in so many is asked how it was normalised.
+ASKED = 8
 
 
 def value_scale(file: CellFile, matrix: str) -> str:
-    """`counts`, `log1p`, `log2` (of 1 + value), `linear` (normalised, not logged), `binary` (one value alone beside zero), or
-    what cannot be used: `scaled` (negative), `invalid` (NaN, inf), `mixed` (counts beside others) or `empty`.
+    """The scale of a matrix, or what makes it unusable: see scales.scale_of.
 
     Judged from up to 1,000 cells with values, spread over the file. What lies outside of them is held against the scale when
     it is read: see `checked`.
     """
-    cells = _sampled(file, matrix)
-    values = cells.data[cells.data != 0]
-    if not len(values):
-        return "empty"
-    if not np.isfinite(values).all():
-        return "invalid"
-    if values.min() < 0:
-        return "scaled"
-    if len(values) >= MANY_VALUES and values.min() == values.max():
-        return "binary"
-    if _is_mixed(cells):
-        return "mixed"
-    if np.mean(values == np.round(values)) >= WHOLE:
-        return "counts"
-    largest = _largest(cells)
-    possible = [*(scale for scale, limit in LARGEST_LOG.items() if largest <= limit), "linear"]
-    return possible[0] if len(possible) == 1 else _told_by_counts(cells, possible) or possible[0]
-
-
-def _is_mixed(cells: sp.csr_matrix) -> bool:
-    """Whether cells of counts, whole and from 1 on, stand beside others whose values are not whole, as in data sets that were put
-    together."""
-    lengths = np.diff(cells.indptr)
-    enough = lengths >= FEWEST_VALUES
-    share = _number_in_each(cells, cells.data == np.round(cells.data))[enough] / lengths[enough]
-    counts = (share >= WHOLE) & (_number_in_each(cells, cells.data == 1)[enough] > 0)
-    return bool(enough.any()) and bool(min(counts.mean(), np.mean(share <= BROKEN)) > OTHER_SCALE)
-
-
-def _number_in_each(cells: sp.csr_matrix, chosen: np.ndarray) -> np.ndarray:
-    """How many of each cell's stored values (nnz,) are chosen (n,)."""
-    n = cells.shape[0]
-    return np.bincount(np.repeat(np.arange(n), np.diff(cells.indptr)), chosen, minlength=n)
+    return scale_of(_sampled(file, matrix))
 
 
 def _sampled(file: CellFile, matrix: str) -> sp.csr_matrix:
@@ -93,20 +61,13 @@ def _with_values(rows: sp.csr_matrix) -> sp.csr_matrix:
     return rows[np.diff(rows.indptr) > 0]
 
 
-def _largest(cells: sp.csr_matrix) -> float:
-    """The largest value of all cells but those few that may hold a wild one."""
-    largest = np.sort(cells.max(axis=1).toarray().ravel())
-    left_out = max(1, int(WILD_SHARE * len(largest))) if len(largest) > 1 else 0
-    return float(largest[len(largest) - 1 - left_out])
-
-
 def checked(
     rows: sp.csr_matrix, file: CellFile, matrix: str, numbers: Sequence[int] | np.ndarray, *, scale: str
 ) -> sp.csr_matrix:
     """The rows as they are, which are the cells `numbers` (n,) of a matrix whose values have that scale.
 
     Raises InputError, with the first cell and gene, for values that are NaN, infinite, negative, or far too large, and for cells
-    whose values are counts among logarithms, or none among counts.
+    of another scale (see `_one_scale`).
     """
     wrong = ~((rows.data >= 0) & (rows.data <= _limit(scale)))  # NaN is neither
     if not wrong.any():
@@ -126,24 +87,47 @@ def _one_scale(
     rows: sp.csr_matrix, file: CellFile, matrix: str, numbers: Sequence[int] | np.ndarray, *, scale: str
 ) -> sp.csr_matrix:
     """The rows as they are; raises InputError where more than a few cells hold values of another scale: other values among
-    counts, or counts among logarithms."""
-    lengths = np.diff(rows.indptr)
-    fractions = _number_in_each(rows, rows.data != np.round(rows.data))
-    if scale == "counts":
-        broken, words = fractions > (1 - BROKEN) * lengths, ("counts", "values that are not whole")
-    elif scale in LOG_BASES:  # of logarithms hardly one is whole
-        broken = (lengths >= FEWEST_VALUES) & (fractions <= (1 - WHOLE) * lengths)
-        words = (_SCALE_NAMES[scale], "whole numbers alone, as counts are")
-    else:
+    counts, counts among logarithms, or values that were normalised in another way."""
+    others, seen, words = _others(rows, scale)
+    if others is None and scale in NORMALISED:
+        others, seen, words = _normalised_in_another_way(rows, scale)
+    if others is None:
         return rows
-    if np.count_nonzero(broken) <= OTHER_SCALE * len(lengths):
-        return rows
-    row = int(numbers[int(np.argmax(broken))])
+    row = int(numbers[int(np.argmax(others))])
     (name,) = file.names(row, row + 1)
     raise InputError(
-        f"{file.path}: {matrix} holds {words[0]}, but {np.count_nonzero(broken):,} of {len(lengths):,} cells from '{name}' (row "
-        f"{row + 1:,}) on hold {words[1]}. Give a matrix of one scale, or another by --counts_layer."
+        f"{file.path}: {matrix} holds {_SCALE_NAMES[scale]}, but {np.count_nonzero(others):,} of {seen:,} cells from '{name}' "
+        f"(row {row + 1:,}) on hold {words}. Give a matrix of one scale, or another by --counts_layer."
     )
+
+
+#: Which cells (n,) are of another scale, None where these are few; how many cells were looked at; what the others hold.
+_Others: TypeAlias = tuple[np.ndarray | None, int, str]
+
+
+def _others(rows: sp.csr_matrix, scale: str) -> _Others:
+    """The cells that are not of counts, or that alone are of counts."""
+    lengths = np.diff(rows.indptr)
+    fractions = number_in_each(rows, rows.data != np.round(rows.data))
+    others, words = np.zeros(len(lengths), bool), ""
+    if scale == "counts":
+        others, words = fractions > (1 - BROKEN) * lengths, "values that are not whole"
+    elif scale in LOG_BASES:  # of logarithms hardly one is whole
+        others = (lengths >= FEWEST_VALUES) & (fractions <= (1 - WHOLE) * lengths)
+        words = "whole numbers alone, as counts are"
+    return (others if others.sum() > OTHER_SCALE * len(lengths) else None), len(lengths), words
+
+
+def _normalised_in_another_way(rows: sp.csr_matrix, scale: str) -> _Others:
+    """Of every ASKED-th cell, those that were normalised in another way."""
+    cells = rows[::ASKED]
+    cells.eliminate_zeros()
+    asked = np.flatnonzero(np.diff(cells.indptr))
+    told = told_scales(cells[asked])
+    wrong = (told >= 0) & (told != NORMALISED.index(scale))
+    others = np.zeros(rows.shape[0], bool)
+    others[::ASKED][asked] = wrong
+    return (others if is_told(told, wrong) else None), len(asked), "values that were normalised in another way"
 
 
 def _limit(scale: str) -> float:
@@ -157,30 +141,6 @@ _SCALE_NAMES = {
     "log1p": "log-normalised values",
     "log2": "log-normalised values",
 }
-
-
-def undo_log(values: np.ndarray | float, scale: str) -> np.ndarray | float:
-    """The x of values log(1 + x), to the scale's base; values of other scales as they are."""
-    return np.expm1(values * np.log(LOG_BASES[scale])) if scale in LOG_BASES else values
-
-
-def _told_by_counts(cells: sp.csr_matrix, possible: list[str]) -> str | None:
-    """The scale on which the values of a cell are whole multiples of its smallest, as those of one, two and three counts are;
-    None where most cells leave it open: reads by a gene's length, corrected counts, values so small that no scale bends them.
-    """
-    votes: Counter[str] = Counter()
-    for cell in range(cells.shape[0]):
-        values = cells.data[cells.indptr[cell] : cells.indptr[cell + 1]].astype(np.float64)
-        smallest = values.min(initial=np.inf, where=values > 0)
-        second = values.min(initial=np.inf, where=values > 1.01 * smallest)
-        if second > LARGEST_LOG["log2"]:  # none, or a wild one
-            continue
-        times = {scale: float(undo_log(second, scale) / undo_log(smallest, scale)) for scale in possible}
-        errors = sorted((abs(value - round(value)), scale) for scale, value in times.items())
-        (error, best), (next_error, _) = errors[:2]
-        votes[best] += error < 0.01 and next_error > max(0.012, 3 * error)
-    scale, found = votes.most_common(1)[0] if votes else ("", 0)
-    return scale if 2 * found > cells.shape[0] else None
 
 
 def find_values(file: CellFile, counts_layer: str | None) -> tuple[str, str]:
@@ -214,6 +174,7 @@ _UNUSABLE = {
     "scaled": "holds negative values (scaled data)",
     "invalid": "holds NaN or infinite values",
     "mixed": "holds counts in some cells and other values in others (data sets of two scales in one file)",
+    "unlike": "holds values that were normalised in different ways (logarithms of one base, of another, or none)",
     "empty": "holds no value but zero",
 }
 
