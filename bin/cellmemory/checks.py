@@ -116,7 +116,7 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
             raise InputError(f"{path}: this reference has no cells.")
         problems = Problems()
         with problems.collect():
-            labels = check_labels(file, label_key)
+            labels = check_labels(file, label_key, origin.batch_key)
         with problems.collect():
             levels = parse_levels(label_levels, label_key)
         with problems.collect():

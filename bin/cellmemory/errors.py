@@ -8,7 +8,8 @@ class UserError(Exception):
     """An error of one or more problems, a sentence each."""
 
     def __init__(self, problems: str | Iterable[str]):
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        # Two ways to the same problem, such as two matrices of one odd file, are one sentence.
+        self.problems = [problems] if isinstance(problems, str) else list(dict.fromkeys(problems))
         super().__init__("\n".join(self.problems))
 
 

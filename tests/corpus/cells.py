@@ -106,7 +106,7 @@ def edited(cells: ad.AnnData, folder: Path, edit: Callable) -> Path:
 # Values: within the sample that tells what they are, and beyond it.
 
 
-@query("NaN or infinite values", options=())
+@query("holds NaN, infinite or impossibly large values", options=())
 def nan_in_the_sample(cells, _):
     cells.X.data[3] = np.nan
     return cells
@@ -470,6 +470,9 @@ reference("Dropped 12 cells", ok=True, at="step")(_named("empty_labels", _labels
 reference("Dropped 12 cells", ok=True, at="step")(
     _named("blank_labels", _labels(lambda i, label: "  " if i % 10 == 0 else label))
 )
+reference("labels of 'cell_type' are longer than 1,000 letters")(
+    _named("labels_without_end", _labels(lambda i, label: label * 2000 if i % 3 else label))
+)
 reference("3 labels in", "differ only in blanks or invisible characters were merged: 'B', 'NK', 'T'", ok=True)(
     _named("blanks_after_labels", _labels(lambda i, label: label + " " * (i % 4 // 3)))
 )
@@ -682,6 +685,24 @@ def data_sets_of_two_scales(cells, _):
 @reference("X holds counts in some cells and other values in others")
 def a_reference_of_two_scales(cells, _):
     return _two_scales(cells)
+
+
+@query("X holds NaN, infinite or impossibly large values")
+def beyond_float32_in_the_sample(cells, _):
+    cells.X = cells.X.astype(np.float64)
+    cells.X.data[7] = 1e300
+    return cells
+
+
+@reference("the column 'donor' is named as the labels and as the batches", label_key="donor", options=("--batch_key", "donor"))
+def labels_for_batches(cells, _):
+    return cells
+
+
+@reference("no gene has a name in var", "--gene_column")
+def blank_gene_names(cells, _):
+    cells.var_names = [" " * (1 + i) for i in range(cells.n_vars)]
+    return cells
 
 
 def _normalised_in_two_ways(cells):

@@ -4,6 +4,7 @@ Samplesheets and label maps have two parsers, the scripts' and the pipeline's: e
 (tests/corpus/test_corpus.py, tests/pipeline/test_sheets.py).
 """
 
+import gzip
 from dataclasses import dataclass, field
 
 
@@ -80,7 +81,7 @@ SHEETS = {
     ),
     "utf_16_without_its_mark": refused(PLAIN.encode("utf-16-le"), "is not a text file", NO_UTF8),
     "latin_1": refused("sample,h5ad\ngr\xf6\xdfe,{q}\n".encode("latin-1"), "is not a text file in UTF-8 (line 2)", NO_UTF8),
-    "a_workbook": refused(b"PK\x03\x04\x14\x00\x06\x00\xff\xfe", "is not a text file", NO_UTF8),
+    "a_workbook": refused(b"PK\x03\x04\x14\x00\x06\x00\xff\xfe", "is packed by zip, as workbooks are", NO_UTF8),
     "an_open_quote": refused(f'{HEAD}\n{ROW}\nb,"{{q}},x\n', 'line 3 has a quote (") that is not closed', f", line 3: {QUOTE}"),
     "an_open_quote_in_the_columns": refused(f'"sample,h5ad\n{ROW}\n', "line 1 has a quote", f", line 1: {QUOTE}"),
     "text_after_a_quote": refused(f'{HEAD}\na,"{{q}}"x,y\n', "line 2 has a quote", f", line 2: {QUOTE}"),
@@ -163,6 +164,7 @@ MAPS = {
     "semicolons": (b"X1;GENE1\n", "its names are separated by semicolons, not by tabs"),
     "one_column": (b"X1\nX2\n", "line 1 does not have two tab-separated names"),
     "binary": (b"\x00\x01\x02", "is not a text file"),
+    "packed": (gzip.compress(b"X1\tGENE1\n", mtime=0), "is packed by gzip, and no plain text"),
     "thousands_of_wrong_lines": (b"X1\n" * 2000, "more problems (2,000 in all)"),
 }
 """Gene maps alike."""
@@ -178,5 +180,6 @@ GENE_SETS = {
     "a_name_twice": (b"T\tx\tGENE1\nT\tx\tGENE2\n", "is already in line 1"),
     "latin_1": (b"T\xe9\tx\tGENE1\n", "is not a text file in UTF-8 (line 1)"),
     "binary": (b"\x00\x01", "is not a text file"),
+    "packed": (gzip.compress(b"T\tx\tGENE1\n", mtime=0), "is packed by gzip, and no plain text"),
 }
 """GMT files alike."""

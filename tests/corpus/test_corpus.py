@@ -16,7 +16,8 @@ def run_quietly(script: str, arguments: list[object], folder: Path, outputs: lis
     """Runs a script that must end with 0 and all outputs, or with 1, a sentence and none."""
     done = run(script, arguments, folder)
     assert done.status in (0, 1), (done.status, done.output)
-    assert "Traceback" not in done.output, done.output
+    assert not re.search(r"Traceback|[a-z]Warning:", done.output), done.output
+    assert len(set(done.sentences)) == len(done.sentences), done.output
     there = [name for name in outputs if (folder / name).exists()]
     assert there == (outputs if done.status == 0 else []), done.output
     assert bool(done.sentences) == (done.status == 1), done.output

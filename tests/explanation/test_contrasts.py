@@ -83,6 +83,9 @@ def test_the_query_against_cells_of_another_file(tmp_path):
     result, _ = run(tmp_path, query, "--against", tmp_path / "reference.mapped.h5ad")
     assert result.exit_code == 1
     assert "within one model only" in result.output
+    result, _ = run(tmp_path, query, "--against", tmp_path / "s.mapped.h5ad")
+    assert result.exit_code == 1
+    assert "s.mapped.h5ad is compared with itself (--against)" in result.output
 
 
 def test_names_with_colons(tmp_path):

@@ -15,6 +15,8 @@ LOOKS_MISSING = ("nan", "na", "n/a", "none", "null", "<na>", "inf", "-inf", "-",
 SEPARATOR = "|"
 #: One cell trains, one validates.
 MIN_CELLS_PER_LABEL = 2
+#: Letters of a label, at most.
+MAX_LABEL = 1_000
 
 
 def clean_labels(column: pd.Series) -> pd.Series:
@@ -65,11 +67,17 @@ def label_notes(column: pd.Series, where: str) -> list[str]:
     return notes
 
 
-def check_labels(file: CellFile, label_key: str) -> pd.Series:
+def check_labels(file: CellFile, label_key: str, batch_key: str | None = None) -> pd.Series:
     """The labels of a reference as strings, missing ones as None (see labels.clean_labels).
 
-    Raises InputError, one sentence a problem, for a missing column, fewer than two labels, and labels of a single cell.
+    Raises InputError, one sentence a problem, for a missing column, one that is to be labels and batches at once, and what
+    `label_problems` finds.
     """
+    if label_key == batch_key:
+        raise InputError(
+            f"{file.path}: the column '{label_key}' is named as the labels and as the batches. Name another as --batch_key, "
+            "or none, or else differences between labels would count as those between batches."
+        )
     labels = clean_labels(file.column(label_key, "label", "label_key"))
     problems = label_problems(labels, str(file.path), label_key)
     if problems:
@@ -78,9 +86,13 @@ def check_labels(file: CellFile, label_key: str) -> pd.Series:
 
 
 def label_problems(labels: pd.Series, where: str, label_key: str) -> list[str]:
-    """A sentence for what keeps labels from being learned: fewer than two of them, or labels of a single cell."""
+    """A sentence for what keeps labels from being learned: fewer than two, some of a single cell, or some without end."""
     counts = labels.value_counts()
     problems = []
+    if len(long := counts.index[counts.index.str.len() > MAX_LABEL]):
+        problems.append(
+            f"{where}: labels of '{label_key}' are longer than {MAX_LABEL:,} letters: {first_ids(long)}. Shorten them."
+        )
     if len(single := counts.index[counts < MIN_CELLS_PER_LABEL]):
         problems.append(
             f"{where}: labels of '{label_key}' with a single cell: {first_ids(single, 20)} ({len(single):,} in all). "

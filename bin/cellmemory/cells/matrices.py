@@ -61,7 +61,8 @@ class DenseRows(Matrix):
 
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
         block = self._stored[start:stop]
-        return sp.csr_matrix(block if block.dtype == np.float64 else block.astype(np.float32), dtype=np.float32)
+        with np.errstate(over="ignore"):
+            return sp.csr_matrix(block if block.dtype == np.float64 else block.astype(np.float32), dtype=np.float32)
 
 
 class CsrRows(Matrix):
@@ -127,7 +128,13 @@ def _read_values(group: h5py.Group, name: str, first: int, last: int, *, n: int)
             f"{name}/indices has a value that is not from 0 to {n - 1:,} ({wrong:,}), so {name} is damaged. {AGAIN}"
         )
     data = group["data"][first:last]
-    return data.astype(np.float32, copy=False), indices.astype(np.int32 if n <= np.iinfo(np.int32).max else np.int64, copy=False)
+    return as_float32(data), indices.astype(np.int32 if n <= np.iinfo(np.int32).max else np.int64, copy=False)
+
+
+def as_float32(values: np.ndarray) -> np.ndarray:
+    """The values as float32; one beyond its range becomes infinite, and is refused as such."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32, copy=False)
 
 
 def _array(group: h5py.Group, part: str, name: str) -> h5py.Dataset:

@@ -53,9 +53,11 @@ def by_column(file: MappedFile, text: str) -> Contrast:
 def between_files(file: MappedFile, other: MappedFile) -> Contrast:
     """All cells of a mapped file against all cells of another that the same model mapped, such as the reference's.
 
-    Raises InputError where another model mapped it, since its attention belongs to other genes and another network. Whether the
-    model was adapted to either query does not matter: that leaves attention as it is.
+    Raises InputError where both are one file, or another model mapped the other: its attention belongs to other genes and
+    another network. Whether the model was adapted to either query does not matter: that leaves attention as it is.
     """
+    if file.path.samefile(other.path):
+        raise InputError(f"{other.path} is compared with itself (--against). Give another mapped file.")
     if file.genes != other.genes or not file.run.same_model(other.run):
         raise InputError(
             f"{other.path} was mapped with another model than {file.path}; attention can be compared within one model only."

@@ -12,7 +12,7 @@ from cellmemory.cells.labels import as_text
 from cellmemory.errors import InputError, first_ids
 from cellmemory.genes.names import expression_rows, id_type, name_columns, undecorated
 from cellmemory.io.atomic import replacing
-from cellmemory.io.checked import as_numbers, read_tsv
+from cellmemory.io.checked import as_numbers, read_tsv, shown
 from cellmemory.io.text import Source
 
 #: Fewer cells have no variance, and fewer genes that vary no trend: the compiled code of loess ends the process there.
@@ -31,10 +31,14 @@ def read_panel(path: Source) -> pd.DataFrame:
     genes, rank = panel["gene"], as_numbers(panel["rank"], whole=True)
     numbers = {name: as_numbers(panel[name]) for name in ("mean", "dispersion")}
     problems = [f"{name} is not numbers" for name, found in numbers.items() if found is None]
+    if (means := numbers["mean"]) is not None and not (means >= 0).all():
+        problems.append(f"the mean of {shown(genes[~(means >= 0)].iloc[0])} is not 0 or more")
+    if any(np.isinf(found).any() for found in numbers.values() if found is not None):
+        problems.append("a mean or a dispersion is infinite")
     if rank is None or (rank != np.arange(1, len(panel) + 1)).any():
         problems.append("rank does not count up from 1")
-    if (genes.str.strip() == "").any():
-        problems.append("a gene has no name")
+    if not (fine := genes.map(_is_name)).all():
+        problems.append(f"a gene's name is empty, too long or not plain text ({shown(genes[~fine].iloc[0])})")
     if genes.duplicated().any():
         problems.append(f"the same gene is there twice ({first_ids(genes[genes.duplicated()].unique())})")
     if not len(panel):
@@ -62,6 +66,7 @@ def reference_genes(var: pd.DataFrame, gene_column: str | None, where: str) -> t
 
     They are in the index, or in a usual column where the index is but numbers. Where they are Ensembl ids and another
     column holds symbols, symbols name the genes, as gene sets do; a symbol that several ids share gives way to the ids.
+    Raises InputError where no gene has a name.
     """
     expression = expression_rows(var, where)
     genes = pd.DataFrame({"gene": "", "source_id": ""}, index=range(len(var)))
@@ -77,11 +82,15 @@ def reference_genes(var: pd.DataFrame, gene_column: str | None, where: str) -> t
         names, other = _prefer_symbols(names, other)
     genes.loc[expression, "gene"], genes.loc[expression, "source_id"] = names, other
     # A panel is a table, a gene a line: what has no name there cannot be told from others.
-    return genes, expression & genes["gene"].map(_is_name).to_numpy(bool)
+    named = expression & genes["gene"].map(_is_name).to_numpy(bool)
+    if len(var) and not named.any():
+        raise InputError(f"{where}: no gene has a name in var. Name the column that holds the genes' names (--gene_column).")
+    return genes, named
 
 
 def _is_name(text: str) -> bool:
-    return bool(text.strip()) and text.isprintable() and len(text) <= MAX_NAME
+    """Whether a text can be the name of a gene in a panel: printable, no blanks around it, no text of a whole page."""
+    return text == text.strip() != "" and text.isprintable() and len(text) <= MAX_NAME
 
 
 def _prefer_symbols(ids: list[str], symbols: list[str]) -> tuple[list[str], list[str]]:
@@ -101,6 +110,8 @@ def queried(genes: pd.DataFrame, query_genes: str | Path | None) -> np.ndarray:
         names = read_tsv(query_genes, ["sample", "gene"])["gene"].unique()
     except ValueError as error:
         raise InputError(f"{query_genes} is not a list of genes ({error}). Give what check_inputs.py wrote.") from None
+    if not len(names):
+        raise InputError(f"{query_genes} names no gene. Give what check_inputs.py wrote of queries that share genes.")
     shared = genes["gene"].isin(names).to_numpy()
     if not shared.any():
         raise InputError(
@@ -120,7 +131,7 @@ def select_panel(
     """
     expressed = np.flatnonzero(np.asarray((cells > 0).sum(0)).ravel())
     if len(expressed) < 2:
-        raise InputError("The reference expresses fewer than two of the genes that the queries measured.")
+        raise InputError("Fewer than two genes can be chosen: no cell of the reference has counts of the others.")
     data = ad.AnnData(cells[:, expressed], var=pd.DataFrame(index=genes["gene"].to_numpy()[expressed]))
     n_top = min(n_genes, len(expressed))
     data, notes = _with_batches(data, batch)

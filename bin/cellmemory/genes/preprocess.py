@@ -94,7 +94,7 @@ def preprocess_reference(
         For what the user can mend.
     """
     with CellFile(reference) as file:
-        labels = check_labels(file, label_key)
+        labels = check_labels(file, label_key, origin.batch_key)
         warnings = label_notes(file.obs[label_key], f"{reference}, '{label_key}'")
         batch = file.column(origin.batch_key, "batch", "batch_key") if origin.batch_key else None
         matrix, scale = find_values(file, origin.counts_layer)

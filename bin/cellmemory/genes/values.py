@@ -172,7 +172,7 @@ def _asked_for(file: CellFile, counts_layer: str) -> tuple[str, str]:
 
 _UNUSABLE = {
     "scaled": "holds negative values (scaled data)",
-    "invalid": "holds NaN or infinite values",
+    "invalid": "holds NaN, infinite or impossibly large values",
     "mixed": "holds counts in some cells and other values in others (data sets of two scales in one file)",
     "unlike": "holds values that were normalised in different ways (logarithms of one base, of another, or none)",
     "empty": "holds no value but zero",

@@ -16,6 +16,15 @@ Source: TypeAlias = str | Path | Traversable
 #: What spreadsheets put between cells.
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
+#: What packed files begin with, and who unpacks them.
+PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"PK\x03\x04": "zip, as workbooks are",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+
 #: Read at once of a file that is gone through.
 PART_BYTES = 1 << 20
 
@@ -52,7 +61,7 @@ def decoded(file: IO[bytes]) -> str:
 def encoding_of(path: Source) -> str:
     """The encoding of a text file: UTF-8 with a mark or without, or UTF-16 with its mark. Reads the file part by part.
 
-    Raises ValueError, with the first line that is at fault, for a file in another encoding.
+    Raises ValueError for a packed file and, with the first line that is at fault, for one in another encoding.
     """
     with opened(path) as file:
         return _encoding(file)
@@ -60,6 +69,8 @@ def encoding_of(path: Source) -> str:
 
 def _encoding(file: IO[bytes]) -> str:
     part = file.read(PART_BYTES)
+    if found := next((name for mark, name in PACKED.items() if part.startswith(mark)), None):
+        raise ValueError(f"packed by {found}, and no plain text")
     encoding = "utf-16" if part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     decoder, line = codecs.getincrementaldecoder(encoding)(), 1
     while True:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cellmemory.cells.labels import MAX_LABEL, cleaned
 from cellmemory.errors import InputError, Problems
 from cellmemory.genes.panel import read_panel
 from cellmemory.io.checked import (
@@ -112,10 +113,19 @@ def read_labels(path: Traversable) -> pd.DataFrame:
     table = _read_table(path, LABEL_COLUMNS)
     problems = []
     names = ["label", *(name for name in table if name.startswith(COLUMN))]
-    problems += [f"a row has no {name}" for name in names if (table[name].str.strip() == "").any()]
+    problems += [
+        f"{name} {shown(found)} is empty, longer than {MAX_LABEL:,} letters, or not as training writes labels"
+        for name in names
+        for found in table[name].unique()
+        if cleaned(found) != found or len(found) > MAX_LABEL
+    ]
     problems += [f"the label {shown(name)} is there twice" for name in table["label"][table["label"].duplicated()].unique()]
     numbers = {name: as_numbers(table[name], whole=True) for name in _COUNTS}
     problems += [f"{name} is not whole numbers" for name, found in numbers.items() if found is None]
+    counts = [found for found in numbers.values() if found is not None]
+    if len(counts) == len(_COUNTS):
+        wrong = counts[1] + counts[2] > counts[0]
+        problems += [f"{shown(label)} has more cells that train or validate than cells" for label in table["label"][wrong]]
     if not table["rare"].isin(["true", "false"]).all():
         problems.append("rare is not true or false everywhere")
     problems += _wrong_levels(table, names[1:])
@@ -167,6 +177,8 @@ def check_agreement(files: Traversable, config: dict, panel: pd.DataFrame, label
         for name, (found, file) in counted.items()
         if config["model"][name] != found
     ]
+    if (cells := int(labels["n_cells"].sum())) != config["cells"]:
+        problems.append(f"{files / 'config.json'}: cells is {config['cells']}, but labels.tsv counts {cells}. {REMEDY}")
     levels = [name.removeprefix(COLUMN) for name in labels if name.startswith(COLUMN)]
     if levels != config["label_levels"]:
         problems.append(

@@ -78,7 +78,7 @@ def _annotation(
     file: CellFile, panel: pd.DataFrame, settings: TrainingSettings
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, Hierarchy | None]:
     """Names of the labels, sorted, their codes (N,) of all cells, batch codes (N,) or None, and the labels' hierarchy, if any."""
-    labels = check_labels(file, settings.label_key)
+    labels = check_labels(file, settings.label_key, settings.batch_key)
     if labels.isna().any():
         raise InputError(f"{file.path}: {labels.isna().sum()} cells have no label. Run preprocess_reference.py first.")
     if file.var().index.astype(str).tolist() != panel["gene"].tolist():
