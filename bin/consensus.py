@@ -32,21 +32,23 @@ def main(sample: str, tables: tuple[tuple[str, Path], ...], label_map: Path | No
 
     Each reference that assigns a cell has one vote. Labels agree where their texts are equal, after --label_map.
     """
+    from cellmemory.consensus.label_map import read_label_map
+    from cellmemory.consensus.summary import multiqc
+    from cellmemory.consensus.vote import vote
     from cellmemory.errors import InputError
     from cellmemory.io.atomic import replacing, write_json
     from cellmemory.io.samplesheet import check_sample
-    from cellmemory.mapping import consensus
 
     check_sample(sample)
     names = [name for name, _ in tables]
     if len(names) < 2 or len(set(names)) < len(names):
         raise InputError(f"--labels is given for {', '.join(names)}: a consensus needs two references or more, each once.")
-    mapped = consensus.read_label_map(label_map, names) if label_map else {}
+    mapped = read_label_map(label_map, names) if label_map else {}
     with replacing(output) as partial:
-        summary = consensus.vote(sample, dict(tables), mapped, partial)
+        summary = vote(sample, dict(tables), mapped, partial)
     write_json(summary_path, summary)
     if mqc:
-        write_json(mqc, consensus.multiqc(summary))
+        write_json(mqc, multiqc(summary))
     _cli.say(f"Wrote {output} and {summary_path}.")
 
 

@@ -165,6 +165,6 @@ def test_what_a_mapped_query_holds_is_named_once():
         for node in ast.walk(ast.parse(FILES[module].read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         if places.fullmatch(node.value)[1] in names
-        if not (node.value in MULTIQC_IDS and module in ("cellmemory.report.multiqc", "cellmemory.mapping.consensus"))
+        if not (node.value in MULTIQC_IDS and module in ("cellmemory.report.multiqc", "cellmemory.consensus.summary"))
     ]
     assert wrong == []

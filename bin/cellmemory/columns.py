@@ -29,6 +29,8 @@ STATUSES = UNASSIGNED, AMBIGUOUS, ASSIGNED = "unassigned", "ambiguous", "assigne
 #: Columns of a consensus.
 CONSENSUS_LABEL, CONSENSUS = f"{PREFIX}consensus_label", f"{PREFIX}consensus"
 CONSENSUS_STATUS = f"{PREFIX}consensus_status"
+#: What the status of a cell's consensus may be.
+CONSENSUS_STATUSES = ["agreed", "split", "single", "unassigned"]
 
 #: Keys of obsm: the CLS token's embedding, how much it reads from each slot, the co-embedding with the reference.
 EMBEDDING, SLOT_USE, UMAP = "X_cellmemory", "X_cellmemory_slots", "X_umap"

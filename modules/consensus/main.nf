@@ -5,7 +5,7 @@ process CONSENSUS {
     tag "${meta.id}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'columns', 'io', 'mapping'], meta: { meta }
+    ext code: ['errors', 'log', 'columns', 'io', 'consensus'], meta: { meta }
 
     input:
     tuple val(meta), val(references), path(labels, arity: '2..*') // references: the name of each one, in the labels' order

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from cellmemory.consensus.label_map import read_label_map
 from cellmemory.errors import InputError
 from cellmemory.io.samplesheet import read_samplesheet
-from cellmemory.mapping.consensus import read_label_map
 from tests.corpus import cells, sheets
 from tests.corpus.runner import Outcome, run
 

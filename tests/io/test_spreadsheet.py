@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cellmemory.consensus.vote import vote
 from cellmemory.io.spreadsheet import harmless, restored, write_csv
-from cellmemory.mapping import consensus
 from cellmemory.mapping.mapper import MappingSettings, map_query
 from cellmemory.network.runtime import configure
 from cellmemory.reference import trained_model
@@ -77,7 +77,7 @@ def test_tables_come_back_by_any_reader(rows: list[tuple[str, str, float]]):
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_the_page_has_the_same_rule():
-    source = (ROOT / "bin" / "cellmemory" / "report" / "page.js").read_text()
+    source = (ROOT / "bin" / "cellmemory" / "report" / "script" / "tables.js").read_text()
     body = source[source.index("const cell = (value) =>") : source.index("return [this.spec.columns.map")]
     names = [*FORMULAS, *NAMES]
     program = f"{body} console.log(JSON.stringify({pd.Series(names).to_json(orient='values')}.map(cell)));"
@@ -116,7 +116,7 @@ def test_labels_of_hostile_names_are_harmless_and_the_h5ad_is_exact(model: Path,
     assert undone["cell"].tolist() == cells.obs_names.tolist()
 
     both = {"one": tmp_path / "q.labels.csv", "other": tmp_path / "q.labels.csv"}
-    summary = consensus.vote("q", both, {("one", trained.labels[0]): trained.labels[0]}, tmp_path / "q.consensus.csv")
+    summary = vote("q", both, {("one", trained.labels[0]): trained.labels[0]}, tmp_path / "q.consensus.csv")
     assert {row["label"] for row in summary["labels"]} <= set(trained.labels)
     voted = pd.read_csv(tmp_path / "q.consensus.csv", dtype=str, keep_default_na=False)
     assert voted["cell"].tolist() == written["cell"].tolist()

@@ -34,8 +34,8 @@ LINEAGE, LABEL = "lineage", "cell_type"  # levels, coarse to fine
 UNSEEN = "CD19+ B"
 #: Labels that try to be markup, a formula, a template and a number.
 NASTY = {
-    "CD34+": '<script>window.hacked = 1</script>"\u2028',
-    "CD56+ NK": "</script><img src=x onerror='window.hacked=1'>" + "long " * 31,
+    "CD34+": '<script>window.hacked = 1</script>"',
+    "CD56+ NK": "</script><img src=x onerror='window.hacked=1'>" + " long" * 31,
     "Dendritic": "=cmd|'/C calc'!A0 & <b>bold</b>, $x$ {{ 7*7 }}",
     "CD14+ Monocyte": "007",
 }

@@ -1,1 +1,1 @@
-"""From an aligned query to a mapped one, and to the consensus of several."""
+"""From an aligned query to a mapped one."""

@@ -1,4 +1,4 @@
-"""What a page is made of: sections of figures, tables and notes, plain values that `page` renders and page.js draws."""
+"""What a page is made of: sections of figures, tables and notes, plain values that `page` renders and its script draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

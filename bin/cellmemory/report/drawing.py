@@ -1,7 +1,7 @@
 """What the figures of several sections share: their variants, heatmaps and stacked bars.
 
-Figures are plain plotly dicts, made without plotly: page.js adds what depends on the theme and on the width. Colours that
-follow the theme are the names in colours.THEMES and, for colour scales, `meta.scale`.
+Figures are plain plotly dicts, made without plotly: script/figures.js adds what depends on the theme and on the width. Colours
+that follow the theme are the names in colours.THEMES and, for colour scales, `meta.scale`.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ def groups_note(samples: Sequence[Sample]) -> str:
 
 
 def heatmap(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, words: str, scale: str, title: str) -> dict:
-    """A heatmap; page.js shows `words` over a cell, with {row}, {column}, and {share} or {value} filled in.
+    """A heatmap; the page's script shows `words` over a cell, with {row}, {column}, and {share} or {value} filled in.
 
     The colour bar shows shares as such.
     """

@@ -24,6 +24,8 @@ from cellmemory.report.data import Sample
 
 _HERE = Path(__file__).parent
 MAX_BYTES = 14_500_000
+#: The parts of the page's script, in the order in which they build on each other.
+SCRIPTS = ("base", "figures", "explorer", "tables", "start")
 
 
 def label_colours(samples: Sequence[Sample], trained: TrainedModel) -> dict[str, str]:
@@ -72,8 +74,8 @@ def build(
 
 
 def render(title: str, parts: Sequence[Section], data: dict) -> str:
-    """The page of the given sections; data: what page.js draws of them."""
-    plotly, script = _plotly_js(), (_HERE / "page.js").read_text()
+    """The page of the given sections; data: what the page's script draws of them."""
+    plotly, script = _plotly_js(), page_script()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string((_HERE / "page.html.j2").read_text()).render(
         title=title,
@@ -93,6 +95,12 @@ def safe_json(value: object) -> str:
     for character in "<>&\u2028\u2029":
         written = written.replace(character, f"\\u{ord(character):04x}")
     return written
+
+
+def page_script() -> str:
+    """The page's own script: the files of `script/`, one behind the other, in a scope of their own."""
+    parts = "\n".join((_HERE / "script" / f"{name}.js").read_text() for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 @cache

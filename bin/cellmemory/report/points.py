@@ -1,6 +1,6 @@
 """The cells that are drawn as points, packed for the page: coordinates, columns that colour them, and genes.
 
-Arrays are little-endian bytes in base64 (`pack`); page.js reads them as typed arrays.
+Arrays are little-endian bytes in base64 (`pack`); script/explorer.js reads them as typed arrays.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""The page's figures as files, for papers and slides: what page.js draws with plotly, drawn with matplotlib.
+"""The page's figures as files, for papers and slides: what the page's script draws with plotly, drawn with matplotlib.
 
 Every figure is drawn as the page first shows it, on white. The same report gives the same bytes.
 """

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from cellmemory.columns import (
+    CONSENSUS_STATUSES,
     CONTRAST_COLUMNS,
     ENRICHMENT_COLUMNS,
     FAITHFULNESS_COLUMNS,
@@ -17,7 +18,6 @@ from cellmemory.errors import InputError
 from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
 from cellmemory.io.tables import read_results
-from cellmemory.mapping.consensus import OUTCOMES
 
 TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
 TABLES |= {"faithfulness": ".tsv", "enrichment": ".tsv"}
@@ -81,8 +81,13 @@ JSON_FIELDS = {
         },
     ),
     "consensus": (
-        {"sample": text(), "references": sequence(text(), 2), "status": mapping(dict.fromkeys(OUTCOMES, _COUNT)), "pairs": _PAIRS,
-         "warnings": _NAMES},
+        {
+            "sample": text(),
+            "references": sequence(text(), 2),
+            "status": mapping(dict.fromkeys(CONSENSUS_STATUSES, _COUNT)),
+            "pairs": _PAIRS,
+            "warnings": _NAMES,
+        },
         {},
     ),
     "inputs": (

@@ -163,7 +163,7 @@ def _boxes(sample: Sample, key: str, title: str, colours: dict[str, str]) -> dic
     each |= {"y": [[place] for place in range(len(labels))], "name": [short(label) for label in labels]}
     each["marker"] = [{"color": colours[label]} for label in labels]
     data = [{"type": "box", "orientation": "h", "line": {"width": 1.5}, "width": 0.6, "showlegend": False}]
-    data[0]["meta"] = {"each": each}  # page.js makes a trace of each, with its own colour
+    data[0]["meta"] = {"each": each}  # the page's script makes a trace of each, with its own colour
     axis = category_axis(labels, down=True)
     layout = {"xaxis": {"title": {"text": title}, "rangemode": "tozero"}, "yaxis": axis, "hovermode": "closest"}
     return drawing.figure(data, layout, 110 + 26 * max(3, len(labels)))

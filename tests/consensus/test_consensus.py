@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellmemory.mapping import consensus
+from cellmemory.columns import CONSENSUS_STATUSES
+from cellmemory.consensus import tables
+from cellmemory.consensus.tally import decide
+from cellmemory.consensus.vote import vote
 from tests.conftest import refused, succeed
 
 CELLS = ["c1", "c2", "c3", "c4"]
@@ -97,9 +100,9 @@ def test_chunks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     }
     write(tmp_path, rows, [f"c{i}" for i in range(500)])
     paths = {name: tmp_path / f"{name}.labels.csv" for name in TABLES}
-    whole = consensus.vote("q", paths, {}, tmp_path / "whole.csv")
-    monkeypatch.setattr(consensus, "CHUNK_CELLS", 64)
-    parts = consensus.vote("q", paths, {}, tmp_path / "parts.csv")
+    whole = vote("q", paths, {}, tmp_path / "whole.csv")
+    monkeypatch.setattr(tables, "CHUNK_CELLS", 64)
+    parts = vote("q", paths, {}, tmp_path / "parts.csv")
     assert (tmp_path / "whole.csv").read_bytes() == (tmp_path / "parts.csv").read_bytes()
     assert whole == parts
 
@@ -127,13 +130,13 @@ _CELL = st.tuples(st.integers(-1, 3), st.integers(0, 64).map(lambda n: n / 64))
 @given(st.integers(2, 6).flatmap(lambda n: st.lists(st.lists(_CELL, min_size=n, max_size=n), min_size=1, max_size=20)))
 def test_a_vote_follows_the_rules(cells: list[list[tuple[int, float]]]):
     votes, confidence = np.array(cells)[..., 0].astype(int), np.array(cells)[..., 1]
-    winner, share, status = consensus.decide(votes, confidence)
+    winner, share, status = decide(votes, confidence)
     for i in range(len(cells)):
         expected = slowly(votes[i].tolist(), confidence[i].tolist())
-        found = (winner[i], None if np.isnan(share[i]) else share[i], consensus.OUTCOMES[status[i]])
+        found = (winner[i], None if np.isnan(share[i]) else share[i], CONSENSUS_STATUSES[status[i]])
         assert found == expected
     # The references' order decides nothing but exact ties.
-    _, other_share, other_status = consensus.decide(votes[:, ::-1], confidence[:, ::-1])
+    _, other_share, other_status = decide(votes[:, ::-1], confidence[:, ::-1])
     np.testing.assert_array_equal(share, other_share)
     np.testing.assert_array_equal(status, other_status)
 

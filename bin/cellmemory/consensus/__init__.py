@@ -1,0 +1,1 @@
+"""Where several references agree on a query's cells."""
