@@ -1,22 +1,18 @@
 """The gene panel of a reference: its highly variable genes among those that the queries measured."""
 
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
-import anndata as ad
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
-from cellmemory.cells.labels import as_text
 from cellmemory.errors import InputError, first_ids
 from cellmemory.genes.names import expression_rows, id_type, name_columns, undecorated
+from cellmemory.genes.variability import MIN_VARYING, Moments, Pass, by_dispersion, by_trend, by_variance
 from cellmemory.io.atomic import replacing
 from cellmemory.io.checked import as_numbers, read_tsv, shown
 from cellmemory.io.text import Source
 
-#: Fewer cells have no variance, and fewer genes that vary no trend: the compiled code of loess ends the process there.
-MIN_BATCH_CELLS, MIN_VARYING_GENES = 2, 10
 #: Letters of a name of a gene, at most.
 MAX_NAME = 500
 COLUMNS = ["gene", "rank", "mean", "dispersion", "source_id"]
@@ -121,106 +117,66 @@ def queried(genes: pd.DataFrame, query_genes: str | Path | None) -> np.ndarray:
 
 
 def select_panel(
-    cells: sp.csr_matrix, genes: pd.DataFrame, batch: pd.Series | None, n_genes: int, *, logged: bool
+    moments: Moments, cells: Pass, genes: pd.DataFrame, batches: Sequence[str], n_genes: int, *, logged: bool
 ) -> tuple[pd.DataFrame, list[str]]:
     """The n_genes most variable genes of a reference, most variable first, and a line of log where batches are given up.
 
-    cells: (cells, genes) counts, or log1p values if `logged`; genes: unique `gene` and `source_id`, one a column.
-    seurat_v3 on counts, batch-aware; the dispersion-based flavour for log values, from which variance cannot be
-    modelled. Genes that no cell expresses are never part of a panel. Raises InputError where fewer than two are left.
+    moments: of all that `cells` gives, by batch and gene; genes: unique `gene` and `source_id`, in the same order; batches: their
+    names. By the trend of variances in counts, batch by batch; by dispersions in log values (`logged`), whose counts are not
+    known. Genes that no cell expresses are never part of a panel. Raises InputError where fewer than two are left.
     """
-    expressed = np.flatnonzero(np.asarray((cells > 0).sum(0)).ravel())
+    expressed = np.flatnonzero(moments.sums.sum(axis=0) > 0)
     if len(expressed) < 2:
         raise InputError("Fewer than two genes can be chosen: no cell of the reference has counts of the others.")
-    data = ad.AnnData(cells[:, expressed], var=pd.DataFrame(index=genes["gene"].to_numpy()[expressed]))
-    n_top = min(n_genes, len(expressed))
-    data, notes = _with_batches(data, batch)
-    found, given_up = _highly_variable(data, n_top, logged=logged)
-    panel = genes.iloc[expressed].assign(**{c: found[c].to_numpy() for c in ("mean", "dispersion", "order")})
-    panel = panel.sort_values("order", kind="stable").head(n_top).reset_index(drop=True)
-    return panel.assign(rank=np.arange(1, len(panel) + 1))[COLUMNS], notes + given_up
+    moments, n_top = moments.of_genes(expressed), min(n_genes, len(expressed))
+    into, notes = _into_batches(moments, batches)
 
+    def over(into: np.ndarray) -> Pass:
+        return lambda: ((into[batch], values[:, expressed]) for batch, values in cells())
 
-def _with_batches(data: ad.AnnData, batch: pd.Series | None) -> tuple[ad.AnnData, list[str]]:
-    """The cells that genes are chosen in, with obs['batch'] where there are several batches, and a line of log where some
-    are too small: a variance needs cells, and a trend of variances needs genes that vary."""
-    if batch is None or batch.nunique(dropna=False) < 2:
-        return data, []
-    names = as_text(batch)
-    small = {name: int((names == name).sum()) for name in np.unique(names) if not _is_large_enough(data.X[names == name])}
-    kept = ~np.isin(names, list(small))
-    notes = []
-    if small:
-        listed = ", ".join(f"{name}: {n:,}" for name, n in list(small.items())[:5]) + (", ..." if len(small) > 5 else "")
-        rest = "genes are chosen in the others" if kept.any() else "genes are chosen in all cells as one batch"
-        have = "has" if len(small) == 1 else "have"
-        notes = [
-            f"{len(small)} of {len(np.unique(names))} batches {have} too few cells to choose genes in ({listed}); "
-            f"the cells are kept, {rest}."
-        ]
-    if not kept.any():
-        return data, notes
-    data, names = data[kept].copy(), names[kept]
-    if len(np.unique(names)) > 1:
-        data.obs["batch"] = pd.Categorical(names)
-    return data, notes
-
-
-def _is_large_enough(cells: sp.csr_matrix) -> bool:
-    if cells.shape[0] < MIN_BATCH_CELLS:
-        return False
-    highest, lowest = cells.max(axis=0).toarray().ravel(), cells.min(axis=0).toarray().ravel()
-    return int((highest > lowest).sum()) >= MIN_VARYING_GENES
-
-
-def _highly_variable(data: ad.AnnData, n_top: int, *, logged: bool) -> tuple[pd.DataFrame, list[str]]:
-    """mean, dispersion and order (0 first) of each gene; a line of log where batches are given up."""
-    import scanpy
-
-    key = "batch" if "batch" in data.obs else None
-    notes: list[str] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if logged:
-            table = scanpy.pp.highly_variable_genes(data, n_top_genes=n_top, flavor="seurat", batch_key=key, inplace=False)
-            table = table.set_axis(data.var_names) if len(table) == data.n_vars else table.reindex(data.var_names)
-            score, spread = -table["dispersions_norm"].fillna(-np.inf), table["dispersions"]
-        else:
-            table, notes = _seurat_v3(data, n_top, key)
-            nbatches = table.get("highly_variable_nbatches", pd.Series(0, table.index))
-            rank = table["highly_variable_rank"].fillna(np.inf)
-            order = np.lexsort((-table["variances_norm"], rank, -nbatches))
-            score, spread = pd.Series(np.argsort(order), table.index), table["variances_norm"]
-    order = np.argsort(np.argsort(score.to_numpy(), kind="stable"), kind="stable")
-    return pd.DataFrame({"mean": table["means"].to_numpy(), "dispersion": spread.to_numpy(), "order": order}), notes
-
-
-def _by_variance(data: ad.AnnData) -> pd.DataFrame:
-    """The columns of seurat_v3 for genes that are too few for a trend of variances."""
-    means = np.asarray(data.X.mean(axis=0)).ravel()
-    variances = np.asarray(data.X.multiply(data.X).mean(axis=0)).ravel() - means**2
-    ranks = np.argsort(np.argsort(-variances, kind="stable"), kind="stable")
-    columns = {"means": means, "variances_norm": variances, "highly_variable_rank": ranks.astype(float)}
-    return pd.DataFrame(columns, index=data.var_names)
-
-
-def _seurat_v3(data: ad.AnnData, n_top: int, key: str | None) -> tuple[pd.DataFrame, list[str]]:
-    """seurat_v3, with a wider loess span where a small batch makes the narrow one singular; without batches where none does."""
-    import scanpy
-
-    if not _is_large_enough(data.X):
-        return _by_variance(data), [f"Fewer than {MIN_VARYING_GENES} genes vary between cells; genes go by their variance alone."]
-    for span in (0.3, 0.6, 1.0):
+    found: pd.DataFrame | None = None
+    if logged:
+        found = by_dispersion(moments.merged(into))
+    elif into.max() > 0:
         try:
-            table = scanpy.pp.highly_variable_genes(
-                data, n_top_genes=n_top, flavor="seurat_v3", batch_key=key, span=span, inplace=False, check_values=False
-            )
-            return table, []
+            found = by_trend(moments.merged(into), over(into), n_top)
         except ValueError as error:
-            problem = error
-    if key is None:
-        raise InputError(f"The variance of the reference's genes cannot be modelled ({problem}). Give more cells.")
-    table, _ = _seurat_v3(data, n_top, None)
-    return table, [
-        f"The variance of genes cannot be modelled within batches ({problem}); genes are chosen in all cells as one batch."
-    ]
+            into = np.minimum(into, 0)
+            notes.append(
+                f"The variance of genes cannot be modelled within batches ({error}); genes are chosen in all cells as one batch."
+            )
+    if found is None:
+        found, more = _in_one_batch(moments.merged(into), over(into), n_top)
+        notes += more
+    panel = genes.iloc[expressed].assign(**{name: found[name].to_numpy() for name in found})
+    panel = panel.sort_values("order", kind="stable").head(n_top).reset_index(drop=True)
+    return panel.assign(rank=np.arange(1, len(panel) + 1))[COLUMNS], notes
+
+
+def _into_batches(moments: Moments, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """A new number for each batch (B,) that genes are chosen in, -1 for one that is too small, and a line of log for these: a
+    variance needs cells, and a trend of variances needs genes that vary. One number for all where all are too small."""
+    present = moments.cells > 0
+    if present.sum() < 2:
+        return np.zeros(len(names), int), []
+    large = moments.large_enough()
+    small = np.flatnonzero(present & ~large)
+    if not len(small):
+        return np.where(large, np.cumsum(large) - 1, -1), []
+    listed = ", ".join(f"{names[b]}: {moments.cells[b]:,}" for b in small[:5]) + (", ..." if len(small) > 5 else "")
+    rest = "genes are chosen in the others" if large.any() else "genes are chosen in all cells as one batch"
+    have = "has" if len(small) == 1 else "have"
+    note = (
+        f"{len(small)} of {present.sum()} batches {have} too few cells to choose genes in ({listed}); the cells are kept, {rest}."
+    )
+    return (np.where(large, np.cumsum(large) - 1, -1) if large.any() else np.zeros(len(names), int)), [note]
+
+
+def _in_one_batch(moments: Moments, cells: Pass, n_top: int) -> tuple[pd.DataFrame, list[str]]:
+    if not moments.large_enough()[0]:
+        note = f"Fewer than {MIN_VARYING} genes vary between cells; genes go by their variance alone."
+        return by_variance(moments), [note]
+    try:
+        return by_trend(moments, cells, n_top), []
+    except ValueError as error:
+        raise InputError(f"The variance of the reference's genes cannot be modelled ({error}). Give more cells.") from None

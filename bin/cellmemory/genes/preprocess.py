@@ -1,7 +1,7 @@
 """The two preprocessing steps: a reference becomes panel and matrix, a query is aligned to a panel, both chunk by chunk."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellmemory.cells.labels import check_labels, label_notes, label_problems
+from cellmemory.cells.labels import as_text, check_labels, label_notes, label_problems
 from cellmemory.cells.named_columns import column_problems, place_problems
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
@@ -22,6 +22,7 @@ from cellmemory.genes.names import expression_rows, read_gene_map
 from cellmemory.genes.panel import queried, read_panel, reference_genes, select_panel, write_panel
 from cellmemory.genes.scales import LOG_BASES, undo_log
 from cellmemory.genes.values import checked, find_values
+from cellmemory.genes.variability import Chunk, Moments
 from cellmemory.io.atomic import replacing, write_json
 from cellmemory.io.provenance import provenance
 from cellmemory.io.samplesheet import Origin, Query
@@ -66,8 +67,8 @@ def preprocess_reference(
 ) -> Preparation:
     """Writes the cells over the panel and the panel itself: reference.h5ad and panel.tsv.
 
-    Cells without a label or without counts are left out. Memory: the reference's counts over the genes that the
-    queries measured, as CSR.
+    Cells without a label or without counts are left out. The file is read three times, chunk by chunk; memory grows with
+    batches x genes, and with cells only for obs and CSC or 10x input.
 
     Parameters
     ----------
@@ -102,13 +103,18 @@ def preprocess_reference(
         shared = queried(genes, query_genes) & expression
         candidates = genes[shared].drop_duplicates("gene").reset_index(drop=True)
         match = match_own_genes(genes["gene"], expression, candidates)
-        values, kept = _candidate_values(file, matrix, scale, match, n=len(candidates), labelled=labels.notna().to_numpy())
+        batches, codes = np.unique(["all"] * file.n_cells if batch is None else as_text(batch), return_inverse=True)
+        kept = np.zeros(file.n_cells, bool)
+
+        def cells() -> Iterator[Chunk]:
+            for rows, values in _candidate_chunks(file, matrix, scale, match, n=len(candidates), among=labels.notna().to_numpy()):
+                kept[rows] = True
+                yield codes[rows], values
+
+        moments = Moments.of(cells(), len(batches), len(candidates))
         warnings += _gone(labels, kept, str(reference), label_key)
         nameless = int((expression_rows(file.var(matrix), str(reference)) & ~expression).sum())
-        if scale in LOG_BASES:
-            values *= np.float32(np.log(LOG_BASES[scale]))
-        of_kept = None if batch is None else batch[kept]
-        panel, batch_notes = select_panel(values, candidates, of_kept, n_genes, logged=scale in LOG_BASES)
+        panel, batch_notes = select_panel(moments, cells, candidates, batches.tolist(), n_genes, logged=scale in LOG_BASES)
         onto_panel = match_own_genes(genes["gene"], expression, panel)
         made = provenance(
             step="preprocess_reference",
@@ -152,25 +158,20 @@ def _gone(labels: pd.Series, kept: np.ndarray, where: str, label_key: str) -> li
     return notes
 
 
-def _candidate_values(
-    file: CellFile, matrix: str, scale: str, match: Match, *, n: int, labelled: np.ndarray
-) -> tuple[sp.csr_matrix, np.ndarray]:
-    """Values as stored over the n candidate genes (duplicates summed as values before a logarithm), and the cells that are kept
-    (bool)."""
-    as_stored = make_aligner(match, n, "counts").selector
-    expression, logged = np.flatnonzero(match.expression), scale in LOG_BASES and match.summed.size > 0
-    blocks, kept = [], labelled.copy()
+def _candidate_chunks(
+    file: CellFile, matrix: str, scale: str, match: Match, *, n: int, among: np.ndarray
+) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
+    """The numbers of those cells that have counts, `among` (cells,) others, and their values over the n candidate genes as they
+    were before a logarithm, genes of one name summed; chunk by chunk."""
+    selector = make_aligner(match, n, scale).selector
+    expression = np.flatnonzero(match.expression)
     for start, rows in file.chunks(matrix):
         stop = start + rows.shape[0]
         rows = checked(rows, file, matrix, range(start, stop), scale=scale)
-        kept[start:stop] &= np.asarray(rows[:, expression].sum(1)).ravel() > 0
-        if logged:
-            rows.data = undo_log(rows.data.astype(np.float64), scale)
-        block = sp.csr_matrix(rows @ as_stored)
-        if logged:
-            block.data = np.log1p(block.data) / np.log(LOG_BASES[scale])
-        blocks.append(block.astype(np.float32)[kept[start:stop]])
-    return sp.vstack(blocks, format="csr"), kept
+        kept = among[start:stop] & (np.asarray(rows[:, expression].sum(1)).ravel() > 0)
+        rows = rows[kept].astype(np.float64)
+        rows.data = undo_log(rows.data, scale)
+        yield start + np.flatnonzero(kept), sp.csr_matrix(rows @ selector)
 
 
 def preprocess_query(
