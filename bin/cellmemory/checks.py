@@ -124,7 +124,7 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
                 read_hierarchy(file, levels, labels)
         problems += column_problems(file, Origin(batch_key=origin.batch_key))
         with problems.collect():
-            matrix, scale = find_values(file, origin.counts_layer)
+            matrix, scale, doubt = find_values(file, origin.counts_layer)
             var = file.var(matrix)
             genes = _genes_of(var, origin.gene_column, str(path))
         problems.raise_any()
@@ -140,7 +140,7 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
             "id_type": id_type(genes["gene"].tolist()),
             "values_from": matrix,
             "value_scale": scale,
-            "warnings": label_notes(file.obs[label_key], f"{path}, '{label_key}'"),
+            "warnings": [*label_notes(file.obs[label_key], f"{path}, '{label_key}'"), *([f"{path}: {doubt}"] if doubt else [])],
         }
     return summary, genes
 
@@ -178,7 +178,7 @@ def _check_query(
         problems.raise_any()
         if panel is None or found is None:
             return {}, pd.DataFrame({"sample": [], "gene": []})
-        match, matrix, scale = found
+        match, matrix, scale, _ = found
         summary = {
             "sample": query.sample,
             "path": file_name(query.path),

@@ -164,7 +164,7 @@ MAPS = {
     "semicolons": (b"X1;GENE1\n", "its names are separated by semicolons, not by tabs"),
     "one_column": (b"X1\nX2\n", "line 1 does not have two tab-separated names"),
     "binary": (b"\x00\x01\x02", "is not a text file"),
-    "packed": (gzip.compress(b"X1\tGENE1\n", mtime=0), "is packed by gzip, and no plain text"),
+    "packed": (gzip.compress(b"X1\tGENE1\n", mtime=0), "is packed by gzip, and has to be unpacked first"),
     "thousands_of_wrong_lines": (b"X1\n" * 2000, "more problems (2,000 in all)"),
 }
 """Gene maps alike."""
@@ -180,6 +180,6 @@ GENE_SETS = {
     "a_name_twice": (b"T\tx\tGENE1\nT\tx\tGENE2\n", "is already in line 1"),
     "latin_1": (b"T\xe9\tx\tGENE1\n", "is not a text file in UTF-8 (line 1)"),
     "binary": (b"\x00\x01", "is not a text file"),
-    "packed": (gzip.compress(b"T\tx\tGENE1\n", mtime=0), "is packed by gzip, and no plain text"),
+    "packed": (gzip.compress(b"T\tx\tGENE1\n", mtime=0), "is packed by gzip, and has to be unpacked first"),
 }
 """GMT files alike."""

@@ -88,7 +88,7 @@ def chosen(cells: ad.AnnData, *, logged: bool = False) -> tuple[list[str], list[
     """Genes of the panel, and what is said."""
     names = cells.obs["batch"].cat.categories.tolist()
     genes = pd.DataFrame({"gene": cells.var_names, "source_id": ""})
-    panel, notes = select_panel(moments(cells), passes(cells), genes, names, N_TOP, logged=logged)
+    panel, notes = select_panel(moments(cells), passes(cells), genes, batches=names, n_genes=N_TOP, logged=logged)
     return panel["gene"].tolist(), notes
 
 

@@ -254,6 +254,8 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "labels with a column twice": (with_column("labels.tsv", "rare", lambda _: "true"), "is there twice"),
     "history without epochs": (lines("history.tsv", lambda f: [f[0].replace("epoch", "time"), *f[1:]]), "missing columns: epoch"),
     "history with words": (cells("history.tsv", 1, train_loss="low"), "train_loss is not numbers"),
+    "history of an infinite loss": (cells("history.tsv", 1, train_loss="1e400"), "train_loss is infinite"),
+    "panel with an odd id": (cells("panel.tsv", 2, source_id="A\x1b[31m"), "a source_id is too long or not plain text"),
     "history in circles": (lines("history.tsv", lambda found: [*found, found[-1]]), "epoch does not count up"),
     "history is no text": (raw("history.tsv", b"\x89PNG\xff"), "not a text file in UTF-8 (line 1)"),
     "card is no text": (raw("model_card.md", b"\xff"), "model_card.md is not a text file in UTF-8"),

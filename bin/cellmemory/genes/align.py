@@ -57,11 +57,12 @@ def make_aligner(match: Match, n_panel: int, scale: str) -> Aligner:
 
 
 class MatchedQuery(NamedTuple):
-    """A query's genes on a panel, the matrix that holds its values, and their scale."""
+    """A query's genes on a panel, the matrix that holds its values, their scale, and a sentence where that is not certain."""
 
     match: Match
     matrix: str
     scale: str
+    doubt: str
 
 
 def match_query(
@@ -70,7 +71,7 @@ def match_query(
     """Finds a query's values and genes. Raises InputError where too few genes are shared."""
     if not file.n_cells:
         raise InputError(f"{file.path}: this query has no cells.")
-    matrix, scale = find_values(file, origin.counts_layer)
+    matrix, scale, doubt = find_values(file, origin.counts_layer)
     var = file.var(matrix)
     match = match_genes(var, panel, origin.gene_column, gene_map, where=str(file.path))
     share = len(match.measured) / len(panel)
@@ -82,7 +83,7 @@ def match_query(
             )
         names = var.index if match.column == "index" else var[match.column]
         raise InputError(no_overlap(str(file.path), names, panel["gene"], share, floor=min_coverage))
-    return MatchedQuery(match, matrix, scale)
+    return MatchedQuery(match, matrix, scale, doubt)
 
 
 _SCALE_MESSAGES = {
@@ -95,15 +96,15 @@ _SCALE_MESSAGES = {
 
 def alignment_summary(file: CellFile, found: MatchedQuery, panel: pd.DataFrame, *, sample: str, empty: int) -> dict[str, Any]:
     """What `<sample>.alignment.json` holds: what was found, matched, summed, dropped and missing."""
-    match, matrix, scale = found
+    match, matrix, scale, doubt = found
     measured, genes = match.measured, panel["gene"].to_numpy()
     target = match.target
     missing = np.setdiff1d(np.arange(len(panel)), measured)
     messages = list(match.messages)
     if matrix != "X":
         messages.append(f"Values were taken from {matrix}.")
-    if scale in _SCALE_MESSAGES:
-        messages.append(_SCALE_MESSAGES[scale])
+    if doubt or scale in _SCALE_MESSAGES:
+        messages.append(doubt or _SCALE_MESSAGES[scale])
     names = file.obs.index
     if repeated := int(names.duplicated(keep=False).sum()):
         messages.append(

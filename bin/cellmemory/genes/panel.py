@@ -35,6 +35,8 @@ def read_panel(path: Source) -> pd.DataFrame:
         problems.append("rank does not count up from 1")
     if not (fine := genes.map(_is_name)).all():
         problems.append(f"a gene's name is empty, too long or not plain text ({shown(genes[~fine].iloc[0])})")
+    if not panel["source_id"].map(lambda text: text == "" or _is_name(text)).all():
+        problems.append("a source_id is too long or not plain text")
     if genes.duplicated().any():
         problems.append(f"the same gene is there twice ({first_ids(genes[genes.duplicated()].unique())})")
     if not len(panel):
@@ -117,7 +119,7 @@ def queried(genes: pd.DataFrame, query_genes: str | Path | None) -> np.ndarray:
 
 
 def select_panel(
-    moments: Moments, cells: Pass, genes: pd.DataFrame, batches: Sequence[str], n_genes: int, *, logged: bool
+    moments: Moments, cells: Pass, genes: pd.DataFrame, *, batches: Sequence[str], n_genes: int, logged: bool
 ) -> tuple[pd.DataFrame, list[str]]:
     """The n_genes most variable genes of a reference, most variable first, and a line of log where batches are given up.
 

@@ -98,7 +98,8 @@ def preprocess_reference(
         labels = check_labels(file, label_key, origin.batch_key)
         warnings = label_notes(file.obs[label_key], f"{reference}, '{label_key}'")
         batch = file.column(origin.batch_key, "batch", "batch_key") if origin.batch_key else None
-        matrix, scale = find_values(file, origin.counts_layer)
+        matrix, scale, doubt = find_values(file, origin.counts_layer)
+        warnings += [f"{reference}: {doubt}"] if doubt else []
         genes, expression = reference_genes(file.var(matrix), origin.gene_column, str(reference))
         shared = queried(genes, query_genes) & expression
         candidates = genes[shared].drop_duplicates("gene").reset_index(drop=True)
@@ -114,7 +115,9 @@ def preprocess_reference(
         moments = Moments.of(cells(), len(batches), len(candidates))
         warnings += _gone(labels, kept, str(reference), label_key)
         nameless = int((expression_rows(file.var(matrix), str(reference)) & ~expression).sum())
-        panel, batch_notes = select_panel(moments, cells, candidates, batches.tolist(), n_genes, logged=scale in LOG_BASES)
+        panel, batch_notes = select_panel(
+            moments, cells, candidates, batches=batches.tolist(), n_genes=n_genes, logged=scale in LOG_BASES
+        )
         onto_panel = match_own_genes(genes["gene"], expression, panel)
         made = provenance(
             step="preprocess_reference",

@@ -1,6 +1,6 @@
 """What the numbers of cells are: counts, normalised, logarithms of these, scaled, or none of them."""
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,8 +13,8 @@ OTHER_SCALE = 0.01
 FEWEST_VALUES, BROKEN = 10, 0.5
 #: Fewer values may be all one count.
 MANY_VALUES = 1_000
-#: The largest values of so many cells, one at least, decide nothing: they may be wild.
-WILD_SHARE = 0.002
+#: The largest values of so many cells decide nothing: they may be wild. Fewer cells are all heard.
+WILD_SHARE, FEWEST_CELLS = 0.002, 100
 #: No count or normalised value lies above it.
 LARGEST = 1e13
 #: Scales of log(1 + value), and the base of each.
@@ -28,42 +28,52 @@ NEAR, FAR, TIMES_FARTHER = 0.01, 0.012, 3
 #: For each cell that tells no scale, so many tell a wrong one by chance (0.1 where values were rounded to two digits).
 BY_CHANCE = 0.2
 #: Fewer cells than this tell a scale by chance, too.
-FEWEST_TELLING = 3
-#: Cells whose sums differ by so small a share were normalised to one sum; on another scale they differ so many times as much.
-SAME_SUM, MORE_SPREAD = 1e-3, 10
+FEWEST_TELLING = 5
+#: Cells whose sums differ by so small a share, on one scale alone, were normalised to that sum; fewer are alike by chance.
+SAME_SUM, FEWEST_ALIKE = 1e-4, 5
+#: Values that were rounded tell nothing by ratios where the smallest is not so many times the step they were rounded to.
+STEPS = 50
+#: Where the logarithm was taken, some cells have sums above the usual one, but not so many times.
+LARGEST_CELL = 30
 
 
-def scale_of(cells: sp.csr_matrix) -> str:
+class Scale(NamedTuple):
+    """What the numbers of a matrix are, and whether that is but the likeliest of several readings."""
+
+    name: str
+    guessed: bool = False
+
+
+def scale_of(cells: sp.csr_matrix) -> Scale:
     """`counts`, `log1p`, `log2` (of 1 + value), `linear` (normalised, not logged), `binary` (one value alone beside zero), or
-    what cannot be used: `scaled` (negative), `invalid` (NaN, inf), `mixed` (counts beside others), `unlike` (normalised in
+    what cannot be used: `scaled` (negative), `invalid` (NaN, inf), `mixed` (counts beside logarithms), `unlike` (normalised in
     several ways) or `empty`.
 
     cells: a sample (cells, genes), each cell with a stored value, none of them zero.
     """
     values = cells.data
     if not len(values):
-        return "empty"
+        return Scale("empty")
     if not np.isfinite(values).all():
-        return "invalid"
+        return Scale("invalid")
     if values.min() < 0:
-        return "scaled"
+        return Scale("scaled")
     if len(values) >= MANY_VALUES and values.min() == values.max():
-        return "binary"
-    if _is_mixed(cells):
-        return "mixed"
-    if np.mean(values == np.round(values)) >= WHOLE:
-        return "counts"
-    return _scale_of_normalised(cells)
+        return Scale("binary")
+    counts, others = _counts_and_others(cells)
+    if min(counts.mean(), others.mean()) > OTHER_SCALE:
+        # Beside counts, values that were only divided are no other scale: both are normalised in one way.
+        return Scale("linear") if _scale_of_normalised(cells[others]) == Scale("linear") else Scale("mixed")
+    return Scale("counts") if np.mean(values == np.round(values)) >= WHOLE else _scale_of_normalised(cells)
 
 
-def _is_mixed(cells: sp.csr_matrix) -> bool:
-    """Whether cells of counts, whole and from 1 on, stand beside others whose values are not whole, as in data sets that were put
-    together."""
+def _counts_and_others(cells: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Which cells (n,) hold counts, whole and from 1 on, and which hold hardly a whole value; both is asked of cells with enough
+    values."""
     lengths = np.diff(cells.indptr)
-    enough = lengths >= FEWEST_VALUES
-    share = number_in_each(cells, cells.data == np.round(cells.data))[enough] / lengths[enough]
-    counts = (share >= WHOLE) & (number_in_each(cells, cells.data == 1)[enough] > 0)
-    return bool(enough.any()) and bool(min(counts.mean(), np.mean(share <= BROKEN)) > OTHER_SCALE)
+    share = number_in_each(cells, cells.data == np.round(cells.data)) / lengths
+    counts = (share >= WHOLE) & (number_in_each(cells, cells.data == 1) > 0)
+    return counts & (lengths >= FEWEST_VALUES), (share <= BROKEN) & (lengths >= FEWEST_VALUES)
 
 
 def number_in_each(cells: sp.csr_matrix, chosen: np.ndarray) -> np.ndarray:
@@ -72,26 +82,39 @@ def number_in_each(cells: sp.csr_matrix, chosen: np.ndarray) -> np.ndarray:
     return np.bincount(np.repeat(np.arange(n), np.diff(cells.indptr)), chosen, minlength=n)
 
 
-def _scale_of_normalised(cells: sp.csr_matrix) -> str:
+def _scale_of_normalised(cells: sp.csr_matrix) -> Scale:
     told = told_scales(cells)
     found = [scale for place, scale in enumerate(NORMALISED) if is_told(told, told == place)]
-    if len(found) > 1:
-        return "unlike"
     largest = _largest(cells)
     possible = [scale for scale in NORMALISED if largest <= LARGEST_LOG.get(scale, np.inf)]
-    return next((scale for scale in found if scale in possible), None) or _told_by_sums(cells, possible) or possible[0]
+    if len(found) > 1 or (found and found[0] not in possible):
+        return Scale("unlike")
+    if found:
+        return Scale(found[0])
+    likely = next(scale for scale in possible if scale == "linear" or not _has_giants(cells, scale))
+    return Scale(likely, guessed=len(possible) > 1)
 
 
 def told_scales(cells: sp.csr_matrix) -> np.ndarray:
-    """For each cell the place (n,) in NORMALISED of the scale on which its second smallest value is a whole multiple of its
-    smallest, as two and three counts are of one; -1 where it tells none.
+    """For each cell the place (n,) in NORMALISED of the scale that its values tell, -1 where they tell none.
 
-    It tells none where values are reads by a gene's length or corrected counts, or so small that no scale bends them. Counts
-    tell none, either: they are whole multiples on two scales. cells: as `scale_of` takes them.
+    They tell one by their sum, if all genes are there, else by the ratio of the two smallest. Counts tell none: they are whole
+    multiples on two scales. cells: as `scale_of` takes them.
     """
     if not cells.shape[0]:
         return np.zeros(0, int)
+    by_sum = _told_by_sums(cells)
+    return np.where(by_sum < 0, _told_by_ratio(cells), by_sum)
+
+
+def _told_by_ratio(cells: sp.csr_matrix) -> np.ndarray:
+    """The scale on which a cell's second smallest value is a whole multiple of its smallest, as two and three counts are of one.
+
+    There is none where values are reads by a gene's length or corrected counts, so small that no scale bends them, or rounded to
+    few digits.
+    """
     smallest, second = _two_smallest(cells)
+    second[smallest < STEPS * _rounded_to(cells.data)] = np.inf
     errors = np.full((len(NORMALISED), len(second)), 0.5)
     for place, scale in enumerate(NORMALISED):
         fit = second <= LARGEST_LOG.get(scale, LARGEST)  # infinite where there is none
@@ -114,22 +137,52 @@ def is_told(told: np.ndarray, chosen: np.ndarray) -> bool:
     return bool(chosen.sum() >= FEWEST_TELLING) and bool(chosen.mean() > OTHER_SCALE + BY_CHANCE * np.mean(told < 0))
 
 
-def _told_by_sums(cells: sp.csr_matrix, possible: Sequence[str]) -> str | None:
-    """The scale on which cells have the same sum, if they do on one scale far more than on the others."""
-    if cells.shape[0] < FEWEST_TELLING:
-        return None
-    spreads = []
-    for scale in possible:
-        sums = np.bincount(np.repeat(np.arange(cells.shape[0]), np.diff(cells.indptr)), undo_log(cells.data, scale))
-        spreads.append(float(np.median(np.abs(sums / np.median(sums) - 1))))
-    best, next_best = sorted([*spreads, np.inf])[:2]
-    return possible[spreads.index(best)] if best < SAME_SUM and next_best > MORE_SPREAD * best else None
+def _rounded_to(values: np.ndarray) -> float:
+    """The step of values that were rounded to one, two or three digits; 0 of others."""
+    steps = (10.0**-digits for digits in (1, 2, 3))
+    return next((step for step in steps if np.abs(values / step - np.round(values / step)).max() < 1e-2), 0.0)
+
+
+def _told_by_sums(cells: sp.csr_matrix) -> np.ndarray:
+    """For each cell the place (n,) in NORMALISED of the scale on which it has a sum that many cells have, as those have that were
+    normalised to it; -1 where there is none, or several. Sums of rounded values are alike by chance."""
+    if _rounded_to(cells.data):
+        return np.full(cells.shape[0], -1)
+    alike = np.stack([_of_one_sum(_sums(cells, scale)) for scale in NORMALISED])
+    return np.where(alike.sum(axis=0) == 1, alike.argmax(axis=0), -1)
+
+
+def _sums(cells: sp.csr_matrix, scale: str) -> np.ndarray:
+    """The sum (n,) of each cell's values before the logarithm; infinite for a cell with a value that no logarithm is."""
+    limit = LARGEST_LOG.get(scale, LARGEST)
+    values = np.asarray(undo_log(np.minimum(cells.data.astype(np.float64), limit), scale))
+    return number_in_each(cells, np.where(cells.data <= limit, values, np.inf))
+
+
+def _of_one_sum(sums: np.ndarray) -> np.ndarray:
+    """Which cells (n,) have a sum that differs from those of many others by SAME_SUM at most."""
+    order = np.argsort(sums)
+    ordered = sums[order]
+    last = np.searchsorted(ordered, ordered * (1 + SAME_SUM), side="right")
+    number = np.where(np.isfinite(ordered), last - np.arange(len(sums)), 0)
+    found = np.zeros(len(sums), bool)
+    if number.max() >= max(FEWEST_ALIKE, OTHER_SCALE * len(sums)):
+        first = int(number.argmax())
+        found[order[first : last[first]]] = True
+    return found
+
+
+def _has_giants(cells: sp.csr_matrix, scale: str) -> bool:
+    """Whether some cells would be many times as large as the usual one if their values were logarithms: counts that are not
+    whole are read so, if none is large."""
+    sums = _sums(cells, scale)
+    return bool(np.quantile(sums[np.isfinite(sums)], 0.99) > LARGEST_CELL * np.median(sums))
 
 
 def _largest(cells: sp.csr_matrix) -> float:
     """The largest value of all cells but those few that may hold a wild one."""
     largest = np.sort(cells.max(axis=1).toarray().ravel())
-    left_out = max(1, int(WILD_SHARE * len(largest))) if len(largest) > 1 else 0
+    left_out = max(1, int(WILD_SHARE * len(largest))) if len(largest) >= FEWEST_CELLS else 0
     return float(largest[len(largest) - 1 - left_out])
 
 

@@ -1,7 +1,7 @@
 """Which matrix of a file to read, and whether all its values are of one scale (see `scales`)."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,6 +16,7 @@ from cellmemory.genes.scales import (
     NORMALISED,
     OTHER_SCALE,
     WHOLE,
+    Scale,
     is_told,
     number_in_each,
     scale_of,
@@ -32,7 +33,7 @@ LARGEST_BEFORE_LOG = 1e8
 ASKED = 8
 
 
-def value_scale(file: CellFile, matrix: str) -> str:
+def value_scale(file: CellFile, matrix: str) -> Scale:
     """The scale of a matrix, or what makes it unusable: see scales.scale_of.
 
     Judged from up to 1,000 cells with values, spread over the file. What lies outside of them is held against the scale when
@@ -79,7 +80,7 @@ def checked(
     raise InputError(
         f"{file.path}: {matrix} holds {rows.data[place]:g} in cell '{name}' (row {row + 1:,}), gene '{gene}'; "
         f"{np.count_nonzero(wrong):,} values of {rows.shape[0]:,} cells there are NaN, infinite, negative, or too large for "
-        f"{_SCALE_NAMES[scale]}. Mend or remove them, or name another matrix with --counts_layer."
+        f"{_SCALE_NAMES[scale]}, which the matrix was taken for. Mend or remove them, or name another matrix with --counts_layer."
     )
 
 
@@ -143,31 +144,44 @@ _SCALE_NAMES = {
 }
 
 
-def find_values(file: CellFile, counts_layer: str | None) -> tuple[str, str]:
-    """The matrix to read and its scale: the one asked for, else counts in X, layers['counts'] or raw, else log values.
+class Values(NamedTuple):
+    """The matrix of a file to read, and its scale. doubt: a sentence where the scale is but the likeliest, else empty."""
+
+    matrix: str
+    scale: str
+    doubt: str = ""
+
+
+def find_values(file: CellFile, counts_layer: str | None) -> Values:
+    """What to read: the matrix asked for, else counts in X, layers['counts'] or raw, else log values.
 
     counts_layer: a layer's name, or `X` or `raw`. Raises InputError where nothing usable is found.
     """
-    if counts_layer:
-        return _asked_for(file, counts_layer)
-    candidates = [name for name in ("X", "layers/counts", "raw") if name in file.matrices]
-    scales = {name: value_scale(file, name) for name in candidates}
+    names = ("X", "layers/counts", "raw") if not counts_layer else (_asked_for(file, counts_layer),)
+    scales = {name: value_scale(file, name) for name in names if name in file.matrices}
     for wanted in (("counts",), tuple(LOG_BASES), ("linear",), ("binary",)):
-        for name in candidates:
-            if scales[name] in wanted:
-                return name, scales[name]
-    raise InputError(_refusal(file, scales))
+        for name, scale in scales.items():
+            if scale.name in wanted:
+                return Values(name, scale.name, _doubt(name, scale))
+    raise InputError(_refusal(file, {name: scale.name for name, scale in scales.items()}))
 
 
-def _asked_for(file: CellFile, counts_layer: str) -> tuple[str, str]:
+def _asked_for(file: CellFile, counts_layer: str) -> str:
     name = counts_layer if counts_layer in ("X", "raw") else f"layers/{counts_layer.removeprefix('layers/')}"
     if name not in file.matrices:
         layers = ", ".join(m.removeprefix("layers/") for m in file.matrices)
         raise InputError(f"{file.path}: there is no layer '{counts_layer}' (--counts_layer); there are: {layers or '(none)'}.")
-    scale = value_scale(file, name)
-    if scale in _UNUSABLE:
-        raise InputError(_refusal(file, {name: scale}))
-    return name, scale
+    return name
+
+
+def _doubt(name: str, scale: Scale) -> str:
+    taken = {"log1p": "natural logarithms", "log2": "logarithms to the base 2", "linear": "values without a logarithm"}
+    if not scale.guessed:
+        return ""
+    return (
+        f"What the values of {name} are is not certain: neither the ratios of a cell's values nor the sums of cells tell it. By "
+        f"their size they are taken for {taken[scale.name]}. Give raw counts to be sure (--counts_layer)."
+    )
 
 
 _UNUSABLE = {

@@ -18,11 +18,12 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 #: What packed files begin with, and who unpacks them.
 PACKED = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\0": "xz",
-    b"PK\x03\x04": "zip, as workbooks are",
-    b"\x28\xb5\x2f\xfd": "zstd",
+    rb"\x1f\x8b": "gzip",
+    rb"BZh[1-9]1AY&SY": "bzip2",
+    rb"\xfd7zXZ\x00": "xz",
+    rb"PK\x03\x04": "zip, as workbooks are",
+    rb"\x28\xb5\x2f\xfd": "zstd",
+    rb"7z\xbc\xaf\x27\x1c": "7z",
 }
 
 #: Read at once of a file that is gone through.
@@ -69,8 +70,8 @@ def encoding_of(path: Source) -> str:
 
 def _encoding(file: IO[bytes]) -> str:
     part = file.read(PART_BYTES)
-    if found := next((name for mark, name in PACKED.items() if part.startswith(mark)), None):
-        raise ValueError(f"packed by {found}, and no plain text")
+    if found := next((name for mark, name in PACKED.items() if re.match(mark, part)), None):
+        raise ValueError(f"packed by {found}, and has to be unpacked first")
     encoding = "utf-16" if part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     decoder, line = codecs.getincrementaldecoder(encoding)(), 1
     while True:

@@ -155,6 +155,7 @@ def read_history(path: Traversable) -> pd.DataFrame:
     numbers = {name: as_numbers(table[name], whole=True) for name in table}  # a step stays whole when it is written again
     numbers = {name: as_numbers(table[name]) if found is None else found for name, found in numbers.items()}
     problems = [f"{name} is not numbers" for name, found in numbers.items() if found is None]
+    problems += [f"{name} is infinite" for name, found in numbers.items() if found is not None and np.isinf(found).any()]
     if epochs is None or (np.diff(epochs) <= 0).any():
         problems.append("epoch does not count up")
     if problems:
