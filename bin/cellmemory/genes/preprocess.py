@@ -28,6 +28,9 @@ from cellmemory.io.provenance import provenance
 from cellmemory.io.samplesheet import Origin, Query
 from cellmemory.io.text import Source, file_name
 
+#: Cells that are read at once to choose genes: several copies of their values are in memory then.
+CHOICE_CELLS = 1024
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -168,7 +171,7 @@ def _candidate_chunks(
     were before a logarithm, genes of one name summed; chunk by chunk."""
     selector = make_aligner(match, n, scale).selector
     expression = np.flatnonzero(match.expression)
-    for start, rows in file.chunks(matrix):
+    for start, rows in file.chunks(matrix, CHOICE_CELLS):
         stop = start + rows.shape[0]
         rows = checked(rows, file, matrix, range(start, stop), scale=scale)
         kept = among[start:stop] & (np.asarray(rows[:, expression].sum(1)).ravel() > 0)
