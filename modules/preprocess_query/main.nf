@@ -30,7 +30,7 @@ process PREPROCESS_QUERY {
         ${commandLine(meta.subMap(optionalColumns('input')) + options)} \\
         --output ${quoted("${meta.id}.aligned.h5ad")} \\
         --alignment ${quoted("${meta.id}.alignment.json")}
-    versions.py "${task.process}" anndata scanpy scipy > versions.yml
+    versions.py "${task.process}" anndata scipy > versions.yml
     """
 
     // The number of cells decides how many tasks map them: task.ext.stub_cells lets a stub run try any.

@@ -26,7 +26,7 @@ process PREPROCESS_REFERENCE {
         ${commandLine(meta.subMap('label_key', 'batch_key') + options)} \\
         --output reference.h5ad \\
         --panel panel.tsv
-    versions.py "${task.process}" anndata scanpy scikit-misc scipy > versions.yml
+    versions.py "${task.process}" anndata scikit-misc scipy > versions.yml
     """
 
     stub:

@@ -124,7 +124,7 @@ CELL_HEADER = ",".join(["cell", *CELL_COLUMNS])
         (f'"{CELL_HEADER}"'.replace(",", '","'), True),
         (f"{CELL_HEADER},cellmemory_level_class,cellmemory_level_type,cellmemory_answer,cellmemory_answer_level", True),
         (f"{CELL_HEADER},my_note", False),
-        (f"{CELL_HEADER},cellmemory_label_checked_by_me", False),
+        (f"{CELL_HEADER},cellmemory_of_a_later_version", True),
     ],
 )
 def test_a_table_of_labels_is_known_by_its_whole_header(header, ours, tmp_path):

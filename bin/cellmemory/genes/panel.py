@@ -129,7 +129,7 @@ def select_panel(
     """
     expressed = np.flatnonzero(moments.sums.sum(axis=0) > 0)
     if len(expressed) < 2:
-        raise InputError("Fewer than two genes can be chosen: no cell of the reference has counts of the others.")
+        raise InputError("Fewer than two genes can be chosen: all others are zero in every cell.")
     moments, n_top = moments.of_genes(expressed), min(n_genes, len(expressed))
     into, notes = _into_batches(moments, batches)
 

@@ -71,7 +71,7 @@ def preprocess_reference(
     """Writes the cells over the panel and the panel itself: reference.h5ad and panel.tsv.
 
     Cells without a label or without counts are left out. The file is read three times, chunk by chunk; memory grows with
-    batches x genes, and with cells only for obs and CSC or 10x input.
+    batches x genes, and with cells only for obs and CSC or mtx input.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def preprocess_query(
 ) -> dict[str, Any]:
     """Writes the cells over the panel, and how their genes were matched: aligned.h5ad and alignment.json.
 
-    Memory does not grow with cells but for obs, coordinates, and CSC or 10x input.
+    Memory does not grow with cells but for obs, coordinates, and CSC or mtx input.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ OTHER_SCALE = 0.01
 FEWEST_VALUES, BROKEN = 10, 0.5
 #: Fewer values may be all one count.
 MANY_VALUES = 1_000
-#: The largest values of so many cells decide nothing: they may be wild. Fewer cells are all heard.
+#: The share of cells whose largest values may be wild, and are ignored; in fewer cells none is.
 WILD_SHARE, FEWEST_CELLS = 0.002, 100
 #: No count or normalised value lies above it.
 LARGEST = 1e13
@@ -38,7 +38,7 @@ LARGEST_CELL = 30
 
 
 class Scale(NamedTuple):
-    """What the numbers of a matrix are, and whether that is but the likeliest of several readings."""
+    """What the numbers of a matrix are, and whether that is only the likeliest of several readings."""
 
     name: str
     guessed: bool = False

@@ -30,10 +30,9 @@ TABLES = {
     "enrichment": ("level\tcontrast\tgroup\tslot\tmethod", 14),
     "stability": ("first\tsecond\tslot\tmatched_slot", 8),
 }
-#: The header of each table of cells, as a pattern of its names behind tabs: levels of labels and references differ.
+#: The header of each table of cells, as a pattern of its names behind tabs: what begins with `cellmemory_` is ours.
 CELL_TABLES = {
-    "labels": r"\tcell\tcellmemory_label\tcellmemory_confidence(\tcellmemory_[a-z_]+){6}"
-    r"((\tcellmemory_level_[^\t]+)+\tcellmemory_answer\tcellmemory_answer_level)?",
+    "labels": r"\tcell\tcellmemory_label\tcellmemory_confidence(\tcellmemory_[^\t]+)+",
     "consensus": r"\tcell(\tcellmemory_label_([^\t]+)\tcellmemory_confidence_\2\tcellmemory_status_\2)+"
     r"\tcellmemory_consensus_label\tcellmemory_consensus\tcellmemory_consensus_status",
 }
