@@ -179,8 +179,8 @@ def _doubt(name: str, scale: Scale) -> str:
     if not scale.guessed:
         return ""
     return (
-        f"The scale of {name} is uncertain: neither ratios within cells nor sums of cells show it. Judged by size, its values are "
-        f"read as {taken[scale.name]}. Give raw counts to be sure (--counts_layer)."
+        f"The scale of {name} is uncertain: neither ratios within cells nor sums of cells show it. Judged by size, its values "
+        f"are read as {taken[scale.name]}. Give raw counts to be sure (--counts_layer)."
     )
 
 
