@@ -99,7 +99,7 @@ def with_nan(data):
     ("change", "sentences"),
     [
         (scaled, ["negative values (scaled data)"]),
-        (with_nan, ["NaN or infinite"]),
+        (with_nan, ["X holds NaN, infinite or impossibly large values"]),
         (lambda data: data[:0].copy(), ["this query has no cells"]),
         (
             alien,

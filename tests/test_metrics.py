@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import evaluate
 from cellmemory import evaluation
+from cellmemory.io.signature import SIGNATURE
 from tests.made.mapped_files import mapped_cells, pbmc_query, write_model
 
 LABELS = ["a", "b", "c", "rare"]
@@ -126,6 +127,7 @@ def test_contract_of_the_json(tmp_path):
         "accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "accuracy_all", "rare_types", "rare_f1", "ece", "calibration",
         "surely_wrong", "novelty_auroc", "unknown_flagged", "known_flagged", "known_ambiguous", "assigned_fraction",
         "assigned_accuracy", "label_set_coverage", "label_set_mean_size", "per_class", "confusion", "hierarchy", "integration",
+        SIGNATURE,
     ]  # fmt: skip
     truth, predicted = (cells.obs[key].astype(str) for key in ("author_label", "cellmemory_label"))
     known = truth != "CD19+ B"

@@ -25,15 +25,15 @@ LARGEST_LOG = {"log1p": 13.9, "log2": 20.0}
 NORMALISED = (*LOG_BASES, "linear")
 #: How near a whole number a ratio of counts is, how far from one it is on another scale, and how many times as far.
 NEAR, FAR, TIMES_FARTHER = 0.01, 0.012, 3
-#: For each cell that tells no scale, so many tell a wrong one by chance (0.1 where values were rounded to two digits).
+#: For each cell that shows no scale, this share of a cell shows a wrong one by chance (0.1 where values have two digits).
 BY_CHANCE = 0.2
 #: Fewer cells than this tell a scale by chance, too.
 FEWEST_TELLING = 5
 #: Cells whose sums differ by so small a share, on one scale alone, were normalised to that sum; fewer are alike by chance.
 SAME_SUM, FEWEST_ALIKE = 1e-4, 5
-#: Values that were rounded tell nothing by ratios where the smallest is not so many times the step they were rounded to.
+#: Ratios of rounded values show a scale only where the smallest value is this many times the step of rounding.
 STEPS = 50
-#: Where the logarithm was taken, some cells have sums above the usual one, but not so many times.
+#: Where the logarithm was taken, hardly a cell has more than this many times the usual sum.
 LARGEST_CELL = 30
 
 
@@ -133,7 +133,7 @@ def _two_smallest(cells: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
 
 
 def is_told(told: np.ndarray, chosen: np.ndarray) -> bool:
-    """Whether so many cells are chosen (n,) among those that tell a scale that it is not by chance. told: of `told_scales`."""
+    """Whether more cells are chosen (n,) than show that scale by chance. told: of `told_scales`."""
     return bool(chosen.sum() >= FEWEST_TELLING) and bool(chosen.mean() > OTHER_SCALE + BY_CHANCE * np.mean(told < 0))
 
 

@@ -29,7 +29,7 @@ FEWEST_CELLS = 100
 TARGET_SUM = 1e4
 #: No value lies above it before its logarithm was taken.
 LARGEST_BEFORE_LOG = 1e8
-#: Of the cells that are read, one in so many is asked how it was normalised.
+#: Every such cell of those that are read is asked how it was normalised.
 ASKED = 8
 
 

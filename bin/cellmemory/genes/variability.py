@@ -1,7 +1,7 @@
 """Which genes vary most between cells: by scanpy's two measures, from passes over chunks of cells, none of which is kept.
 
 Memory is that of a few tables of batches x genes, whatever the number of cells. scanpy holds all cells in memory for the same
-order of genes (tests/genes/test_variability.py compares them).
+order of genes (a test compares the two).
 
 Letters: B batches, G genes.
 """
