@@ -124,8 +124,8 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
                 read_hierarchy(file, levels, labels)
         problems += column_problems(file, Origin(batch_key=origin.batch_key))
         with problems.collect():
-            matrix, scale, doubt = find_values(file, origin.counts_layer)
-            var = file.var(matrix)
+            values = find_values(file, origin.counts_layer)
+            var = file.var(values.matrix)
             genes = _genes_of(var, origin.gene_column, str(path))
         problems.raise_any()
         summary = {
@@ -138,9 +138,9 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
             "labels": {str(label): int(n) for label, n in labels.value_counts().items()},
             "unlabelled_cells": int(labels.isna().sum()),
             "id_type": id_type(genes["gene"].tolist()),
-            "values_from": matrix,
-            "value_scale": scale,
-            "warnings": [*label_notes(file.obs[label_key], f"{path}, '{label_key}'"), *([f"{path}: {doubt}"] if doubt else [])],
+            "values_from": values.matrix,
+            "value_scale": values.scale,
+            "warnings": label_notes(file.obs[label_key], f"{path}, '{label_key}'") + values.warnings(str(path)),
         }
     return summary, genes
 
@@ -178,7 +178,7 @@ def _check_query(
         problems.raise_any()
         if panel is None or found is None:
             return {}, pd.DataFrame({"sample": [], "gene": []})
-        match, matrix, scale, _ = found
+        match, (matrix, scale, _) = found
         summary = {
             "sample": query.sample,
             "path": file_name(query.path),

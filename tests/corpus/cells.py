@@ -669,22 +669,14 @@ def a_column_called_dot(cells, folder):
     return edited(cells, folder, edit)
 
 
-def _two_scales(cells):
+@query("X holds counts in some cells and other values in others")
+@reference("X holds counts in some cells and other values in others")
+def data_sets_of_two_scales(cells, _):
     counts = sp.csr_matrix(dense(cells))
     logged = counts[: cells.n_obs // 2].copy()
     logged.data = np.log1p(logged.data)
     cells.X = sp.vstack([logged, counts[cells.n_obs // 2 :]], format="csr").astype(np.float32)
     return cells
-
-
-@query("X holds counts in some cells and other values in others")
-def data_sets_of_two_scales(cells, _):
-    return _two_scales(cells)
-
-
-@reference("X holds counts in some cells and other values in others")
-def a_reference_of_two_scales(cells, _):
-    return _two_scales(cells)
 
 
 @query("X holds NaN, infinite or impossibly large values")
@@ -705,22 +697,14 @@ def blank_gene_names(cells, _):
     return cells
 
 
-def _normalised_in_two_ways(cells):
+@query("X holds values that were normalised in different ways")
+@reference("X holds values that were normalised in different ways")
+def a_natural_and_a_binary_logarithm(cells, _):
     counts = dense(cells)
     values = 1e4 * counts / counts.sum(axis=1, keepdims=True)
     half = cells.n_obs // 2
     cells.X = sp.csr_matrix(np.vstack([np.log1p(values[:half]), np.log2(1 + values[half:])]).astype(np.float32))
     return cells
-
-
-@query("X holds values that were normalised in different ways")
-def a_natural_and_a_binary_logarithm(cells, _):
-    return _normalised_in_two_ways(cells)
-
-
-@reference("X holds values that were normalised in different ways")
-def a_reference_of_two_logarithms(cells, _):
-    return _normalised_in_two_ways(cells)
 
 
 @query("(linear in X", ok=True, at="step")

@@ -61,8 +61,9 @@ class DenseRows(Matrix):
 
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
         block = self._stored[start:stop]
-        with np.errstate(over="ignore"):
-            return sp.csr_matrix(block if block.dtype == np.float64 else block.astype(np.float32), dtype=np.float32)
+        rows = sp.csr_matrix(block if block.dtype == np.float64 else _as_float32(block))
+        rows.data = _as_float32(rows.data)
+        return rows
 
 
 class CsrRows(Matrix):
@@ -128,10 +129,10 @@ def _read_values(group: h5py.Group, name: str, first: int, last: int, *, n: int)
             f"{name}/indices has a value that is not from 0 to {n - 1:,} ({wrong:,}), so {name} is damaged. {AGAIN}"
         )
     data = group["data"][first:last]
-    return as_float32(data), indices.astype(np.int32 if n <= np.iinfo(np.int32).max else np.int64, copy=False)
+    return _as_float32(data), indices.astype(np.int32 if n <= np.iinfo(np.int32).max else np.int64, copy=False)
 
 
-def as_float32(values: np.ndarray) -> np.ndarray:
+def _as_float32(values: np.ndarray) -> np.ndarray:
     """The values as float32; one beyond its range becomes infinite, and is refused as such."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32, copy=False)

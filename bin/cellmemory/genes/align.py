@@ -11,7 +11,7 @@ from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
 from cellmemory.genes.matching import Match, match_genes, no_overlap
 from cellmemory.genes.scales import LOG_BASES, undo_log
-from cellmemory.genes.values import TARGET_SUM, find_values
+from cellmemory.genes.values import TARGET_SUM, Values, find_values
 from cellmemory.io.samplesheet import Origin
 
 #: Cells whose names are held against the panel's genes.
@@ -57,12 +57,10 @@ def make_aligner(match: Match, n_panel: int, scale: str) -> Aligner:
 
 
 class MatchedQuery(NamedTuple):
-    """A query's genes on a panel, the matrix that holds its values, their scale, and a sentence where that is not certain."""
+    """A query's genes on a panel, and where its values are."""
 
     match: Match
-    matrix: str
-    scale: str
-    doubt: str
+    values: Values
 
 
 def match_query(
@@ -71,8 +69,8 @@ def match_query(
     """Finds a query's values and genes. Raises InputError where too few genes are shared."""
     if not file.n_cells:
         raise InputError(f"{file.path}: this query has no cells.")
-    matrix, scale, doubt = find_values(file, origin.counts_layer)
-    var = file.var(matrix)
+    values = find_values(file, origin.counts_layer)
+    var = file.var(values.matrix)
     match = match_genes(var, panel, origin.gene_column, gene_map, where=str(file.path))
     share = len(match.measured) / len(panel)
     if share < min_coverage or not len(match.measured):
@@ -83,7 +81,7 @@ def match_query(
             )
         names = var.index if match.column == "index" else var[match.column]
         raise InputError(no_overlap(str(file.path), names, panel["gene"], share, floor=min_coverage))
-    return MatchedQuery(match, matrix, scale, doubt)
+    return MatchedQuery(match, values)
 
 
 _SCALE_MESSAGES = {
@@ -96,7 +94,7 @@ _SCALE_MESSAGES = {
 
 def alignment_summary(file: CellFile, found: MatchedQuery, panel: pd.DataFrame, *, sample: str, empty: int) -> dict[str, Any]:
     """What `<sample>.alignment.json` holds: what was found, matched, summed, dropped and missing."""
-    match, matrix, scale, doubt = found
+    match, (matrix, scale, doubt) = found
     measured, genes = match.measured, panel["gene"].to_numpy()
     target = match.target
     missing = np.setdiff1d(np.arange(len(panel)), measured)

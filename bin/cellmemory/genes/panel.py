@@ -162,16 +162,17 @@ def _into_batches(moments: Moments, names: Sequence[str]) -> tuple[np.ndarray, l
     if present.sum() < 2:
         return np.zeros(len(names), int), []
     large = moments.large_enough()
+    into = np.where(large, np.cumsum(large) - 1, -1) if large.any() else np.zeros(len(names), int)
     small = np.flatnonzero(present & ~large)
     if not len(small):
-        return np.where(large, np.cumsum(large) - 1, -1), []
+        return into, []
     listed = ", ".join(f"{names[b]}: {moments.cells[b]:,}" for b in small[:5]) + (", ..." if len(small) > 5 else "")
     rest = "genes are chosen in the others" if large.any() else "genes are chosen in all cells as one batch"
     have = "has" if len(small) == 1 else "have"
     note = (
         f"{len(small)} of {present.sum()} batches {have} too few cells to choose genes in ({listed}); the cells are kept, {rest}."
     )
-    return (np.where(large, np.cumsum(large) - 1, -1) if large.any() else np.zeros(len(names), int)), [note]
+    return into, [note]
 
 
 def _in_one_batch(moments: Moments, cells: Pass, n_top: int) -> tuple[pd.DataFrame, list[str]]:

@@ -101,8 +101,8 @@ def preprocess_reference(
         labels = check_labels(file, label_key, origin.batch_key)
         warnings = label_notes(file.obs[label_key], f"{reference}, '{label_key}'")
         batch = file.column(origin.batch_key, "batch", "batch_key") if origin.batch_key else None
-        matrix, scale, doubt = find_values(file, origin.counts_layer)
-        warnings += [f"{reference}: {doubt}"] if doubt else []
+        matrix, scale, _ = found = find_values(file, origin.counts_layer)
+        warnings += found.warnings(str(reference))
         genes, expression = reference_genes(file.var(matrix), origin.gene_column, str(reference))
         shared = queried(genes, query_genes) & expression
         candidates = genes[shared].drop_duplicates("gene").reset_index(drop=True)
@@ -222,21 +222,21 @@ def preprocess_query(
         problems = column_problems(file, origin)
         if problems:
             raise InputError(problems)
-        aligner = make_aligner(found.match, len(panel), found.scale)
+        aligner = make_aligner(found.match, len(panel), found.values.scale)
         var = pd.DataFrame({"measured": False, "source_id": panel["source_id"].to_numpy()}, index=panel["gene"])
         var.iloc[found.match.measured, 0] = True
         made = provenance(
             step="preprocess_query",
             source=file_name(query.path),
             sample=query.sample,
-            values_from=found.matrix,
-            value_scale=found.scale,
+            values_from=found.values.matrix,
+            value_scale=found.values.scale,
             batch_key=origin.batch_key,
             truth_key=origin.truth_key,
             spatial_key=origin.spatial_key,
         )
         elements = {"var": var, f"uns/{RUN}": made, **coordinates(file, origin.spatial_key)}
-        empty = _write_aligned(file, found.matrix, aligner, output, elements=elements)
+        empty = _write_aligned(file, found.values.matrix, aligner, output, elements=elements)
         summary = alignment_summary(file, found, panel, sample=query.sample, empty=empty)
         if "spatial" in file.obsm and "obsm/spatial" not in elements:
             summary["messages"].append("obsm['spatial'] holds no places of cells, and was left out.")

@@ -14,7 +14,7 @@ FEWEST_VALUES, BROKEN = 10, 0.5
 #: Fewer values may be all one count.
 MANY_VALUES = 1_000
 #: The share of cells whose largest values may be wild, and are ignored; in fewer cells none is.
-WILD_SHARE, FEWEST_CELLS = 0.002, 100
+WILD_SHARE, FEWEST_FOR_WILD = 0.002, 100
 #: No count or normalised value lies above it.
 LARGEST = 1e13
 #: Scales of log(1 + value), and the base of each.
@@ -103,18 +103,22 @@ def told_scales(cells: sp.csr_matrix) -> np.ndarray:
     """
     if not cells.shape[0]:
         return np.zeros(0, int)
+    step = _rounded_to(cells.data)
+    by_ratio = _told_by_ratio(cells, step)
+    if step:  # sums of rounded values are alike by chance
+        return by_ratio
     by_sum = _told_by_sums(cells)
-    return np.where(by_sum < 0, _told_by_ratio(cells), by_sum)
+    return np.where(by_sum < 0, by_ratio, by_sum)
 
 
-def _told_by_ratio(cells: sp.csr_matrix) -> np.ndarray:
+def _told_by_ratio(cells: sp.csr_matrix, step: float) -> np.ndarray:
     """The scale on which a cell's second smallest value is a whole multiple of its smallest, as two and three counts are of one.
 
     There is none where values are reads by a gene's length or corrected counts, so small that no scale bends them, or rounded to
-    few digits.
+    few digits. step: what the values were rounded to.
     """
     smallest, second = _two_smallest(cells)
-    second[smallest < STEPS * _rounded_to(cells.data)] = np.inf
+    second[smallest < STEPS * step] = np.inf
     errors = np.full((len(NORMALISED), len(second)), 0.5)
     for place, scale in enumerate(NORMALISED):
         fit = second <= LARGEST_LOG.get(scale, LARGEST)  # infinite where there is none
@@ -145,9 +149,7 @@ def _rounded_to(values: np.ndarray) -> float:
 
 def _told_by_sums(cells: sp.csr_matrix) -> np.ndarray:
     """For each cell the place (n,) in NORMALISED of the scale on which it has a sum that many cells have, as those have that were
-    normalised to it; -1 where there is none, or several. Sums of rounded values are alike by chance."""
-    if _rounded_to(cells.data):
-        return np.full(cells.shape[0], -1)
+    normalised to it; -1 where there is none, or several."""
     alike = np.stack([_of_one_sum(_sums(cells, scale)) for scale in NORMALISED])
     return np.where(alike.sum(axis=0) == 1, alike.argmax(axis=0), -1)
 
@@ -182,7 +184,7 @@ def _has_giants(cells: sp.csr_matrix, scale: str) -> bool:
 def _largest(cells: sp.csr_matrix) -> float:
     """The largest value of all cells but those few that may hold a wild one."""
     largest = np.sort(cells.max(axis=1).toarray().ravel())
-    left_out = max(1, int(WILD_SHARE * len(largest))) if len(largest) >= FEWEST_CELLS else 0
+    left_out = max(1, int(WILD_SHARE * len(largest))) if len(largest) >= FEWEST_FOR_WILD else 0
     return float(largest[len(largest) - 1 - left_out])
 
 

@@ -151,6 +151,10 @@ class Values(NamedTuple):
     scale: str
     doubt: str = ""
 
+    def warnings(self, where: str) -> list[str]:
+        """The doubt with its file in front, if there is any."""
+        return [f"{where}: {self.doubt}"] if self.doubt else []
+
 
 def find_values(file: CellFile, counts_layer: str | None) -> Values:
     """What to read: the matrix asked for, else counts in X, layers['counts'] or raw, else log values.

@@ -41,9 +41,10 @@ class Moments:
         cells = np.zeros(n_batches, np.int64)
         sums, squares = np.zeros((2, n_batches, n_genes))
         for batch, values in chunks:
+            exact = values.astype(np.float64, copy=False)
             cells += np.bincount(batch[batch >= 0], minlength=n_batches)
-            _add(sums, batch, values.astype(np.float64))
-            _add(squares, batch, values.astype(np.float64).power(2))
+            _add(sums, batch, exact)
+            _add(squares, batch, exact.power(2))
         return cls(cells, sums, squares)
 
     def of_genes(self, genes: np.ndarray) -> "Moments":
@@ -118,9 +119,8 @@ def _expected_deviations(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
 def _clipped(chunks: Iterable[Chunk], limits: np.ndarray) -> Iterator[Chunk]:
     """The chunks with values cut off at the limit (B, G) of their batch and gene."""
     for batch, values in chunks:
-        cut = values.astype(np.float64)
-        cut.data = np.minimum(cut.data, limits[np.repeat(batch, np.diff(cut.indptr)), cut.indices])
-        yield batch, cut
+        cut = np.minimum(values.data, limits[np.repeat(batch, np.diff(values.indptr)), values.indices])
+        yield batch, sp.csr_matrix((cut, values.indices, values.indptr), values.shape)
 
 
 def by_dispersion(moments: Moments) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 from itertools import combinations
 from pathlib import Path
 
-from cellmemory.io.signature import digest_of_object, is_signed, is_signed_object, sha256
+from cellmemory.io.signature import DIGEST, is_signed, is_signed_object, sha256
 
 #: Room for what `atomic.replacing` puts before a name while a file is written.
 PREFIX_LENGTH = 24
@@ -65,10 +65,9 @@ HEAD, HEADER = 8192, 2**20
 def output_problems(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str, list[Path]]) -> list[str]:
     """A sentence for each output that would destroy something, or that cannot be written.
 
-    outputs: path and kind by option; kinds are those of TABLES, CELL_TABLES, OBJECTS and H5ADS, and
-    `profiles`, `page`, `figures`,
-    `model`, `adapted`, `copied` (a model of either kind), and of folders that things are added to `multiqc_folder` and
-    `checkpoints`. inputs: paths by option.
+    outputs: path and kind by option; kinds are those of TABLES, CELL_TABLES, OBJECTS and H5ADS, and `profiles`, `page`,
+    `figures`, `model`, `adapted`, `copied` (a model of either kind), and of folders that things are added to `multiqc_folder`
+    and `checkpoints`. inputs: paths by option.
     """
     problems = []
     outputs = {option: (path, _kind_at(path, kind)) for option, (path, kind) in outputs.items()}
@@ -208,8 +207,8 @@ def _is_model(files: Traversable, adapted: tuple[bool, ...]) -> bool:
     if not (found.keys() <= {"config.json", *MODEL_FILES} and all(file.is_file() for file in found.values())):
         return False  # a pipe would be waited for
     config = json.loads(found.pop("config.json").read_text(encoding="utf-8"))
-    digest, sums = config.pop("digest"), config["files"]
-    is_ours = "label_key" in config and set(sums) == set(MODEL_FILES) and digest == digest_of_object(config)
+    sums = config["files"]
+    is_ours = "label_key" in config and set(sums) == set(MODEL_FILES) and is_signed_object(config, DIGEST)
     return is_ours and ("adapted_to" in config) in adapted and all(sha256(file) == sums[name] for name, file in found.items())
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: The attribute of an h5ad, a digest of the names of its parts, and the key of a JSON, a digest of all else in it.
 SIGNATURE = "nf-cellmemory"
+#: The key of a model's config.json, whose digest is also the model's name.
+DIGEST = "digest"
 
 
 def sign(file: "h5py.File") -> None:
@@ -38,19 +40,20 @@ def _digest(file: "h5py.File") -> str:
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
-def signed_object(value: dict[str, Any]) -> dict[str, Any]:
-    """An object that becomes JSON, with its signature. Raises ValueError where it holds NaN."""
-    return {**value, SIGNATURE: digest_of_object(value)}
+def signed_object(value: dict[str, Any], key: str = SIGNATURE) -> dict[str, Any]:
+    """An object that becomes JSON, with a digest of all else in it under the key. Raises ValueError where it holds NaN."""
+    return {**value, key: _digest_without(value, key)}
 
 
-def is_signed_object(value: dict[str, Any]) -> bool:
-    """Whether an object that was read from JSON was signed, and nothing in it changed since."""
-    return value.get(SIGNATURE) == digest_of_object({key: item for key, item in value.items() if key != SIGNATURE})
+def is_signed_object(value: dict[str, Any], key: str = SIGNATURE) -> bool:
+    """Whether an object that was read from JSON was signed under the key, and nothing in it changed since."""
+    return value.get(key) == _digest_without(value, key)
 
 
-def digest_of_object(value: dict[str, Any]) -> str:
-    """The hexadecimal SHA-256 of an object of JSON, in whatever order its keys are. Raises ValueError where it holds NaN."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+def _digest_without(value: dict[str, Any], key: str) -> str:
+    """The hexadecimal SHA-256 of the other keys, in whatever order they are."""
+    rest = {name: item for name, item in value.items() if name != key}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def sha256(path: Source) -> str:

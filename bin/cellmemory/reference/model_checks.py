@@ -124,7 +124,8 @@ def read_labels(path: Traversable) -> pd.DataFrame:
     problems += [f"{name} is not whole numbers" for name, found in numbers.items() if found is None]
     counts = [found for found in numbers.values() if found is not None]
     if len(counts) == len(_COUNTS):
-        wrong = counts[1] + counts[2] > counts[0]
+        n_cells, n_train, n_validation = counts
+        wrong = n_train + n_validation > n_cells
         problems += [f"{shown(label)} has more cells that train or validate than cells" for label in table["label"][wrong]]
     if not table["rare"].isin(["true", "false"]).all():
         problems.append("rare is not true or false everywhere")

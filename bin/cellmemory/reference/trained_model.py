@@ -17,7 +17,7 @@ from cellmemory.genes.panel import panel_text
 from cellmemory.io.atomic import json_text, replacing
 from cellmemory.io.checked import read_json, read_tsv, shown
 from cellmemory.io.outputs import MODEL_FILES, is_archive_name
-from cellmemory.io.signature import digest_of_object, sha256
+from cellmemory.io.signature import DIGEST, is_signed_object, sha256, signed_object
 from cellmemory.network.config import ModelConfig
 from cellmemory.reference.archive import model_files, write_archive
 from cellmemory.reference.calibration import Calibration
@@ -138,7 +138,7 @@ def _check(path: Path, files: Traversable) -> list[str]:
     known = version == FORMAT and not isinstance(version, bool)
     problems = [] if known else [f"{path}: model format {shown(version)} is not known (only {FORMAT})."]
     changed = [name for name in MODEL_FILES if recorded.get(name) != sha256(files / name)]
-    if config.get("digest") != _digest(config):
+    if not is_signed_object(config, DIGEST):
         changed.insert(0, "config.json")
     if changed:
         problems.append(f"{path}: {', '.join(changed)} changed since the model was trained (checksum); use an untouched copy.")
@@ -209,7 +209,7 @@ class ModelContent:
         }
         config = {"format": FORMAT, "version": __version__, **self.config}
         config["files"] = {name: hashlib.sha256(contents[name]).hexdigest() for name in MODEL_FILES}
-        _write(Path(path), {"config.json": json_text({**config, "digest": _digest(config)}).encode(), **contents})
+        _write(Path(path), {"config.json": json_text(signed_object(config, DIGEST)).encode(), **contents})
 
 
 def save_adapted(
@@ -231,8 +231,3 @@ def save_adapted(
         figure=(trained.files / "history.png").read_bytes(),
         card=f"{card}\nIts linear path is adapted to the cells of '{to}' and should be used for them only.\n" if to else card,
     ).write(path)
-
-
-def _digest(config: dict) -> str:
-    rest = {key: value for key, value in config.items() if key != "digest"}
-    return digest_of_object(rest)

@@ -75,7 +75,7 @@ def build(
 
 def render(title: str, parts: Sequence[Section], data: dict) -> str:
     """The page of the given sections; data: what the page's script draws of them."""
-    plotly, script = _plotly_js(), page_script()
+    plotly, script = _plotly_js(), _page_script()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string((_HERE / "page.html.j2").read_text()).render(
         title=title,
@@ -97,7 +97,7 @@ def safe_json(value: object) -> str:
     return written
 
 
-def page_script() -> str:
+def _page_script() -> str:
     """The page's own script: the files of `script/`, one behind the other, in a scope of their own."""
     parts = "\n".join((_HERE / "script" / f"{name}.js").read_text() for name in SCRIPTS)
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
