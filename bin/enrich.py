@@ -69,12 +69,12 @@ def main(
         _cli.warn(f"The first {top} genes are over half of the background; choose a lower --top to see a difference.")
     libraries = enrichment.read_libraries(gmts, panel, background, enrichr)
     for library in libraries:
-        _say_library(library, enrichment.MIN_GENES)
+        _say_library(library, enrichment.MIN_OVER_REPRESENTED)
     tables = [enrichment.over_represented(rankings, libraries, background, top)]
     if profiles_path:
         sizes = [len(genes) for library in libraries for genes in library.sets.values()]
-        fit = sum(gsea.MIN_GENES <= size <= gsea.MAX_GENES for size in sizes)
-        _cli.say(f"Pre-ranked tests take {fit:,} sets of {gsea.MIN_GENES} to {gsea.MAX_GENES} genes in the background.")
+        fit = sum(gsea.MIN_SET <= size <= gsea.MAX_SET for size in sizes)
+        _cli.say(f"Pre-ranked tests take {fit:,} sets of {gsea.MIN_SET} to {gsea.MAX_SET} genes in the background.")
         ranked = profiles.load(profiles_path)
         tables.append(enrichment.preranked(ranked, libraries, background, permutations=gsea_permutations, seed=seed))
     table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)

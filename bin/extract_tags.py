@@ -41,7 +41,7 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
     """Extract type-associated genes (TAGs) from the attention of a mapped query.
 
     Genes are ranked by the mean attention that the cells of a group pay to them; the tables also hold what sets the
-    group apart from the others (log2 ratio, effect size, permutation p-value), expression, and whether expression alone would
+    group apart from the others (log2 ratio, effect size, permutation p-value), expression, and whether a test of expression would
     have found the gene. Slots are by predicted label.
     """
     if (contrasts or against) and not contrasts_path:

@@ -37,7 +37,7 @@ def main(
 ) -> None:
     """Brings a query's cells onto a gene panel: genes matched, duplicates summed, values normalised."""
     from cellmemory.genes.align import describe
-    from cellmemory.genes.preprocess import preprocess_query
+    from cellmemory.genes.query_cells import preprocess_query
     from cellmemory.io.samplesheet import Origin, Query, check_sample, sample_named
 
     if sample:

@@ -31,7 +31,7 @@ def main(
 ) -> None:
     """Selects a reference's gene panel (its highly variable genes) and brings its cells onto it."""
     from cellmemory.genes.names import left_out
-    from cellmemory.genes.preprocess import preprocess_reference
+    from cellmemory.genes.reference_cells import preprocess_reference
     from cellmemory.io.samplesheet import Origin
 
     origin = Origin(counts_layer, gene_column, batch_key)

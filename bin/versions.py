@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints the versions of Python packages as YAML, for `versions.yml`: `versions.py PROCESS PACKAGE ...`.
 
-It reads what the installation says of itself, since importing torch for its version alone takes seconds.
+It reads what the installation says of itself, since importing torch only for its version takes seconds.
 """
 
 import platform

@@ -1,6 +1,6 @@
 // Ranges of a query's cells, for its mapping by several tasks.
 
-/** The ranges START:STOP of at most `size` cells that a query is mapped in; '' alone, for all cells, if one is enough. */
+/** The ranges START:STOP of at most `size` cells that a query is mapped in; only '', for all cells, if one is enough. */
 def cellRanges(alignment, size) {
     def count = new groovy.json.JsonSlurper().parseText(alignment.text).cells
     return size == 0 || count <= size

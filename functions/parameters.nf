@@ -107,7 +107,7 @@ def combinationProblems(values) {
         problems += ['--label_key is missing: it names the column of the reference with the labels.']
     }
     if (values.checkpoint_dir?.contains('://')) {
-        problems += ["--checkpoint_dir: ${values.checkpoint_dir} is no folder of a file system, but a training writes to it as it goes."]
+        problems += ["--checkpoint_dir: ${values.checkpoint_dir} is not a folder of a file system, but a training writes to it as it goes."]
     }
     else if (values.checkpoint_dir && workflow.containerEngine && !values.checkpoint_dir.startsWith('/')) {
         problems += ["--checkpoint_dir: ${values.checkpoint_dir} is a relative path, which means nothing in a container; give an absolute one."]
@@ -119,7 +119,7 @@ def combinationProblems(values) {
     def sets = geneSetPaths(values.gmt)
     problems += sets.collectMany { path -> pathProblems('gmt', path, 'file-path') }
     problems += sets.countBy { path -> pathAt(path).name }.findAll { _name, count -> count > 1 }.collect { name, _count ->
-        "--gmt: two files have the name ${name}; their sets could not be told apart in the results, so rename one."
+        "--gmt: two files have the name ${name}; their sets would be mixed up in the results, so rename one."
     }
     return problems
 }

@@ -36,7 +36,7 @@ def isCellFile(path) {
     return path.name.toLowerCase() ==~ /.*\.(h5ad|h5|hdf5)/
 }
 
-/** What keeps a path from being a task's input, a sentence each, `where` first. A folder's files are looked at, too. */
+/** What keeps a path from being a task's input, a sentence each, `where` first. A folder's files are looked at as well. */
 def stagingProblems(where, path) {
     return ([path] + (path.isDirectory() ? filesOf(path) : [])).collectMany { each -> nameProblems(where, each) }
 }

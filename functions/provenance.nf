@@ -17,7 +17,7 @@ def runRecord(run, settings) {
 }
 
 /**
- * Writes the record of each result beside it, and the RO-Crate into the folder of the results.
+ * Writes the record of each result next to it, and the RO-Crate into the folder of the results.
  *
  * records: of each result its name, the folder of its files and that of its record, the JSON file of its checksums, and the
  * sources: the user's files that it may have been made from. others: entities of the crate for what has no record.

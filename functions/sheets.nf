@@ -69,7 +69,7 @@ def placeOf(sheet, row) {
     return "${sheet.name}, line ${row.line}"
 }
 
-/** A sentence for each name that several rows have in the column, or that several differ from by capitals alone. */
+/** A sentence for each name that several rows have in the column, or that several differ from only by capitals. */
 def duplicateProblems(name, rows, column, subject) {
     def about = [sheet: name, column: column, subject: subject]
     def same = rows.groupBy { row -> row[column] }.findAll { value, found -> value && found.size() > 1 }.collect { value, found ->
@@ -97,7 +97,7 @@ def csvCells(line) {
     return rest ? null : found
 }
 
-/** Without blanks at its ends, as Python takes them: those that do not break a line, too. */
+/** Without blanks at its ends, as Python knows them, also those that do not break a line. */
 def withoutBlanks(text) {
     return text.replaceAll(/^[\s\p{Z}]+|[\s\p{Z}]+$/, '')
 }

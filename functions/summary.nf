@@ -5,7 +5,7 @@ include { runFolder } from './pairs.nf'
 /** How many queries and tasks there were, and where the results are. */
 def summary(run, count, folder, references) {
     if (!run.success) {
-        return "The run stopped before its end. What is finished is kept: mend the cause, and run the same command with -resume."
+        return "The run stopped before its end. What is finished is kept: remove the cause, and run the same command with -resume."
     }
     def tasks = "${run.stats.succeedCount} tasks run, ${run.stats.cachedCount} taken from earlier runs, ${run.stats.failedCount} failed and repeated"
     def onto = references.size() > 1 ? " onto ${references.size()} references" : ''

@@ -3,7 +3,7 @@
 include { pathAt } from './paths.nf'
 
 /**
- * The same file under a name that its content alone decides: a check that is repeated, for another reference among many, say,
+ * The same file under a name that only its content decides: a check that is repeated, for another reference for example,
  * and finds the same repeats no training.
  */
 def byContent(path) {
@@ -26,7 +26,7 @@ def checkpointFolder(given) {
         return null
     }
     def folder = given ? pathAt(given).toAbsolutePath() : workflow.workDir.resolve('checkpoints')
-    // Here, since a container's engine would make it for root alone.
+    // Here, since a container's engine would make it for root only.
     folder.mkdirs()
     return folder.toString()
 }

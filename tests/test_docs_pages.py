@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import subprocess
+import tokenize
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -31,7 +32,12 @@ ODD = {
     r"\bbeside (?:it|them|these)\b": "next to",
     r"\bgoes on (?:where|at|to)\b": "continues",
     r"\bfound by itself\b": "detected",
+    r"\b(?:be|are|is) told (?:apart|from)\b": "be distinguished, differ",
+    r"\btells? (?:a|one|none|this|these|which|a cell)\b": "shows",
 }
+
+#: Of files other than Python whose English is looked at.
+ENDINGS = ("nf", "config", "xml", "yml", "json")
 
 
 def prose(page: Path) -> str:
@@ -99,6 +105,13 @@ def test_english_reads_as_a_native_writes_it(page: Path):
     assert oddities(prose(page)) == []
 
 
+def comments(path: Path) -> str:
+    """The comments of a Python file; those that follow each other are one text."""
+    with path.open("rb") as file:
+        found = [token.string.lstrip("#: ") for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT]
+    return "\n".join(found)
+
+
 def test_english_of_messages_and_docstrings_does_too():
     found = [
         f"{path.name}, line {node.lineno}: {oddity}"
@@ -108,6 +121,23 @@ def test_english_of_messages_and_docstrings_does_too():
         for oddity in oddities(node.value)
     ]
     assert found == []
+
+
+def test_english_of_comments_workflows_and_forms_does_too():
+    texts = {path: comments(path) for path in sorted((ROOT / "bin").rglob("*.py"))}
+    for pattern in (
+        "*.nf",
+        "*/**/*.nf",
+        "*.config",
+        "conf/*.config",
+        "galaxy/**/*.xml",
+        "galaxy/**/*.yml",
+        "*_schema.json",
+        "assets/*.json",
+    ):
+        texts |= {path: re.sub(r"^\s*(?://|\*)", "", path.read_text(), flags=re.MULTILINE) for path in sorted(ROOT.glob(pattern))}
+    assert len({path.suffix for path in texts}) == 6
+    assert [f"{path.relative_to(ROOT)}: {oddity}" for path, text in texts.items() for oddity in oddities(text)] == []
 
 
 def test_every_column_of_a_cell_is_described():

@@ -153,6 +153,32 @@ def test_signatures_are_read_at_the_call():
     assert wrong == []
 
 
+#: Names of what a module is for, which are read with the module's name in front, as `profiles.load`.
+OF_THE_MODULE = {"COLUMNS", "build", "load", "section", "summarise", "write", "text", "plain", "shown", "reasons"}
+#: Two readers of one thing, one on top of the other.
+LAYERED = {"read_json"}
+
+
+def test_a_public_name_means_one_thing():
+    """No two modules of the library define functions, classes or constants of one name."""
+    places: dict[str, list[str]] = {}
+    for module in sorted(name for name in FILES if name.startswith("cellmemory.")):
+        for node in ast.parse(FILES[module].read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names = [node.name]
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names = [found.id for target in targets for found in ast.walk(target) if isinstance(found, ast.Name)]
+            else:
+                continue
+            for name in names:
+                if not name.startswith("_"):
+                    places.setdefault(name, []).append(module)
+    twice = {name: found for name, found in places.items() if len(set(found)) > 1}
+    assert {name: found for name, found in twice.items() if name not in OF_THE_MODULE | LAYERED} == {}
+    assert set(twice) >= OF_THE_MODULE | LAYERED
+
+
 def test_what_a_mapped_query_holds_is_named_once():
     """Names in obs, obsm, varm, uns and layers stand in columns.py, and nowhere else in the library."""
     names = {value for value in vars(columns).values() if isinstance(value, str) and "cellmemory_" in value}

@@ -9,6 +9,9 @@ import tempfile
 from typing import Any
 
 __version__ = "0.1.0"
+#: Our name in a file of cells: the key of uns that says how it was made, and what our other names begin with.
+RUN = "cellmemory"
+PREFIX = f"{RUN}_"
 
 
 def _keep_caches_out_of_the_image() -> None:

@@ -13,9 +13,9 @@ from cellmemory.cells.reading import CellFile
 from cellmemory.columns import MADE_BY_MAPPING, STATUS, STATUSES
 from cellmemory.errors import InputError, Problems
 from cellmemory.genes.align import match_query
+from cellmemory.genes.choice import reference_genes
 from cellmemory.genes.matching import no_shared_gene, panel_index
 from cellmemory.genes.names import folded, id_type, normalise, read_gene_map
-from cellmemory.genes.panel import reference_genes
 from cellmemory.genes.values import find_values
 from cellmemory.io.gmt import read_gmt
 from cellmemory.io.samplesheet import Origin, Query, read_samplesheet

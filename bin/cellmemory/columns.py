@@ -2,8 +2,8 @@
 
 from math import inf
 
-#: What our columns of obs begin with.
-PREFIX = "cellmemory_"
+from cellmemory import PREFIX
+
 #: Columns of obs that mapping adds: to every query, and to one whose labels have levels.
 LABEL, CONFIDENCE = f"{PREFIX}label", f"{PREFIX}confidence"
 STATUS, REASON = f"{PREFIX}status", f"{PREFIX}reason"
@@ -38,9 +38,8 @@ EMBEDDING, SLOT_USE, UMAP = "X_cellmemory", "X_cellmemory_slots", "X_umap"
 ATTENTION = "layers/attention"
 #: Keys of varm: mean attention of each label's slots, (genes, labels x slots).
 SLOT_WRITE, SLOT_READ = f"{PREFIX}slot_write", f"{PREFIX}slot_read"
-#: Keys of uns: how the file was made (see reference.run_info), the reference's cells in the co-embedding, and of a slice
-#: which cells it has.
-RUN, CO_EMBEDDED, SLICE = "cellmemory", f"{PREFIX}reference", f"{PREFIX}slice"
+#: Keys of uns: the reference's cells in the co-embedding, and of a slice which cells it has.
+CO_EMBEDDED, SLICE = f"{PREFIX}reference", f"{PREFIX}slice"
 
 ATTENTION_COLUMNS = ["score", "specificity", "effect", "p_value", "adjusted_p_value"]
 CONTRIBUTIONS = ("contribution", "cls_contribution", "linear_contribution")

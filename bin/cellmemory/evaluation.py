@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score, roc_auc_score
 
+from cellmemory import PREFIX
 from cellmemory.cells.labels import as_text, clean_labels
 from cellmemory.columns import (
     AMBIGUOUS,
@@ -26,7 +27,6 @@ from cellmemory.columns import (
     LABEL_SET,
     NOVELTY,
     NOVELTY_P,
-    PREFIX,
     STATUS,
     UNASSIGNED,
 )

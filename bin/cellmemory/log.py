@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 LOGGER = logging.getLogger("cellmemory")
 #: Characters of a long sentence that are shown: the first say what is wrong and where, the last what to do.
-FIRST, LAST = 1500, 500
+FIRST_CHARACTERS, LAST_CHARACTERS = 1500, 500
 
 
 def say(sentence: str) -> None:
@@ -58,6 +58,6 @@ def as_printed(sentence: str, called: Mapping[str, str]) -> str:
     longer than a screen: a file may have thousands of columns, and a name thousands of letters."""
     for staged, name in called.items():
         sentence = re.sub(rf"(?<![\w./-]){re.escape(staged)}(?![\w-])", name.replace("\\", r"\\"), sentence)
-    if (left_out := len(sentence) - FIRST - LAST) > 0:
-        sentence = f"{sentence[:FIRST]} ... ({left_out:,} characters left out) ... {sentence[-LAST:]}"
+    if (left_out := len(sentence) - FIRST_CHARACTERS - LAST_CHARACTERS) > 0:
+        sentence = f"{sentence[:FIRST_CHARACTERS]} ... ({left_out:,} characters left out) ... {sentence[-LAST_CHARACTERS:]}"
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", sentence)

@@ -18,7 +18,8 @@ import pandas as pd
 from cellmemory.cells.writing import H5adWriter
 from cellmemory.errors import InputError
 from cellmemory.genes.align import describe
-from cellmemory.genes.preprocess import preprocess_query, preprocess_reference
+from cellmemory.genes.query_cells import preprocess_query
+from cellmemory.genes.reference_cells import preprocess_reference
 from cellmemory.io.checked import choice, integer, number, text, wrong_fields
 from cellmemory.io.outputs import output_problems
 from cellmemory.io.samplesheet import COLUMNS, SAMPLE_NAME, Origin, Query

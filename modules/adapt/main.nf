@@ -1,7 +1,7 @@
 include { commandLine; quoted; quotedAll } from '../../functions/command_line.nf'
 include { modelFiles } from '../../functions/models.nf'
 
-// Adapts a trained model to a query, without its labels. The model is of use for this query alone.
+// Adapts a trained model to a query, without its labels. The model is meant for this query only.
 process ADAPT {
     tag "${meta.id}"
     label 'process_single'

@@ -7,7 +7,7 @@ process PREPROCESS_QUERY {
     tag "${meta.id}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes'], meta: { meta }
+    ext code: ['errors', 'log', 'io', 'cells', 'genes'], meta: { meta }
     memory { (6.GB + 10.B * bytesReadWhole([query])) * task.attempt }
 
     input:

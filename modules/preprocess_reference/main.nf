@@ -5,7 +5,7 @@ process PREPROCESS_REFERENCE {
     tag "${meta.id ?: 'reference'}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes'], meta: { meta }
+    ext code: ['errors', 'log', 'io', 'cells', 'genes'], meta: { meta }
     memory { (6.GB + 8.B * reference.size()) * task.attempt }
 
     input:

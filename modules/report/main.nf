@@ -1,7 +1,7 @@
 include { commandLine; quoted; quotedAll; repeated } from '../../functions/command_line.nf'
 include { named } from '../../functions/pairs.nf'
 
-// One self-contained page about a query, or about all queries of a run; its figures as files, too.
+// One self-contained page about a query, or about all queries of a run; its figures as files as well.
 process REPORT {
     tag "${named(meta.id, 'report')}"
     label 'process_single'

@@ -166,7 +166,7 @@ def test_one_reference_is_no_consensus(tmp_path: Path):
 def test_cells_of_one_name_have_no_consensus(tmp_path: Path):
     """Another order of the rows could not be seen."""
     (problem,) = refused("consensus", *write(tmp_path, cells=["c1", "c2", "c2", "c2"]))
-    assert "pbmc.labels.csv: 3 cells share their name with another cell, so that votes cannot be told apart." in problem
+    assert "pbmc.labels.csv: 3 cells share their name with another cell, so that votes cannot be assigned to cells." in problem
     assert not (tmp_path / "q.consensus.csv").exists()
 
 

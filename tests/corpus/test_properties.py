@@ -18,7 +18,7 @@ from cellmemory.cells.labels import clean_labels
 from cellmemory.errors import InputError
 from cellmemory.genes.names import read_gene_map
 from cellmemory.genes.panel import COLUMNS, write_panel
-from cellmemory.genes.preprocess import preprocess_query
+from cellmemory.genes.query_cells import preprocess_query
 from cellmemory.io.gmt import read_gmt
 from cellmemory.io.samplesheet import Origin, Query, read_samplesheet
 from tests.corpus import strategies

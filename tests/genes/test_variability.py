@@ -9,7 +9,7 @@ import pytest
 import scanpy as sc
 import scipy.sparse as sp
 
-from cellmemory.genes.panel import select_panel
+from cellmemory.genes.choice import select_panel
 from cellmemory.genes.variability import Chunk, Moments, by_dispersion, by_trend
 
 N_CELLS, N_GENES, N_TOP = 900, 400, 120
@@ -117,6 +117,6 @@ def test_batches_that_are_all_small_are_one_batch():
 def test_genes_too_few_for_a_trend_go_by_their_variance():
     cells = made(0, 1)[:, :6].copy()
     found, (note,) = chosen(cells)
-    assert "genes go by their variance alone" in note
+    assert "genes are ordered by their variance" in note
     variances = np.asarray(cells.X.todense()).var(axis=0)
     assert found == cells.var_names[np.argsort(-variances, kind="stable")].tolist()

@@ -47,7 +47,7 @@ def write_placeholder(
         "novelty_null": [0.0],
         "panel_accuracy": [[1.0, 0.9]],
     }
-    found |= {"novelty_parts": {part: [0.0, 1.0] for part in novelty.PARTS}, "linear_weight": 1.0, "cls_weight": 1.0}
+    found |= {"novelty_parts": {part: [0.0, 1.0] for part in novelty.NOVELTY_PARTS}, "linear_weight": 1.0, "cls_weight": 1.0}
     found["novelty_common"] = 0.0
     rare = np.where(label_table["rare"].astype(bool), "true", "false")
     table = label_table.assign(rare=rare)

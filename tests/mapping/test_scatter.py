@@ -277,7 +277,7 @@ def test_cells_beyond_those_fitted_are_placed_among_their_like(monkeypatch):
     from cellmemory.mapping.co_embedding import CoEmbedding
 
     monkeypatch.setattr("cellmemory.mapping.co_embedding.MAX_FITTED", 60)
-    monkeypatch.setattr("cellmemory.mapping.co_embedding.CHUNK_CELLS", 37)
+    monkeypatch.setattr("cellmemory.mapping.co_embedding.PLACED_CELLS", 37)
     rng = np.random.default_rng(0)
     side = rng.integers(0, 2, 300)
     cells = (np.eye(8)[side] * 5 + rng.normal(size=(300, 8)) * 0.1).astype(np.float32)
@@ -288,5 +288,5 @@ def test_cells_beyond_those_fitted_are_placed_among_their_like(monkeypatch):
     centre = np.array([found[side == s].mean(0) for s in (0, 1)])
     nearer = np.linalg.norm(found[:, None] - centre[None], axis=2).argmin(1)
     assert (nearer == side).all()
-    monkeypatch.setattr("cellmemory.mapping.co_embedding.CHUNK_CELLS", 1000)
+    monkeypatch.setattr("cellmemory.mapping.co_embedding.PLACED_CELLS", 1000)
     np.testing.assert_array_equal(np.concatenate(list(CoEmbedding(cells, cells[:20] + 0.01, 0).query())), found)

@@ -88,7 +88,7 @@ def test_all_problems_are_said_at_once(tmp_path: Path):
         "--label_map: there is no file none.tsv.",
         "--reference and --model exclude each other",
         "--label_map is about labels of several references, but there is no --references.",
-        "--checkpoint_dir: s3://bucket/checkpoints is no folder of a file system",
+        "--checkpoint_dir: s3://bucket/checkpoints is not a folder of a file system",
         "queries.csv has a column 'colour' that means nothing here",
     ):
         assert sentence in output

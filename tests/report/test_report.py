@@ -396,7 +396,7 @@ def test_plain_refuses_what_json_does_not_know():
 def test_label_means_are_means():
     rng = np.random.default_rng(0)
     matrix, codes = rng.random((50, 7)), rng.integers(-1, 4, 50)
-    means = tags.label_means(sp.csr_matrix(matrix), codes, 5)
+    means = tags.means_of_labels(sp.csr_matrix(matrix), codes, 5)
     for code in range(4):
         np.testing.assert_allclose(means[code], matrix[codes == code].mean(axis=0))
     assert (means[4] == 0).all()

@@ -345,7 +345,8 @@ def test_a_wrong_option_leaves_with_status_1():
 
 
 @pytest.mark.parametrize(("step", "unused"), [
-    ("checks", "torch"), ("genes.preprocess", "torch"), ("mapping.mapped", "torch"), ("mapping.gathering", "torch"),
+    ("checks", "torch"), ("genes.reference_cells", "torch"), ("genes.query_cells", "torch"), ("mapping.mapped", "torch"),
+    ("mapping.gathering", "torch"),
     ("report.data", "torch"), ("explanation.contrasts", "torch"), ("mapping.mapper", "lightning"),
     ("explanation.attribution", "lightning"), ("explanation.faithfulness", "lightning"), ("mapping.adaptation", "lightning"),
 ])  # fmt: skip

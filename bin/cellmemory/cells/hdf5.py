@@ -15,9 +15,9 @@ from cellmemory.cells.probe import survive
 from cellmemory.cells.tenx import TenX, several_genomes
 from cellmemory.errors import Problems, first_ids
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MAGIC = b"\x89HDF\r\n\x1a\n"
 #: What a file of another kind begins with, and what it then is.
-OTHERS = (
+OTHER_FORMATS = (
     (b"\x1f\x8b", "it is compressed with gzip", "Decompress it with gunzip"),
     (b"PK\x03\x04", "it is a zip archive", "Unpack it"),
     (b"%%MatrixMarket", "it is one file of an mtx folder", "Give the folder"),
@@ -53,10 +53,10 @@ def _check_signature(path: Path) -> None:
         place = 0
         while place < size:
             file.seek(place)
-            if file.read(8) == SIGNATURE:
+            if file.read(8) == MAGIC:
                 return
             place = 2 * place or 512
-    found, remedy = next((found, remedy) for magic, found, remedy in OTHERS if start.startswith(magic))
+    found, remedy = next((found, remedy) for magic, found, remedy in OTHER_FORMATS if start.startswith(magic))
     raise ReadingError(f"this is not an h5ad file ({found}). {remedy}.")
 
 

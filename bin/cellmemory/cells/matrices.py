@@ -14,7 +14,7 @@ NUMBERS = "biuf"
 #: Encodings of sparse matrices in an h5ad.
 SPARSE = ("csr_matrix", "csc_matrix")
 #: Names of dtype kinds that are not numbers, in words.
-KINDS = {"c": "complex numbers", "V": "records", "M": "dates", "m": "durations"}
+NOT_NUMBERS = {"c": "complex numbers", "V": "records", "M": "dates", "m": "durations"}
 
 
 def open_matrix(stored: object, name: str, n_cells: int, n_genes: int) -> "Matrix":
@@ -156,7 +156,7 @@ def _check_shape(name: str, found: Any, n_cells: int, n_genes: int) -> None:
 
 def _check_numbers(name: str, dtype: np.dtype, kinds: str) -> None:
     if dtype.kind not in kinds:
-        found = KINDS.get(dtype.kind, "numbers with a fraction" if dtype.kind == "f" else "text")
+        found = NOT_NUMBERS.get(dtype.kind, "numbers with a fraction" if dtype.kind == "f" else "text")
         whole = "" if "f" in kinds else "whole "
         raise ReadingError(f"{name} holds {found} (dtype {dtype}). Write the file again with {whole}numbers there.")
 

@@ -21,7 +21,7 @@ CHUNK_BYTES = 1 << 22
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened_matrix(path: Path) -> Iterator[BinaryIO]:
     """A file that may be compressed with gzip."""
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
@@ -38,7 +38,7 @@ def incomplete(name: str, found: object) -> ReadingError:
 
 def read_shape(path: Path) -> tuple[int, int, int]:
     """Rows, columns and values by the head of a matrix. Raises ReadingError for other kinds of matrices."""
-    with opened(path) as file:
+    with opened_matrix(path) as file:
         packed = isinstance(file, gzip.GzipFile)
         head, size = _read_head(file)
     if head[:2] != ["%%matrixmarket", "matrix"] or len(head) != 5:
@@ -70,7 +70,7 @@ def read_matrix(path: Path, shape: tuple[int, int], n_values: int, *, turned: bo
     Not by scipy's mmread, which crashes on some lines that are damaged. Raises ReadingError with the first such line.
     """
     rows, columns, data = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
-    with opened(path) as file:
+    with opened_matrix(path) as file:
         _read_head(file)
         for block in _blocks(file):
             values = _parse(block, shape)
@@ -124,7 +124,7 @@ def _parse(block: bytes, shape: tuple[int, int]) -> pd.DataFrame | None:
 def _first_bad(block: bytes, shape: tuple[int, int]) -> str:
     """What is wrong with the first line that is not three numbers of the matrix, found by halves: a block has many lines."""
     lines = block.splitlines(keepends=True)
-    good, bad = 0, len(lines)  # so many lines can be parsed, and so many not
+    good, bad = 0, len(lines)  # this many lines can be parsed, and this many cannot
     while bad - good > 1:
         middle = (good + bad) // 2
         if _parse(b"".join(lines[:middle]), shape) is None:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from cellmemory.cells.faults import ReadingError
 from cellmemory.cells.matrices import MemoryRows
-from cellmemory.cells.matrix_market import opened, read_matrix, read_shape
+from cellmemory.cells.matrix_market import opened_matrix, read_matrix, read_shape
 from cellmemory.io.text import decoded
 
 NEEDED = "An mtx folder needs matrix.mtx, barcodes.tsv and features.tsv (or genes.tsv)"
@@ -25,13 +25,15 @@ MATRIX = re.compile(r".*\.mtx(\.gz)?", re.IGNORECASE)
 #: Matrices with cells in rows, by name: where there are as many genes as cells, nothing else decides.
 CELLS_IN_ROWS = re.compile(r"(.*[._-])?(cells_x_genes|quants_mat)\b.*", re.IGNORECASE)
 #: Names by which folders of other kinds are recognised, what these are, and what to do.
-OTHERS = (
+OTHER_FILES = (
     (r"quants_mat\.gz", "alevin's binary matrix (quants_mat.gz)", "Run alevin with --dumpMtx, or write the cells as .h5ad"),
     (r"(DGE|count_matrix)\.mtx(\.gz)?", "a matrix of Parse Biosciences", "Write the cells as .h5ad, with scanpy's read_mtx"),
     (r"\.zgroup|\.zattrs|zarr\.json", "a zarr store", "Read it with anndata, and write it as .h5ad"),
 )
 #: The first cell of a line that names the columns.
-HEADER = re.compile(r"x|v1|((cell|gene|feature)[ _.-]?)?(barcodes?|cells?|genes?|features?|ids?|names?|symbols?)", re.IGNORECASE)
+HEADER_NAME = re.compile(
+    r"x|v1|((cell|gene|feature)[ _.-]?)?(barcodes?|cells?|genes?|features?|ids?|names?|symbols?)", re.IGNORECASE
+)
 
 
 class MtxFolder:
@@ -83,7 +85,7 @@ class MtxFolder:
 
 def _find_matrix(folder: Path, files: list[str]) -> str:
     """The name of the one matrix of a folder. Beside matrix.mtx others are left alone (STARsolo's UniqueAndMult-EM.mtx)."""
-    for pattern, what, remedy in OTHERS:
+    for pattern, what, remedy in OTHER_FILES:
         if any(re.fullmatch(pattern, name, re.IGNORECASE) for name in files):
             raise ReadingError(f"this folder holds {what}, which cannot be read. {remedy}.")
     matrices = [name for name in files if MATRIX.fullmatch(name)]
@@ -115,7 +117,7 @@ def _find_list(matrix: str, files: list[str], pattern: re.Pattern[str], what: st
 
 def _read_lines(path: Path) -> list[list[str]]:
     """The lines of a list, split at tabs, without quotes, a byte order mark, and empty lines at the end."""
-    with opened(path) as file:
+    with opened_matrix(path) as file:
         try:
             lines = decoded(file).split("\n")
         except ValueError as error:
@@ -143,7 +145,7 @@ def _fit(
 
 def _without_header(lines: list[list[str]], n: int) -> list[list[str]] | None:
     """The n lines of a list, without the one that names the columns; None where there are not as many."""
-    if len(lines) == n + 1 and HEADER.fullmatch(lines[0][0]):
+    if len(lines) == n + 1 and HEADER_NAME.fullmatch(lines[0][0]):
         return lines[1:]
     return lines if len(lines) == n else None
 

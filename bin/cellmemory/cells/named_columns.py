@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from cellmemory import PREFIX
 from cellmemory.cells.labels import clean_labels
 from cellmemory.cells.reading import CellFile
-from cellmemory.columns import PREFIX
 from cellmemory.errors import Problems, first_ids
 from cellmemory.io.samplesheet import Origin
 
@@ -42,7 +42,7 @@ def place_problems(file: CellFile, key: str) -> list[str]:
         if file.n_cells and (not len(known) or np.abs(known).max() > LARGEST_PLACE):
             problems.append(
                 f"{file.path}: obsm['{key}'] does not hold two coordinates of cells or more, as numbers up to {LARGEST_PLACE:g}. "
-                "Mend it, or name other coordinates (--spatial_key)."
+                "Correct it, or name other coordinates (--spatial_key)."
             )
     return problems
 

@@ -16,7 +16,7 @@ from cellmemory.errors import first_ids
 #: Processor time that a walk may use; waiting for a disk does not count. A million cells take half a second.
 CPU_SECONDS = 30
 #: Texts that are read at once where they are not in chunks.
-SLICE = 65536
+SLICE_BYTES = 65536
 #: How the child ends where something leads outside of the file.
 LEADS_OUTSIDE = 3
 
@@ -104,7 +104,7 @@ def _look_at(element: h5py.Group | h5py.Dataset) -> None:
 def _written(stored: h5py.Dataset) -> list[slice]:
     """The rows that are in the file, in parts: a damaged shape may promise a million times as many."""
     if not stored.chunks:
-        return [slice(start, start + SLICE) for start in range(0, len(stored), SLICE)]
+        return [slice(start, start + SLICE_BYTES) for start in range(0, len(stored), SLICE_BYTES)]
     starts: set[int] = set()
     stored.id.chunk_iter(lambda chunk: starts.add(chunk.chunk_offset[0]))
     return [slice(start, start + stored.chunks[0]) for start in sorted(starts)]

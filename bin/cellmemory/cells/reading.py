@@ -145,7 +145,7 @@ def type_column(var: pd.DataFrame) -> str | None:
 
 def _with_types(var: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """var with what another table of the same file says of the types of its features, where it does not say so itself: `raw`
-    often holds names alone. A feature that the other lacks counts as gene expression."""
+    often holds only names. A feature that the other lacks counts as gene expression."""
     column = type_column(other)
     if column is None or type_column(var) is not None:
         return var

@@ -13,7 +13,7 @@ from cellmemory.io.checked import as_numbers
 from cellmemory.io.spreadsheet import restored, restored_column
 from cellmemory.io.text import encoding_of
 
-CHUNK_CELLS = 100_000
+TABLE_ROWS = 100_000
 _REMEDY = "Give the labels.csv that map_query.py wrote."
 _READ = [LABEL, CONFIDENCE, STATUS]
 _COLUMNS = ["cell", *_READ]
@@ -38,8 +38,8 @@ def side_by_side(tables: Mapping[str, Path]) -> Iterator[dict[str, pd.DataFrame]
     repeated = int(pd.Series(np.concatenate(names)).duplicated(keep=False).sum()) if names else 0
     if repeated:
         raise InputError(
-            f"{tables[first]}: {repeated:,} cells share their name with another cell, so that votes cannot be told apart. Make "
-            "the names of the query's cells unique, and map it again."
+            f"{tables[first]}: {repeated:,} cells share their name with another cell, so that votes cannot be assigned to cells. "
+            "Make the names of the query's cells unique, and map it again."
         )
 
 
@@ -54,7 +54,7 @@ def _chunks(path: Path) -> Iterator[pd.DataFrame]:
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}; its columns are {first_ids(found)}. {_REMEDY}")
         types = dict.fromkeys(_COLUMNS, "category") | dict.fromkeys(("cell", CONFIDENCE), str)
-        with pd.read_csv(path, usecols=_COLUMNS, dtype=types, chunksize=CHUNK_CELLS, **options) as reader:
+        with pd.read_csv(path, usecols=_COLUMNS, dtype=types, chunksize=TABLE_ROWS, **options) as reader:
             for chunk in reader:
                 confidence = as_numbers(chunk[CONFIDENCE])
                 _check_votes(path, chunk, confidence)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import anndata as ad
 
 MAX_LISTED = 0.25  # adjusted p-value of a pre-ranked test; all sets get one, and most say nothing
-MIN_GENES = 3  # of a set that are in the background: what is smaller cannot reach a small p-value
+MIN_OVER_REPRESENTED = 3  # of a set that are in the background: what is smaller cannot reach a small p-value
 KEYS = ["level", "contrast", "group", "slot"]  # of a ranking
 
 
@@ -83,7 +83,7 @@ def match_library(path: Path, sets: Mapping[str, list[str]], panel: pd.DataFrame
     """Finds which panel gene each gene of a GMT is, by `gene` or `source_id`, and cuts the sets to the background.
 
     Case is ignored only if nearly nothing matches otherwise (sets of human genes, a panel of mouse genes).
-    Sets with fewer than MIN_GENES genes in the background are left out. Raises InputError where nothing matches.
+    Sets with fewer than MIN_OVER_REPRESENTED genes in the background are left out. Raises InputError where nothing matches.
     """
     named = {gene for genes in sets.values() for gene in genes}
     genes = panel["gene"].tolist()
@@ -102,7 +102,7 @@ def match_library(path: Path, sets: Mapping[str, list[str]], panel: pd.DataFrame
     }
     return Library(
         name=path.stem,
-        sets={term: members for term, members in cut.items() if len(members) >= MIN_GENES},
+        sets={term: members for term, members in cut.items() if len(members) >= MIN_OVER_REPRESENTED},
         n_sets=len(sets),
         n_genes=len(named),
         n_matched=len(background.intersection(translation.values())),

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 #: Sets with fewer or more ranked genes are not tested: too few say nothing, too many nothing in particular.
-MIN_GENES, MAX_GENES = 5, 500
+MIN_SET, MAX_SET = 5, 500
 #: Random sets that every set is compared with; all of them where fewer than FEW of the first are as far out.
-FIRST, FEW = 1000, 10
+FIRST_PERMUTATIONS, FEW = 1000, 10
 COLUMNS = ["term", "overlap", "p_value", "nes", "genes"]
 
 
@@ -36,12 +36,12 @@ def scores(weights: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def prerank(values: pd.Series, sets: dict[str, list[str]], permutations: int, seed: int) -> pd.DataFrame:
-    """Tests every set that has MIN_GENES to MAX_GENES genes in the ranking; columns COLUMNS, by rising p-value.
+    """Tests every set that has MIN_SET to MAX_SET genes in the ranking; columns COLUMNS, by rising p-value.
 
     values: what each gene (index) is ranked by, signed; equal values keep their order. nes is the score over the mean of
     the null's scores of its sign, p_value the share of the null whose nes is at least as far from 0, counting the set
-    itself. The null is FIRST random sets, or `permutations` for sets that hardly any of the first reach. overlap is leading
-    edge / ranked genes of the set, genes the leading edge in the order of the ranking, joined by ';'.
+    itself. The null is FIRST_PERMUTATIONS random sets, or `permutations` for sets that hardly any of the first reach. overlap is
+    leading edge / ranked genes of the set, genes the leading edge in the order of the ranking, joined by ';'.
     """
     order = np.argsort(-values.to_numpy(), kind="stable")
     names, weights = values.index.to_numpy()[order], np.abs(values.to_numpy()[order])
@@ -49,17 +49,17 @@ def prerank(values: pd.Series, sets: dict[str, list[str]], permutations: int, se
     found = {term: np.sort([place[gene] for gene in dict.fromkeys(genes) if gene in place]) for term, genes in sets.items()}
     by_size: dict[int, list[str]] = {}
     for term, at in found.items():
-        if MIN_GENES <= len(at) <= min(MAX_GENES, len(names) - 1):
+        if MIN_SET <= len(at) <= min(MAX_SET, len(names) - 1):
             by_size.setdefault(len(at), []).append(term)
     random = _random_sets(len(names), permutations, seed)
     rows = []
     for k, terms in by_size.items():
         observed = scores(weights, np.stack([found[term] for term in terms]))
-        null = scores(weights, np.sort(random[:FIRST, :k], axis=1))
+        null = scores(weights, np.sort(random[:FIRST_PERMUTATIONS, :k], axis=1))
         nes, hits = _compare(observed, null)
         p_values, few = (1 + hits) / (1 + len(null)), hits < FEW
-        if few.any() and permutations > FIRST:
-            null = np.concatenate([null, scores(weights, np.sort(random[FIRST:, :k], axis=1))])
+        if few.any() and permutations > FIRST_PERMUTATIONS:
+            null = np.concatenate([null, scores(weights, np.sort(random[FIRST_PERMUTATIONS:, :k], axis=1))])
             further, hits = _compare(observed, null)
             nes, p_values = np.where(few, further, nes), np.where(few, (1 + hits) / (1 + len(null)), p_values)
         for term, score, own_nes, p_value in zip(terms, observed, nes, p_values, strict=True):
@@ -71,13 +71,13 @@ def prerank(values: pd.Series, sets: dict[str, list[str]], permutations: int, se
 
 @lru_cache(maxsize=1)
 def _random_sets(n_genes: int, permutations: int, seed: int) -> np.ndarray:
-    """(P, at most MAX_GENES) positions without repetition: the first k of a row are a random set of k genes.
+    """(P, at most MAX_SET) positions without repetition: the first k of a row are a random set of k genes.
 
     Kept for the next ranking of as many genes: drawing takes longer than testing.
     """
     rng = np.random.default_rng(seed)
     blocks = [min(1000, permutations - start) for start in range(0, permutations, 1000)]
-    drawn = [np.argsort(rng.random((size, n_genes), np.float32), axis=1)[:, :MAX_GENES].astype(np.int32) for size in blocks]
+    drawn = [np.argsort(rng.random((size, n_genes), np.float32), axis=1)[:, :MAX_SET].astype(np.int32) for size in blocks]
     return np.concatenate(drawn)
 
 

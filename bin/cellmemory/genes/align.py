@@ -85,7 +85,7 @@ def match_query(
 
 
 _SCALE_MESSAGES = {
-    "binary": "The values are one alone beside zero (binarised data): labels rest on which genes are expressed, not on how much.",
+    "binary": "There is one value other than zero (binarised data): labels rest on which genes are expressed, not on how much.",
     "log1p": "Values are log-normalised already and were used as they are.",
     "log2": "Values are log-normalised already, to the base 2; they were taken to the natural logarithm.",
     "linear": "Values are not whole numbers; they were normalised as counts are.",

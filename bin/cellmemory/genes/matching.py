@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.errors import first_ids
-from cellmemory.genes.names import expression_rows, folded, id_type, left_out, name_columns, normalise, variants
+from cellmemory.genes.names import alternatives, expression_rows, folded, id_type, left_out, name_columns, normalise
 
-#: Names are taken for another species' if a smaller share than this matches as written, and more than so many times as many
+#: Names are taken for another species' if a smaller share than this matches as written, and more than this many times as many
 #: match without regard to case.
 FOLD_BELOW, FOLD_GAIN = 0.1, 2
 
@@ -110,7 +110,7 @@ def _by_variant(known: dict[str, int]) -> dict[str, int]:
     """Every other spelling of the known names to its column; spellings of two genes are left out."""
     found: dict[str, set[int]] = {}
     for name, column in known.items():
-        for variant in variants(name):
+        for variant in alternatives(name):
             found.setdefault(variant, set()).add(column)
     return {variant: columns.pop() for variant, columns in found.items() if len(columns) == 1}
 
@@ -125,7 +125,7 @@ def _lookup(
     def find(name: str) -> int:
         if name in known:
             return known[name]
-        targets = _mapped(name, known, gene_map) or {spellings[v] for v in variants(name) if v in spellings}
+        targets = _mapped(name, known, gene_map) or {spellings[v] for v in alternatives(name) if v in spellings}
         return targets.pop() if len(targets) == 1 else -1
 
     return np.array([find(n) for n in names], np.int64)

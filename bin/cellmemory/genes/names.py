@@ -52,7 +52,7 @@ def folded(name: str) -> str:
     return name.casefold()
 
 
-def variants(name: str) -> set[str]:
+def alternatives(name: str) -> set[str]:
     """Other spellings of a normalised name: without what is around it, and as R's make.names writes it (HLA.DRA)."""
     found = {part for part in undecorated(name) if part}
     return found | {re.sub(r"^(?=[\d.]\d|_)", "X", re.sub(r"[^\w.]", ".", part)) for part in found}

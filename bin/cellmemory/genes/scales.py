@@ -21,18 +21,18 @@ LARGEST = 1e13
 LOG_BASES = {"log1p": np.e, "log2": 2.0}
 #: log(1 + a million): no such value of a sensible target sum lies above it.
 LARGEST_LOG = {"log1p": 13.9, "log2": 20.0}
-#: Normalised values are of one of these scales; the first is taken where nothing tells.
+#: Normalised values are of one of these scales; the first is assumed where nothing shows which.
 NORMALISED = (*LOG_BASES, "linear")
 #: How near a whole number a ratio of counts is, how far from one it is on another scale, and how many times as far.
-NEAR, FAR, TIMES_FARTHER = 0.01, 0.012, 3
+NEAR_WHOLE, FAR_FROM_WHOLE, TIMES_FARTHER = 0.01, 0.012, 3
 #: For each cell that shows no scale, this share of a cell shows a wrong one by chance (0.1 where values have two digits).
 BY_CHANCE = 0.2
-#: Fewer cells than this tell a scale by chance, too.
-FEWEST_TELLING = 5
-#: Cells whose sums differ by so small a share, on one scale alone, were normalised to that sum; fewer are alike by chance.
+#: Fewer cells than this show a scale by chance.
+FEWEST_SHOWING = 5
+#: Cells whose sums differ by at most this share, on one scale only, were normalised to that sum; fewer are alike by chance.
 SAME_SUM, FEWEST_ALIKE = 1e-4, 5
 #: Ratios of rounded values show a scale only where the smallest value is this many times the step of rounding.
-STEPS = 50
+ROUNDING_STEPS = 50
 #: Where the logarithm was taken, hardly a cell has more than this many times the usual sum.
 LARGEST_CELL = 30
 
@@ -45,7 +45,7 @@ class Scale(NamedTuple):
 
 
 def scale_of(cells: sp.csr_matrix) -> Scale:
-    """`counts`, `log1p`, `log2` (of 1 + value), `linear` (normalised, not logged), `binary` (one value alone beside zero), or
+    """`counts`, `log1p`, `log2` (of 1 + value), `linear` (normalised, not logged), `binary` (one value other than zero), or
     what cannot be used: `scaled` (negative), `invalid` (NaN, inf), `mixed` (counts beside logarithms), `unlike` (normalised in
     several ways) or `empty`.
 
@@ -83,8 +83,8 @@ def number_in_each(cells: sp.csr_matrix, chosen: np.ndarray) -> np.ndarray:
 
 
 def _scale_of_normalised(cells: sp.csr_matrix) -> Scale:
-    told = told_scales(cells)
-    found = [scale for place, scale in enumerate(NORMALISED) if is_told(told, told == place)]
+    shown = shown_scales(cells)
+    found = [scale for place, scale in enumerate(NORMALISED) if is_shown(shown, shown == place)]
     largest = _largest(cells)
     possible = [scale for scale in NORMALISED if largest <= LARGEST_LOG.get(scale, np.inf)]
     if len(found) > 1 or (found and found[0] not in possible):
@@ -95,37 +95,39 @@ def _scale_of_normalised(cells: sp.csr_matrix) -> Scale:
     return Scale(likely, guessed=len(possible) > 1)
 
 
-def told_scales(cells: sp.csr_matrix) -> np.ndarray:
-    """For each cell the place (n,) in NORMALISED of the scale that its values tell, -1 where they tell none.
+def shown_scales(cells: sp.csr_matrix) -> np.ndarray:
+    """For each cell the place (n,) in NORMALISED of the scale that its values show, -1 where they show none.
 
-    They tell one by their sum, if all genes are there, else by the ratio of the two smallest. Counts tell none: they are whole
+    They show one by their sum, if all genes are there, else by the ratio of the two smallest. Counts show none: they are whole
     multiples on two scales. cells: as `scale_of` takes them.
     """
     if not cells.shape[0]:
         return np.zeros(0, int)
     step = _rounded_to(cells.data)
-    by_ratio = _told_by_ratio(cells, step)
+    by_ratio = _shown_by_ratio(cells, step)
     if step:  # sums of rounded values are alike by chance
         return by_ratio
-    by_sum = _told_by_sums(cells)
+    by_sum = _shown_by_sums(cells)
     return np.where(by_sum < 0, by_ratio, by_sum)
 
 
-def _told_by_ratio(cells: sp.csr_matrix, step: float) -> np.ndarray:
+def _shown_by_ratio(cells: sp.csr_matrix, step: float) -> np.ndarray:
     """The scale on which a cell's second smallest value is a whole multiple of its smallest, as two and three counts are of one.
 
     There is none where values are reads by a gene's length or corrected counts, so small that no scale bends them, or rounded to
     few digits. step: what the values were rounded to.
     """
     smallest, second = _two_smallest(cells)
-    second[smallest < STEPS * step] = np.inf
+    second[smallest < ROUNDING_STEPS * step] = np.inf
     errors = np.full((len(NORMALISED), len(second)), 0.5)
     for place, scale in enumerate(NORMALISED):
         fit = second <= LARGEST_LOG.get(scale, LARGEST)  # infinite where there is none
         times = undo_log(second[fit], scale) / undo_log(smallest[fit], scale)
         errors[place, fit] = np.abs(times - np.round(times))
     best, next_best = np.sort(errors, axis=0)[:2]
-    return np.where((best < NEAR) & (next_best > np.maximum(FAR, TIMES_FARTHER * best)), errors.argmin(axis=0), -1)
+    return np.where(
+        (best < NEAR_WHOLE) & (next_best > np.maximum(FAR_FROM_WHOLE, TIMES_FARTHER * best)), errors.argmin(axis=0), -1
+    )
 
 
 def _two_smallest(cells: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
@@ -136,9 +138,9 @@ def _two_smallest(cells: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     return smallest, np.minimum.reduceat(above, starts)
 
 
-def is_told(told: np.ndarray, chosen: np.ndarray) -> bool:
-    """Whether more cells are chosen (n,) than show that scale by chance. told: of `told_scales`."""
-    return bool(chosen.sum() >= FEWEST_TELLING) and bool(chosen.mean() > OTHER_SCALE + BY_CHANCE * np.mean(told < 0))
+def is_shown(shown: np.ndarray, chosen: np.ndarray) -> bool:
+    """Whether more cells are chosen (n,) than show that scale by chance. shown: of `shown_scales`."""
+    return bool(chosen.sum() >= FEWEST_SHOWING) and bool(chosen.mean() > OTHER_SCALE + BY_CHANCE * np.mean(shown < 0))
 
 
 def _rounded_to(values: np.ndarray) -> float:
@@ -147,7 +149,7 @@ def _rounded_to(values: np.ndarray) -> float:
     return next((step for step in steps if np.abs(values / step - np.round(values / step)).max() < 1e-2), 0.0)
 
 
-def _told_by_sums(cells: sp.csr_matrix) -> np.ndarray:
+def _shown_by_sums(cells: sp.csr_matrix) -> np.ndarray:
     """For each cell the place (n,) in NORMALISED of the scale on which it has a sum that many cells have, as those have that were
     normalised to it; -1 where there is none, or several."""
     alike = np.stack([_of_one_sum(_sums(cells, scale)) for scale in NORMALISED])

@@ -17,15 +17,15 @@ from cellmemory.genes.scales import (
     OTHER_SCALE,
     WHOLE,
     Scale,
-    is_told,
+    is_shown,
     number_in_each,
     scale_of,
-    told_scales,
+    shown_scales,
 )
 
 SAMPLE_BLOCKS, SAMPLE_CELLS = 5, 200
 #: A sample with fewer cells that hold any value says little: most barcodes of a raw matrix are empty.
-FEWEST_CELLS = 100
+FEWEST_SAMPLED = 100
 TARGET_SUM = 1e4
 #: No value lies above it before its logarithm was taken.
 LARGEST_BEFORE_LOG = 1e8
@@ -47,7 +47,7 @@ def _sampled(file: CellFile, matrix: str) -> sp.csr_matrix:
     last = max(file.n_cells - SAMPLE_CELLS, 0)
     starts = np.unique(np.linspace(0, last, SAMPLE_BLOCKS).astype(int))
     blocks = [_with_values(file.rows(matrix, s, min(s + SAMPLE_CELLS, file.n_cells))) for s in starts]
-    if sum(block.shape[0] for block in blocks) < min(FEWEST_CELLS, file.n_cells):
+    if sum(block.shape[0] for block in blocks) < min(FEWEST_SAMPLED, file.n_cells):
         blocks = []
         for _, rows in file.chunks(matrix):
             blocks.append(_with_values(rows))
@@ -80,7 +80,8 @@ def checked(
     raise InputError(
         f"{file.path}: {matrix} holds {rows.data[place]:g} in cell '{name}' (row {row + 1:,}), gene '{gene}'; "
         f"{np.count_nonzero(wrong):,} values of {rows.shape[0]:,} cells there are NaN, infinite, negative, or too large for "
-        f"{_SCALE_NAMES[scale]}, which the matrix was taken for. Mend or remove them, or name another matrix with --counts_layer."
+        f"{_SCALE_NAMES[scale]}, which the matrix was taken for. Correct or remove them, or name another matrix "
+        "(--counts_layer)."
     )
 
 
@@ -107,7 +108,7 @@ _Others: TypeAlias = tuple[np.ndarray | None, int, str]
 
 
 def _others(rows: sp.csr_matrix, scale: str) -> _Others:
-    """The cells that are not of counts, or that alone are of counts."""
+    """The cells that are not of counts, or that are, unlike the others, of counts."""
     lengths = np.diff(rows.indptr)
     fractions = number_in_each(rows, rows.data != np.round(rows.data))
     others, words = np.zeros(len(lengths), bool), ""
@@ -115,7 +116,7 @@ def _others(rows: sp.csr_matrix, scale: str) -> _Others:
         others, words = fractions > (1 - BROKEN) * lengths, "values that are not whole"
     elif scale in LOG_BASES:  # of logarithms hardly one is whole
         others = (lengths >= FEWEST_VALUES) & (fractions <= (1 - WHOLE) * lengths)
-        words = "whole numbers alone, as counts are"
+        words = "only whole numbers, as counts are"
     return (others if others.sum() > OTHER_SCALE * len(lengths) else None), len(lengths), words
 
 
@@ -124,11 +125,11 @@ def _normalised_in_another_way(rows: sp.csr_matrix, scale: str) -> _Others:
     cells = rows[::ASKED]
     cells.eliminate_zeros()
     asked = np.flatnonzero(np.diff(cells.indptr))
-    told = told_scales(cells[asked])
-    wrong = (told >= 0) & (told != NORMALISED.index(scale))
+    shown = shown_scales(cells[asked])
+    wrong = (shown >= 0) & (shown != NORMALISED.index(scale))
     others = np.zeros(rows.shape[0], bool)
     others[::ASKED][asked] = wrong
-    return (others if is_told(told, wrong) else None), len(asked), "values that were normalised in another way"
+    return (others if is_shown(shown, wrong) else None), len(asked), "values that were normalised in another way"
 
 
 def _limit(scale: str) -> float:
@@ -145,7 +146,7 @@ _SCALE_NAMES = {
 
 
 class Values(NamedTuple):
-    """The matrix of a file to read, and its scale. doubt: a sentence where the scale is but the likeliest, else empty."""
+    """The matrix of a file to read, and its scale. doubt: a sentence where the scale is only the likeliest, else empty."""
 
     matrix: str
     scale: str

@@ -20,7 +20,7 @@ Chunk: TypeAlias = tuple[np.ndarray, sp.csr_matrix]
 Pass: TypeAlias = Callable[[], Iterator[Chunk]]
 
 #: Fewer cells have no variance, and fewer genes that vary no trend: the compiled code of loess ends the process there.
-MIN_CELLS, MIN_VARYING = 2, 10
+MIN_BATCH_CELLS, MIN_VARYING = 2, 10
 #: Shares of the genes that loess looks at: a wider one where a small batch makes a narrow one singular.
 SPANS = (0.3, 0.6, 1.0)
 #: Groups of genes of like means, within which dispersions are compared.
@@ -65,7 +65,7 @@ class Moments:
 
     def large_enough(self) -> np.ndarray:
         """Whether each batch (B,) has enough cells for variances, and enough genes that vary for a trend of these."""
-        return (self.cells >= MIN_CELLS) & ((self.mean_and_variance()[1] > 0).sum(axis=1) >= MIN_VARYING)
+        return (self.cells >= MIN_BATCH_CELLS) & ((self.mean_and_variance()[1] > 0).sum(axis=1) >= MIN_VARYING)
 
 
 def _add(totals: np.ndarray, batch: np.ndarray, values: sp.csr_matrix) -> None:
@@ -141,8 +141,8 @@ def _dispersions(mean: np.ndarray, variance: np.ndarray) -> pd.DataFrame:
     table = pd.DataFrame({"mean": np.log1p(mean), "dispersion": np.log(np.where(ratio > 0, ratio, np.nan))})
     alike = table.groupby(pd.cut(table["mean"], MEAN_BINS), observed=True)["dispersion"]
     average, spread = alike.transform("mean"), alike.transform("std")
-    alone = spread.isna()  # in its bin: such a gene scores 1
-    return table.assign(score=(table["dispersion"] - average.where(~alone, 0)) / spread.where(~alone, average))
+    single = spread.isna()  # in its bin: such a gene scores 1
+    return table.assign(score=(table["dispersion"] - average.where(~single, 0)) / spread.where(~single, average))
 
 
 def by_variance(moments: Moments) -> pd.DataFrame:

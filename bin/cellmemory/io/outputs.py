@@ -36,7 +36,7 @@ CELL_TABLES = {
     "consensus": r"\tcell(\tcellmemory_label_([^\t]+)\tcellmemory_confidence_\2\tcellmemory_status_\2)+"
     r"\tcellmemory_consensus_label\tcellmemory_consensus\tcellmemory_consensus_status",
 }
-#: Keys that each JSON object has; each is signed, too.
+#: Keys that each JSON object has. Each is signed as well.
 OBJECTS = {
     "inputs": {"reference", "model", "queries", "gmt"},
     "alignment": {"sample", "coverage", "missing_genes"},
@@ -45,7 +45,7 @@ OBJECTS = {
     "checksums": {"inputs", "results", "model"},
     "multiqc": {"id", "section_name", "plot_type"},
 }
-#: The step that each h5ad names in uns['cellmemory']; each is signed, too.
+#: The step that each h5ad names in uns['cellmemory']. Each is signed as well.
 H5ADS = {"reference": "preprocess_reference", "aligned": "preprocess_query", "mapped": "map_query"}
 #: A model is written as a folder, or, where its path ends so, as an archive of the same files.
 ARCHIVE_SUFFIX = ".zip"
@@ -59,7 +59,7 @@ MODEL_FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json
 DRAWN_BY = "nf-cellmemory"
 DRAWN = {".svg": f"<dc:title>{DRAWN_BY}</dc:title>".encode(), ".png": f"Software\0{DRAWN_BY}".encode()}
 #: Bytes at the head of a file that are looked at, and of a table's header.
-HEAD, HEADER = 8192, 2**20
+HEAD_BYTES, HEADER_BYTES = 8192, 2**20
 
 
 def output_problems(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str, list[Path]]) -> list[str]:
@@ -173,8 +173,8 @@ def _is_of(path: Path, kind: str) -> bool:
         return found.keys() >= OBJECTS[kind] and is_signed_object(found)
     with path.open("rb") as file:
         if kind == "page":
-            return b'<meta name="generator" content="nf-cellmemory' in file.read(HEAD)
-        header = file.readline(HEADER).decode("utf-8").removesuffix("\n")
+            return b'<meta name="generator" content="nf-cellmemory' in file.read(HEAD_BYTES)
+        header = file.readline(HEADER_BYTES).decode("utf-8").removesuffix("\n")
     if kind in TABLES:
         begins, n_columns = TABLES[kind]
         return header.startswith(begins) and header.count("\t") + 1 == n_columns
@@ -221,7 +221,7 @@ def _is_figure(path: Path) -> bool:
     if path.suffix not in DRAWN or not path.is_file():
         return False
     with path.open("rb") as file:
-        return DRAWN[path.suffix] in file.read(HEAD)
+        return DRAWN[path.suffix] in file.read(HEAD_BYTES)
 
 
 def is_own_folder(path: Path) -> bool:

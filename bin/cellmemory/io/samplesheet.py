@@ -114,7 +114,7 @@ def _cell_problems(path: Path, line: int, row: dict[str, str]) -> list[str]:
 
 
 def _name_problems(path: Path, table: list[tuple[int, dict[str, str]]]) -> list[str]:
-    """What is wrong with names of samples beside each other: several alike, or alike but for capital letters."""
+    """What is wrong with names of samples that stand next to each other: several alike, or alike except for capital letters."""
     lines: dict[str, list[int]] = {}
     spelled: dict[str, list[str]] = {}
     for line, row in table:

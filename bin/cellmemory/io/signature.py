@@ -1,5 +1,5 @@
-"""Digests: of files, and those by which an h5ad or a JSON says who wrote it, so that a result as it was written can be told from
-one that somebody went on working with.
+"""Digests: of files, and those by which an h5ad or a JSON says who wrote it, so that a result as it was written differs
+from one that somebody went on working with.
 
 anndata leaves the signature out when it writes a file again, and one that was changed in place has other parts than it says.
 """

@@ -25,16 +25,16 @@ from cellmemory.reference.trained_model import TrainedModel, save_adapted
 from cellmemory.sampling import evenly_spaced
 
 #: A query's cells that are looked at, evenly spaced over its file: a linear path learns no more from more.
-MAX_CELLS = 5_000
+ADAPTING_CELLS = 5_000
 #: Rounds of labelling and learning; the cells that are sure change little after the second.
 ROUNDS = 4
 #: Confidence above which a cell is learned from, if it is also like the reference's cells.
-SURE = 0.6
+SURE_ENOUGH = 0.6
 LIKE_REFERENCE = 0.05
 #: Inverse strength of what draws the weights back to the reference's; of the order of `warm_start.PENALTIES`.
 PENALTY = 0.03
-#: Adapting is likelier to harm than to help where a label with so many cells loses such a share of them.
-FEWEST_CELLS, LOST_SHARE = 5, 0.25
+#: Adapting is likelier to harm than to help where a label with this many cells loses this share of them.
+FEWEST_LOST, LOST_SHARE = 5, 0.25
 #: The mean cell of each label of the reference counts as this many cells, so that labels the query lacks are kept.
 REFERENCE_CELLS = 10
 
@@ -54,7 +54,7 @@ class Adapted:
         """The labels of a few cells or more that lose many of them: name, cells before, and how many of these are lost in all,
         the greatest share first."""
         had, has = (np.bincount(found, minlength=len(labels)) for found in (self.before, self.after))
-        lost = np.where(had >= FEWEST_CELLS, (had - has) / np.maximum(had, 1), 0)
+        lost = np.where(had >= FEWEST_LOST, (had - has) / np.maximum(had, 1), 0)
         order = np.argsort(-lost, kind="stable")
         return [(labels[c], int(had[c]), int(had[c] - has[c])) for c in order[: (lost >= LOST_SHARE).sum()]]
 
@@ -78,7 +78,7 @@ def learn_query(tokens: Tokens, mapper: Mapper) -> Adapted:
     moved, label = np.zeros_like(start), np.full(len(cells), -1)
     for _ in range(ROUNDS):
         probability = softmax((mapped.logits + cells @ moved) / temperature, 1)
-        sure = like_reference & (probability.max(1) > SURE)
+        sure = like_reference & (probability.max(1) > SURE_ENOUGH)
         label = np.where(sure, probability.argmax(1), -1)
         if not sure.any():
             break
@@ -133,7 +133,7 @@ def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime, *,
         raise InputError(f"{trained.path}: this model is adapted to '{trained.adapted_to}' already. Give the trained one.")
     mapper = Mapper(trained, runtime)
     with open_aligned(query, trained) as file:
-        rows = evenly_spaced(file.n_cells, MAX_CELLS)
+        rows = evenly_spaced(file.n_cells, ADAPTING_CELLS)
         cells = checked(file.picked("X", rows), file, "X", rows, scale="log1p")
         cells = cells[np.diff(cells.indptr) > 0]
         if not cells.shape[0]:
@@ -161,7 +161,7 @@ def _found(adapted: Adapted, losses: list[tuple[str, int, int]]) -> str:
     n, changed = len(adapted.before), np.count_nonzero(adapted.before != adapted.after)
     said = f"Adapting changes the label of {changed:,} of {n:,} cells"
     if not losses:
-        return f"{said}; no label with {FEWEST_CELLS} cells or more loses a quarter. It is likelier to help than to harm."
+        return f"{said}; no label with {FEWEST_LOST} cells or more loses a quarter. It is likelier to help than to harm."
     name, had, lost = losses[0]
     more = f", {len(losses) - 1:,} more labels a quarter or more" if losses[1:] else ""
     return f"{said}: '{name}' loses {lost:,} of its {had:,}{more}. It is likelier to harm than to help."

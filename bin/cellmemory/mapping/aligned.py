@@ -4,11 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cellmemory import __version__
+from cellmemory import RUN, __version__
 from cellmemory.cells.faults import reading
 from cellmemory.cells.named_columns import taken_columns
 from cellmemory.cells.reading import CellFile
-from cellmemory.columns import RUN
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.samplesheet import is_sample, sample_named
 from cellmemory.reference.calibration import DoubtSettings

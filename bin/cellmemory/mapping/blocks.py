@@ -14,6 +14,7 @@ import pandas as pd
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
+from cellmemory import PREFIX, RUN
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import GrowingTable, H5adWriter, is_plain
 from cellmemory.columns import (
@@ -23,8 +24,6 @@ from cellmemory.columns import (
     EMBEDDING,
     LABEL,
     NOVELTY_P,
-    PREFIX,
-    RUN,
     SLICE,
     SLOT_USE,
     STATUS,

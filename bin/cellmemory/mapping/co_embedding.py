@@ -13,7 +13,7 @@ from cellmemory.sampling import evenly_spaced
 MAX_FITTED = 10_000
 NEIGHBOURS, PLACED_AMONG = 15, 5
 #: Cells whose embeddings are in memory at once.
-CHUNK_CELLS = 8192
+PLACED_CELLS = 8192
 
 
 class CoEmbedding:
@@ -48,9 +48,9 @@ class CoEmbedding:
 
     def _chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Embeddings of each chunk of cells, and which of them are fitted."""
-        for start in range(0, len(self._query), CHUNK_CELLS):
-            low, high = np.searchsorted(self._rows, [start, start + CHUNK_CELLS])
-            yield self._query[start : start + CHUNK_CELLS], self._rows[low:high] - start
+        for start in range(0, len(self._query), PLACED_CELLS):
+            low, high = np.searchsorted(self._rows, [start, start + PLACED_CELLS])
+            yield self._query[start : start + PLACED_CELLS], self._rows[low:high] - start
 
 
 def _fit(cells: np.ndarray, finder: NearestNeighbors, seed: int) -> np.ndarray:

@@ -6,9 +6,10 @@ import numpy as np
 import scipy.sparse as sp
 from anndata.io import read_elem
 
+from cellmemory import RUN
 from cellmemory.cells.faults import reading
 from cellmemory.cells.reading import CellFile
-from cellmemory.columns import EMBEDDING, LABEL, RUN, SLICE, SLOT_USE, UMAP
+from cellmemory.columns import EMBEDDING, LABEL, SLICE, SLOT_USE, UMAP
 from cellmemory.errors import InputError
 from cellmemory.mapping.mapped_checks import problems_of_mapped, read_run
 from cellmemory.reference.run_info import RunInfo

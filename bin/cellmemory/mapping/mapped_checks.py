@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 from anndata.io import read_elem
 
+from cellmemory import PREFIX, RUN
 from cellmemory.cells.reading import CellFile
 from cellmemory.columns import (
     ANSWER,
@@ -15,8 +16,6 @@ from cellmemory.columns import (
     CO_EMBEDDED,
     EMBEDDING,
     LABEL,
-    PREFIX,
-    RUN,
     SLICE,
     SLOT_READ,
     SLOT_USE,
@@ -30,7 +29,7 @@ from cellmemory.io.checked import Kind, choice, flag, integer, number, sequence,
 from cellmemory.io.samplesheet import is_sample
 from cellmemory.reference.hierarchy import column as level_column
 
-REMEDY = "Map the query again with map_query.py."
+MAP_AGAIN = "Map the query again with map_query.py."
 _ANY_TEXT, _SHARE = text(empty=True), number(0, 1)
 _RUN = {
     "sample": Kind("the name of a sample (letters, digits, '.', '_' and '-')", is_sample),
@@ -83,7 +82,7 @@ def problems_of_mapped(file: CellFile, run: Mapping) -> list[str]:
         problems += _wrong_reference(file) + _wrong_names(file, run)
         if "measured" not in file.var() or file.var()["measured"].dtype != bool:
             problems.append("var['measured'] is not true or false for each gene")
-    return [f"{file.path}: {problem}. {REMEDY}" for problem in problems]
+    return [f"{file.path}: {problem}. {MAP_AGAIN}" for problem in problems]
 
 
 def problems_of_slice(file: CellFile, run: Mapping, sums: Sequence[str]) -> list[str]:
@@ -97,7 +96,7 @@ def problems_of_slice(file: CellFile, run: Mapping, sums: Sequence[str]) -> list
     if not problems:
         problems += _wrong_shapes(file, run["n_slots"])
         problems += _wrong_sums(file, stored, groups=len(run["slot_groups"]), slots=run["n_slots"], names=sums)
-    return [f"{file.path}: {problem}. {REMEDY}" for problem in problems]
+    return [f"{file.path}: {problem}. {MAP_AGAIN}" for problem in problems]
 
 
 def read_cell_range(stored: object) -> tuple[int, int, int] | None:

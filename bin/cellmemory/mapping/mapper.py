@@ -10,6 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 from scipy.special import softmax
 
+from cellmemory import PREFIX
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter
 from cellmemory.columns import (
@@ -19,7 +20,6 @@ from cellmemory.columns import (
     LINEAR_SHARE,
     NOVELTY,
     NOVELTY_P,
-    PREFIX,
     REASON,
     STATUS,
 )

@@ -19,8 +19,8 @@ def statuses(strange: np.ndarray, confidence: np.ndarray, min_confidence: float)
 def reasons(status: pd.Categorical, expressed: np.ndarray, fewest: float, candidates: np.ndarray) -> np.ndarray:
     """Why each cell (n,) is not assigned; empty where it is.
 
-    expressed: (n,) the share of the measured genes that it expresses; a cell below `fewest` is too shallow to be told from
-    others. candidates: (n,) what an ambiguous cell may be.
+    expressed: (n,) the share of the measured genes that it expresses; a cell below `fewest` is too shallow to differ from others
+    for sure. candidates: (n,) what an ambiguous cell may be.
     """
     of_strange = np.where(expressed < fewest, LOW_QUALITY, UNLIKE)
     return np.select([status == UNASSIGNED, status == AMBIGUOUS], [of_strange, candidates], "").astype(object)

@@ -9,14 +9,14 @@ from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.novelty import STRANGE
 
 #: An alarm where this many times the expected share of cells is far from the reference.
-FAR = 3.0
-#: An alarm where evidence is weaker by so many standard deviations: most batches of references stay below.
+MANY_FAR = 3.0
+#: An alarm where evidence is weaker by this many standard deviations: most batches of references stay below.
 MOVED = 1.0
-#: An alarm where so large a share of at least so many cells got one label.
+#: An alarm where at least this share of the cells got one label, and at least this many cells.
 ONE_LABEL, ONE_LABEL_CELLS = 0.95, 50
 #: An alarm where fewer genes of the panel were measured.
 COVERAGE = 0.5
-#: A gene is silent that no cell expresses where at least so many were to be expected.
+#: A gene is silent that no cell expresses where at least this many cells were expected to.
 EXPECTED_CELLS = 20
 #: An alarm where a larger share of the measured genes is silent.
 SILENT = 0.03
@@ -48,7 +48,7 @@ def alarms(query: QueryFigures, *, novelty_alpha: float, usual: tuple[float, flo
     if query.weaker is not None and query.weaker >= MOVED:
         found.append(_moved(query.weaker))
     far = float((query.novelty_p < novelty_alpha).mean())
-    if far > FAR * novelty_alpha:
+    if far > MANY_FAR * novelty_alpha:
         found.append(
             f"{far:.0%} of the cells are far from the reference (novelty p < {novelty_alpha:g}; of cells like the reference's it "
             f"would be {novelty_alpha:.0%}): they belong to types that it lacks, or the query differs as a whole (technology, "

@@ -14,7 +14,7 @@ ECE_BINS = 15
 RATIO, RATIO_PENALTY = 2.0, 3.0
 #: With fewer training cells the CLS token has learned less than the linear path, and the ratio grows by as much.
 RATIO_CELLS = 250
-#: What the linear path's weight is drawn to, and how strongly: where every held-out cell is right, cross-entropy alone would
+#: What the linear path's weight is drawn to, and how strongly: where every held-out cell is right, cross-entropy by itself would
 #: raise both without end, and with them the confidence on another study's cells, of which some are wrong.
 SCALE, SCALE_PENALTY = 0.9, 3.0
 LOG_WEIGHT = (-3.0, 3.0)

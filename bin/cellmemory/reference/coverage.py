@@ -7,8 +7,8 @@ import scipy.sparse as sp
 
 #: Shares of the panel that are measured; between them the loss is interpolated.
 SHARES = (1.0, 0.9, 0.75, 0.5, 0.25, 0.1)
-#: A loss of a hundredth can be told from this many.
-MAX_CELLS = 1_000
+#: From this many cells on, a loss of a hundredth shows.
+COVERAGE_CELLS = 1_000
 
 
 def accuracy_by_coverage(
@@ -19,7 +19,7 @@ def accuracy_by_coverage(
     logits: of cells (n, genes) of which some genes were measured (bool), (n, C). truth: (n,) codes.
     """
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(cells.shape[0])[:MAX_CELLS])
+    chosen = np.sort(rng.permutation(cells.shape[0])[:COVERAGE_CELLS])
     order, found = rng.permutation(cells.shape[1]), []
     for share in SHARES:
         measured = np.zeros(cells.shape[1], bool)

@@ -1,6 +1,6 @@
 """Which cells of a query are the reference's own: their labels were learned, so that accuracy on them says nothing.
 
-A cell is told by its name and by its values over the panel, of which a model keeps one number a cell.
+A cell is recognised by its name and by its values over the panel, of which a model keeps one number a cell.
 """
 
 import hashlib

@@ -35,9 +35,9 @@ from cellmemory.network.config import LAYERS, ModelConfig, network_shapes, refer
 from cellmemory.network.tokens import BINNINGS, MODES
 from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.hierarchy import COLUMN
-from cellmemory.reference.novelty import PARTS
+from cellmemory.reference.novelty import NOVELTY_PARTS
 
-REMEDY = "Use an untouched copy of the trained model."
+UNTOUCHED_COPY = "Use an untouched copy of the trained model."
 #: Beyond these, products of weights leave the range of float32; trained ones stay far below.
 LARGEST_WEIGHT, LARGEST_OF_REFERENCE = 1e4, 1e8
 MANY = 10**9
@@ -72,7 +72,7 @@ _CALIBRATION = {
     **dict.fromkeys(("ece", "validation_accuracy", "commonest_share"), _SHARE),
     "conformal_scores": sequence(_SHARE, 1, rising=True),
     "novelty_method": text(),
-    "novelty_parts": mapping(dict.fromkeys(PARTS, fixed(number(-1e9, 1e9), _POSITIVE))),
+    "novelty_parts": mapping(dict.fromkeys(NOVELTY_PARTS, fixed(number(-1e9, 1e9), _POSITIVE))),
     "novelty_common": number(-1e9, 1e9),
     "novelty_null": sequence(number(-1e12, 1e12), 1, rising=True),
     "panel_accuracy": sequence(fixed(_SHARE, _SHARE), 1),
@@ -93,7 +93,7 @@ def read_calibration(path: Traversable) -> Calibration:
     calibration = _read_fields(path, _CALIBRATION)
     shares = [share for share, _ in calibration["panel_accuracy"]]
     if sorted(shares, reverse=True) != shares:
-        raise InputError(f"{path}: the shares of panel_accuracy do not fall ({shown(shares)}). {REMEDY}")
+        raise InputError(f"{path}: the shares of panel_accuracy do not fall ({shown(shares)}). {UNTOUCHED_COPY}")
     return Calibration.from_json(calibration)
 
 
@@ -101,7 +101,7 @@ def _read_fields(path: Traversable, kinds: dict, optional: dict | None = None) -
     value = read_json(path)
     problems = wrong_fields(value, kinds, optional)
     if problems:
-        raise InputError(f"{path}: {problem}. {REMEDY}" for problem in problems)
+        raise InputError(f"{path}: {problem}. {UNTOUCHED_COPY}" for problem in problems)
     return value
 
 
@@ -133,7 +133,7 @@ def read_labels(path: Traversable) -> pd.DataFrame:
     if not len(table):
         problems.append("there is no label")
     if problems:
-        raise InputError(f"{path}: {problem}. {REMEDY}" for problem in problems)
+        raise InputError(f"{path}: {problem}. {UNTOUCHED_COPY}" for problem in problems)
     return table.assign(**numbers, rare=table["rare"] == "true")
 
 
@@ -160,7 +160,7 @@ def read_history(path: Traversable) -> pd.DataFrame:
     if epochs is None or (np.diff(epochs) <= 0).any():
         problems.append("epoch does not count up")
     if problems:
-        raise InputError(f"{path}: {problem}. {REMEDY}" for problem in problems)
+        raise InputError(f"{path}: {problem}. {UNTOUCHED_COPY}" for problem in problems)
     return pd.DataFrame(numbers | {"epoch": epochs})
 
 
@@ -168,28 +168,28 @@ def _read_table(path: Traversable, needed: list[str]) -> pd.DataFrame:
     try:
         return read_tsv(path, needed)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a table ({error}). {REMEDY}") from None
+        raise InputError(f"{path} cannot be read as a table ({error}). {UNTOUCHED_COPY}") from None
 
 
 def check_agreement(files: Traversable, config: dict, panel: pd.DataFrame, labels: pd.DataFrame) -> list[str]:
     """A sentence for each number of config.json that the panel or the labels contradict."""
     counted = {"n_genes": (len(panel), "panel.tsv"), "n_labels": (len(labels), "labels.tsv")}
     problems = [
-        f"{files / 'config.json'}: {name} is {config['model'][name]}, but {file} has {found} rows. {REMEDY}"
+        f"{files / 'config.json'}: {name} is {config['model'][name]}, but {file} has {found} rows. {UNTOUCHED_COPY}"
         for name, (found, file) in counted.items()
         if config["model"][name] != found
     ]
     if (cells := int(labels["n_cells"].sum())) != config["cells"]:
-        problems.append(f"{files / 'config.json'}: cells is {config['cells']}, but labels.tsv counts {cells}. {REMEDY}")
+        problems.append(f"{files / 'config.json'}: cells is {config['cells']}, but labels.tsv counts {cells}. {UNTOUCHED_COPY}")
     levels = [name.removeprefix(COLUMN) for name in labels if name.startswith(COLUMN)]
     if levels != config["label_levels"]:
         problems.append(
             f"{files / 'config.json'}: label_levels is {shown(config['label_levels'])}, but the levels in labels.tsv are "
-            f"{shown(levels)}. {REMEDY}"
+            f"{shown(levels)}. {UNTOUCHED_COPY}"
         )
     adapted = ("adapted_to", "adapted_from", "adapting")
     if any(name in config for name in adapted) and not all(name in config for name in adapted):
-        problems.append(f"{files / 'config.json'}: it has only some of {', '.join(adapted)}. {REMEDY}")
+        problems.append(f"{files / 'config.json'}: it has only some of {', '.join(adapted)}. {UNTOUCHED_COPY}")
     return problems
 
 
@@ -208,7 +208,7 @@ def check_tensors(path: Traversable, config: ModelConfig) -> list[str]:
             problems = [p for name, tensor in found.items() for p in _wrong_values(name, _array(tensor), config)]
     except (SafetensorError, OSError, ValueError, TypeError, OverflowError) as error:
         problems = [f"it cannot be read ({shown(str(error), 100)})"]
-    return [f"{path}: {problem}. {REMEDY}" for problem in problems]
+    return [f"{path}: {problem}. {UNTOUCHED_COPY}" for problem in problems]
 
 
 #: The tensors that are not of float32.
@@ -296,7 +296,7 @@ def read_all(files: Traversable) -> tuple[dict, pd.DataFrame, pd.DataFrame, Cali
     with problems.collect():
         history = read_history(files / "history.tsv")
     with problems.collect():
-        read_text(files / "model_card.md", REMEDY)
+        read_text(files / "model_card.md", UNTOUCHED_COPY)
     problems.raise_any()
     problems += check_agreement(files, config, panel, labels)
     if not problems:

@@ -17,9 +17,9 @@ import numpy as np
 from cellmemory.network.tokens import Tokens
 
 #: Principal components that the labels' own classifiers see.
-COMPONENTS = 30
+NOVELTY_COMPONENTS = 30
 #: The first of them, that the distance is measured in: more of them show a query's protocol or state, not its types.
-NEAR = 10
+NEAR_COMPONENTS = 10
 #: Added to each component's variance within labels, as a share of the mean variance: small ones must not decide.
 SHRINKAGE = 1.0
 #: A label with fewer cells says nothing of what a query's labels share.
@@ -31,10 +31,10 @@ WEAKER, STRANGE = 1.5, 2.5
 FITTING = 0.15
 METHOD = (
     "mean of three z-scores over the held-out cells: minus the largest logit, minus the log odds of the label against all "
-    f"others, and the Mahalanobis distance to its mean, these in {COMPONENTS} and {NEAR} principal components of the roots of "
-    "genes' shares"
+    f"others, and the Mahalanobis distance to its mean, these in {NOVELTY_COMPONENTS} and {NEAR_COMPONENTS} principal components "
+    "of the roots of genes' shares"
 )
-PARTS = ("logit", "odds", "distance")
+NOVELTY_PARTS = ("logit", "odds", "distance")
 EVIDENCE = ("logit", "odds")
 
 
@@ -99,8 +99,8 @@ class Profiles:
 
 @dataclass(frozen=True)
 class Novelty:
-    """The novelty of cells against that of held-out cells. parts: mean and standard deviation of each of PARTS over these;
-    null: their novelty, sorted; common: where the evidence of those that fit their labels best ends (see FITTING)."""
+    """The novelty of cells against that of held-out cells. parts: mean and standard deviation of each of NOVELTY_PARTS over
+    these; null: their novelty, sorted; common: where the evidence of those that fit their labels best ends (see FITTING)."""
 
     profiles: Profiles
     parts: dict[str, tuple[float, float]]
@@ -119,7 +119,7 @@ class Novelty:
     def score(self, logits: np.ndarray, tokens: Tokens, shift: CommonShift | None = None) -> np.ndarray:
         """The mean of the parts, each centred and scaled as over the held-out cells (n,); larger is stranger."""
         parts = self._scaled(logits, tokens, shift.place if shift else None)
-        excused = len(EVIDENCE) / len(PARTS) * shift.excused if shift else 0.0
+        excused = len(EVIDENCE) / len(NOVELTY_PARTS) * shift.excused if shift else 0.0
         return np.mean(list(parts.values()), 0) - excused
 
     def shift(self, logits: np.ndarray, tokens: Tokens) -> CommonShift:
@@ -157,7 +157,7 @@ def _typical(values: np.ndarray, label: np.ndarray, n_labels: int, quantile: flo
 def _parts(profiles: Profiles, logits: np.ndarray, tokens: Tokens, place: np.ndarray | None) -> dict[str, np.ndarray]:
     label = logits.argmax(1)
     odds, distance = profiles.place(tokens, label, place)
-    return dict(zip(PARTS, (-logits.max(1).astype(np.float64), -odds, distance), strict=True))
+    return dict(zip(NOVELTY_PARTS, (-logits.max(1).astype(np.float64), -odds, distance), strict=True))
 
 
 def learn_profiles(tokens: Tokens, labels: np.ndarray, profile: np.ndarray, *, share: np.ndarray, seed: int) -> Profiles:
@@ -166,12 +166,12 @@ def learn_profiles(tokens: Tokens, labels: np.ndarray, profile: np.ndarray, *, s
     from sklearn.decomposition import PCA
 
     cells = tokens.matrix(tokens.sqrt_share).toarray()
-    pca = PCA(min(COMPONENTS, *cells.shape), svd_solver="randomized", random_state=seed)
+    pca = PCA(min(NOVELTY_COMPONENTS, *cells.shape), svd_solver="randomized", random_state=seed)
     pca.fit(cells)
     components = pca.components_.T
     means = profile @ components
     cells = cells @ components
-    within = (cells - means[labels])[:, :NEAR]
+    within = (cells - means[labels])[:, :NEAR_COMPONENTS]
     covariance = within.T @ within / len(within)
     covariance += max(SHRINKAGE * np.trace(covariance) / len(covariance), 1e-6) * np.eye(len(covariance))
     # The norm of a difference times this is its Mahalanobis distance.

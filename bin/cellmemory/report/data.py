@@ -13,6 +13,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata.io import read_elem
 
+from cellmemory import PREFIX
 from cellmemory.cells.faults import reading
 from cellmemory.cells.groups import group_codes
 from cellmemory.columns import (
@@ -21,7 +22,6 @@ from cellmemory.columns import (
     CELL_COLUMNS,
     CO_EMBEDDED,
     LABEL,
-    PREFIX,
     SLOT_READ,
     SLOT_USE,
     SLOT_WRITE,
@@ -36,7 +36,7 @@ from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
-from cellmemory.report.tables import read_table
+from cellmemory.report.tables import read_result
 from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
@@ -99,7 +99,7 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
     by_name = {sample.name: sample for sample in samples}
     for (option, path), owner in owners.items():
         with problems.collect():
-            by_name[owner].tables[option] = read_table(path, option)
+            by_name[owner].tables[option] = read_result(path, option)
     problems.raise_any()
     return samples
 

@@ -33,7 +33,7 @@ def sample_selector(samples: Sequence[Sample]) -> list[Selector]:
     return [Selector("Sample", [sample.name for sample in samples])] if len(samples) > 1 else []
 
 
-def variants(samples: Sequence[Sample], make: Callable[[Sample], dict | None]) -> tuple[dict[str, dict], list[Selector]]:
+def for_each_sample(samples: Sequence[Sample], make: Callable[[Sample], dict | None]) -> tuple[dict[str, dict], list[Selector]]:
     """One variant for every sample that there is a figure of, and the selector."""
     made = {key(samples, i): one for i, sample in enumerate(samples) if (one := make(sample)) is not None}
     return made, sample_selector(samples)

@@ -19,8 +19,8 @@ from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
 from cellmemory.io.tables import read_results
 
-TABLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
-TABLES |= {"faithfulness": ".tsv", "enrichment": ".tsv"}
+TABLES_OF_SAMPLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
+TABLES_OF_SAMPLES |= {"faithfulness": ".tsv", "enrichment": ".tsv"}
 COLUMNS = {
     "tags": TAG_COLUMNS,
     "slot_tags": SLOT_TAG_COLUMNS,
@@ -110,9 +110,9 @@ def read_json(path: Path, option: str) -> dict:
     return value
 
 
-def read_table(path: Path, option: str) -> pd.DataFrame | dict:
+def read_result(path: Path, option: str) -> pd.DataFrame | dict:
     """A table of results by the name of its option. Raises InputError for one that is not as it was written."""
-    if TABLES[option] == ".json":
+    if TABLES_OF_SAMPLES[option] == ".json":
         return read_json(path, option)
     try:
         table = read_results(path, COLUMNS[option])

@@ -53,7 +53,7 @@ def confidence_histogram(samples: Sequence[Sample]) -> Figure:
         "near 0.8 about 80 % should be right, as far as the query resembles the reference. Much weight at the left "
         "means many cells between labels."
     )
-    variants, selectors = drawing.variants(samples, make)
+    variants, selectors = drawing.for_each_sample(samples, make)
     return Figure("confidence", "Confidence", caption, variants, selectors)
 
 
@@ -94,7 +94,7 @@ def novelty_histogram(samples: Sequence[Sample]) -> Figure:
         "as this cell does. Cells like the reference give a flat picture; a peak at the left is cells of a kind, "
         "state or quality that the reference does not hold."
     )
-    variants, selectors = drawing.variants(samples, make)
+    variants, selectors = drawing.for_each_sample(samples, make)
     return Figure("novelty", "Novelty p", caption, variants, selectors)
 
 

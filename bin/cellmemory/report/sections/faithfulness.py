@@ -12,7 +12,7 @@ from cellmemory.report.data import Sample
 #: What the table of faithfulness calls the mean of all labels (`faithfulness.ALL`, whose module imports torch).
 ALL_LABELS = "(all labels)"
 #: What genes are ranked by: key in the table of faithfulness, name, colour, dash.
-RANKINGS = (
+DRAWN_RANKINGS = (
     ("attention", "attention", "@warn", "solid"),
     ("both_contributions", "contribution", "@accent", "solid"),
     ("cls_contribution", "CLS", "@accent", "dot"),
@@ -26,7 +26,7 @@ def faithfulness_blocks(samples: Sequence[Sample]) -> list:
     """Deletion and insertion curves, and how much better than chance each ranking is for each label."""
     if not any("faithfulness" in sample.tables for sample in samples):
         return [Notes(["Faithfulness was not tested (--faithfulness false), so that there are no curves."])]
-    titles = {key: name for key, name, _, _ in RANKINGS if key != "random"}
+    titles = {key: name for key, name, _, _ in DRAWN_RANKINGS if key != "random"}
     rows = []
     for sample in samples:
         table = sample.tables.get("faithfulness")
@@ -74,13 +74,13 @@ def _figure_of_curves(samples: Sequence[Sample]) -> Figure:
 
 
 def _curves(table: pd.DataFrame) -> dict:
-    """The two curves of a label side by side, a line for each of RANKINGS; places are log2(1 + genes)."""
+    """The two curves of a label side by side, a line for each of DRAWN_RANKINGS; places are log2(1 + genes)."""
     steps = [int(name[1:]) for name in table.columns if name[0] == "k" and name[1:].isdigit()]
     x = np.log2(1 + np.array(steps))
     data = []
     for curve, axis in (("deletion", ""), ("insertion", "2")):
         of_curve = table[table["curve"] == curve].set_index("ranking")
-        for key, name, colour, dash in RANKINGS:
+        for key, name, colour, dash in DRAWN_RANKINGS:
             if key not in of_curve.index:
                 continue
             values = of_curve.loc[key, [f"k{k}" for k in steps]].to_numpy(dtype=float)

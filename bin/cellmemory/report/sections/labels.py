@@ -82,7 +82,7 @@ def composition(groupings: dict[str, pd.Series], labels: pd.Series, colours: dic
     caption = (
         "The labels of assigned cells. Cells that are ambiguous or unassigned are grey: their best guess counts for no "
         "label. Every label keeps its colour in all figures of this page. Click a label in the legend to hide it, twice to "
-        "see it alone."
+        "see only it."
     )
     return Figure("composition", "Composition", caption, variants, [Selector("Bars", list(groupings)), drawing.LENGTH])
 

@@ -17,7 +17,7 @@ def section(samples: Sequence[Sample]) -> Section:
     if all(sample.umap is None for sample in samples):
         return Section("map", "Map", lead, [Notes([f"The mapped files hold no {UMAP}, so that there is no map."])])
     caption = (
-        "Choose a colour; click a legend entry to hide it, twice to see it alone; drag to zoom, double-click to "
+        "Choose a colour; click a legend entry to hide it, twice to see only it; drag to zoom, double-click to "
         "reset. The reference may be shown in grey or in its own labels. Below, the expression of a gene beside the "
         "attention that the model paid to it."
     )

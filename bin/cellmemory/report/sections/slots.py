@@ -138,8 +138,8 @@ def slot_use(samples: Sequence[Sample]) -> Figure:
 
     caption = (
         "Where the label's decision comes from: the share of each memory slot in what a cell's summary reads, "
-        "averaged over the cells of a label. Labels with the same profile are told apart by genes within the same "
+        "averaged over the cells of a label. Labels with the same profile differ by genes within the same "
         "slots."
     )
-    variants, selectors = drawing.variants(samples, make)
+    variants, selectors = drawing.for_each_sample(samples, make)
     return Figure("slot_use", "Use of the slots by label", caption, variants, selectors, "This sample has no slot attention.")

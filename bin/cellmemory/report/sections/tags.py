@@ -33,7 +33,7 @@ _TAG_CAPTION = (
     "the mean of all other cells; 1 is twice as much. Effect: the same difference in standard deviations. Adjusted p: of a "
     "permutation test. Contribution: what the gene adds to the label's logit, in all, by the network's summary (CLS) and "
     "by the linear path. Expressing: the share of the label's cells in which the gene was found. Expression change: log2 against "
-    "all other cells. Differential: whether expression alone would have found the gene (Wilcoxon)."
+    "all other cells. Differential: whether a test of expression finds the gene as well (Wilcoxon)."
 )
 
 
@@ -141,10 +141,10 @@ def _tag_heatmap(sample: Sample, *, relative: bool) -> dict | None:
     groups = [label for label in drawn.cat.categories if (drawn == label).any()]
     place = {gene: i for i, gene in enumerate(sample.genes)}
     each = max(1, min(5, MAX_HEAT_GENES // max(1, len(groups))))
-    genes = [gene for gene in top_genes(sample.tables["tags"], groups, each) if gene in place][:MAX_HEAT_GENES]
+    genes = [gene for gene in first_genes(sample.tables["tags"], groups, each) if gene in place][:MAX_HEAT_GENES]
     if not genes:
         return None
-    means = label_means(sample.attention, drawn.cat.set_categories(groups).cat.codes.to_numpy(), len(groups))
+    means = means_of_labels(sample.attention, drawn.cat.set_categories(groups).cat.codes.to_numpy(), len(groups))
     means = means[:, [place[gene] for gene in genes]].T
     shown = means / np.maximum(means.max(axis=1, keepdims=True), 1e-12) if relative else means
     words = "{row} in {column}<br>" + ("{share} of its highest mean" if relative else "mean attention {share}")
@@ -154,7 +154,7 @@ def _tag_heatmap(sample: Sample, *, relative: bool) -> dict | None:
     return drawing.figure(data, layout, 170 + 17 * len(genes), 160 + 22 * len(groups))
 
 
-def label_means(matrix: sp.csr_matrix, codes: np.ndarray, n: int) -> np.ndarray:
+def means_of_labels(matrix: sp.csr_matrix, codes: np.ndarray, n: int) -> np.ndarray:
     """Mean (n, genes) of the rows of each code; codes of -1 are left out, a code without rows gives zeros."""
     known = np.flatnonzero(codes >= 0)
     member = sp.csr_matrix((np.ones(len(known)), (codes[known], known)), (n, len(codes)))
@@ -162,7 +162,7 @@ def label_means(matrix: sp.csr_matrix, codes: np.ndarray, n: int) -> np.ndarray:
     return np.asarray((member @ matrix).todense()) / size
 
 
-def top_genes(table: pd.DataFrame, groups: Sequence[str], n: int) -> list[str]:
+def first_genes(table: pd.DataFrame, groups: Sequence[str], n: int) -> list[str]:
     """The first n genes of every group, in the order of the groups, each once."""
     first = table[table["rank"] <= n].sort_values("rank", kind="stable")
     return list(dict.fromkeys(gene for group in groups for gene in first.loc[first["group"] == group, "gene"]))

@@ -100,7 +100,7 @@ def _score(value: float | None, kind: str) -> str:
 
 
 def _levels(scored: Sequence[tuple[str, dict]]) -> list[Table]:
-    """How well each level of the labels was told, where they have several."""
+    """The accuracy of each level of the labels, where they have several."""
     rows = []
     for name, metrics in scored:
         found = metrics.get("hierarchy") or {"levels": [], "answers": []}
@@ -198,7 +198,7 @@ def class_scores(samples: Sequence[Sample]) -> Figure:
         "label, the share that belongs to the type. F1 is their harmonic mean. Types that the reference does not know "
         "are left out."
     )
-    variants, selectors = drawing.variants(samples, make)
+    variants, selectors = drawing.for_each_sample(samples, make)
     return Figure(
         "per_class", "Every label's F1", caption, variants, selectors, "The reference knows none of this sample's types."
     )

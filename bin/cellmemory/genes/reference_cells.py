@@ -1,32 +1,29 @@
-"""The two preprocessing steps: a reference becomes panel and matrix, a query is aligned to a panel, both chunk by chunk."""
+"""A reference becomes a panel of genes and its cells over it, chunk by chunk."""
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from cellmemory import RUN
 from cellmemory.cells.labels import as_text, check_labels, label_notes, label_problems
-from cellmemory.cells.named_columns import column_problems, place_problems
 from cellmemory.cells.reading import CellFile
-from cellmemory.cells.writing import H5adWriter
-from cellmemory.columns import RUN
 from cellmemory.errors import InputError, first_ids
-from cellmemory.genes.align import Aligner, alignment_summary, make_aligner, match_query
+from cellmemory.genes.align import make_aligner
+from cellmemory.genes.choice import queried, reference_genes, select_panel
 from cellmemory.genes.matching import Match, match_own_genes
-from cellmemory.genes.names import expression_rows, read_gene_map
-from cellmemory.genes.panel import queried, read_panel, reference_genes, select_panel, write_panel
+from cellmemory.genes.names import expression_rows
+from cellmemory.genes.panel import write_panel
 from cellmemory.genes.scales import LOG_BASES, undo_log
 from cellmemory.genes.values import checked, find_values
 from cellmemory.genes.variability import Chunk, Moments
-from cellmemory.io.atomic import replacing, write_json
+from cellmemory.genes.writing import write_aligned
 from cellmemory.io.provenance import provenance
-from cellmemory.io.samplesheet import Origin, Query
-from cellmemory.io.text import Source, file_name
+from cellmemory.io.samplesheet import Origin
+from cellmemory.io.text import file_name
 
 #: Cells that are read at once to choose genes: several copies of their values are in memory then.
 CHOICE_CELLS = 1024
@@ -132,7 +129,7 @@ def preprocess_reference(
         )
         var_out = pd.DataFrame({"measured": True, "source_id": panel["source_id"].to_numpy()}, index=panel["gene"])
         aligner = make_aligner(onto_panel, len(panel), scale)
-        _write_aligned(file, matrix, aligner, output, elements={"var": var_out, f"uns/{RUN}": made}, kept=kept)
+        write_aligned(file, matrix, aligner, output, elements={"var": var_out, f"uns/{RUN}": made}, kept=kept)
         write_panel(panel, panel_path)
     unlabelled = int(labels.isna().sum())
     return Preparation(
@@ -178,105 +175,3 @@ def _candidate_chunks(
         rows = rows[kept].astype(np.float64)
         rows.data = undo_log(rows.data, scale)
         yield start + np.flatnonzero(kept), sp.csr_matrix(rows @ selector)
-
-
-def preprocess_query(
-    query: Query,
-    panel_path: Source,
-    *,
-    gene_map: Path | None,
-    min_coverage: float,
-    output: Path,
-    alignment: Path,
-) -> dict[str, Any]:
-    """Writes the cells over the panel, and how their genes were matched: aligned.h5ad and alignment.json.
-
-    Memory does not grow with cells but for obs, coordinates, and CSC or mtx input.
-
-    Parameters
-    ----------
-    query
-        Its name, its file as the user has it, and where values, gene names, batches, coordinates and true labels are.
-    panel_path
-        panel.tsv of the reference or of a trained model.
-    gene_map
-        TSV of gene names, from and to.
-    min_coverage
-        Share of the panel that has to be measured.
-    output, alignment
-        What is written.
-
-    Returns
-    -------
-    What alignment.json holds (see align.alignment_summary).
-
-    Raises
-    ------
-    InputError
-        For what the user can mend.
-    """
-    panel, origin = read_panel(panel_path), query.origin
-    with CellFile(query.path) as file:
-        names = read_gene_map(gene_map) if gene_map else {}
-        found = match_query(file, panel, origin, gene_map=names, min_coverage=min_coverage)
-        problems = column_problems(file, origin)
-        if problems:
-            raise InputError(problems)
-        aligner = make_aligner(found.match, len(panel), found.values.scale)
-        var = pd.DataFrame({"measured": False, "source_id": panel["source_id"].to_numpy()}, index=panel["gene"])
-        var.iloc[found.match.measured, 0] = True
-        made = provenance(
-            step="preprocess_query",
-            source=file_name(query.path),
-            sample=query.sample,
-            values_from=found.values.matrix,
-            value_scale=found.values.scale,
-            batch_key=origin.batch_key,
-            truth_key=origin.truth_key,
-            spatial_key=origin.spatial_key,
-        )
-        elements = {"var": var, f"uns/{RUN}": made, **coordinates(file, origin.spatial_key)}
-        empty = _write_aligned(file, found.values.matrix, aligner, output, elements=elements)
-        summary = alignment_summary(file, found, panel, sample=query.sample, empty=empty)
-        if "spatial" in file.obsm and "obsm/spatial" not in elements:
-            summary["messages"].append("obsm['spatial'] holds no places of cells, and was left out.")
-    write_json(alignment, summary)
-    return summary
-
-
-def coordinates(file: CellFile, spatial_key: str | None) -> dict[str, np.ndarray]:
-    """`obsm/spatial` of the cells: what spatial_key names, else `spatial` where the file has it and it holds places."""
-    key = spatial_key
-    if key is None and "spatial" in file.obsm and not place_problems(file, "spatial"):
-        key = "spatial"
-    return {"obsm/spatial": file.embedding(key)} if key else {}
-
-
-def _write_aligned(
-    file: CellFile,
-    matrix: str,
-    aligner: Aligner,
-    output: Path,
-    *,
-    elements: Mapping[str, object],
-    kept: np.ndarray | None = None,
-) -> int:
-    """Writes the aligned cells (all, or those `kept`) with obs and other elements; returns how many have no counts.
-
-    `uns['cellmemory']['values_digest']` tells these values from others of cells that are named alike.
-    """
-    empty, digest = 0, hashlib.sha256()
-    with replacing(output) as partial, H5adWriter(partial, aligner.selector.shape[1]) as writer:
-        for start, rows in file.chunks(matrix):
-            aligned, without = aligner(checked(rows, file, matrix, range(start, start + rows.shape[0]), scale=aligner.scale))
-            here = slice(None) if kept is None else kept[start : start + rows.shape[0]]
-            written = aligned[here]
-            writer.append("X", written)
-            for part in (np.diff(written.indptr), written.indices, written.data):
-                digest.update(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).data)
-            empty += int(without[here].sum())
-        writer.write("obs", file.obs if kept is None else file.obs[kept])
-        for name, value in elements.items():
-            writer.write(name, value)
-        writer.write(f"uns/{RUN}/values_digest", digest.hexdigest()[:16])
-    return empty
