@@ -33,13 +33,19 @@ def write_placeholder(
     tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     tensors["linear.spread"] += 1
     tensors["linear.share"] += 1 / len(panel)
+    tensors["reference.scale"] += 1
     tensors["reference.label"] = tensors["reference.label"].astype(np.int64)
     tensors["reference.fingerprint"] = np.ones(1, np.uint64)
     levels = [name.removeprefix(COLUMN) for name in label_table if name.startswith(COLUMN)]
     whole_config = {"label_key": "cell_type", "batch_key": None, "label_levels": levels, "mode": "fast", "binning": "quantile"}
     whole_config |= {"seed": 0, "model": vars(sizes), "training": {}, "cells": int(label_table["n_cells"].sum())}
     whole_config |= {"usual_share": [0.1, 0.9]} | (config or {})
-    found = {"validation_cells": 8, "temperature": 1.0, "ece": 0.1, "validation_accuracy": 0.9}
+    found = {
+        "validation_cells": int(label_table["n_validation"].sum()),
+        "temperature": 1.0,
+        "ece": 0.1,
+        "validation_accuracy": 0.9,
+    }
     found |= {"commonest_share": 0.3}
     found |= {
         "conformal_scores": [0.5],

@@ -115,7 +115,19 @@ def another_panel(archive: zipfile.ZipFile, found: dict[str, bytes]) -> None:
     found["panel.tsv"] = found["panel.tsv"].replace(b"\t1\t", b"\t1.0\t", 1)
 
 
+def commented(archive: zipfile.ZipFile, found: dict[str, bytes]) -> None:
+    archive.comment = b"who reads this?"
+
+
+def member_commented(archive: zipfile.ZipFile, found: dict[str, bytes]) -> None:
+    member = zipfile.ZipInfo("panel.tsv")
+    member.comment = b"who reads this?"
+    archive.writestr(member, found.pop("panel.tsv"))
+
+
 HOSTILE = {
+    commented: "it holds something other than its files: a comment, or bytes around them",
+    member_commented: "it holds something other than its files: a comment, or bytes around them",
     outside: "it holds what a trained model does not have ('../evil.txt', '/etc/evil.txt')",
     link: "it holds a link",
     bomb: f"it would unpack to more than {MAX_RATIO} times its size",
@@ -137,6 +149,14 @@ def test_a_hostile_archive_is_refused_in_one_sentence(change, packed: Path, tmp_
     assert sentence.startswith(str(hostile))
     assert HOSTILE[change] in sentence
     assert list(tmp_path.iterdir()) == [hostile]
+
+
+@pytest.mark.parametrize(("before", "behind"), [(b"#!/bin/sh\n", b""), (b"", b"more"), (b"", bytes(100))])
+def test_bytes_around_an_archive_are_found(before, behind, packed: Path, tmp_path: Path):
+    around = tmp_path / "around.zip"
+    around.write_bytes(before + packed.read_bytes() + behind)
+    with pytest.raises(InputError, match="is not the archive of a trained model"):
+        trained_model.copy(around, tmp_path / "out")
 
 
 def test_a_script_writes_nothing_of_a_hostile_archive(packed: Path, aligned: Path, tmp_path: Path):

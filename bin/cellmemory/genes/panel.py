@@ -21,9 +21,11 @@ def read_panel(path: Source) -> pd.DataFrame:
         panel = read_tsv(path, COLUMNS)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a panel ({error}). Give the panel.tsv that preprocess_reference.py wrote.") from None
+    other = [name for name in panel if name not in COLUMNS]
     genes, rank = panel["gene"], as_numbers(panel["rank"], whole=True)
     numbers = {name: as_numbers(panel[name]) for name in ("mean", "dispersion")}
     problems = [f"{name} is not numbers" for name, found in numbers.items() if found is None]
+    problems += [f"it has other columns than a panel ({first_ids(other)})"] if other else []
     if (means := numbers["mean"]) is not None and not (means >= 0).all():
         problems.append(f"the mean of {shown(genes[~(means >= 0)].iloc[0])} is not 0 or more")
     if any(np.isinf(found).any() for found in numbers.values() if found is not None):

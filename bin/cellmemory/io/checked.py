@@ -139,7 +139,7 @@ def read_json(path: Source, what: str = "") -> dict[str, Any]:
 def parse_object(written: str) -> dict[str, Any]:
     """The object in a JSON text. Raises ValueError for anything else: numbers that JSON does not know, values too deep."""
     try:
-        value = json.loads(written, parse_constant=_refuse_constant)
+        value = json.loads(written, parse_constant=_refuse_constant, object_pairs_hook=_of_different_keys)
     except RecursionError:
         raise ValueError(f"values are nested more than {MAX_DEPTH} deep") from None
     if not isinstance(value, dict):
@@ -150,6 +150,14 @@ def parse_object(written: str) -> dict[str, Any]:
     if level:
         raise ValueError(f"values are nested more than {MAX_DEPTH} deep")
     return value
+
+
+def _of_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {shown(next(name for name in names if names.count(name) > 1))} is there twice in one object")
+    return found
 
 
 def _refuse_constant(name: str) -> float:

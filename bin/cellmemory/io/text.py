@@ -24,6 +24,8 @@ PACKED = {
     rb"PK\x03\x04": "zip, as workbooks are",
     rb"\x28\xb5\x2f\xfd": "zstd",
     rb"7z\xbc\xaf\x27\x1c": "7z",
+    rb"\x1f\x9d": "compress (.Z)",
+    rb"(?s:.{257})ustar": "tar",
 }
 
 #: Read at once of a file that is gone through.

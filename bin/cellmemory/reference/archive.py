@@ -21,6 +21,8 @@ MAX_RATIO = 50
 _DATE = (1980, 1, 1, 0, 0, 0)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
+#: What begins a file's entry, and what begins the end of an archive: 22 bytes with the length of a comment at their end.
+_FIRST, _LAST, _END_BYTES = b"PK\x03\x04", b"PK\x05\x06", 22
 _DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, ValueError, OverflowError, EOFError)
 _REMEDY = "Use an untouched copy, or make one with copy_model.py."
 
@@ -38,7 +40,7 @@ def model_files(path: Path, known: Collection[str]) -> Traversable:
         raise InputError(f"{path}: {what}. Give the folder or the archive of a trained model.")
     try:
         archive = zipfile.ZipFile(path)
-        problems = _problems(archive, path.stat().st_size, known)
+        problems = _problems(archive, path.stat().st_size, known) + _around(path, archive)
         if not problems and archive.testzip() is not None:
             problems = ["a file in it is damaged"]
     except (*_DAMAGES, OSError) as error:
@@ -71,6 +73,16 @@ def _problems(archive: zipfile.ZipFile, size: int, known: Collection[str]) -> li
     if sum(member.file_size for member in members) > MAX_RATIO * size:
         problems.append(f"it would unpack to more than {MAX_RATIO} times its size")
     return problems
+
+
+def _around(path: Path, archive: zipfile.ZipFile) -> list[str]:
+    """What stands before the first file of an archive, or behind its end: neither has a checksum."""
+    with path.open("rb") as file:
+        begins = file.read(len(_FIRST)) == _FIRST
+        file.seek(-_END_BYTES, 2)
+        end = file.read()
+    ends = end.startswith(_LAST) and end.endswith(bytes(2)) and not any(member.comment for member in archive.infolist())
+    return [] if begins and ends else ["it holds something other than its files: a comment, or bytes around them"]
 
 
 def write_archive(path: Path, contents: Mapping[str, bytes]) -> None:

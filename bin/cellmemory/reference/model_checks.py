@@ -92,7 +92,7 @@ def read_calibration(path: Traversable) -> Calibration:
     """calibration.json. Raises InputError with all that is wrong with it."""
     calibration = _read_fields(path, _CALIBRATION)
     shares = [share for share, _ in calibration["panel_accuracy"]]
-    if sorted(shares, reverse=True) != shares:
+    if any(next_share >= share for share, next_share in pairwise(shares)):
         raise InputError(f"{path}: the shares of panel_accuracy do not fall ({shown(shares)}). {UNTOUCHED_COPY}")
     return Calibration.from_json(calibration)
 
@@ -171,8 +171,10 @@ def _read_table(path: Traversable, needed: list[str]) -> pd.DataFrame:
         raise InputError(f"{path} cannot be read as a table ({error}). {UNTOUCHED_COPY}") from None
 
 
-def check_agreement(files: Traversable, config: dict, panel: pd.DataFrame, labels: pd.DataFrame) -> list[str]:
-    """A sentence for each number of config.json that the panel or the labels contradict."""
+def check_agreement(
+    files: Traversable, config: dict, panel: pd.DataFrame, labels: pd.DataFrame, calibration: Calibration
+) -> list[str]:
+    """A sentence for each number of config.json and calibration.json that the panel or the labels contradict."""
     counted = {"n_genes": (len(panel), "panel.tsv"), "n_labels": (len(labels), "labels.tsv")}
     problems = [
         f"{files / 'config.json'}: {name} is {config['model'][name]}, but {file} has {found} rows. {UNTOUCHED_COPY}"
@@ -181,6 +183,11 @@ def check_agreement(files: Traversable, config: dict, panel: pd.DataFrame, label
     ]
     if (cells := int(labels["n_cells"].sum())) != config["cells"]:
         problems.append(f"{files / 'config.json'}: cells is {config['cells']}, but labels.tsv counts {cells}. {UNTOUCHED_COPY}")
+    if (held_out := int(labels["n_validation"].sum())) != calibration.validation_cells:
+        problems.append(
+            f"{files / 'calibration.json'}: validation_cells is {calibration.validation_cells}, but labels.tsv counts "
+            f"{held_out}. {UNTOUCHED_COPY}"
+        )
     levels = [name.removeprefix(COLUMN) for name in labels if name.startswith(COLUMN)]
     if levels != config["label_levels"]:
         problems.append(
@@ -261,9 +268,10 @@ def _at_least(low: float) -> Callable[[np.ndarray], bool]:
 
 #: What some tensors have to be beside finite, in words and as a test.
 _RANGES = {
-    "linear.spread": ("above 0", _at_least(1e-6)),
+    "linear.spread": ("above 0 everywhere", _at_least(1e-6)),
     "linear.share": ("shares of one whole", lambda v: bool((v >= 0).all()) and abs(float(v.sum(dtype=np.float64)) - 1) < 0.01),
-    "reference.means": ("0 or more", _at_least(0)),
+    "reference.means": ("0 or more everywhere", _at_least(0)),
+    "reference.scale": ("different from 0 anywhere", lambda v: bool(v.any())),
 }
 
 
@@ -277,7 +285,7 @@ def _wrong_values(name: str, tensor: np.ndarray, config: ModelConfig) -> list[st
     if not (np.abs(tensor) <= largest).all():  # NaN is not, either
         return [f"the tensor {name} holds NaN, infinite or far too large numbers (above {largest:g})"]
     words, holds = _RANGES.get(name, ("", lambda _: True))
-    return [] if holds(tensor) else [f"the tensor {name} is not {words} everywhere"]
+    return [] if holds(tensor) else [f"the tensor {name} is not {words}"]
 
 
 def read_all(files: Traversable) -> tuple[dict, pd.DataFrame, pd.DataFrame, Calibration, pd.DataFrame]:
@@ -298,7 +306,7 @@ def read_all(files: Traversable) -> tuple[dict, pd.DataFrame, pd.DataFrame, Cali
     with problems.collect():
         read_text(files / "model_card.md", UNTOUCHED_COPY)
     problems.raise_any()
-    problems += check_agreement(files, config, panel, labels)
+    problems += check_agreement(files, config, panel, labels, calibration)
     if not problems:
         problems += check_tensors(files / "model.safetensors", ModelConfig(**config["model"]))
     problems.raise_any()
