@@ -28,7 +28,7 @@ import _cli
 @click.option("--batch_size", type=click.IntRange(1, 100_000), default=32, help="Cells of a training step.")
 @click.option("--sampling", type=click.Choice(["balanced", "natural"]), default="balanced", help="How cells are drawn: every "
               "label as often as every other, or as frequent as it is.")  # fmt: skip
-@click.option("--learning_rate", type=_cli.Number(min=0, min_open=True), default=1e-3, help="Highest learning rate.")
+@click.option("--learning_rate", type=_cli.Number(min=0, max=1, min_open=True), default=1e-3, help="Highest learning rate.")
 @click.option("--variant", type=click.Choice(["light", "standard"]), default="light", help="standard: the paper's layers. "
               "light: gene tokens are not rewritten, at a tenth of the cost.")  # fmt: skip
 @click.option("--d_model", type=click.IntRange(8, 4096), help="Width, a multiple of 4.  [default: light 128, standard 256]")

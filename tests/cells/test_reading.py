@@ -150,6 +150,10 @@ DAMAGES = {
     "indptr negative": (edit("X/indptr", at(0, -5)), "X/indptr does not rise"),
     "indptr beyond": (edit("X/indptr", at(-1, 10**6)), "X/indices has"),
     "indptr huge and unsigned": (edit("X/indptr", lambda a: at(-1, 2**64 - 1)(a.astype(np.uint64))), "X/indices has"),
+    "data goes on": (edit("X/data", lambda a: np.r_[a, 7]), "X/data has 41 values, but X/indptr counts 40"),
+    "indices go on": (edit("X/indices", lambda a: np.r_[a, 999]), "X/indices has 41 values, but X/indptr counts 40"),
+    "indptr that leaves values out": (edit("X/indptr", lambda a: np.minimum(a, a[4])), "values, but X/indptr counts"),
+    "last row cut": (edit("X/indptr", at(-1, 1)), "X/indptr does not rise"),
     "indptr short": (edit("X/indptr", lambda a: a[:-1]), "X/indptr has 9 numbers, but 10 are needed"),
     "indptr long": (edit("X/indptr", lambda a: np.r_[a, a[-1]]), "X/indptr has 11 numbers"),
     "csc indptr short": (edit("layers/columns/indptr", lambda a: a[:-1]), "layers/columns/indptr has 6 numbers"),
@@ -287,8 +291,6 @@ ODD = {
     **{f"data {dtype}": edit("X/data", lambda a, d=dtype: a.astype(d)) for dtype in ("f2", "f8", "u1", "i8", ">i4")},
     **{f"indices {dtype}": edit("X/indices", lambda a, d=dtype: a.astype(d)) for dtype in ("u1", "i8", "u8", ">i4")},
     **{f"indptr {dtype}": edit("X/indptr", lambda a, d=dtype: a.astype(d)) for dtype in ("u1", "i8", "u8", ">i4")},
-    "data goes on": edit("X/data", lambda a: np.r_[a, 7]),
-    "indices go on": edit("X/indices", lambda a: np.r_[a, 999]),
     "numbers as names": changes(put("obs/_index", np.arange(CELLS)), attribute("obs/_index", "encoding-type", "array")),
     "no X": without("X"),
     "a null X": put("X", h5py.Empty("f4")),
@@ -635,7 +637,7 @@ def test_a_file_that_keeps_the_library_busy_is_refused_after_a_while(plain: Path
 
     monkeypatch.setattr(probe, "CPU_SECONDS", 1)
     monkeypatch.setattr(probe, "_look_at", never_return)
-    with pytest.raises(InputError, match="damaged inside its HDF5 structure"):
+    with pytest.raises(InputError, match="more than 1 s of processor time to look through this file"):
         CellFile(plain)
 
 

@@ -413,7 +413,7 @@ def genes_without_a_name(cells, _):
 
 for _register in (query, reference):
 
-    @_register("holds log-normalised values, but", "whole numbers alone, as counts are", at="step")
+    @_register("holds log-normalised values, but", "only whole numbers, as counts are", at="step")
     def counts_among_logarithms_beyond_the_sample(cells, _):
         cells.X.data = np.minimum(cells.X.data, 12)
         counts = many(cells, 60)
@@ -714,7 +714,7 @@ def shares_of_all_counts(cells, _):
     return cells
 
 
-@query("(binary in X", "The values are one alone beside zero (binarised data)", ok=True, at="step")
+@query("(binary in X", "There is one value other than zero (binarised data)", ok=True, at="step")
 def binarised(cells, _):
     cells = many(cells)
     cells.X = (cells.X > 0).astype(np.float32)

@@ -24,11 +24,20 @@ def clean_labels(column: pd.Series) -> pd.Series:
 
     Control characters, line ends among them, become blanks, and letters without width go; blanks at the ends are dropped and
     those inside are made one. Composed and decomposed letters are the same.
-    A text that is empty then is not a label.
+    A text that is empty then is not a label. Numbers without a fraction are written as integers, since tables make floats of
+    integers where a value is missing.
     """
     values = column.astype("category").cat
-    names = np.array([cleaned(str(name)) for name in values.categories] + [None], object)
+    names = np.array([cleaned(name) for name in _written(values.categories)] + [None], object)
     return pd.Series(names[values.codes], column.index, dtype=object)
+
+
+def _written(values: pd.Index) -> list[str]:
+    """Values as text; floats as integers where none has a fraction."""
+    numbers = values.to_numpy() if pd.api.types.is_float_dtype(values.dtype) else np.empty(0)
+    if len(numbers) and np.isfinite(numbers).all() and (np.abs(numbers) < 2**53).all() and (numbers == np.round(numbers)).all():
+        return [str(int(number)) for number in numbers]
+    return [str(value) for value in values]
 
 
 def cleaned(text: str) -> str | None:

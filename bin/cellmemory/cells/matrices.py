@@ -113,8 +113,8 @@ def _read_indptr(group: h5py.Group, name: str, n: int) -> np.ndarray:
     if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any():
         raise ReadingError(f"{name}/indptr does not rise from 0, so {name} is damaged. {AGAIN}")
     for part in ("indices", "data"):
-        if (found := parts[part].shape[0]) < indptr[-1]:
-            raise ReadingError(f"{name}/{part} has {found:,} values, but {int(indptr[-1]):,} are needed. {AGAIN}")
+        if (found := parts[part].shape[0]) != indptr[-1]:
+            raise ReadingError(f"{name}/{part} has {found:,} values, but {name}/indptr counts {int(indptr[-1]):,}. {AGAIN}")
     _check_numbers(f"{name}/indices", parts["indices"].dtype, "iu")
     _check_numbers(f"{name}/data", parts["data"].dtype, NUMBERS)
     return indptr.astype(np.int64)

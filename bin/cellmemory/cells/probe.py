@@ -43,6 +43,12 @@ def survive(path: Path) -> None:
     # Of a crash and of CPU_SECONDS it dies by other signals: this one comes from the system, or a scheduler, for memory.
     if os.WTERMSIG(status) == signal.SIGKILL:
         raise MemoryError(f"the process that looked at {path} was killed")
+    if os.WTERMSIG(status) == signal.SIGXCPU:
+        raise ReadingError(
+            f"it takes more than {CPU_SECONDS} s of processor time to look through this file: it has far too many parts (tens of "
+            "thousands in uns, for example), or it is damaged inside its HDF5 structure. Remove from it what is not needed, and "
+            "write it again with a current anndata."
+        )
     raise ReadingError(f"this file is damaged inside its HDF5 structure, and the HDF5 library cannot read it. {AGAIN}")
 
 

@@ -14,6 +14,8 @@ from cellmemory.io.guarded import GuardedFile
 from cellmemory.io.signature import sign
 
 CHUNK_VALUES = 1 << 16
+#: Up to here a float holds every integer.
+LARGEST_EXACT = 2**53
 #: What is copied from file to file as it is: every reader knows it.
 PLAIN_ENCODINGS = ("array", "string-array", "categorical")
 
@@ -45,12 +47,24 @@ def plain_column(column: pd.Series) -> pd.Series:
         return column
     if pd.api.types.is_bool_dtype(column.dtype) and not column.hasnans:
         return column.astype(bool)
+    if pd.api.types.is_integer_dtype(column.dtype):
+        return _plain_integers(column)
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.astype(float)
     missing = column.isna()
     text = column.astype(object).where(~missing, "").astype(str).astype(object)
     # A missing string has no plain encoding of its own; a missing category has.
     return text if not missing.any() else pd.Series(pd.Categorical(text.mask(missing)), column.index)
+
+
+def _plain_integers(column: pd.Series) -> pd.Series:
+    """Nullable integers: as integers where none is missing, else as floats, or as categories where a float would round them."""
+    known = column.dropna()
+    whole = known.astype(known.dtype.numpy_dtype)
+    if len(known) == len(column):
+        return whole
+    exact = not len(whole) or (int(whole.max()) <= LARGEST_EXACT and int(whole.min()) >= -LARGEST_EXACT)
+    return column.astype(float) if exact else whole.astype("category").reindex(column.index)
 
 
 class H5adWriter:

@@ -114,7 +114,7 @@ def _depth(share: float, usual: tuple[float, float]) -> str:
     more, less, why = (
         ("fewer", "less", "Sequencing was shallower, or cells have poor quality.")
         if fewer
-        else ("more", "more", "Sequencing was deeper, or cells are doublets.")
+        else ("more", "more", "Sequencing was deeper, cells are doublets, or zeros were filled in (imputed or denoised values).")
     )
     return (
         f"The cells express {more} genes than the reference's: half of them {share:.0%} of the measured genes or {less}, "

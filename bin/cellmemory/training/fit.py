@@ -74,6 +74,8 @@ def fit(
     if devices.rank > 0:
         return None
     if history.best_weights is None:
+        if checkpoint:
+            checkpoint.remove()  # nothing in it can be gone on with
         raise InputError("The validation loss was NaN in every epoch; lower --learning_rate.")
     network.load_state_dict(history.best_weights)
     network.dtype = torch.float32

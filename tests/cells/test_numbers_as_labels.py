@@ -1,0 +1,50 @@
+"""Labels that are numbers: their text is that of the integer, however a table holds them, also once a step wrote them again."""
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from cellmemory.cells.labels import clean_labels
+from cellmemory.cells.reading import CellFile
+from cellmemory.cells.writing import H5adWriter, plain_column
+
+BIG = 2**53
+COLUMNS = {
+    "integers": (pd.Series([1, 2, 1]), ["1", "2", "1"]),
+    "integers with a gap, as pandas reads a CSV": (pd.Series([1.0, np.nan, 2.0]), ["1", None, "2"]),
+    "nullable": (pd.Series([1, 2, 1], dtype="Int64"), ["1", "2", "1"]),
+    "nullable with a gap": (pd.Series([0, None, 8], dtype="Int64"), ["0", None, "8"]),
+    "nullable and unsigned": (pd.Series([2**63, None, 2**63 + 1], dtype="UInt64"), [str(2**63), None, str(2**63 + 1)]),
+    "nullable beyond floats": (pd.Series([BIG + 1, None, BIG + 2], dtype="Int64"), [str(BIG + 1), None, str(BIG + 2)]),
+    "nullable and empty": (pd.Series([None, None, None], dtype="Int64"), [None, None, None]),
+    "categories of integers": (pd.Series(pd.Categorical([3, 1, 3])), ["3", "1", "3"]),
+    "categories of floats": (pd.Series(pd.Categorical([3.0, None, 1.0])), ["3", None, "1"]),
+    "fractions": (pd.Series([1.5, 2.0, np.nan]), ["1.5", "2.0", None]),
+    "an infinite number": (pd.Series([1.0, np.inf, 2.0]), ["1.0", "inf", "2.0"]),
+    "floats too large to be integers": (pd.Series([1e300, 1.0, 2.0]), ["1e+300", "1.0", "2.0"]),
+    "booleans": (pd.Series([True, False, True]), ["True", "False", "True"]),
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS)
+def test_labels_are_the_same_before_and_after_a_step_wrote_them(column, tmp_path: Path):
+    given, expected = column
+    given.index = ["a", "b", "c"]
+    assert clean_labels(given).tolist() == expected
+    with H5adWriter(tmp_path / "cells.h5ad", 2) as writer:
+        writer.append("X", sp.csr_matrix(np.eye(3, 2, dtype=np.float32)))
+        writer.write("obs", given.to_frame("label"))
+        writer.write("var", pd.DataFrame(index=["g1", "g2"]))
+    with CellFile(tmp_path / "cells.h5ad") as file:
+        assert clean_labels(file.column("label", "label", "label_key")).tolist() == expected
+    assert clean_labels(ad.read_h5ad(tmp_path / "cells.h5ad").obs["label"]).tolist() == expected
+
+
+def test_other_nullable_integers_stay_numbers():
+    """A user's own counts with a gap are floats, which every reader knows."""
+    assert plain_column(pd.Series([5, None], dtype="Int32")).dtype == np.float64
+    assert plain_column(pd.Series([5, 7], dtype="UInt16")).dtype == np.uint16
