@@ -35,7 +35,7 @@ def test_one_device_reads_everything(labels, seed):
 
 def test_a_split_grows_with_the_reference_by_its_part_alone(monkeypatch):
     """What all devices read, for the warm start and to validate, is bounded."""
-    monkeypatch.setattr("cellmemory.training.split.MAX_CELLS", 100)
+    monkeypatch.setattr("cellmemory.training.split.LINEAR_CELLS", 100)
     monkeypatch.setattr("cellmemory.training.split.MAX_VALIDATION", 50)
     labels = np.arange(6_000) % 3
     rows = [len(split_reference(labels[:n], None, 0, rank=1, devices=4).rows) for n in (2_000, 4_000, 6_000)]

@@ -12,6 +12,7 @@ import pytest
 
 from cellmemory.columns import CELL_COLUMNS
 from cellmemory.network.tokens import Tokens
+from cellmemory.training import warm_start as warm_start_module
 from cellmemory.training.warm_start import fit_warm_start
 from tests.conftest import ROOT, refused, script, succeed
 
@@ -249,6 +250,57 @@ def test_the_linear_classifier_looks_at_the_genes_that_tell_labels_apart():
     assert not np.delete(weight, warm_start.selected, 1).any()
     assert weight[:, warm_start.selected].any(0).all()
     assert warm_start.penalty in PENALTIES
+
+
+def planted(n: int, genes: int, n_labels: int) -> tuple[Tokens, np.ndarray]:
+    """Cells whose labels show weakly in each of many genes: the more of these a classifier sees, the better."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % n_labels
+    bins = rng.integers(10, 40, (n, genes)) + 3 * rng.integers(-1, 2, (n_labels, genes))[labels]
+    return some_tokens(bins), labels
+
+
+@pytest.mark.parametrize(("informative", "expected"), [(40, 40), (3, 10)])
+def test_a_large_reference_shows_how_many_genes_the_linear_path_needs(monkeypatch, informative, expected):
+    """As few as are about as good as more: three genes are enough where three say all."""
+    monkeypatch.setattr(warm_start_module, "BASIS_CELLS", 200)
+    monkeypatch.setattr(warm_start_module, "SELECTED_GENES", (10, 40))
+    tokens, labels = planted(600, 40, 4)
+    if informative < 40:
+        bins = np.random.default_rng(1).integers(1, 51, (600, 40))
+        bins[:, :informative] = np.where(np.eye(4, dtype=int)[labels][:, :informative], 50, 5)
+        tokens = some_tokens(bins)
+    found = fit_warm_start(tokens, labels, np.arange(0, 600), n_bins=50, seed=0)
+    assert len(found.selected) == expected
+    assert [fold.weight.shape for fold in found.folds] == [(2, expected, 4)] * 5
+
+
+def test_the_classifiers_of_a_large_reference_see_all_cells(monkeypatch):
+    """Refitted by hand: on all cells of the other folds, and on all cells; only their scale is that of a part of them."""
+    from sklearn.linear_model import LogisticRegression
+
+    monkeypatch.setattr(warm_start_module, "BASIS_CELLS", 100)
+    tokens, labels = planted(400, 12, 3)
+    found = fit_warm_start(tokens, labels, np.arange(400), n_bins=50, seed=0)
+    seen = found.scaler.views(tokens, np.arange(400), np.arange(12)).reshape(400, -1)
+    for fold, classifier in enumerate(found.folds):
+        others = found.fold != fold
+        model = LogisticRegression(C=found.penalty, class_weight="balanced", tol=1e-3).fit(seen[others], labels[others])
+        np.testing.assert_allclose(classifier(seen.reshape(400, 2, 12)), model.decision_function(seen), atol=1e-2)
+    whole = LogisticRegression(C=found.penalty, class_weight="balanced", tol=1e-3).fit(seen, labels)
+    classifier = found.classifier(tokens, labels, np.arange(400), 0)
+    np.testing.assert_allclose(classifier(seen.reshape(400, 2, 12)), whole.decision_function(seen), atol=1e-2)
+
+
+def test_whole_batches_choose_the_number_of_genes():
+    """A fifth of the batches, one at least; of one batch a fifth of its cells."""
+    rng, left_out = np.random.default_rng(0), warm_start_module._left_out_batches
+    batch = np.repeat(np.arange(10), 7)
+    chosen = left_out(batch, rng)
+    assert len(np.unique(batch[chosen])) == 2
+    assert chosen.sum() == 14
+    assert len(np.unique(np.array([0, 1, 1, 2])[left_out(np.array([0, 1, 1, 2]), rng)])) == 1
+    assert left_out(np.zeros(10, int), rng).sum() == 2
 
 
 def test_the_linear_path_is_its_classifier_on_any_panel():

@@ -70,7 +70,7 @@ class ReferenceFiles:
             values = _values(file, split.rows)
             known = fingerprints_of(file) if devices.rank == 0 else np.empty(0, np.uint64)
         tokens = tokenize(values, np.ones(len(panel), bool), mode=settings.mode, binning=settings.binning, n_bins=config.n_bins)
-        cells = TrainingCells(tokens, codes[split.rows], split)
+        cells = TrainingCells(tokens, codes[split.rows], split, None if batch is None else batch[split.rows])
         return Reference(panel, labels, codes, hierarchy, config, values, cells, known)
 
 

@@ -23,11 +23,13 @@ SOFT_LABEL_WEIGHT = 0.5
 
 @dataclass(frozen=True)
 class TrainingCells:
-    """The cells that a device reads of a reference: tokens and labels (n,) of the rows of its split."""
+    """The cells that a device reads of a reference: tokens, labels (n,) and, where there are any, batches (n,) of the rows of
+    its split."""
 
     tokens: Tokens
     labels: np.ndarray
     split: Split
+    batch: np.ndarray | None = None
 
 
 class TrainingBatches(IterableDataset):

@@ -55,7 +55,9 @@ def fit(
     schedule, sampling, seed = settings.schedule, settings.sampling, settings.seed
     devices.check(runtime, sampling)
     split = cells.split
-    warm_start = fit_warm_start(cells.tokens, cells.labels, split.warm_start, n_bins=network.config.n_bins, seed=seed)
+    warm_start = fit_warm_start(
+        cells.tokens, cells.labels, split.warm_start, batch=cells.batch, n_bins=network.config.n_bins, seed=seed
+    )
     network.start_from(warm_start.loadings, warm_start.scaler.mean, warm_start.scaler.spread, warm_start.share)
     network.dtype = runtime.dtype
     batches = TrainingBatches(cells, warm_start, sampling, seed=seed)

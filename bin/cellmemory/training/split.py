@@ -9,6 +9,8 @@ from cellmemory.sampling import rank_in_group, stratified
 VALIDATION_SHARE = 0.15
 #: Validation decides when to stop; more cells than these would not change its mind.
 MAX_VALIDATION = 5_000
+#: Cells that the linear classifiers see, at most.
+LINEAR_CELLS = 100_000
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,11 @@ def split_reference(labels: np.ndarray, batch: np.ndarray | None, seed: int, *, 
 
     labels, batch (or None): (n,) codes of all cells of the reference.
 
-    It grows with the reference by its part of the training cells only: at most 5,000 cells are for the warm start, and at
-    most 5,000 validate.
+    Beyond some size it grows with the reference by its part of the training cells only: at most 100,000 cells are for the warm
+    start, and at most 5,000 validate.
     """
     training, validation = split_validation(labels, batch, min(VALIDATION_SHARE, MAX_VALIDATION / len(labels)), seed)
-    warm_start = stratified(labels, training, MAX_CELLS, np.random.default_rng(seed))
+    warm_start = stratified(labels, training, LINEAR_CELLS, np.random.default_rng(seed))
     own = _dealt(labels, training, rank, devices)
     rows = np.unique(np.concatenate([own, warm_start, validation]))
     own, warm_start, held_out = (np.searchsorted(rows, cells) for cells in (own, warm_start, validation))
@@ -68,7 +70,3 @@ def _dealt(labels: np.ndarray, cells: np.ndarray, rank: int, devices: int) -> np
     """A device's part of the cells, sorted: of each label in turn, and all of one that has fewer cells than there are devices."""
     few = np.bincount(labels[cells])[labels[cells]] < devices
     return cells[few | (rank_in_group(labels[cells]) % devices == rank)]
-
-
-#: Cells that the linear classifier sees, at most: from more it learns nothing more.
-MAX_CELLS = 5_000

@@ -6,6 +6,7 @@ linear classifier. What each brought is in docs/decisions.md.
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,17 +15,25 @@ from scipy.special import log_softmax
 from cellmemory.network.linear_path import CLIP
 from cellmemory.network.tokens import SQRT_SHARE_SCALE, Tokens, views
 from cellmemory.sampling import stratified
-from cellmemory.training.split import MAX_CELLS
+from cellmemory.training.split import LINEAR_CELLS
 
 COMPONENTS = 50
+#: Cells, at most, that the PCA, the scale of genes, their choice and that of the penalty are made on.
+BASIS_CELLS = 5_000
 #: Keeps genes that hardly vary from being blown up to the variance of the others.
 SMALLEST_SPREAD = 0.02
 #: Cells whose views are made dense at a time.
 CHUNK = 1_024
 FOLDS = 5
 #: Genes that it looks at, at most, those that separate the labels best: each gene more is one more that another
-#: donor, protocol or species may express otherwise.
-SELECTED_GENES = 500
+#: donor, protocol or species may express otherwise. Of a reference of more than BASIS_CELLS held-out cells choose the number.
+SELECTED_GENES = (500, 1_000, 2_000)
+#: Fewer genes are preferred where the cross-entropy is at most by this share above the lowest.
+INDIFFERENCE = 0.05
+#: Cells that choose it, at most.
+CHOOSING_CELLS = 20_000
+#: Values of views, at most, that are in memory at once while a classifier is fitted: 0.8 GB, and once more for a part of them.
+LINEAR_VALUES = 200_000_000
 #: Inverse strengths of its L2 penalty, on views of unit variance, of which the folds choose.
 PENALTIES = (0.01, 0.03, 0.1)
 #: Its loadings start larger than those of the PCA: they are about the labels.
@@ -61,7 +70,11 @@ class ViewScaler:
 
     def views(self, tokens: Tokens, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
         """The scaled views (n, 2, genes) of some genes of some cells."""
-        return self(views(tokens, cells, self.n_bins)[:, :, genes], genes)
+        scaled = np.empty((len(cells), 2, len(genes)), np.float32)
+        for start in range(0, len(cells), CHUNK):
+            stop = start + CHUNK
+            scaled[start:stop] = self(views(tokens, cells[start:stop], self.n_bins)[:, :, genes], genes)
+        return scaled
 
 
 @dataclass(frozen=True)
@@ -82,9 +95,9 @@ class WarmStart:
     fold: np.ndarray
 
     def classifier(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, seed: int) -> Linear:
-        """One classifier of all of `cells`, at most 5,000 of them; genes, their scale and the penalty are those of the folds.
-        Genes that it does not look at have no weight."""
-        seen = stratified(labels, cells, MAX_CELLS, np.random.default_rng(seed))
+        """One classifier of all of `cells`, or of as many as fit into memory; genes, their scale and the penalty are those of the
+        folds. Genes that it does not look at have no weight."""
+        seen = stratified(labels, cells, _at_most(len(self.selected)), np.random.default_rng(seed))
         scaled = self.scaler.views(tokens, seen, self.selected)
         found = _classifier(scaled, labels[seen], int(labels.max()) + 1, self.penalty)
         weight = np.zeros((*self.scaler.mean.shape, found.weight.shape[-1]), np.float32)
@@ -101,14 +114,17 @@ class WarmStart:
         return logits
 
 
-def fit_warm_start(tokens: Tokens, labels: np.ndarray, cells: np.ndarray, *, n_bins: int, seed: int) -> WarmStart:
+def fit_warm_start(
+    tokens: Tokens, labels: np.ndarray, cells: np.ndarray, *, batch: np.ndarray | None = None, n_bins: int, seed: int
+) -> WarmStart:
     """Loadings of a PCA and of linear classifiers side by side, and the classifiers themselves.
 
-    labels: (n,) codes of all cells of `tokens`; cells: those that are learned from. Memory: these cells x twice the
-    genes, dense.
+    labels, batch (or None): (n,) codes of all cells of `tokens`; cells: those that are learned from. Memory: twice the genes for
+    up to 5,000 of these cells, and twice the selected genes for all up to LINEAR_VALUES, dense.
     """
     rng = np.random.default_rng(seed)
-    values = views(tokens, cells, n_bins)
+    basis = stratified(labels, cells, BASIS_CELLS, np.random.default_rng(seed))
+    values = views(tokens, basis, n_bins)
     scaler = ViewScaler(values.mean(0), values.std(0) + np.float32(SMALLEST_SPREAD), n_bins)
     share = ((values[:, 1] / SQRT_SHARE_SCALE) ** 2).mean(0)
     part = rng.permutation(len(cells)) % FOLDS
@@ -116,8 +132,15 @@ def fit_warm_start(tokens: Tokens, labels: np.ndarray, cells: np.ndarray, *, n_b
     fold = np.arange(len(tokens)) % FOLDS
     fold[cells] = part
     centred, n_labels = scaler(values), int(labels.max()) + 1
-    selected = select_genes(centred, labels[cells], n_labels)
-    penalty, folds = _choose_penalty(np.ascontiguousarray(centred[:, :, selected]), labels[cells], part, n_labels)
+    selected = select_genes(centred, labels[basis], n_labels)
+    penalty, folds = _choose_penalty(np.ascontiguousarray(centred[:, :, selected]), labels[basis], fold[basis], n_labels)
+    if len(cells) > len(basis):
+        choosing = stratified(labels, cells, CHOOSING_CELLS, np.random.default_rng(seed))
+        left_out = fold[choosing] == 0 if batch is None else _left_out_batches(batch[choosing], rng)
+        orders = [select_genes(centred, labels[basis], n_labels, n) for n in SELECTED_GENES]
+        selected = _choose_genes(orders, lambda genes: scaler.views(tokens, choosing, genes), labels[choosing], left_out, penalty)
+        seen = stratified(labels, cells, _at_most(len(selected)), np.random.default_rng(seed))
+        folds = _fold_classifiers(scaler.views(tokens, seen, selected), labels[seen], fold[seen], n_labels, penalty=penalty)
     supervised = np.zeros((len(share), n_labels), np.float32)
     supervised[selected] = np.mean([f.weight[0] for f in folds], 0) / scaler.spread[0][selected, None]
     unsupervised = _unit_variance(_principal_loadings(centred[:, 0], seed))
@@ -125,7 +148,44 @@ def fit_warm_start(tokens: Tokens, labels: np.ndarray, cells: np.ndarray, *, n_b
     return WarmStart(loadings, scaler, share / max(share.sum(), 1e-12), selected, penalty, folds, fold)
 
 
-def select_genes(cells: np.ndarray, labels: np.ndarray, n_labels: int, n: int = SELECTED_GENES) -> np.ndarray:
+def _at_most(n_genes: int) -> int:
+    """How many cells a classifier of n_genes sees, at most."""
+    return min(LINEAR_CELLS, LINEAR_VALUES // (2 * n_genes))
+
+
+def _left_out_batches(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Which cells (n,) belong to a fifth of the batches, one at least; a fifth of the cells where there is one batch only."""
+    present = rng.permutation(np.unique(batch))
+    if len(present) == 1:
+        return np.arange(len(batch)) % FOLDS == 0
+    return np.isin(batch, present[: max(1, len(present) // FOLDS)])
+
+
+def _choose_genes(
+    candidates: list[np.ndarray],
+    views_of: Callable[[np.ndarray], np.ndarray],
+    labels: np.ndarray,
+    left_out: np.ndarray,
+    penalty: float,
+) -> np.ndarray:
+    """Of sets of genes, from few to many, the first whose classifier is about as right about left-out cells as the best.
+
+    views_of: gives the scaled views (n, 2, genes) of some genes; labels, left_out: (n,). A label that only left-out cells have
+    cannot be learned, and is not counted.
+    """
+    known = left_out & np.isin(labels, labels[~left_out])
+    candidates = [genes for i, genes in enumerate(candidates) if i == 0 or len(genes) > len(candidates[i - 1])]
+    if len(candidates) == 1 or not known.any() or len(np.unique(labels[~left_out])) == 1:
+        return candidates[0]
+    n_labels, losses = int(labels.max()) + 1, []
+    for genes in candidates:
+        cells = views_of(genes)
+        logits = _classifier(cells[~left_out], labels[~left_out], n_labels, penalty)(cells[known])
+        losses.append(-log_softmax(logits, 1)[np.arange(known.sum()), labels[known]].mean())
+    return candidates[int(np.argmax(np.array(losses) <= (1 + INDIFFERENCE) * min(losses)))]
+
+
+def select_genes(cells: np.ndarray, labels: np.ndarray, n_labels: int, n: int = SELECTED_GENES[0]) -> np.ndarray:
     """The n genes (all, if there are no more) whose views (cells, 2, genes) differ most between labels, sorted.
 
     By the variance between labels over the one within, of the better of the two views (one-way ANOVA).
@@ -145,10 +205,14 @@ def _choose_penalty(cells: np.ndarray, labels: np.ndarray, part: np.ndarray, n_l
     these classifiers. cells: (n, 2, genes); part: (n,) below FOLDS."""
     found = []
     for penalty in PENALTIES:
-        folds = [_classifier(cells[part != f], labels[part != f], n_labels, penalty) for f in range(FOLDS)]
+        folds = _fold_classifiers(cells, labels, part, n_labels, penalty=penalty)
         loss = -log_softmax(_out_of_fold_logits(folds, part, cells), 1)[np.arange(len(labels)), labels].mean()
         found.append((loss, penalty, folds))
     return min(found, key=lambda one: one[0])[1:]
+
+
+def _fold_classifiers(cells: np.ndarray, labels: np.ndarray, part: np.ndarray, n_labels: int, *, penalty: float) -> list[Linear]:
+    return [_classifier(cells[part != f], labels[part != f], n_labels, penalty) for f in range(FOLDS)]
 
 
 def _out_of_fold_logits(folds: list[Linear], fold: np.ndarray, cells: np.ndarray) -> np.ndarray:
