@@ -101,7 +101,7 @@ def test_chunks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write(tmp_path, rows, [f"c{i}" for i in range(500)])
     paths = {name: tmp_path / f"{name}.labels.csv" for name in TABLES}
     whole = vote("q", paths, {}, tmp_path / "whole.csv")
-    monkeypatch.setattr(tables, "CHUNK_CELLS", 64)
+    monkeypatch.setattr(tables, "TABLE_ROWS", 64)
     parts = vote("q", paths, {}, tmp_path / "parts.csv")
     assert (tmp_path / "whole.csv").read_bytes() == (tmp_path / "parts.csv").read_bytes()
     assert whole == parts
