@@ -125,16 +125,8 @@ def test_english_of_messages_and_docstrings_does_too():
 
 def test_english_of_comments_workflows_and_forms_does_too():
     texts = {path: comments(path) for path in sorted((ROOT / "bin").rglob("*.py"))}
-    for pattern in (
-        "*.nf",
-        "*/**/*.nf",
-        "*.config",
-        "conf/*.config",
-        "galaxy/**/*.xml",
-        "galaxy/**/*.yml",
-        "*_schema.json",
-        "assets/*.json",
-    ):
+    folders = ("functions", "modules", "subworkflows", "workflows", "conf", "galaxy", "assets", "tests")
+    for pattern in ("*.nf", "*.config", "*.json", *(f"{folder}/**/*.{ending}" for folder in folders for ending in ENDINGS)):
         texts |= {path: re.sub(r"^\s*(?://|\*)", "", path.read_text(), flags=re.MULTILINE) for path in sorted(ROOT.glob(pattern))}
     assert len({path.suffix for path in texts}) == 6
     assert [f"{path.relative_to(ROOT)}: {oddity}" for path, text in texts.items() for oddity in oddities(text)] == []

@@ -230,7 +230,7 @@ def test_the_linear_classifier_looks_at_the_genes_that_tell_labels_apart():
     """As scikit-learn's analysis of variance ranks them; the others have no weight, and the best of the penalties is taken."""
     from sklearn.feature_selection import f_classif
 
-    from cellmemory.training.warm_start import PENALTIES, select_genes
+    from cellmemory.training.warm_start import PENALTIES, rank_genes
 
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 4
@@ -238,7 +238,7 @@ def test_the_linear_classifier_looks_at_the_genes_that_tell_labels_apart():
     cells[:, 0, :5] += labels[:, None]
     cells[:, 1, 20:23] -= (labels == 2)[:, None] * 3
     scores = np.max([f_classif(cells[:, view], labels)[0] for view in (0, 1)], 0)
-    np.testing.assert_array_equal(select_genes(cells, labels, 4, 8), np.sort(np.argsort(-scores)[:8]))
+    np.testing.assert_array_equal(np.sort(rank_genes(cells, labels, 4)[:8]), np.sort(np.argsort(-scores)[:8]))
 
     bins = rng.integers(1, 51, (90, 600))
     bins[:, :3] = np.minimum(bins[:, :3] + 40 * np.eye(3, dtype=int)[labels[:90] % 3], 50)

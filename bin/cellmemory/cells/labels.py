@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.cells.reading import CellFile
+from cellmemory.cells.writing import LARGEST_EXACT
 from cellmemory.errors import InputError, first_ids
 
 #: What programs write where there is no value; as a text it may also be a label.
@@ -34,10 +35,8 @@ def clean_labels(column: pd.Series) -> pd.Series:
 
 def _written(values: pd.Index) -> list[str]:
     """Values as text; floats as integers where none has a fraction."""
-    numbers = values.to_numpy() if pd.api.types.is_float_dtype(values.dtype) else np.empty(0)
-    if len(numbers) and np.isfinite(numbers).all() and (np.abs(numbers) < 2**53).all() and (numbers == np.round(numbers)).all():
-        return [str(int(number)) for number in numbers]
-    return [str(value) for value in values]
+    is_whole = pd.api.types.is_float_dtype(values.dtype) and ((abs(values) < LARGEST_EXACT) & (values == np.round(values))).all()
+    return [str(int(value) if is_whole else value) for value in values]
 
 
 def cleaned(text: str) -> str | None:

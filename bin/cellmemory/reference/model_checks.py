@@ -172,7 +172,7 @@ def _read_table(path: Traversable, needed: list[str]) -> pd.DataFrame:
 
 
 def check_agreement(
-    files: Traversable, config: dict, panel: pd.DataFrame, labels: pd.DataFrame, calibration: Calibration
+    files: Traversable, config: dict, panel: pd.DataFrame, labels: pd.DataFrame, *, calibration: Calibration
 ) -> list[str]:
     """A sentence for each number of config.json and calibration.json that the panel or the labels contradict."""
     counted = {"n_genes": (len(panel), "panel.tsv"), "n_labels": (len(labels), "labels.tsv")}
@@ -306,7 +306,7 @@ def read_all(files: Traversable) -> tuple[dict, pd.DataFrame, pd.DataFrame, Cali
     with problems.collect():
         read_text(files / "model_card.md", UNTOUCHED_COPY)
     problems.raise_any()
-    problems += check_agreement(files, config, panel, labels, calibration)
+    problems += check_agreement(files, config, panel, labels, calibration=calibration)
     if not problems:
         problems += check_tensors(files / "model.safetensors", ModelConfig(**config["model"]))
     problems.raise_any()

@@ -132,13 +132,17 @@ def fit_warm_start(
     fold = np.arange(len(tokens)) % FOLDS
     fold[cells] = part
     centred, n_labels = scaler(values), int(labels.max()) + 1
-    selected = select_genes(centred, labels[basis], n_labels)
+    ranking = rank_genes(centred, labels[basis], n_labels)
+    selected = np.sort(ranking[: SELECTED_GENES[0]])
     penalty, folds = _choose_penalty(np.ascontiguousarray(centred[:, :, selected]), labels[basis], fold[basis], n_labels)
     if len(cells) > len(basis):
         choosing = stratified(labels, cells, CHOOSING_CELLS, np.random.default_rng(seed))
         left_out = fold[choosing] == 0 if batch is None else _left_out_batches(batch[choosing], rng)
-        orders = [select_genes(centred, labels[basis], n_labels, n) for n in SELECTED_GENES]
-        selected = _choose_genes(orders, lambda genes: scaler.views(tokens, choosing, genes), labels[choosing], left_out, penalty)
+        sizes = np.unique(np.minimum(SELECTED_GENES, len(ranking)))
+        candidates = [np.sort(ranking[:n]) for n in sizes]
+        selected = _choose_genes(
+            candidates, lambda genes: scaler.views(tokens, choosing, genes), labels[choosing], left_out, penalty=penalty
+        )
         seen = stratified(labels, cells, _at_most(len(selected)), np.random.default_rng(seed))
         folds = _fold_classifiers(scaler.views(tokens, seen, selected), labels[seen], fold[seen], n_labels, penalty=penalty)
     supervised = np.zeros((len(share), n_labels), np.float32)
@@ -166,6 +170,7 @@ def _choose_genes(
     views_of: Callable[[np.ndarray], np.ndarray],
     labels: np.ndarray,
     left_out: np.ndarray,
+    *,
     penalty: float,
 ) -> np.ndarray:
     """Of sets of genes, from few to many, the first whose classifier is about as right about left-out cells as the best.
@@ -174,7 +179,6 @@ def _choose_genes(
     cannot be learned, and is not counted.
     """
     known = left_out & np.isin(labels, labels[~left_out])
-    candidates = [genes for i, genes in enumerate(candidates) if i == 0 or len(genes) > len(candidates[i - 1])]
     if len(candidates) == 1 or not known.any() or len(np.unique(labels[~left_out])) == 1:
         return candidates[0]
     n_labels, losses = int(labels.max()) + 1, []
@@ -185,8 +189,8 @@ def _choose_genes(
     return candidates[int(np.argmax(np.array(losses) <= (1 + INDIFFERENCE) * min(losses)))]
 
 
-def select_genes(cells: np.ndarray, labels: np.ndarray, n_labels: int, n: int = SELECTED_GENES[0]) -> np.ndarray:
-    """The n genes (all, if there are no more) whose views (cells, 2, genes) differ most between labels, sorted.
+def rank_genes(cells: np.ndarray, labels: np.ndarray, n_labels: int) -> np.ndarray:
+    """The genes by how much their views (cells, 2, genes) differ between labels, most first.
 
     By the variance between labels over the one within, of the better of the two views (one-way ANOVA).
     """
@@ -197,7 +201,7 @@ def select_genes(cells: np.ndarray, labels: np.ndarray, n_labels: int, n: int = 
     between = (size * (mean - flat.mean(0)) ** 2).sum(0)
     within = np.maximum((flat**2).sum(0) - len(flat) * flat.mean(0) ** 2 - between, 1e-6)
     best = (between / within).reshape(cells.shape[1:]).max(0)
-    return np.sort(np.argsort(-best, kind="stable")[:n])
+    return np.argsort(-best, kind="stable")
 
 
 def _choose_penalty(cells: np.ndarray, labels: np.ndarray, part: np.ndarray, n_labels: int) -> tuple[float, list[Linear]]:
