@@ -32,14 +32,14 @@ CONSENSUS_STATUS = f"{PREFIX}consensus_status"
 #: What the status of a cell's consensus may be.
 CONSENSUS_STATUSES = ["agreed", "split", "single", "unassigned"]
 
-#: Keys of obsm: the CLS token's embedding, how much it reads from each slot, the co-embedding with the reference.
+#: Keys of obsm: the CLS token's embedding, how much it reads from each slot, the cell's place on the reference's map.
 EMBEDDING, SLOT_USE, UMAP = "X_cellmemory", "X_cellmemory_slots", "X_umap"
 #: The matrix of attention: cells x genes.
 ATTENTION = "layers/attention"
 #: Keys of varm: mean attention of each label's slots, (genes, labels x slots).
 SLOT_WRITE, SLOT_READ = f"{PREFIX}slot_write", f"{PREFIX}slot_read"
-#: Keys of uns: the reference's cells in the co-embedding, and of a slice which cells it has.
-CO_EMBEDDED, SLICE = f"{PREFIX}reference", f"{PREFIX}slice"
+#: Keys of uns: the reference's map, and of a slice which cells it has.
+REFERENCE_MAP, SLICE = f"{PREFIX}reference", f"{PREFIX}slice"
 
 ATTENTION_COLUMNS = ["score", "specificity", "effect", "p_value", "adjusted_p_value"]
 CONTRIBUTIONS = ("contribution", "cls_contribution", "linear_contribution")

@@ -5,7 +5,7 @@ process GATHER {
     tag "${meta.id}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'sampling', 'exact', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping'], meta: { meta }
+    ext code: ['errors', 'log', 'exact', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping'], meta: { meta }
 
     input:
     tuple val(meta), path(query), path(slices, arity: '1..*')
@@ -26,7 +26,7 @@ process GATHER {
         --threads ${task.cpus} \\
         --output ${quoted("${meta.id}.mapped.h5ad")} \\
         --labels ${quoted("${meta.id}.labels.csv")}
-    versions.py "${task.process}" anndata scikit-learn umap-learn > versions.yml
+    versions.py "${task.process}" anndata scikit-learn > versions.yml
     """
 
     stub:

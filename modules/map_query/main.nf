@@ -29,7 +29,7 @@ process MAP_QUERY {
         ${commandLine(options)} \\
         --threads ${task.cpus} \\
         ${commandLine(outputs)}
-    versions.py "${task.process}" anndata safetensors torch umap-learn > versions.yml
+    versions.py "${task.process}" anndata safetensors scikit-learn torch > versions.yml
     """
 
     stub:

@@ -28,7 +28,7 @@ process TRAIN {
         ${commandLine(meta.subMap('label_key', 'batch_key') + options)} \\
         --threads ${task.cpus} \\
         --output ${quoted(named(meta.id, 'model'))}
-    versions.py "${task.process}" anndata lightning safetensors torch > versions.yml
+    versions.py "${task.process}" anndata lightning safetensors torch umap-learn > versions.yml
     """
 
     stub:

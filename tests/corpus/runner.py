@@ -17,7 +17,7 @@ LONGEST = 180  # seconds
 LIBRARIES = ("anndata", "scanpy", "torch", "cellmemory.training.fit", "cellmemory.mapping.adaptation",
              "cellmemory.mapping.mapper", "cellmemory.mapping.gathering", "cellmemory.explanation.enrichment",
              "cellmemory.explanation.stability", "cellmemory.report.page", "cellmemory.report.still",
-             "cellmemory.mapping.co_embedding", "umap")  # fmt: skip
+             "cellmemory.reference.reference_map", "umap")  # fmt: skip
 
 
 def preload() -> None:
@@ -25,8 +25,7 @@ def preload() -> None:
     for name in LIBRARIES:
         importlib.import_module(name)
     points = np.random.default_rng(0).normal(size=(100, 16)).astype(np.float32)
-    co_embedding = importlib.import_module("cellmemory.mapping.co_embedding").CoEmbedding(points, points[:50], 0)
-    assert sum(map(len, co_embedding.query())) == len(points)
+    assert len(importlib.import_module("cellmemory.reference.reference_map").fit_map(points, 0)) == len(points)
     gc.collect()
     gc.freeze()  # a copy's own collections would make the pages of all these objects its own
 

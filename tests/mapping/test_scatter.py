@@ -270,23 +270,3 @@ def test_slot_sums_are_the_same_in_any_order():
     group, gene = np.repeat(label, 4) == 1, tokens.gene == 5
     exact = write[group & gene, 1].sum(dtype=np.float64) / (label == 1).sum()
     np.testing.assert_allclose(together.varm()["cellmemory_slot_write"][5, 1 * 2 + 1], exact, rtol=1e-6)
-
-
-def test_cells_beyond_those_fitted_are_placed_among_their_like(monkeypatch):
-    """Two clusters far apart: every placed cell lies nearer to the fitted cells of its own, whatever the chunks."""
-    from cellmemory.mapping.co_embedding import CoEmbedding
-
-    monkeypatch.setattr("cellmemory.mapping.co_embedding.MAX_FITTED", 60)
-    monkeypatch.setattr("cellmemory.mapping.co_embedding.PLACED_CELLS", 37)
-    rng = np.random.default_rng(0)
-    side = rng.integers(0, 2, 300)
-    cells = (np.eye(8)[side] * 5 + rng.normal(size=(300, 8)) * 0.1).astype(np.float32)
-    co_embedding = CoEmbedding(cells, cells[:20] + 0.01, 0)
-    found = np.concatenate(list(co_embedding.query()))
-    assert found.shape == (300, 2)
-    assert co_embedding.reference.shape == (20, 2)
-    centre = np.array([found[side == s].mean(0) for s in (0, 1)])
-    nearer = np.linalg.norm(found[:, None] - centre[None], axis=2).argmin(1)
-    assert (nearer == side).all()
-    monkeypatch.setattr("cellmemory.mapping.co_embedding.PLACED_CELLS", 1000)
-    np.testing.assert_array_equal(np.concatenate(list(CoEmbedding(cells, cells[:20] + 0.01, 0).query())), found)

@@ -20,10 +20,10 @@ from cellmemory.cells.writing import GrowingTable, H5adWriter, is_plain
 from cellmemory.columns import (
     AMBIGUOUS,
     ATTENTION,
-    CO_EMBEDDED,
     EMBEDDING,
     LABEL,
     NOVELTY_P,
+    REFERENCE_MAP,
     SLICE,
     SLOT_USE,
     STATUS,
@@ -33,7 +33,6 @@ from cellmemory.columns import (
 )
 from cellmemory.io.spreadsheet import write_csv
 from cellmemory.mapping.cell_ranges import CellRange
-from cellmemory.mapping.co_embedding import CoEmbedding
 from cellmemory.mapping.slots import SlotSums
 from cellmemory.reference.alarms import QueryFigures, alarms, own_cells_sentence, silent_genes
 from cellmemory.reference.calibration import DoubtSettings
@@ -46,6 +45,8 @@ ADAPTED = (
     "query's other cells, and may be others in another query."
 )
 NOT_ADAPTED = "The model was not adapted to this query (--adapt auto)."
+#: Cells that are placed on the map at once.
+PLACED_CELLS = 8192
 
 
 @dataclass(frozen=True)
@@ -121,26 +122,29 @@ class MappedWriter:
         self._writer.write(f"uns/{SLICE}", {"start": cells.start, "stop": cells.stop, "n_cells": cells.n_cells} | summed)
 
     def finish(self, sums: SlotSums | None, threads: int) -> list[str]:
-        """Completes a mapped query: what is in the query's own file, slot means, co-embedding, provenance.
+        """Completes a mapped query: what is in the query's own file, slot means, places on the reference's map, provenance.
 
         Returns what is unusual about the query as a whole, a sentence each (see alarms.alarms).
-        Everything goes from disk to disk: memory holds a chunk of cells, and the cells that the UMAP is fitted on.
+        Everything goes from disk to disk: memory holds a chunk of cells.
         """
         writer, trained = self._writer, self._trained
         own_cells, expressing = self._copy_query()
         if sums is not None:
             for name, values in sums.varm().items():
                 writer.write(f"varm/{name}", values)
-        embedding, label = trained.reference
-        with threadpool_limits(threads):
-            co_embedding = CoEmbedding(writer.stored(f"obsm/{EMBEDDING}"), embedding, trained.config["seed"])
-            for coordinates in co_embedding.query():
-                writer.append(f"obsm/{UMAP}", coordinates)
+        self._place(threads)
         found = self._alarms(own_cells, expressing)
         writer.write(f"uns/{RUN}", replace(self._run, alarms=found, reference_cells=own_cells).to_uns())
-        names = np.array(trained.labels, object)[label]
-        writer.write(f"uns/{CO_EMBEDDED}", {UMAP: co_embedding.reference, "label": names})
+        names = np.array(trained.labels, object)[trained.weights["reference.label"]]
+        writer.write(f"uns/{REFERENCE_MAP}", {UMAP: trained.reference_map.coordinates, "label": names})
         return found
+
+    def _place(self, threads: int) -> None:
+        """The cells on the reference's map, chunk by chunk, by their embeddings."""
+        reference_map, embedding = self._trained.reference_map, self._writer.stored(f"obsm/{EMBEDDING}")
+        with threadpool_limits(threads):
+            for start in range(0, len(embedding), PLACED_CELLS):
+                self._writer.append(f"obsm/{UMAP}", reference_map.place(embedding[start : start + PLACED_CELLS]))
 
     def _copy_query(self) -> tuple[int, np.ndarray]:
         """Takes over what the query's own file holds; returns how many of its cells are the reference's own, and how many cells

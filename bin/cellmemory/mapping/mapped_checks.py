@@ -13,9 +13,9 @@ from cellmemory.columns import (
     ANSWER_LEVEL,
     ATTENTION,
     CELL_COLUMNS,
-    CO_EMBEDDED,
     EMBEDDING,
     LABEL,
+    REFERENCE_MAP,
     SLICE,
     SLOT_READ,
     SLOT_USE,
@@ -160,14 +160,14 @@ def _wrong_shapes(file: CellFile, n_slots: int) -> list[str]:
 
 
 def _wrong_reference(file: CellFile) -> list[str]:
-    stored = file.uns.get(CO_EMBEDDED)
+    stored = file.uns.get(REFERENCE_MAP)
     if stored is None:
         return []
     umap, label = (stored.get(key) if isinstance(stored, h5py.Group) else None for key in (UMAP, "label"))
     n = label.shape[0] if isinstance(label, h5py.Dataset) and label.ndim == 1 else None
     if n is None or umap is None or not _is_array(umap, n, 2):
-        return [f"uns['{CO_EMBEDDED}'] does not hold {UMAP} and label of the same cells"]
-    return [] if np.isfinite(umap[:]).all() else [f"uns['{CO_EMBEDDED}'] holds NaN or infinite values"]
+        return [f"uns['{REFERENCE_MAP}'] does not hold {UMAP} and label of the same cells"]
+    return [] if np.isfinite(umap[:]).all() else [f"uns['{REFERENCE_MAP}'] holds NaN or infinite values"]
 
 
 def _wrong_sums(file: CellFile, stored: h5py.Group, *, groups: int, slots: int, names: Sequence[str]) -> list[str]:

@@ -71,6 +71,7 @@ def reference_shapes(config: ModelConfig, kept: int, components: int, near: int)
     genes, labels = config.n_genes, config.n_labels
     return {
         "reference.embedding": (kept, config.d_model),
+        "reference.map": (kept, 2),
         "reference.label": (kept,),
         "reference.means": (2, labels, genes),
         "reference.components": (genes, components),

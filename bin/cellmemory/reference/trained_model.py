@@ -24,12 +24,13 @@ from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.hierarchy import Hierarchy, from_label_table
 from cellmemory.reference.model_checks import read_all
 from cellmemory.reference.novelty import Novelty, Profiles
+from cellmemory.reference.reference_map import ReferenceMap
 from cellmemory.reference.run_info import RunInfo
 
 if TYPE_CHECKING:
     from cellmemory.network.model import CellMemory
 
-FORMAT = 7
+FORMAT = 8
 ALL_FILES = ("config.json", *MODEL_FILES)
 
 
@@ -69,9 +70,9 @@ class TrainedModel:
         return ModelConfig(**self.config["model"])
 
     @property
-    def reference(self) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings (r, d) and label numbers (r,) of the reference cells that travel with the model."""
-        return self.weights["reference.embedding"], self.weights["reference.label"]
+    def reference_map(self) -> ReferenceMap:
+        """Where the reference cells that travel with the model lie, and where a query's cells are placed among them."""
+        return ReferenceMap(self.weights["reference.embedding"], self.weights["reference.map"])
 
     @property
     def novelty(self) -> Novelty:

@@ -20,8 +20,8 @@ from cellmemory.columns import (
     AMBIGUOUS,
     ATTENTION,
     CELL_COLUMNS,
-    CO_EMBEDDED,
     LABEL,
+    REFERENCE_MAP,
     SLOT_READ,
     SLOT_USE,
     SLOT_WRITE,
@@ -131,8 +131,8 @@ def _read(path: Path, quota: int, trained: TrainedModel) -> Sample:
     with MappedFile(path) as file:
         run, cells = file.run, _cells(file.obs, trained.labels)
         drawn = sample_cells_to_draw(cells["label"].cat.codes.to_numpy(), quota)
-        with reading(file.path, f"uns/{CO_EMBEDDED}"):
-            reference = read_elem(file.uns[CO_EMBEDDED]) if CO_EMBEDDED in file.uns else None
+        with reading(file.path, f"uns/{REFERENCE_MAP}"):
+            reference = read_elem(file.uns[REFERENCE_MAP]) if REFERENCE_MAP in file.uns else None
         return Sample(
             name=run.sample,
             run=run,

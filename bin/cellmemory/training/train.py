@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
+from threadpoolctl import threadpool_limits
 
 from cellmemory.log import say, warn
 from cellmemory.network.inference import Inference
@@ -18,6 +19,7 @@ from cellmemory.reference.calibration import Calibration, calibrate, fit_weights
 from cellmemory.reference.coverage import accuracy_by_coverage
 from cellmemory.reference.hierarchy import to_label_table
 from cellmemory.reference.novelty import calibrate_novelty, learn_profiles
+from cellmemory.reference.reference_map import fit_map
 from cellmemory.reference.trained_model import ModelContent
 from cellmemory.sampling import stratified
 from cellmemory.training.aligned_reference import Reference, ReferenceFiles
@@ -28,7 +30,7 @@ from cellmemory.training.settings import Devices, TrainingSettings
 
 #: Labels with fewer cells, or with a smaller share, are reported apart.
 RARE_CELLS, RARE_SHARE = 20, 0.01
-#: Reference cells that novelty is learned from, and whose embeddings travel with the model for the co-embedding.
+#: Reference cells that novelty is learned from, and whose embeddings and map travel with the model.
 KEPT_CELLS = 5_000
 
 
@@ -105,7 +107,7 @@ def _finish(
     """Adds the linear path, weighs the two parts and calibrates their sum on the validation cells.
 
     What decides weights and calibration has seen no validation cell; then the linear path learns from these too. Returns
-    the calibration, and the tensors of the model folder: weights, what novelty knows, embeddings of the kept cells.
+    the calibration, and the tensors of the model folder: weights, what novelty knows, embeddings and map of the kept cells.
     """
     network, warm_start, seed = fitted.network, fitted.warm_start, settings.seed
     split, tokens, codes = reference.split, reference.cells.tokens, reference.cells.labels
@@ -136,11 +138,14 @@ def _finish(
     )
     classifier = warm_start.classifier(tokens, codes, np.arange(len(codes)), seed)
     network.decide_by(classifier.weight, classifier.bias, linear_weight=linear_weight, cls_weight=cls_weight)
+    with threadpool_limits(runtime.threads):
+        reference_map = fit_map(found.embedding[n:], seed)
     tensors = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     tensors |= {f"reference.{name}": getattr(profiles, name) for name in ("components", "scale", "weight", "bias")}
     tensors |= {
         "reference.means": means,
         "reference.embedding": found.embedding[n:],
+        "reference.map": reference_map,
         "reference.label": codes[kept].astype(np.int64),
     }
     return calibration, tensors

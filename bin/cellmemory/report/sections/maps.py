@@ -1,4 +1,4 @@
-"""The UMAP of reference and query."""
+"""The reference's map, and the query's cells on it."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from cellmemory.report.data import Sample
 
 
 def section(samples: Sequence[Sample]) -> Section:
-    """UMAP of reference and query."""
+    """The map of the reference with the query's cells on it."""
     lead = (
-        "A map on which cells that the model sees alike lie close together (UMAP of its cell embedding, reference "
-        "and query at once). Distances between far groups mean little; use the map to see what mixes and what "
-        "stands apart."
+        "A map on which cells that the model sees alike lie close together (UMAP of its embeddings of reference "
+        "cells; each cell of the query is placed among its nearest). All queries share it. Distances between far groups mean "
+        "little, and a type that the reference lacks lies among the labels that it resembles most."
     )
     if all(sample.umap is None for sample in samples):
         return Section("map", "Map", lead, [Notes([f"The mapped files hold no {UMAP}, so that there is no map."])])

@@ -1,0 +1,81 @@
+"""The map of a reference: UMAP of its kept cells' embeddings, made once in training.
+
+Cells of queries are placed on it one by one: all queries share one picture, and no cell's place depends on the others of its
+query.
+"""
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+#: Neighbours that UMAP connects each cell with.
+NEIGHBOURS = 15
+#: A cell is placed among this many of the reference's cells; those within the distance of the fifth have most of the weight.
+PLACED_AMONG, NEAR = 15, 5
+#: Keeps what is divided by a distance finite where cells coincide.
+SMALLEST = 1e-6
+
+
+@dataclass(frozen=True)
+class ReferenceMap:
+    """embedding: (r, d) of the reference's kept cells; coordinates: (r, 2), where they lie."""
+
+    embedding: np.ndarray
+    coordinates: np.ndarray
+
+    def place(self, cells: np.ndarray) -> np.ndarray:
+        """Coordinates (n, 2), float32, of cells by their embeddings (n, d): where most of their nearest reference cells lie.
+
+        Each of these weighs exp(-(distance / distance of the fifth)^2), of distances between embeddings of length 1. The place is
+        their mean around the one that is nearest to all others: the mean of all would lie between two islands, where no cell is.
+        """
+        distance, near = self._finder.kneighbors(_unit(cells))
+        places = self.coordinates[near].astype(np.float64)
+        weight = np.exp(-((distance / np.maximum(distance[:, [min(NEAR, near.shape[1]) - 1]], SMALLEST)) ** 2))
+        apart = np.linalg.norm(places[:, :, None] - places[:, None], axis=3)
+        middle = np.einsum("nij,nj->ni", apart, weight).argmin(1)
+        off = apart[np.arange(len(cells)), middle]
+        weight *= np.exp(-((off / np.maximum(np.median(off, axis=1, keepdims=True), SMALLEST)) ** 2))
+        return (np.einsum("nk,nkc->nc", weight, places) / weight.sum(1, keepdims=True)).astype(np.float32)
+
+    @cached_property
+    def _finder(self) -> NearestNeighbors:
+        return _neighbours(self.embedding, PLACED_AMONG)
+
+
+def fit_map(embedding: np.ndarray, seed: int) -> np.ndarray:
+    """UMAP coordinates (r, 2), float32, of embeddings (r, d) by cosine distance (McInnes et al. 2018).
+
+    The same embeddings and seed give the same map.
+    """
+    n = len(embedding)
+    if n < 4:  # too few for UMAP: side by side
+        return np.column_stack([np.arange(n), np.zeros(n)]).astype(np.float32)
+    from umap import UMAP, umap_
+
+    # For several threads, which are not used here, compiling them takes twice as long as the rest, in every process.
+    for kernel in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
+        kernel.targetoptions["parallel"] = False
+    n_neighbors = min(NEIGHBOURS, n - 1)
+    # UMAP's own search is approximate, and compiling it takes a minute in every process; it counts a cell as its own first.
+    distance, near = _neighbours(embedding, n_neighbors).kneighbors(n_neighbors=n_neighbors - 1)
+    near = np.column_stack([np.arange(n), near])
+    distance = np.column_stack([np.zeros(n), distance**2 / 2]).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reducer = UMAP(n_neighbors=n_neighbors, metric="cosine", random_state=seed, n_jobs=1,
+                       init="spectral" if n > 10 else "random", precomputed_knn=(near, distance))  # fmt: skip
+        return reducer.fit_transform(embedding).astype(np.float32)
+
+
+def _neighbours(cells: np.ndarray, n: int) -> NearestNeighbors:
+    """Between rows of length 1 the order of Euclidean distances is that of cosine distances, and is found faster."""
+    return NearestNeighbors(n_neighbors=min(n, len(cells)), algorithm="brute").fit(_unit(cells))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """The rows scaled to length 1 (rows of zeros stay)."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
