@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from cellmemory import __version__
 from cellmemory.errors import InputError, shortened
 from cellmemory.io.atomic import final_name
+from cellmemory.io.samplesheet import is_url
 from cellmemory.log import as_printed, show_on_standard_error
 from cellmemory.log import say as say
 from cellmemory.log import warn as warn
@@ -26,6 +27,10 @@ class _Input(click.Path):
         super().__init__(exists=True, path_type=Path, **kwargs)
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        if is_url(str(value)):
+            self.fail(
+                f"{str(value)!r} is a URL, which only the pipeline fetches. Download it, and give its path.", param, context
+            )
         path = Path(os.fsdecode(super().convert(value, param, context)))
         if not (path.is_file() or path.is_dir()):
             self.fail(f"{str(path)!r} is a device or a pipe. Give a file.", param, context)
@@ -77,6 +82,11 @@ class Output(click.Path):
     def __init__(self, kind: str):
         super().__init__(path_type=Path)
         self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        if value == "":  # a path would make it the current folder
+            self.fail("It is empty. Give the path to write to.", param, context)
+        return super().convert(value, param, context)
 
 
 class _Command(click.Command):

@@ -51,6 +51,16 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     assert "is a device or a pipe. Give a file." in found
 
 
+def test_a_url_is_named_as_it_was_given(tmp_path):
+    (found,) = refused("copy_model", "--model", "https://x.org/lung.zip", "--output", tmp_path / "out")
+    assert "'https://x.org/lung.zip' is a URL, which only the pipeline fetches." in found
+
+
+def test_an_empty_output_is_no_folder(tmp_path):
+    (found,) = refused("copy_model", "--model", tmp_path, "--output", "")
+    assert "'--output': It is empty. Give the path to write to." in found
+
+
 def test_what_a_name_would_make_a_terminal_do_is_written_out(tmp_path):
     (found,) = refused("preprocess_reference", "--reference", DATA / "reference.h5ad", "--label_key", "\x1b[2Jkind", "--output",
                        tmp_path / "o.h5ad", "--panel", tmp_path / "p.tsv")  # fmt: skip

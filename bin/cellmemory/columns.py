@@ -10,8 +10,7 @@ STATUS, REASON = f"{PREFIX}status", f"{PREFIX}reason"
 NOVELTY, NOVELTY_P = f"{PREFIX}novelty", f"{PREFIX}novelty_p"
 LABEL_SET, LINEAR_SHARE = f"{PREFIX}label_set", f"{PREFIX}linear_share"
 ANSWER, ANSWER_LEVEL = f"{PREFIX}answer", f"{PREFIX}answer_level"
-#: Those of every query, in their order: the lowest and the highest of numbers (NaN, of a cell without a value, may be
-#: there as well), None for text.
+#: Those of every query, in their order: the lowest and the highest of numbers, None for text. Every cell has all of them.
 CELL_COLUMNS: dict[str, tuple[float, float] | None] = {
     LABEL: None,
     CONFIDENCE: (0, 1),

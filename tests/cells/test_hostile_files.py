@@ -122,7 +122,9 @@ SLICES = {
     "sums of other genes": (edited(f"{SLICE}/write", lambda v: v[..., 1:]), "'write' is not whole numbers of 9 x 8 x 764"),
     "sums with fractions": (edited(f"{SLICE}/cells", lambda v: v + 0.5), "'cells' is not whole numbers"),
     "no sums": (replaced(f"{SLICE}/expressing", None), "'expressing' is not whole numbers"),
-    "no label": (edited("obs/cellmemory_label/categories", lambda v: np.array([b"alien", *v[1:]], object)), "'alien' in"),
+    "no label": (
+        edited("obs/cellmemory_label/categories", lambda v: np.array([b"alien", *v[1:]], object)), "holds 'alien', which mapping"
+    ),
     "no embedding": (replaced("obsm/X_cellmemory", None), "an embedding that is not 128 wide"),
     "narrow embedding": (edited("obsm/X_cellmemory", lambda v: v[:, :5]), "an embedding that is not 128 wide"),
     "no slots": (replaced("obsm/X_cellmemory_slots", None), "attention without"),

@@ -388,6 +388,46 @@ for _script, _stored in (
     )
 case("extract_tags", "labels_that_the_model_lacks", data("q.mapped.h5ad", column("cellmemory_label", lambda _: "alien")), "alien")
 
+
+# Cells without what mapping gives to every cell.
+def lost(name: str, key: str):
+    """The column without its values in the first three cells."""
+
+    def change(found) -> None:
+        found.obs.iloc[:3, found.obs.columns.get_loc(key)] = None
+
+    return data(name, change)
+
+
+for _script, _file in (
+    ("report", "q.mapped.h5ad"),
+    ("evaluate", "q.mapped.h5ad"),
+    ("extract_tags", "q.mapped.h5ad"),
+    ("faithfulness", "q.mapped.h5ad"),
+    ("gather", "s0.h5ad"),
+):
+    for _column in ("cellmemory_label", "cellmemory_status", "cellmemory_reason", "cellmemory_label_set"):
+        case(_script, f"cells_without_{_column}", lost(_file, _column), f"'{_column}' is empty for 3 of", "Map the query again")
+    for _column in ("cellmemory_confidence", "cellmemory_novelty"):
+        case(
+            _script, f"cells_without_{_column}", lost(_file, _column), f"'{_column}' holds numbers out of its range", "lacks some"
+        )
+    case(_script, "label_sets_of_other_labels", data(_file, column("cellmemory_label_set", lambda _: "a|alien")), "a|alien")
+for _stored in ("X_cellmemory", "X_cellmemory_slots"):
+    case(
+        "gather",
+        f"nan_in_{_stored}",
+        h5("s0.h5ad", lambda file, s=_stored: file[f"obsm/{s}"].__setitem__((2, 0), np.nan)),
+        f"s0.h5ad: obsm['{_stored}'] holds NaN or infinite values",
+    )
+case(
+    "extract_tags",
+    "listed_cells_of_one_name",
+    data("q.mapped.h5ad", lambda f: setattr(f, "obs_names", ["s1c0", "s1c0", *f.obs_names[2:]])),
+    "1 of its names are those of several cells of q.mapped.h5ad ('s1c0')",
+    more="--cell_list cells.tsv",
+)
+
 # faithfulness
 case("faithfulness", "labels_that_the_model_lacks", data("q.mapped.h5ad", column("cellmemory_label", lambda _: "alien")), "alien")
 case("faithfulness", "an_adapted_model_of_none", other("model", "other"), "another model")
@@ -571,6 +611,14 @@ case(
     LABELS,
     "cellmemory_confidence",
     "'0,98', not a number from 0 to 1",
+)
+case(
+    "consensus",
+    "assigned_without_confidence",
+    sheet(with_values(cellmemory_confidence=lambda _: "")),
+    LABELS,
+    "cellmemory_confidence",
+    "'', not a number from 0 to 1",
 )
 case("consensus", "confidence_in_percent", sheet(with_values(cellmemory_confidence=lambda c: f"{float(c):.0%}")), LABELS, "%")
 case(

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import time
+from itertools import zip_longest
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,8 @@ from galaxy_server import Server
 
 #: States in which nothing more will happen.
 ENDED = {"ok", "empty", "error", "discarded", "failed_metadata", "paused", "deleted"}
+#: Variables that choose how libraries compute, and so the last digits: a job of Galaxy does not get them.
+OF_LIBRARIES = ("OPENBLAS_", "MKL_", "OMP_", "NPY_", "ATEN_")
 #: Seconds for all jobs of a run.
 LONGEST = 3600
 
@@ -133,12 +136,20 @@ def _other_labels(labels: dict[str, bytes], job: dict, folder: Path, scratch: Pa
     command = [project / ".venv" / "bin" / "nextflow", "run", project, "-ansi-log", "false", "-c", "one.config", "--input",
                "sheet.csv", "--reference", (folder / job["reference"]["path"]).resolve(), "--label_key",
                job["column of the labels"], "--permutations", "0", "--faithfulness", "false"]  # fmt: skip
-    environment = os.environ | {"PATH": f"{project}/.venv/bin:{os.environ['PATH']}"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_LIBRARIES)}
+    environment |= {"PATH": f"{project}/.venv/bin:{os.environ['PATH']}"}
     done = subprocess.run(list(map(str, command)), cwd=place, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         return [f"Nextflow ended with {done.returncode}: {done.stdout[-1500:]}{done.stderr[-1500:]}"]
     found = {name: (place / "results" / "samples" / name / f"{name}.labels.csv").read_bytes() for name in labels}
-    return [f"{name}: the labels differ" for name in labels if labels[name] != found[name]]
+    return [f"{name}: {_difference(labels[name], found[name])}" for name in labels if labels[name] != found[name]]
+
+
+def _difference(one: bytes, other: bytes) -> str:
+    """How many lines of two tables differ, and the first that does."""
+    pairs = list(zip_longest(one.decode().splitlines(), other.decode().splitlines()))
+    first, second = next(((a, b) for a, b in pairs if a != b), ("", ""))
+    return f"{sum(a != b for a, b in pairs)} of {len(pairs)} lines differ, the first: {first} / {second}"
 
 
 def _problems(contents: dict, expected: dict) -> list[str]:

@@ -36,7 +36,7 @@ UNSEEN = "CD19+ B"
 NASTY = {
     "CD34+": '<script>window.hacked = 1</script>"',
     "CD56+ NK": "</script><img src=x onerror='window.hacked=1'>" + " long" * 31,
-    "Dendritic": "=cmd|'/C calc'!A0 & <b>bold</b>, $x$ {{ 7*7 }}",
+    "Dendritic": "=cmd+'/C calc'!A0 & <b>bold</b>, $x$ {{ 7*7 }}",
     "CD14+ Monocyte": "007",
 }
 #: Names of cells that try the same.

@@ -206,6 +206,10 @@ def test_a_broken_download_is_named(packed: Path, tmp_path: Path, share: float):
 
 def test_what_is_no_archive_is_said_to_be_none(tmp_path: Path):
     (tmp_path / "table.tsv").write_text("a\tb\n")
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    with pytest.raises(InputError, match=r"empty\.zip is not the archive of a trained model: it is empty"):
+        trained_model.load(tmp_path / "empty.zip")
     with pytest.raises(InputError, match=r"table\.tsv is not the archive of a trained model: it is not a zip archive"):
         trained_model.load(tmp_path / "table.tsv")
     with pytest.raises(InputError, match=r"nowhere: there is no such file or folder"):

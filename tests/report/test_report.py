@@ -100,16 +100,6 @@ def test_what_is_not_given_is_said(tmp_path: Path):
     assert embedded(tmp_path / "bare.html")["cells"]["genes"]["attention"] is None
 
 
-def test_an_empty_query_cell_has_no_label_and_is_shown(tmp_path: Path):
-    made = make_inputs(tmp_path, samples=("reduced_panel",), extras=False)
-    cells = ad.read_h5ad(made.mapped[0])
-    cells.obs.loc[cells.obs_names[0], "cellmemory_label"] = np.nan
-    cells.write_h5ad(made.mapped[0])
-    succeed("report", *made.arguments(), "--output", tmp_path / "a.html", "--mqc_dir", tmp_path / "mqc")
-    codes = unpack(embedded(tmp_path / "a.html")["cells"]["columns"][0]["codes"])
-    assert np.sum(codes == 65535) == 1
-
-
 def test_warnings_about_a_query_and_levels_of_labels_are_shown(tmp_path: Path):
     made = make_inputs(tmp_path, samples=("reduced_panel",), levels=True)
     cells = ad.read_h5ad(made.mapped[0])
@@ -217,7 +207,7 @@ def test_figures_are_files_too(nasty_page: Path, run_page: Path):
             assert not [node for node in ElementTree.fromstring(content).iter() if node.tag.endswith("script")]
     words = [node.text for node in ElementTree.parse(nasty_page.parent / "figures" / "composition.svg").iter() if node.text]
     assert any(word.startswith("</script><img src=x onerror=") for word in words)
-    assert any("$x$" in word or word.startswith("=cmd|'/C calc'!A0 & <b>bold") for word in words)
+    assert any("$x$" in word or word.startswith("=cmd+'/C calc'!A0 & <b>bold") for word in words)
 
 
 def test_provenance_is_shown_as_it_is(inputs: Inputs, tmp_path: Path):

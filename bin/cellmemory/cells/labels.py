@@ -47,8 +47,8 @@ def cleaned(text: str) -> str | None:
 
 
 def as_text(column: pd.Series) -> np.ndarray:
-    """The values (n,) of any column as strings; a missing one is `nan`, a name like others, as of a batch."""
-    return column.astype(object).where(column.notna(), "nan").astype(str).to_numpy(object)
+    """The values (n,) of any column as strings; a missing one is empty, and no name like others."""
+    return column.astype(object).where(column.notna(), "").astype(str).to_numpy(object)
 
 
 def label_notes(column: pd.Series, where: str) -> list[str]:

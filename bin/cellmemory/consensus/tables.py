@@ -69,7 +69,7 @@ def _check_votes(path: Path, chunk: pd.DataFrame, confidence: np.ndarray | None)
     given = chunk[CONFIDENCE]
     if confidence is None:
         confidence = np.array([np.nan if (number := as_numbers([text])) is None else number[0] for text in given])
-    known = ((confidence >= 0) & (confidence <= 1)) | (given == "")
+    known = ((confidence >= 0) & (confidence <= 1)) | ((given == "") & (chunk[STATUS] != ASSIGNED))
     unnamed = (chunk[LABEL] == "") & (chunk[STATUS] == ASSIGNED)
     wrong = {
         LABEL: (unnamed, "a label, but the cell is assigned"),

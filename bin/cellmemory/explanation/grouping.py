@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory.cells.groups import group_codes
@@ -105,12 +106,13 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
     """Groups by a user's list: a cell's name a line, and after a tab the name of its group (else the file's stem).
 
     Cells that are not listed are the group OTHERS, so that there is something to compare with. Raises InputError for a
-    list without cells, for cells that are not in the file and for cells in two groups, all at once.
+    list without cells, for cells that are not in the file, names of several cells, and cells in two groups, all at once.
     """
     groups: list[str] = []
     chosen: dict[str, str] = {}
     problems = []
-    place = {str(name): i for i, name in enumerate(file.names(0, file.n_cells))}
+    names = pd.Index(file.names(0, file.n_cells).astype(str))
+    place = dict(zip(names, range(len(names)), strict=True))
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -128,6 +130,12 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
         problems.append(
             f"{path}: {len(strange):,} of {len(chosen):,} cells are not in {file.path} ({first_ids(strange)}); "
             f"it has {first_ids(place)}."
+        )
+    shared = names[names.duplicated()].intersection(list(chosen))
+    if len(shared):
+        problems.append(
+            f"{path}: {len(shared):,} of its names are those of several cells of {file.path} ({first_ids(shared)}). Make the "
+            "names of the query's cells unique, and map it again."
         )
     if problems:
         raise InputError(problems)

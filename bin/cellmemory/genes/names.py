@@ -130,4 +130,4 @@ def name_columns(var: pd.DataFrame, gene_column: str | None, where: str) -> dict
 
 def _names_of(column: pd.Series) -> list[str]:
     """A column's names, normalised; a missing one is empty, and no gene called `nan`."""
-    return [normalise(name) for name in as_text(column.astype(object).where(column.notna(), ""))]
+    return [normalise(name) for name in as_text(column)]

@@ -112,6 +112,8 @@ def preprocess_reference(
                 kept[rows] = True
                 yield codes[rows], values
 
+        if without := int((codes == batches.tolist().index("")).sum()) if "" in batches else 0:
+            warnings.append(f"{reference}: {without:,} cells have no '{origin.batch_key}'; they count as one batch.")
         moments = Moments.of(cells(), len(batches), len(candidates))
         warnings += _gone(labels, kept, str(reference), label_key)
         nameless = int((expression_rows(file.var(matrix), str(reference)) & ~expression).sum())

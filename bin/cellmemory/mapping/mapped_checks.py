@@ -7,6 +7,7 @@ import numpy as np
 from anndata.io import read_elem
 
 from cellmemory import PREFIX, RUN
+from cellmemory.cells.labels import SEPARATOR
 from cellmemory.cells.reading import CellFile
 from cellmemory.columns import (
     ANSWER,
@@ -15,6 +16,7 @@ from cellmemory.columns import (
     CELL_COLUMNS,
     EMBEDDING,
     LABEL,
+    LABEL_SET,
     REFERENCE_MAP,
     SLICE,
     SLOT_READ,
@@ -94,7 +96,7 @@ def problems_of_slice(file: CellFile, run: Mapping, sums: Sequence[str]) -> list
     if cells is None or not 0 <= cells[0] < cells[1] <= cells[2] or cells[1] - cells[0] != file.n_cells:
         problems.append(f"uns['{SLICE}'] does not say which cells of how many these are (start, stop, n_cells)")
     if not problems:
-        problems += _wrong_shapes(file, run["n_slots"])
+        problems += _wrong_shapes(file, run["n_slots"]) + _wrong_names(file, run)
         problems += _wrong_sums(file, stored, groups=len(run["slot_groups"]), slots=run["n_slots"], names=sums)
     return [f"{file.path}: {problem}. {MAP_AGAIN}" for problem in problems]
 
@@ -129,24 +131,29 @@ def _wrong_numbers(file: CellFile) -> list[str]:
             problems.append(f"the obs column '{column}' is not numbers, one a cell")
         elif not _within(stored[:], *limits):
             low, high = limits
-            problems.append(f"the obs column '{column}' holds numbers out of its range ({low:g} to {high:g})")
+            problems.append(f"the obs column '{column}' holds numbers out of its range ({low:g} to {high:g}) or lacks some")
     return problems
 
 
 def _wrong_names(file: CellFile, run: Mapping) -> list[str]:
-    """A clause for a column of obs with other labels or statuses than mapping gives."""
+    """A clause for a column of obs that has other labels or statuses than mapping gives, or none for some cells."""
+    obs, labels = file.obs, set(run["slot_groups"])
+    allowed = {LABEL: labels.__contains__, STATUS: STATUSES.__contains__}
+    allowed[LABEL_SET] = lambda value: labels.issuperset(str(value).split(SEPARATOR))
     problems = []
-    for column, allowed in ((LABEL, set(run["slot_groups"])), (STATUS, set(STATUSES))):
-        strange = [str(value) for value in file.obs[column].dropna().unique() if value not in allowed]
+    for column in [name for name in obs if name.startswith(PREFIX) and CELL_COLUMNS.get(name) is None]:
+        values = obs[column]
+        missing = int(values.isna().sum())
+        if missing:
+            problems.append(f"the obs column '{column}' is empty for {missing:,} of {file.n_cells:,} cells")
+        strange = [str(value) for value in values.dropna().unique() if column in allowed and not allowed[column](value)]
         if strange:
             problems.append(f"the obs column '{column}' holds {first_ids(strange)}, which mapping does not give")
     return problems
 
 
 def _within(values: np.ndarray, low: float, high: float) -> bool:
-    """A cell without a value (NaN) is within, infinity never."""
-    known = values[~np.isnan(values)]
-    return bool(np.isfinite(known).all() and (known >= low).all() and (known <= high * 1.000001).all())
+    return bool(np.isfinite(values).all() and (values >= low).all() and (values <= high * 1.000001).all())
 
 
 def _wrong_shapes(file: CellFile, n_slots: int) -> list[str]:

@@ -40,7 +40,7 @@ def model_files(path: Path, known: Collection[str]) -> Traversable:
         raise InputError(f"{path}: {what}. Give the folder or the archive of a trained model.")
     try:
         archive = zipfile.ZipFile(path)
-        problems = _problems(archive, path.stat().st_size, known) + _around(path, archive)
+        problems = _problems(archive, path.stat().st_size, known) or _around(path, archive)
         if not problems and archive.testzip() is not None:
             problems = ["a file in it is damaged"]
     except (*_DAMAGES, OSError) as error:
@@ -59,7 +59,7 @@ def _problems(archive: zipfile.ZipFile, size: int, known: Collection[str]) -> li
     """What keeps an archive from being read, by its own list of what is in it."""
     members = archive.infolist()
     names = [member.filename for member in members]
-    problems = []
+    problems = [] if members else ["it is empty"]
     if other := [name for name in dict.fromkeys(names) if name not in known]:
         problems.append(f"it holds what a trained model does not have ({first_ids(other)})")
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
