@@ -48,7 +48,8 @@ def write_placeholder(
     }
     found |= {"commonest_share": 0.3}
     found |= {
-        "conformal_scores": [0.5],
+        "conformal_scores": [0.5] * int(label_table["n_validation"].sum()),
+        "conformal_labels": np.repeat(np.arange(len(label_table)), label_table["n_validation"].astype(int)).tolist(),
         "novelty_method": "none",
         "novelty_null": [0.0],
         "panel_accuracy": [[1.0, 0.9]],

@@ -168,7 +168,7 @@ def _write_model(
         "validation_accuracy": 0.9,
     }
     calibration |= {
-        "conformal_scores": sorted(rng.random(60).tolist()),
+        "conformal_scores": sorted(rng.random(int(table["n_validation"].sum())).tolist()),
         "novelty_null": sorted(rng.random(60).tolist()),
         "panel_accuracy": [[1.0, 0.9], [0.5, 0.8], [0.1, 0.5]],
     }

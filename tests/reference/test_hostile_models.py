@@ -204,6 +204,10 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "conformal scores beyond 1": (calibration(conformal_scores=[0.1, 1.2]), "conformal_scores is not"),
     "conformal scores fall": (calibration(conformal_scores=[0.5, 0.1]), "conformal_scores is not"),
     "conformal scores are text": (calibration(conformal_scores=["0.5"]), "conformal_scores is not"),
+    "one conformal score": (calibration(conformal_scores=[0.0]), "conformal_labels is not the labels of the cells"),
+    "no conformal label": (calibration(conformal_labels=[]), "conformal_labels is not"),
+    "conformal labels of others": (calibration(conformal_labels=[0] * 60), "conformal_labels is not the labels of the cells"),
+    "a conformal label that there is not": (calibration(conformal_labels=[10**9] * 60), "conformal_labels is not the labels"),
     "no novelty": (calibration(novelty_null=[]), "novelty_null is not"),
     "novelty is unsorted": (calibration(novelty_null=[1.0, 0.0]), "novelty_null is not"),
     "novelty in common without end": (calibration(novelty_common=1e300), "novelty_common is not"),
@@ -307,7 +311,7 @@ HARMLESS: dict[str, Damage] = {
     "another seed": config(seed=2**32 - 1),
     "training of its own": config(training={"note": ["a", {"b": None}]}),
     "a low temperature": calibration(temperature=0.01),
-    "one conformal score": calibration(conformal_scores=[0.0]),
+    "conformal scores of 0": calibration(conformal_scores=[0.0] * 60),
     "large weights": tensor("layers.0.feedforward.outer.weight", lambda v: v * 1e4),
     "all weights large": lambda folder: edit_tensors(
         folder, lambda t: [v.__imul__(2e2) for n, v in t.items() if "layers" in n or n == "gene.weight"]

@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from cellmemory.columns import CELL_COLUMNS
 from cellmemory.network.tokens import Tokens
@@ -372,11 +374,49 @@ def test_label_sets_are_conformal_ones_and_what_has_most_of_the_probability():
     from cellmemory.reference.calibration import label_sets
 
     probabilities = np.array([[0.97, 0.02, 0.01], [0.2, 0.7, 0.1], [0.4, 0.25, 0.35], [0.05, 0.15, 0.8]])
+    easy, hard = np.full(3, 0.1), np.full(3, 0.8)
     # Held-out cells were so easy that the best label alone would do.
-    assert label_sets(probabilities, list("abc"), 0.1, 0.05) == ["a", "b|a|c", "a|c|b", "c|b"]
-    assert label_sets(probabilities, list("abc"), 0.1, 0.4) == ["a", "b", "a|c", "c"]
+    assert label_sets(probabilities, list("abc"), easy, 0.05) == ["a", "b|a|c", "a|c|b", "c|b"]
+    assert label_sets(probabilities, list("abc"), easy, 0.4) == ["a", "b", "a|c", "c"]
     # And where they were hard, conformal sets are the larger ones.
-    assert label_sets(probabilities, list("abc"), 0.8, 0.4) == ["a", "b|a", "a|c|b", "c"]
+    assert label_sets(probabilities, list("abc"), hard, 0.4) == ["a", "b|a", "a|c|b", "c"]
+    # One label alone was hard: it is in the sets where the others would not be.
+    assert label_sets(probabilities, list("abc"), np.array([0.1, 0.86, 0.1]), 0.4) == ["a", "b", "a|c|b", "c|b"]
+
+
+def test_a_label_that_is_missed_more_often_is_in_more_sets():
+    """Half of the cells of label 1 look like label 0: at least 95 % of new ones of each label have it in their set."""
+    from cellmemory.reference.calibration import calibrate, conformal_thresholds, label_sets
+
+    rng = np.random.default_rng(0)
+
+    def cells(n: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = rng.choice(3, n, p=[0.85, 0.1, 0.05])
+        seen_as = np.where((labels == 1) & (rng.random(n) < 0.5), 0, labels)
+        return 4.0 * np.eye(3)[seen_as] + rng.normal(size=(n, 3)), labels
+
+    logits, labels = cells(4_000)
+    known = SimpleNamespace(**calibrate(logits, labels))
+    assert known.conformal_scores == sorted(known.conformal_scores)
+    assert np.bincount(known.conformal_labels).tolist() == np.bincount(labels).tolist()
+    thresholds = conformal_thresholds(known, 3, 0.05)
+    assert thresholds[1] > max(thresholds[0], thresholds[2])
+    logits, labels = cells(20_000)
+    sets = label_sets(softmax(logits, 1), list("abc"), thresholds, 0.05)
+    held = np.array([name in found for name, found in zip(np.array(list("abc"))[labels], sets, strict=True)])
+    for label in range(3):
+        assert held[labels == label].mean() > 0.945
+
+
+def test_a_label_with_few_held_out_cells_leans_on_all():
+    from cellmemory.reference.calibration import conformal_thresholds
+
+    scores = np.linspace(0, 0.4, 101).tolist()
+    known = SimpleNamespace(conformal_scores=scores, conformal_labels=[0] * 100 + [1])
+    without, lone, many = conformal_thresholds(known, 3, 0.05)[[2, 1, 0]]
+    assert without == pytest.approx(np.quantile(scores, 0.95), abs=0.01)
+    assert without < lone <= 0.4 + 1e-9
+    assert abs(many - without) < 0.01
 
 
 @pytest.mark.parametrize("name", ["check_inputs", "preprocess_reference", "preprocess_query", "train", "map_query",

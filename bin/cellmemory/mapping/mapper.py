@@ -35,7 +35,7 @@ from cellmemory.mapping.status import reasons, statuses
 from cellmemory.network.inference import Inference, Mapped
 from cellmemory.network.runtime import Runtime
 from cellmemory.network.tokens import Tokens, tokenize
-from cellmemory.reference.calibration import DoubtSettings, conformal_threshold, label_sets, likeliest
+from cellmemory.reference.calibration import DoubtSettings, conformal_thresholds, label_sets, likeliest
 from cellmemory.reference.novelty import CommonShift
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.sampling import evenly_spaced
@@ -94,7 +94,7 @@ class Mapper(Inference):
         best = probabilities.argmax(1)
         novelty, p = self.novelty(mapped.logits, tokens, shift)
         status = statuses((p < doubt.novelty_alpha) | empty, probabilities.max(1), doubt.min_confidence)
-        threshold = conformal_threshold(np.array(calibration.conformal_scores), doubt.alpha)
+        thresholds = conformal_thresholds(calibration, len(labels), doubt.alpha)
         levels = self.trained.hierarchy.table(probabilities, doubt.min_confidence) if self.trained.hierarchy else pd.DataFrame()
         candidates = np.array(likeliest(probabilities, labels, doubt.min_confidence), object)
         if "answer" in levels:  # the labels' common ancestor says more than their names
@@ -107,7 +107,7 @@ class Mapper(Inference):
             REASON: reasons(status, expressed, self.trained.config["usual_share"][0], candidates),
             NOVELTY: novelty,
             NOVELTY_P: p,
-            LABEL_SET: label_sets(probabilities, labels, threshold, doubt.alpha),
+            LABEL_SET: label_sets(probabilities, labels, thresholds, doubt.alpha),
             LINEAR_SHARE: linear_share(mapped.logits, mapped.cls_logits),
         }
         return pd.concat([pd.DataFrame(columns), levels.add_prefix(PREFIX)], axis=1)

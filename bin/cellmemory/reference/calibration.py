@@ -18,6 +18,8 @@ RATIO_CELLS = 250
 #: raise both without end, and with them the confidence on another study's cells, of which some are wrong.
 SCALE, SCALE_PENALTY = 0.9, 3.0
 LOG_WEIGHT = (-3.0, 3.0)
+#: Scores of all held-out cells, evenly spaced from the lowest to the highest, that are added to those of each label.
+POOLED_SCORES = 20
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ class Calibration:
     """calibration.json: what a model knows of its own doubt, from held-out cells of its reference.
 
     temperature: logits are divided by it; 1 as trained, since the weights set their scale. ece: expected calibration error.
-    commonest_share: the accuracy of always giving the commonest label. conformal_scores: rising. novelty_parts: mean and
-    standard deviation of each part of novelty; novelty_common, and novelty_null, rising: see novelty.Novelty. panel_accuracy:
-    (share of the panel, accuracy), from the whole panel down. linear_weight, cls_weight: of the logits of the model's two
-    parts.
+    commonest_share: the accuracy of always giving the commonest label. conformal_scores: rising; conformal_labels: the
+    numbers of these cells' labels. novelty_parts: mean and standard deviation of each part of novelty; novelty_common, and
+    novelty_null, rising: see novelty.Novelty. panel_accuracy: (share of the panel, accuracy), from the whole panel down.
+    linear_weight, cls_weight: of the logits of the model's two parts.
     """
 
     validation_cells: int
@@ -49,6 +51,7 @@ class Calibration:
     ece: float
     validation_accuracy: float
     conformal_scores: list[float]
+    conformal_labels: list[int]
     novelty_method: str
     novelty_parts: dict[str, tuple[float, float]]
     novelty_common: float
@@ -93,38 +96,48 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins
     return float(np.sum(gaps) / len(confidence))
 
 
-def conformal_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """1 - the probability of the true label of each held-out cell, sorted: the scores of split-conformal sets."""
-    return np.sort(1 - probabilities[np.arange(len(labels)), labels])
+def conformal_scores(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """1 - the probability of the true label of each held-out cell, rising, and the labels in this order: the scores of
+    split-conformal sets, label by label (Vovk 2012)."""
+    scores = 1 - probabilities[np.arange(len(labels)), labels]
+    order = np.argsort(scores, kind="stable")
+    return scores[order], labels[order]
 
 
-def conformal_threshold(scores: np.ndarray, alpha: float) -> float:
-    """Labels with probability >= 1 - this form a set that holds the truth of at least 1 - alpha of exchangeable cells."""
-    rank = int(np.ceil((len(scores) + 1) * (1 - alpha)))
-    return float(scores[rank - 1]) if rank <= len(scores) else 1.0
+def conformal_thresholds(calibration: Calibration, n_labels: int, alpha: float) -> np.ndarray:
+    """Of each label (n_labels,): with a probability of 1 - this or more it is in a cell's set, so that at least 1 - alpha of the
+    label's own cells have it in theirs.
+
+    The quantile of its held-out cells' scores and of some of all cells', which decide where a label has few.
+    """
+    scores, labels = np.array(calibration.conformal_scores), np.array(calibration.conformal_labels)
+    pooled = np.quantile(scores, np.linspace(0, 1, POOLED_SCORES))
+    return np.array([np.quantile(np.append(scores[labels == label], pooled), 1 - alpha) for label in range(n_labels)])
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict:
     """The fields of Calibration that are about confidence, from held-out cells: logits (n, C), weighted, and labels (n,)."""
     correct, probabilities = logits.argmax(1) == labels, softmax(logits, 1)
+    scores, of_label = conformal_scores(probabilities, labels)
     return {
         "validation_cells": len(labels),
         "temperature": 1.0,
         "ece": expected_calibration_error(probabilities.max(1), correct),
         "validation_accuracy": float(correct.mean()),
         "commonest_share": float(np.bincount(labels).max() / len(labels)),
-        "conformal_scores": np.round(conformal_scores(probabilities, labels), 6).tolist(),
+        "conformal_scores": np.round(scores, 6).tolist(),
+        "conformal_labels": of_label.tolist(),
     }
 
 
-def label_sets(probabilities: np.ndarray, labels: list[str], threshold: float, alpha: float) -> list[str]:
+def label_sets(probabilities: np.ndarray, labels: list[str], thresholds: np.ndarray, alpha: float) -> list[str]:
     """The label set of each cell as `A|B`, most probable label first; the best label is always in it.
 
-    Labels of probability 1 - threshold or more, which is split-conformal, and as many more as together have 1 - alpha: of another
-    study's cells, which are no draw from where the held-out ones come from, the second keeps what the first loses.
+    Labels whose probability is 1 - their threshold (C,) or more, and as many more as together have 1 - alpha: of another study's
+    cells, which are no draw from where the held-out ones come from, the second keeps what the first loses.
     """
     order, ranked, likely = _ranked(probabilities, 1 - alpha)
-    return _joined(order, likely | (ranked >= 1 - threshold), labels)
+    return _joined(order, likely | (ranked >= 1 - thresholds[order]), labels)
 
 
 def likeliest(probabilities: np.ndarray, labels: list[str], share: float) -> list[str]:

@@ -4,6 +4,7 @@ Checksums show that a folder is as it was written. Whoever writes a folder can w
 believed: sizes are those of the tensors that are there, and every number is finite. Needs no torch.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from importlib.resources.abc import Traversable
 from itertools import pairwise
@@ -71,6 +72,7 @@ _CALIBRATION = {
     "temperature": number(0.01, 1e4),
     **dict.fromkeys(("ece", "validation_accuracy", "commonest_share"), _SHARE),
     "conformal_scores": sequence(_SHARE, 1, rising=True),
+    "conformal_labels": sequence(integer(0, MANY), 1),
     "novelty_method": text(),
     "novelty_parts": mapping(dict.fromkeys(NOVELTY_PARTS, fixed(number(-1e9, 1e9), _POSITIVE))),
     "novelty_common": number(-1e9, 1e9),
@@ -187,6 +189,12 @@ def check_agreement(
         problems.append(
             f"{files / 'calibration.json'}: validation_cells is {calibration.validation_cells}, but labels.tsv counts "
             f"{held_out}. {UNTOUCHED_COPY}"
+        )
+    counted_of = Counter({label: n for label, n in enumerate(labels["n_validation"]) if n})
+    if Counter(calibration.conformal_labels) != counted_of or len(calibration.conformal_scores) != counted_of.total():
+        problems.append(
+            f"{files / 'calibration.json'}: conformal_labels is not the labels of the cells of conformal_scores, as labels.tsv "
+            f"counts them. {UNTOUCHED_COPY}"
         )
     levels = [name.removeprefix(COLUMN) for name in labels if name.startswith(COLUMN)]
     if levels != config["label_levels"]:
