@@ -216,6 +216,18 @@ def test_what_is_no_archive_is_said_to_be_none(tmp_path: Path):
         trained_model.load(tmp_path / "nowhere")
 
 
+def test_all_that_is_wrong_with_an_archive_is_said_at_once(packed: Path, tmp_path: Path):
+    path = Path(shutil.copy(packed, tmp_path / "odd.zip"))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("notes.txt", "mine")
+        archive.comment = b"mine"
+    with pytest.raises(InputError) as error:
+        trained_model.load(path)
+    (sentence,) = error.value.problems
+    assert "does not have ('notes.txt')" in sentence
+    assert "a comment, or bytes around them" in sentence
+
+
 def test_an_archive_replaces_an_archive_of_a_model_alone(model: Path, packed: Path, tmp_path: Path):
     own = shutil.copy(packed, tmp_path / "own.zip")
     assert output_problems({"output": (own, "model")}, {}) == []

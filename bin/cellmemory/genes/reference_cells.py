@@ -104,7 +104,8 @@ def preprocess_reference(
         shared = queried(genes, query_genes) & expression
         candidates = genes[shared].drop_duplicates("gene").reset_index(drop=True)
         match = match_own_genes(genes["gene"], expression, candidates)
-        batches, codes = np.unique(["all"] * file.n_cells if batch is None else as_text(batch), return_inverse=True)
+        of_batch = np.full(file.n_cells, "all", object) if batch is None else as_text(batch)
+        batches, codes = np.unique(of_batch, return_inverse=True)
         kept = np.zeros(file.n_cells, bool)
 
         def cells() -> Iterator[Chunk]:
@@ -112,7 +113,7 @@ def preprocess_reference(
                 kept[rows] = True
                 yield codes[rows], values
 
-        if without := int((codes == batches.tolist().index("")).sum()) if "" in batches else 0:
+        if without := int((of_batch == "").sum()):
             warnings.append(f"{reference}: {without:,} cells have no '{origin.batch_key}'; they count as one batch.")
         moments = Moments.of(cells(), len(batches), len(candidates))
         warnings += _gone(labels, kept, str(reference), label_key)

@@ -20,7 +20,7 @@ from cellmemory.log import say, warn
 from cellmemory.mapping.aligned import describe_run, open_aligned
 from cellmemory.mapping.blocks import MappedBlock, MappedWriter, column_categories, join_blocks
 from cellmemory.mapping.cell_ranges import CellRange
-from cellmemory.mapping.mapped_checks import MAP_AGAIN, problems_of_slice, read_cell_range, read_run
+from cellmemory.mapping.mapped_checks import finite, problems_of_slice, read_cell_range, read_run
 from cellmemory.mapping.slots import SlotSums
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
@@ -59,17 +59,10 @@ class Slice(CellFile):
             return MappedBlock(
                 self.names(first, last),
                 pd.DataFrame({name: self._column(name, first, last) for name in self.columns}),
-                self._finite(EMBEDDING, first, last),
-                self._finite(SLOT_USE, first, last) if self.attention else None,
+                finite(self.path, f"obsm['{EMBEDDING}']", self.obsm[EMBEDDING][first:last]),
+                finite(self.path, f"obsm['{SLOT_USE}']", self.obsm[SLOT_USE][first:last]) if self.attention else None,
                 self.rows(ATTENTION, first, last) if self.attention else None,
             )
-
-    def _finite(self, key: str, first: int, last: int) -> np.ndarray:
-        """obsm[key] of some cells. Raises InputError for NaN and infinite values."""
-        values = self.obsm[key][first:last]
-        if np.isfinite(values).all():
-            return values
-        raise InputError(f"{self.path}: obsm['{key}'] holds NaN or infinite values. {MAP_AGAIN}")
 
     def categories(self, name: str) -> list[str]:
         """The names that an obs column of categories holds; one that says so where it has none."""

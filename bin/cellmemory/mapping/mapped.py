@@ -11,7 +11,7 @@ from cellmemory.cells.faults import reading
 from cellmemory.cells.reading import CellFile
 from cellmemory.columns import EMBEDDING, LABEL, SLICE, SLOT_USE, UMAP
 from cellmemory.errors import InputError
-from cellmemory.mapping.mapped_checks import problems_of_mapped, read_run
+from cellmemory.mapping.mapped_checks import finite, problems_of_mapped, read_run
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
 
@@ -57,15 +57,7 @@ class MappedFile(CellFile):
     def embedding(self, key: str) -> np.ndarray:
         """As CellFile.embedding. Raises InputError for one of ours that holds NaN or infinite values; coordinates may."""
         values = super().embedding(key)
-        return self._finite(f"obsm['{key}']", values) if key in (EMBEDDING, SLOT_USE, UMAP) else values
-
-    def _finite(self, where: str, values: np.ndarray) -> np.ndarray:
-        if np.isfinite(values).all():
-            return values
-        raise InputError(
-            f"{self.path}: {where} holds NaN or infinite values, which mapping does not write. Map the query again with "
-            "map_query.py."
-        )
+        return finite(self.path, f"obsm['{key}']", values) if key in (EMBEDDING, SLOT_USE, UMAP) else values
 
     def check_model(self, trained: TrainedModel, *, adapted: bool = False) -> None:
         """Raises InputError where another model mapped these cells; adapted: see TrainedModel.mapped."""
@@ -79,7 +71,7 @@ class MappedFile(CellFile):
         """varm[key] in full as float64 (M, columns); None where it is not there."""
         stored = self.stored(f"varm/{key}")
         with reading(self.path, f"varm/{key}"):
-            return None if stored is None else self._finite(f"varm['{key}']", np.asarray(read_elem(stored), np.float64))
+            return None if stored is None else finite(self.path, f"varm['{key}']", np.asarray(read_elem(stored), np.float64))
 
 
 def _adaptations(run: RunInfo, trained: TrainedModel) -> str:

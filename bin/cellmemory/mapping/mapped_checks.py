@@ -1,6 +1,7 @@
 """Whether a mapped query, or a slice of one, holds what mapping writes: kinds, shapes and ranges, said before it is used."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -26,7 +27,7 @@ from cellmemory.columns import (
     STATUSES,
     UMAP,
 )
-from cellmemory.errors import first_ids
+from cellmemory.errors import InputError, first_ids
 from cellmemory.io.checked import Kind, choice, flag, integer, number, sequence, text, wrong_fields
 from cellmemory.io.samplesheet import is_sample
 from cellmemory.reference.hierarchy import column as level_column
@@ -99,6 +100,13 @@ def problems_of_slice(file: CellFile, run: Mapping, sums: Sequence[str]) -> list
         problems += _wrong_shapes(file, run["n_slots"]) + _wrong_names(file, run)
         problems += _wrong_sums(file, stored, groups=len(run["slot_groups"]), slots=run["n_slots"], names=sums)
     return [f"{file.path}: {problem}. {MAP_AGAIN}" for problem in problems]
+
+
+def finite(path: str | Path, where: str, values: np.ndarray) -> np.ndarray:
+    """The values. Raises InputError where some are NaN or infinite."""
+    if np.isfinite(values).all():
+        return values
+    raise InputError(f"{path}: {where} holds NaN or infinite values, which mapping does not write. {MAP_AGAIN}")
 
 
 def read_cell_range(stored: object) -> tuple[int, int, int] | None:

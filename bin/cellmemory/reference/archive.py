@@ -40,7 +40,7 @@ def model_files(path: Path, known: Collection[str]) -> Traversable:
         raise InputError(f"{path}: {what}. Give the folder or the archive of a trained model.")
     try:
         archive = zipfile.ZipFile(path)
-        problems = _problems(archive, path.stat().st_size, known) or _around(path, archive)
+        problems = _problems(archive, path.stat().st_size, known) + _around(path, archive)
         if not problems and archive.testzip() is not None:
             problems = ["a file in it is damaged"]
     except (*_DAMAGES, OSError) as error:
@@ -77,11 +77,12 @@ def _problems(archive: zipfile.ZipFile, size: int, known: Collection[str]) -> li
 
 def _around(path: Path, archive: zipfile.ZipFile) -> list[str]:
     """What stands before the first file of an archive, or behind its end: neither has a checksum."""
+    members = archive.infolist()
     with path.open("rb") as file:
-        begins = file.read(len(_FIRST)) == _FIRST
+        begins = file.read(len(_FIRST)) == _FIRST or not members
         file.seek(-_END_BYTES, 2)
         end = file.read()
-    ends = end.startswith(_LAST) and end.endswith(bytes(2)) and not any(member.comment for member in archive.infolist())
+    ends = end.startswith(_LAST) and end.endswith(bytes(2)) and not any(member.comment for member in members)
     return [] if begins and ends else ["it holds something other than its files: a comment, or bytes around them"]
 
 

@@ -155,7 +155,7 @@ def _read(path: Path, quota: int, trained: TrainedModel) -> Sample:
 
 
 def _cells(obs: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
-    """Our columns of obs under their short names; a cell without any expression has no label."""
+    """Our columns of obs under their short names."""
     cells = pd.DataFrame({name: _numbers(obs[name]) if limits else _names(obs[name]) for name, limits in CELL_COLUMNS.items()})
     cells[LABEL] = cells[LABEL].cat.set_categories(labels)
     cells[STATUS] = cells[STATUS].cat.set_categories(list(STATUSES))

@@ -147,7 +147,7 @@ def _labels(sample: Sample, colours: dict[str, str]) -> dict:
 
 
 def _confidence(sample: Sample) -> dict:
-    counts, edges = np.histogram(sample.cells["confidence"].dropna(), np.linspace(0, 1, 21))
+    counts, edges = np.histogram(sample.cells["confidence"], np.linspace(0, 1, 21))
     share = 100 * counts / max(1, counts.sum())
     return {
         "id": "cellmemory_confidence",

@@ -102,7 +102,7 @@ def _histograms(values: pd.Series, status: pd.Series, title: str, bins: int) -> 
     edges = np.linspace(0, 1, bins + 1)
     data = []
     for name, colour in ((ASSIGNED, "@accent"), (AMBIGUOUS, "@muted"), (UNASSIGNED, "@warn")):
-        counts, _ = np.histogram(values[(status == name).to_numpy()].dropna(), edges)
+        counts, _ = np.histogram(values[(status == name).to_numpy()], edges)
         hover = [
             f"{title} {low:.3g} to {high:.3g}<br>{n:,} {name} cells"
             for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)

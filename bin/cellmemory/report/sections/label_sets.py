@@ -16,7 +16,7 @@ def section(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
         counts = sample.cells["label_set"].value_counts()
         counts = counts[counts > 0]
         rows += [
-            [sample.name, str(s).replace(SEPARATOR, f"  {SEPARATOR}  ") or "(none)", _set_size(str(s)), n, n / len(sample.cells)]
+            [sample.name, str(s).replace(SEPARATOR, f"  {SEPARATOR}  "), _set_size(str(s)), n, n / len(sample.cells)]
             for s, n in counts.items()
         ]
     columns = [("Sample", "text"), ("Set", "text"), ("Labels", "count"), ("Cells", "count"), ("Share", "share")]
@@ -66,4 +66,4 @@ def set_sizes(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
 
 
 def _set_size(labels: str) -> int:
-    return labels.count(SEPARATOR) + 1 if labels else 0
+    return labels.count(SEPARATOR) + 1
