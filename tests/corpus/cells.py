@@ -448,6 +448,39 @@ def one_name_for_all_cells(cells, _):
     return cells
 
 
+def _with_fixed_text(name, values):
+    """A builder that stores a list of text with a fixed length, which may hold anything: text of another kind ends at a NUL."""
+
+    def build(cells, folder):
+        path = folder / "cells.h5ad"
+        cells.obs["site"] = "x"
+        cells.write_h5ad(path)
+        with h5py.File(path, "a") as file:
+            attributes = dict(file[name].attrs)
+            del file[name]
+            file[name] = np.array(values(cells), "S")
+            file[name].attrs.update(attributes)
+        return path
+
+    return build
+
+
+def _named(name, build):
+    build.__name__ = name
+    return build
+
+
+_NULS = {
+    "nul_in_names_of_cells": ("obs/_index", lambda cells: [f"{name[:1]}\0{name[1:]}" for name in cells.obs_names], "the list of"),
+    "nul_in_names_of_genes": ("var/_index", lambda cells: [f"{name}\0x" for name in cells.var_names], "the list of names in var"),
+    "nul_in_a_category": ("obs/site/categories", lambda _: ["a\0b"], "the column 'site' of obs"),
+}
+for _name, (_place, _values, _where) in _NULS.items():
+    # The check of the inputs reads no obs of queries: it may be as long as the query.
+    query(_where, "a NUL character", at="both" if "genes" in _name else "step")(_named(_name, _with_fixed_text(_place, _values)))
+    reference(_where, "a NUL character")(_named(_name, _with_fixed_text(_place, _values)))
+
+
 # References: labels.
 
 
@@ -458,11 +491,6 @@ def _labels(values):
         cells.obs["cell_type"] = [values(i, str(label)) for i, label in enumerate(cells.obs["cell_type"])]
         return cells
 
-    return build
-
-
-def _named(name, build):
-    build.__name__ = name
     return build
 
 

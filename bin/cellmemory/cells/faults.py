@@ -2,9 +2,11 @@
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pandas as pd
 
 from cellmemory.errors import InputError, UserError
 
@@ -33,6 +35,22 @@ CAUSES = (
 
 class ReadingError(UserError):
     """One or more problems of a file, each a sentence without the file's name: `reading` adds it."""
+
+
+def check_texts(values: Iterable, what: str) -> None:
+    """Raises ReadingError where a text holds a NUL: a damaged file has them, and neither a table nor an h5ad can keep one."""
+    if any(isinstance(value, str) and "\0" in value for value in values):
+        raise ReadingError(f"{what} holds text with a NUL character in it, so this file is damaged. {AGAIN}")
+
+
+def check_table(table: pd.DataFrame, what: str) -> pd.DataFrame:
+    """obs or var as it is. Raises ReadingError as `check_texts` does, for its names and its columns of text."""
+    check_texts(table.index, f"the list of names in {what}")
+    for name, column in table.items():
+        values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+        if not pd.api.types.is_numeric_dtype(values.dtype):
+            check_texts(values, f"the column '{name}' of {what}")
+    return table
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellmemory.cells.faults import ReadingError, reading
+from cellmemory.cells.faults import ReadingError, check_table, check_texts, reading
 from cellmemory.cells.hdf5 import H5ad, open_hdf5
 from cellmemory.cells.matrices import Matrix
 from cellmemory.cells.mtx import MtxFolder
@@ -35,7 +35,7 @@ class CellFile:
             self._source = _open(self.path)
         try:
             with reading(self.path, "var"):
-                self._var = self._source.var("X")
+                self._var = check_table(self._source.var("X"), "var")
             if not len(self._var):
                 raise InputError(f"{self.path}: this file has no genes (var is empty). Write it again with its genes.")
         except BaseException:
@@ -48,7 +48,7 @@ class CellFile:
     def obs(self) -> pd.DataFrame:
         """All columns of all cells: what streams does without it, since it grows with the cells."""
         with reading(self.path, "obs"):
-            return self._source.obs()
+            return check_table(self._source.obs(), "obs")
 
     @property
     def columns(self) -> list[str]:
@@ -69,6 +69,7 @@ class CellFile:
         """The names of cells start to stop, as strings in an object array."""
         with reading(self.path, "the list of cells"):
             names = self._source.names(start, stop)
+            check_texts(() if names is None else names, "the list of cells")
         return self.obs.index[start:stop].astype(str).to_numpy(object) if names is None else names
 
     def var(self, matrix: str = "X") -> pd.DataFrame:
@@ -76,7 +77,7 @@ class CellFile:
         if matrix != "raw":
             return self._var
         with reading(self.path, "raw/var"):
-            return _with_types(self._source.var(matrix), self._var)
+            return _with_types(check_table(self._source.var(matrix), "raw/var"), self._var)
 
     def column(self, key: str, role: str, option: str) -> pd.Series:
         """obs[key], or an InputError that names the columns that exist. role and option are for the message."""
