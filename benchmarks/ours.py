@@ -88,26 +88,25 @@ def align(run: Scripts, query: str, aligned: str) -> float:
     )
 
 
-def map_aligned(run: Scripts, aligned: str, model: str, mapped: str, seed: int, threads: int) -> float:
-    """Maps an aligned file with a model."""
-    common = _common(seed, threads)
-    return run("map_query", "--query", aligned, "--model", model, "--output", mapped, "--labels", "labels.csv", *common)
+def map_aligned(run: Scripts, aligned: str, model: str, mapped: str, seed: int, threads: int, *extra: str) -> float:
+    """Maps an aligned file with a model. extra: further options of map_query.py."""
+    options = (*extra, *_common(seed, threads))
+    return run("map_query", "--query", aligned, "--model", model, "--output", mapped, "--labels", "labels.csv", *options)
 
 
 def _common(seed: int, threads: int) -> tuple[str, ...]:
     return ("--seed", str(seed), "--threads", str(threads), "--device", "cpu")
 
 
-def write_predictions(folder: Path) -> None:
-    """predictions.csv from the columns of obs of the mapped query."""
+def predictions(mapped: Path):
+    """A row a cell of a mapped query: label, confidence, novelty, status, label_set."""
     import h5py
     from anndata.io import read_elem
 
-    with h5py.File(folder / "mapped.h5ad") as file:
+    with h5py.File(mapped) as file:
         obs = read_elem(file["obs"])
     columns = ("label", "confidence", "novelty", "status", "label_set")
-    table = obs[[f"cellmemory_{name}" for name in columns]].set_axis(list(columns), axis=1)
-    table.rename_axis("cell").to_csv(folder / "predictions.csv")
+    return obs[[f"cellmemory_{name}" for name in columns]].set_axis(list(columns), axis=1).rename_axis("cell")
 
 
 def main() -> None:
@@ -120,7 +119,7 @@ def main() -> None:
     arguments, extra = parser.parse_known_args()
     variant = VARIANTS[arguments.variant]
     run = map_cells(arguments.folder, variant, arguments.batches, arguments.seed, arguments.threads, extra)
-    write_predictions(arguments.folder)
+    predictions(arguments.folder / "mapped.h5ad").to_csv(arguments.folder / "predictions.csv")
     (arguments.folder / "run.json").write_text(json.dumps(run))
 
 

@@ -62,13 +62,13 @@ def read_split(name: str, spec: dict, data: Path) -> Split:
     """The cells of a split over the genes that reference and query share, without empty ones."""
     file = ad.read_h5ad(data / spec["file"])
     query_file = ad.read_h5ad(data / spec["query_file"]) if spec.get("query_file") else file
-    reference = _chosen(file, spec["train"], spec)
-    query = _chosen(query_file, spec["query"], spec)
+    reference = chosen(file, spec["train"], spec)
+    query = chosen(query_file, spec["query"], spec)
     if query_file is file and set(reference.obs_names) & set(query.obs_names):
         raise ValueError(f"split '{name}': the reference holds cells of the query.")
     shared = set(query.var_names)
     genes = [gene for gene in reference.var_names if gene in shared]
-    (reference, empty_reference), (query, empty_query) = (_plain(cells[:, genes], spec["label"]) for cells in (reference, query))
+    (reference, empty_reference), (query, empty_query) = (plain(cells[:, genes], spec["label"]) for cells in (reference, query))
     counts = reference.obs["label"].value_counts()
     small = sorted(counts.index[counts < MIN_REFERENCE_CELLS])
     reference = reference[~reference.obs["label"].isin(small)].copy()
@@ -76,7 +76,7 @@ def read_split(name: str, spec: dict, data: Path) -> Split:
     return Split(name, reference, query, left_out)
 
 
-def _chosen(cells: ad.AnnData, values: dict[str, list], spec: dict) -> ad.AnnData:
+def chosen(cells: ad.AnnData, values: dict[str, list], spec: dict) -> ad.AnnData:
     """The cells whose columns of obs hold one of the values asked for, without the labels that the split drops."""
     keep = ~cells.obs[spec["label"]].astype(str).isin(spec.get("drop_labels", [])).to_numpy()
     for column, allowed in values.items():
@@ -84,7 +84,7 @@ def _chosen(cells: ad.AnnData, values: dict[str, list], spec: dict) -> ad.AnnDat
     return cells[keep]
 
 
-def _plain(cells: ad.AnnData, label: str) -> tuple[ad.AnnData, int]:
+def plain(cells: ad.AnnData, label: str) -> tuple[ad.AnnData, int]:
     """Counts with label and batch alone, and the number of cells that had no counts and are left out."""
     batch = cells.obs["batch"].astype(str).to_numpy() if "batch" in cells.obs else "one"
     obs = pd.DataFrame({"label": cells.obs[label].astype(str).to_numpy(), "batch": batch}, index=cells.obs_names.astype(str))

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Doubt on references of which a batch and one or two types were left out: the tables of docs/decisions.md on doubt.
+
+    benchmarks/doubt.py --data FOLDER
+
+`benchmarks/left_out.json` lists the references. A query is another batch, donor, protocol or half, and holds the types that its
+reference lacks. No query of a split is among them, so choices of method can be made here. What was mapped is kept in
+`benchmarks/work`; a stopped run goes on where it was. `benchmarks/ablations.py page` writes the page.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import anndata as ad
+import click
+import numpy as np
+import pandas as pd
+
+from ours import VARIANTS, Scripts, map_aligned, map_cells, predictions
+from splits import MIN_REFERENCE_CELLS, Split, chosen, plain, write_task
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "bin"))
+FOLDER = click.Path(file_okay=False, path_type=Path)
+#: As shipped, and with `--novelty_shift false`: the names of the files of predictions.
+WAYS = ("as_shipped", "no_shift")
+METRICS = ("accuracy", "macro_f1", "ece", "novelty_auroc", "set_coverage", "set_coverage_worst", "set_size", "assigned",
+           "unassigned_shared", "unassigned_novel", "surely_wrong")  # fmt: skip
+
+
+def read_left_out(spec: dict, data: Path, seed: int = 0) -> Split:
+    """The reference without its new types, and a query of other cells that holds them. The seed draws cells and halves.
+
+    spec: file, label, reference and query (column -> values of the cells), new (types), and where wanted drop_labels and
+    cells (how many of the file's cells are drawn). Equal cells for reference and query are halved at random.
+    """
+    rng = np.random.default_rng(seed)
+    file = ad.read_h5ad(data / spec["file"])
+    reference, query = (chosen(file, spec[side], spec) for side in ("reference", "query"))
+    if spec["reference"] == spec["query"]:
+        order = rng.permutation(reference.n_obs)[: spec.get("cells")]
+        reference, query = (reference[np.sort(half)] for half in np.array_split(order, 2))
+    (reference, _), (query, _) = (plain(cells, spec["label"]) for cells in (reference, query))
+    counts = reference.obs["label"].value_counts()
+    known = counts.index[counts >= MIN_REFERENCE_CELLS].difference(spec["new"])
+    reference = reference[reference.obs["label"].isin(known)].copy()
+    query = query[query.obs["label"].isin([*known, *spec["new"]])].copy()
+    return Split(spec["name"], reference, query, {"types_left_out": spec["new"]})
+
+
+def mapped(split: Split, folder: Path, threads: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each way of mapping and its predictions with the column truth; made where they are not kept."""
+    about = write_task(split.reference, split.query, folder)
+    if not (folder / "as_shipped.csv").exists():
+        map_cells(folder, VARIANTS["cellmemory"], about["batches"] > 1, 0, threads, [])
+        predictions(folder / "mapped.h5ad").to_csv(folder / "as_shipped.csv")
+    if not (folder / "no_shift.csv").exists():
+        map_aligned(Scripts(folder), "aligned.h5ad", "model", "no_shift.h5ad", 0, threads, "--no_novelty_shift")
+        predictions(folder / "no_shift.h5ad").to_csv(folder / "no_shift.csv")
+    for way in WAYS:
+        table = pd.read_csv(folder / f"{way}.csv", keep_default_na=False, dtype={"cell": str, "label": str, "label_set": str})
+        yield way, table.assign(truth=split.query.obs["label"].reindex(table["cell"]).to_numpy(str))
+
+
+def figures(table: pd.DataFrame, types: dict[str, int]) -> dict[str, float | None]:
+    """What the page tells of one query; types are the reference's and their cells."""
+    from cellmemory.evaluation import SURE
+    from scoring import score
+
+    found = score(table, types)
+    assigned = table[table["status"] == "assigned"]
+    known = assigned[assigned["truth"].isin(types)]
+    sure = (table["confidence"] > SURE) & (table["truth"] != table["label"])
+    return {
+        **{name: found[name] for name in METRICS},
+        "assigned_known_accuracy": float((known["truth"] == known["label"]).mean()),
+        "surely_wrong_all": float(sure.mean()),
+    }
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--data", type=FOLDER, envvar="CELLMEMORY_BENCH_DATA", required=True, help="Folder of the files of left_out.json.")
+@click.option("--results", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/doubt.json", help="The table.")
+@click.option("--work", type=FOLDER, default=ROOT / "benchmarks/work/doubt", help="Where models and mapped queries are kept.")
+@click.option("--threads", default=1, help="CPU threads.")
+def main(data: Path, results: Path, work: Path, threads: int) -> None:
+    """Doubt on references of which a batch and one or two types were left out."""
+    rows = []
+    for number, spec in enumerate(json.loads((ROOT / "benchmarks" / "left_out.json").read_text())):
+        split = read_left_out(spec, data)
+        types = split.reference.obs["label"].value_counts().to_dict()
+        for way, table in mapped(split, work / f"{number:02d}", threads):
+            rows.append({"reference": split.name, "way": way, "cells": len(table), **figures(table, types)})
+        click.echo(f"{split.name}: {split.reference.n_obs:,} reference cells, {split.query.n_obs:,} of the query.")
+    results.write_text(json.dumps(rows, indent=1) + "\n")
+    click.echo(f"Wrote {results}.")
+
+
+if __name__ == "__main__":
+    main()
