@@ -18,6 +18,9 @@ import _cli
 @click.option("--contrasts", type=_cli.FILE, multiple=True, help="<sample>.contrasts.tsv of extract_tags.py.")
 @click.option("--faithfulness", type=_cli.FILE, multiple=True, help="<sample>.faithfulness.tsv of faithfulness.py.")
 @click.option("--enrichment", type=_cli.FILE, multiple=True, help="<sample>.enrichment.tsv of enrich.py.")
+@click.option("--clusters", type=_cli.FILE, multiple=True, help="<sample>.clusters.tsv of cluster.py.")
+@click.option("--cluster_markers", type=_cli.FILE, multiple=True, help="<sample>.cluster_markers.tsv of cluster.py.")
+@click.option("--cell_clusters", type=_cli.FILE, multiple=True, help="<sample>.cell_clusters.csv of cluster.py.")
 @click.option("--metrics", type=_cli.FILE, multiple=True, help="<sample>.metrics.json of evaluate.py.")
 @click.option("--consensus", type=_cli.FILE, multiple=True, help="<sample>.consensus.json of consensus.py.")
 @click.option("--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run, shown as it is.")
@@ -34,6 +37,9 @@ def main(
     contrasts: tuple[Path, ...],
     faithfulness: tuple[Path, ...],
     enrichment: tuple[Path, ...],
+    clusters: tuple[Path, ...],
+    cluster_markers: tuple[Path, ...],
+    cell_clusters: tuple[Path, ...],
     metrics: tuple[Path, ...],
     consensus: tuple[Path, ...],
     provenance: Path | None,
@@ -60,6 +66,9 @@ def main(
         "contrasts": contrasts,
         "faithfulness": faithfulness,
         "enrichment": enrichment,
+        "clusters": clusters,
+        "cluster_markers": cluster_markers,
+        "cell_clusters": cell_clusters,
     }
     trained = trained_model.load(model)
     samples = read_samples(mapped, trained, tables)

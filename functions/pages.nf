@@ -8,7 +8,7 @@ def detailCount(meta, gene_sets, settings) {
     def attended = settings.attention == false
         ? 0
         : 2 + [gene_sets || settings.enrichr, contrasted, settings.faithfulness != false].count { given -> given }
-    return 1 + attended + (meta.truth_key ? 1 : 0)
+    return 1 + attended + (settings.clusters == false ? 0 : 3) + (meta.truth_key ? 1 : 0)
 }
 
 /** What a page says of where it comes from. No dates or run names: the same run again must be resumed, not repeated. */

@@ -1,7 +1,8 @@
-// Labels held against the true ones, where a query has them, and those of several references against each other.
+// Labels held against the clusters of their cells, against the true ones, and those of several references against each other.
 
 include { sampleOf; withPair } from '../functions/pairs.nf'
 
+include { CLUSTER } from '../modules/cluster/main.nf'
 include { CONSENSUS } from '../modules/consensus/main.nf'
 include { EVALUATE } from '../modules/evaluate/main.nf'
 
@@ -12,8 +13,10 @@ workflow COMPARE {
     labels // channel of [meta, path]
     references // list of [meta, path]
     label_map // path
+    settings // map
 
     main:
+    CLUSTER(settings.clusters == false ? channel.empty() : mapped, settings.subMap(['resolution', 'seed']))
     known = withPair(mapped.filter { meta, _query -> meta.truth_key }, models)
     EVALUATE(known.item, known.own)
 
@@ -24,6 +27,7 @@ workflow COMPARE {
         .groupTuple()
         .map { sample, found -> [[id: sample.toString()], found.sort { vote -> names.indexOf(vote[0]) }] }
     CONSENSUS(votes.map { meta, found -> [meta, names, found.collect { _name, table -> table }] }, label_map)
+    clustered = CLUSTER.out.cell_clusters.mix(CLUSTER.out.clusters, CLUSTER.out.cluster_markers)
     metrics = EVALUATE.out.metrics
     consensus = CONSENSUS.out.consensus
     consensus_summaries = CONSENSUS.out.summary
@@ -32,9 +36,10 @@ workflow COMPARE {
         .join(consensus)
         .join(consensus_summaries)
         .map { meta, found, table, counts -> [meta, found.collect { _name, own -> own }, [table, counts]] }
-    versions = EVALUATE.out.versions.mix(CONSENSUS.out.versions)
+    versions = CLUSTER.out.versions.mix(EVALUATE.out.versions, CONSENSUS.out.versions)
 
     emit:
+    clustered // [meta, path]: of each pair the cells, the clusters and their markers
     metrics // [meta, path]
     consensus // [meta of a query, path]
     consensus_summaries // [meta of a query, path]

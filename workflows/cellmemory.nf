@@ -25,8 +25,10 @@ workflow CELLMEMORY {
     (trained, models, panels, made, v2) = TRAIN_REFERENCES(references, query_genes, settings)
     (alignment, mapped, labels, pairs, own_models, v3) = MAP_QUERIES(samples, references, panels, models, gene_map, settings)
     (tags, slot_tags, contrasts, faithfulness, enrichment, profiles, v4) = EXPLAIN(mapped, own_models, alignment, panels, gene_sets, settings)
-    (metrics, consensus, consensus_summaries, agreements, agreed, v5) = COMPARE(mapped, own_models, labels, references, label_map)
-    details = alignment.mix(tags, slot_tags, contrasts, faithfulness, enrichment, metrics)
+    (clustered, metrics, consensus, consensus_summaries, agreements, agreed, v5) = COMPARE(
+        mapped, own_models, labels, references, label_map, settings
+    )
+    details = alignment.mix(tags, slot_tags, contrasts, faithfulness, enrichment, clustered, metrics)
     (sample_reports, report, figures, pages, v6) = WRITE_REPORTS(
         ordered, mapped, details, models, inputs, consensus_summaries, gene_sets, settings
     )
@@ -46,6 +48,7 @@ workflow CELLMEMORY {
     contrasts
     faithfulness
     enrichment
+    clustered // three files a pair: cells, clusters and their markers
     metrics
     consensus // of several references: [meta, path of a CSV file] of a query, and the same of its summary as JSON
     consensus_summaries

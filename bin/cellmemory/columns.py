@@ -31,6 +31,9 @@ CONSENSUS_STATUS = f"{PREFIX}consensus_status"
 #: What the status of a cell's consensus may be.
 CONSENSUS_STATUSES = ["agreed", "split", "single", "unassigned"]
 
+#: Columns of a query's clusters: each cell's, and what most of that cluster's cells are.
+CLUSTER, CLUSTER_LABEL = f"{PREFIX}cluster", f"{PREFIX}cluster_label"
+
 #: Keys of obsm: the CLS token's embedding, how much it reads from each slot, the cell's place on the reference's map.
 EMBEDDING, SLOT_USE, UMAP = "X_cellmemory", "X_cellmemory_slots", "X_umap"
 #: The matrix of attention: cells x genes.
@@ -60,9 +63,17 @@ CONTRAST_COLUMNS += ["n_cells", "n_cells_other"]
 ENRICHMENT_COLUMNS = ["level", "contrast", "group", "slot", "method", "library", "term", "overlap", "p_value"]
 ENRICHMENT_COLUMNS += ["adjusted_p_value", "odds_ratio", "nes", "genes", "background"]
 
+CLUSTER_COLUMNS = ["cluster", "n_cells", "label", "label_share", "confidence", "assigned", "ambiguous", "unlike", "low_quality"]
+CLUSTER_COLUMNS += ["candidate", "markers", "markers_against_label", "batches", "umap_1", "umap_2"]
+
+CLUSTER_MARKER_COLUMNS = ["cluster", "against", "rank", "gene", "expression_score", "expression_log2_change"]
+CLUSTER_MARKER_COLUMNS += ["expression_adjusted_p_value", "fraction_expressing", "fraction_expressing_other", "n_cells"]
+CLUSTER_MARKER_COLUMNS += ["n_cells_other"]
+
 #: Columns of tables of results that hold names and other text; all others hold numbers.
 TEXT_COLUMNS = frozenset(["level", "contrast", "group", "slot", "direction", "gene", "differential"])
 TEXT_COLUMNS |= {"method", "library", "term", "overlap", "genes", "part", "curve", "ranking"}
+TEXT_COLUMNS |= {"cluster", "label", "candidate", "markers", "markers_against_label", "batches", "against"}
 
 #: Without those of the curves' points.
 FAITHFULNESS_COLUMNS = ["group", "part", "curve", "ranking", "area", "gain", "gain_error", "n_cells"]

@@ -29,6 +29,9 @@ process REPORT {
         contrasts: '.contrasts.tsv',
         faithfulness: '.faithfulness.tsv',
         enrichment: '.enrichment.tsv',
+        clusters: '.clusters.tsv',
+        cluster_markers: '.cluster_markers.tsv',
+        cell_clusters: '.cell_clusters.csv',
         metrics: '.metrics.json',
         consensus: '.consensus.json',
     ]

@@ -92,6 +92,7 @@ OF_STEPS = (
     ("map_query", "q.aligned.h5ad", ("query.h5ad", "q.mapped.h5ad")),
     ("gather", "s0.h5ad", ("q.mapped.h5ad", "q.aligned.h5ad")),
     ("extract_tags", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "q.tag_profiles.h5ad")),
+    ("cluster", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "q.tag_profiles.h5ad")),
     ("faithfulness", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "o.mapped.h5ad")),
     ("evaluate", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "o.mapped.h5ad")),
     ("compare_slots", "q.tag_profiles.h5ad", ("q.mapped.h5ad", "query.h5ad")),
@@ -349,7 +350,13 @@ case(
     ok=True,
     more="--group_key g",
 )
-for _script in ("extract_tags", "faithfulness", "report"):
+for _script in ("extract_tags", "cluster", "faithfulness", "report"):
+    case(
+        _script,
+        "a_gene_twice",
+        data("q.mapped.h5ad", lambda f: setattr(f, "var_names", ["GENE1", *f.var_names[1:]])),
+        "q.mapped.h5ad: var holds genes more than once ('GENE1')",
+    )
     case(
         _script,
         "measured_is_text",
@@ -364,7 +371,13 @@ for _script in ("extract_tags", "faithfulness", "report"):
         "q.mapped.h5ad",
         "var['measured'] is not true or false",
     )
-for _script, _matrix in (("extract_tags", "layers/attention"), ("extract_tags", "X"), ("faithfulness", "X"), ("report", "X")):
+for _script, _matrix in (
+    ("extract_tags", "layers/attention"),
+    ("extract_tags", "X"),
+    ("cluster", "X"),
+    ("faithfulness", "X"),
+    ("report", "X"),
+):
     for _value in (np.nan, -1.0, np.inf):
         case(
             _script,
@@ -402,6 +415,7 @@ def lost(name: str, key: str):
 for _script, _file in (
     ("report", "q.mapped.h5ad"),
     ("evaluate", "q.mapped.h5ad"),
+    ("cluster", "q.mapped.h5ad"),
     ("extract_tags", "q.mapped.h5ad"),
     ("faithfulness", "q.mapped.h5ad"),
     ("gather", "s0.h5ad"),
@@ -702,12 +716,29 @@ case("compare_slots", "a_ranking_of_text", h5(OWN, put("layers/ranking", np.full
 case("compare_slots", "infinite_numbers", h5(OWN, lambda f: f["layers/ranking"].__setitem__(slice(None), np.inf)), OWN)
 
 # report
+_CLUSTERED = "--clusters q.clusters.tsv --cell_clusters q.cell_clusters.csv"
+for _name, _edit, _words in (
+    ("clusters_of_fewer_cells", table("q.cell_clusters.csv", lambda found: found.iloc[:-3], ","), "is not of the cells of q"),
+    ("clusters_in_another_order", table("q.cell_clusters.csv", reversed_rows, ","), "is not of the cells of q"),
+    (
+        "clusters_without_a_column",
+        table("q.cell_clusters.csv", without("cellmemory_cluster"), ","),
+        "no column cellmemory_cluster",
+    ),
+    ("clusters_that_the_table_lacks", table("q.clusters.tsv", lambda found: found.iloc[1:]), "are not in its table of clusters"),
+    ("clusters_empty", empty("q.cell_clusters.csv"), "q.cell_clusters.csv"),
+    ("clusters_binary", content("q.cell_clusters.csv", b"\x89HDF\r\n\x1a\n" + bytes(300)), "q.cell_clusters.csv"),
+):
+    case("report", _name, _edit, _words, more=_CLUSTERED)
+case("report", "clusters_utf_16", saved("q.cell_clusters.csv", "utf_16"), SAME, more=_CLUSTERED)
 for _option, _name in (
     ("tags", "q.tags.tsv"),
     ("slot_tags", "q.slot_tags.tsv"),
     ("contrasts", "q.contrasts.tsv"),
     ("faithfulness", "q.faithfulness.tsv"),
     ("enrichment", "q.enrichment.tsv"),
+    ("clusters", "q.clusters.tsv"),
+    ("cluster_markers", "q.cluster_markers.tsv"),
 ):
     case("report", f"{_option}_cut_off", cut(_name), _name, more=f"--{_option} {_name}")
     case("report", f"{_option}_of_another_step", other(_name, "panel.tsv"), _name, "missing columns", more=f"--{_option} {_name}")

@@ -78,7 +78,8 @@ RESULTS = {
     "panel.tsv": "panel", "query_genes.tsv": "query_genes", "q.tags.tsv": "tags", "q.slot_tags.tsv": "slot_tags",
     "q.contrasts.tsv": "contrasts", "q.faithfulness.tsv": "faithfulness", "q.enrichment.tsv": "enrichment",
     "q.labels.csv": "labels", "q.consensus.csv": "consensus", "inputs.json": "inputs", "q.alignment.json": "alignment",
-    "q.metrics.json": "metrics", "q.consensus.json": "agreement",
+    "q.metrics.json": "metrics", "q.consensus.json": "agreement", "q.cell_clusters.csv": "cell_clusters",
+    "q.clusters.tsv": "clusters", "q.cluster_markers.tsv": "cluster_markers",
 }  # fmt: skip
 
 

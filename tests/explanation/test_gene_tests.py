@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from cellmemory.explanation.gene_tests import benjamini_hochberg, differently_attended, more_attended
+from cellmemory.explanation.gene_tests import (
+    benjamini_hochberg,
+    differently_attended,
+    log2_changes,
+    more_attended,
+    wilcoxon,
+)
 
 
 @pytest.fixture
@@ -70,3 +76,17 @@ def test_adjustment_is_that_of_scipy_and_passes_over_what_was_not_tested(p_value
     np.testing.assert_allclose(adjusted[0, : len(p_values)], false_discovery_control(p_values))
     np.testing.assert_allclose(adjusted[1], adjusted[0][::-1])
     assert np.isnan(adjusted).sum() == 2 * untested
+
+
+def test_fold_changes_are_of_mean_counts_with_one_more():
+    counts = np.array([[3.0, 0], [5, 0], [0, 0], [1, 1000]])
+    found = log2_changes(sp.csr_matrix(np.log1p(counts)), np.array([0, 0, 1, 1]), 2)
+    np.testing.assert_allclose(found[0], [np.log2(5 / 1.5), np.log2(1 / 501)])
+    np.testing.assert_allclose(found[1], -found[0])
+
+
+def test_a_gene_of_a_single_cell_does_not_change_a_billion_times():
+    counts = np.zeros((40, 2))
+    counts[:, 0], counts[0, 1] = 1, 1
+    found = wilcoxon(sp.csr_matrix(np.log1p(counts)), np.repeat([0, 1], 20), 2)
+    assert np.abs(found.change).max() < 0.1

@@ -197,6 +197,7 @@ def test_the_workflow_is_of_these_versions_and_joins_what_belongs_together():
         "labels": "annotate/labels",
         "genes of each group": "genes/tags",
         "faithfulness of attention": "faithfulness/curves",
+        "clusters": "clusters/clusters",
         "gene sets of each group": "gene set tests/enrichment",
         "report": "report/report",
         "figures": "report/figures",

@@ -103,6 +103,9 @@ OWN_HELP = {
     ("cellmemory_report", "contrasts"): "Output of CellMemory genes.",
     ("cellmemory_report", "faithfulness"): "Output of CellMemory faithfulness.",
     ("cellmemory_report", "enrichment"): "Output of CellMemory enrich.",
+    ("cellmemory_report", "clusters"): "Output of CellMemory clusters.",
+    ("cellmemory_report", "cluster_markers"): "Output of CellMemory clusters.",
+    ("cellmemory_report", "cell_clusters"): "Output of CellMemory clusters.",
     ("cellmemory_report", "metrics"): "Output of CellMemory evaluate.",
     ("cellmemory_report", "consensus"): "Output of CellMemory consensus.",
 }
@@ -199,7 +202,7 @@ def test_a_sample_is_named_by_its_dataset(name: str, sample: str):
 def test_a_table_of_the_report_is_given_as_what_it_is():
     command = expanded("cellmemory_report").find("command").text
     tables = re.findall(r"\(\$queries\.(\w+), '(?:0\.)?(\w+)\.\w+', '--(\w+)'\)", command)
-    assert len(tables) == 15
+    assert len(tables) == 21
     assert all(param == file == option for param, file, option in tables)
 
 
@@ -263,7 +266,19 @@ def agree(param: Element, option: click.Option, *, optional: bool) -> None:
 
 
 #: Options of report.py that come one for each query: for one query, a param takes one.
-REPORTED = {"mapped", "alignment", "tags", "slot_tags", "contrasts", "faithfulness", "enrichment", "metrics"}
+REPORTED = {
+    "mapped",
+    "alignment",
+    "tags",
+    "slot_tags",
+    "contrasts",
+    "faithfulness",
+    "enrichment",
+    "metrics",
+    "clusters",
+    "cluster_markers",
+    "cell_clusters",
+}
 
 
 def without_quoted(text: str) -> str:
@@ -316,7 +331,7 @@ def test_versions_and_packages_are_those_of_the_pipeline():
     assert root.get("version") == f"{cellmemory.__version__}+galaxy0"
     pinned = yaml.safe_load((ROOT / "modules" / "environment.yml").read_text())["dependencies"]
     packages = dict(line.split("==") for line in pinned[-1]["pip"]) | {"python": "3.11"}
-    renamed = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # as conda-forge calls them
+    renamed = {"torch": "pytorch", "matplotlib": "matplotlib-base", "igraph": "python-igraph"}  # as conda-forge calls them
     found = {each.text: each.get("version") for each in root.iter("requirement")}
     assert found == {renamed.get(name, name): version for name, version in packages.items()}
     image = re.search(r"'(nf-cellmemory:[\w.]+-cpu)'", (ROOT / "conf" / "containers.config").read_text())[1]

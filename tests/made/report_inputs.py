@@ -17,8 +17,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory import evaluation
+from cellmemory.clusters.clustering import ClusterSettings, cluster_query
 from cellmemory.explanation import attribution, contrasts, enrichment, faithfulness, grouping, profiles, tags
 from cellmemory.io.atomic import write_json
+from cellmemory.io.spreadsheet import write_csv
 from cellmemory.io.tables import write_table
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.mapping.status import reasons, statuses
@@ -316,6 +318,12 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
                 **evaluation.evaluate(file.obs, truth, trained.labels, rare),
             }
             write_json(output("metrics", "metrics.json"), scores)
+    clustered = cluster_query(mapped, ClusterSettings())
+    write_table(clustered.clusters, output("clusters", "clusters.tsv"))
+    write_table(clustered.markers, output("cluster_markers", "cluster_markers.tsv"))
+    with output("cell_clusters", "cell_clusters.csv").open("w", newline="", encoding="utf-8") as table:
+        write_csv(clustered.cells, table, header=True)
+    with MappedFile(mapped) as file:
         if "layers/attention" not in file.matrices:
             return
         codes, groups = grouping.group_of_cells(file, "cellmemory_label")

@@ -21,6 +21,7 @@ STEPS = {
     "EXTRACT_TAGS": 2,
     "FAITHFULNESS": 2,
     "ENRICH": 2,
+    "CLUSTER": 2,
     "EVALUATE": 2,
     "REPORT_SAMPLE": 2,
     "REPORT_RUN": 1,

@@ -25,10 +25,11 @@ from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
 from cellmemory.report.sections import summary, tags
 from tests.conftest import ROOT, refused, succeed
-from tests.made.report_inputs import NASTY, NASTY_CELLS, Inputs, make_inputs, write_page
+from tests.made.report_inputs import NASTY, NASTY_CELLS, UNSEEN, Inputs, make_inputs, write_page
 
-SECTIONS = ("summary", "inputs", "labels", "map", "spatial", "confidence", "sets", "tags", "slots", "enrichment")
+SECTIONS = ("summary", "inputs", "labels", "map", "spatial", "clusters", "confidence", "sets", "tags", "slots", "enrichment")
 SECTIONS += ("truth", "training", "about")
+CLUSTER_TABLES = ("clusters", "cluster_markers", "cell_clusters")
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +95,39 @@ def test_what_is_not_given_is_said(tmp_path: Path):
         "No TAG table",
         "no slot attention",
         "No enrichment table",
+        "queries were not clustered",
         "No true labels",
     ):
         assert re.search(rf"<p>[^<]*{reason}", text, re.IGNORECASE), reason
     assert embedded(tmp_path / "bare.html")["cells"]["genes"]["attention"] is None
+
+
+def test_a_cluster_that_may_be_new_is_told_at_once_and_counts_under_no_label(tmp_path: Path):
+    made = make_inputs(tmp_path, samples=("unseen_type",), extras=False)
+    cells = ad.read_h5ad(made.mapped[0])
+    unseen = (cells.obs["author_label"] == UNSEEN).to_numpy()
+    third = unseen & (np.arange(cells.n_obs) % 3 == 0)
+    cells.obs.loc[third, ["cellmemory_status", "cellmemory_reason"]] = "unassigned", "unlike the reference"
+    cells.write_h5ad(made.mapped[0])
+    tables = {name: tmp_path / f"unseen_type.{name}.{'csv' if name == 'cell_clusters' else 'tsv'}" for name in CLUSTER_TABLES}
+    given = [part for name, path in tables.items() for part in (f"--{name}", path)]
+    succeed("cluster", "--mapped", made.mapped[0], *given, "--threads", 1)
+    succeed("report", *made.arguments(), *given, "--output", tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    summary = text[text.index('<section id="summary"') : text.index('<section id="inputs"')]
+    said = re.findall(r"unseen_type, cluster (\d+) \((\d+) cells\) may be a type that the reference lacks: ([^<]*)", summary)[0]
+    table = pd.read_csv(tables["clusters"], sep="\t", dtype={"cluster": str}).set_index("cluster")
+    assert int(said[1]) == table.loc[said[0], "n_cells"]
+    assert re.search(r"CD79A|CD79B|MS4A1", said[2])
+    figure = embedded(tmp_path / "report.html")["figures"]["cluster_labels"]["variants"][""]["data"][0]
+    rows, columns, shares = figure["meta"]["rows"], figure["meta"]["columns"], np.array(figure["z"])
+    np.testing.assert_allclose(shares.sum(0), 1, atol=0.01)
+    status = ad.read_h5ad(made.mapped[0]).obs["cellmemory_status"].to_numpy(str)
+    of_new = pd.read_csv(tables["cell_clusters"], dtype=str)["cellmemory_cluster"].to_numpy() == said[0]
+    found = shares[rows.index("(unassigned)"), columns.index(said[0])]
+    assert found == pytest.approx((status[of_new] == "unassigned").mean(), abs=0.01)
+    points = {column["title"]: column for column in embedded(tmp_path / "report.html")["cells"]["columns"]}
+    assert points["Leiden cluster"]["levels"] == list(table.index)
 
 
 def test_warnings_about_a_query_and_levels_of_labels_are_shown(tmp_path: Path):

@@ -107,8 +107,8 @@ def _test(sample: CellSample, n: int, permutations: int, seed: int) -> GeneTests
         cells = sample.only(sample.codes % n == g)
         first = cells.codes < n
         found[0][g] = differently_attended(cells.attention, first, permutations, seed)
-        change, adjusted = wilcoxon(cells.values, np.where(first, 0, 1), 2)
-        found[1][g], found[2][g] = change[0], adjusted[0]
+        expression = wilcoxon(cells.values, np.where(first, 0, 1), 2)
+        found[1][g], found[2][g] = expression.change[0], expression.adjusted[0]
     return GeneTests(found[0], benjamini_hochberg(found[0]), found[1], found[2])
 
 

@@ -46,7 +46,8 @@ if TYPE_CHECKING:  # its module imports torch, which few tables need
 def tests_of_groups(sample: CellSample, n_groups: int, permutations: int, seed: int) -> GeneTests:
     """GeneTests each group of the sample against all its other cells; p-values are adjusted over the genes of a group."""
     p_value = more_attended(sample.attention, sample.codes, n_groups, permutations=permutations, seed=seed)
-    return GeneTests(p_value, benjamini_hochberg(p_value), *wilcoxon(sample.values, sample.codes, n_groups))
+    expression = wilcoxon(sample.values, sample.codes, n_groups)
+    return GeneTests(p_value, benjamini_hochberg(p_value), expression.change, expression.adjusted)
 
 
 def group_tags(

@@ -66,6 +66,8 @@ class MappedFile(CellFile):
                 f"{self.path} was mapped with another model than {trained.path}{_adaptations(self.run, trained)}. Give the "
                 "one that it was mapped with, or map it again."
             )
+        if self.genes != trained.panel["gene"].tolist():
+            raise InputError(f"{self.path}: var holds other genes than the panel of {trained.path}. Map the query again.")
 
     def per_gene(self, key: str) -> np.ndarray | None:
         """varm[key] in full as float64 (M, columns); None where it is not there."""

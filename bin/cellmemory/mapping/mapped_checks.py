@@ -83,6 +83,9 @@ def problems_of_mapped(file: CellFile, run: Mapping) -> list[str]:
             if (stored := file.stored(f"varm/{key}")) is not None and not _is_array(stored, file.var().shape[0], groups * slots)
         ]
         problems += _wrong_reference(file) + _wrong_names(file, run)
+        twice = file.var().index[file.var().index.duplicated()].unique()
+        if len(twice):
+            problems.append(f"var holds genes more than once ({first_ids(map(str, twice))})")
         if "measured" not in file.var() or file.var()["measured"].dtype != bool:
             problems.append("var['measured'] is not true or false for each gene")
     return [f"{file.path}: {problem}. {MAP_AGAIN}" for problem in problems]

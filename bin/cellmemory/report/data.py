@@ -30,7 +30,7 @@ from cellmemory.columns import (
     UMAP,
     UNASSIGNED,
 )
-from cellmemory.errors import InputError, Problems
+from cellmemory.errors import InputError, Problems, first_ids
 from cellmemory.io import checked
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
@@ -40,6 +40,8 @@ from cellmemory.report.tables import read_result
 from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
+#: What the page calls the clusters of cells.
+CLUSTER_TITLE = "Leiden cluster"
 MAX_COLUMNS, MAX_LEVELS = 24, 50
 
 
@@ -100,8 +102,41 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
     for (option, path), owner in owners.items():
         with problems.collect():
             by_name[owner].tables[option] = read_result(path, option)
+            if option == "cell_clusters":
+                _check_cells(path, by_name[owner])
+    problems.raise_any()
+    for sample in samples:
+        with problems.collect():
+            _add_clusters(sample, of_several=len(samples) > 1)
     problems.raise_any()
     return samples
+
+
+def _check_cells(path: Path, sample: Sample) -> None:
+    """Raises InputError where a table of cells is not of the sample's, in their order."""
+    names = sample.tables["cell_clusters"].index
+    if len(names) != len(sample.cells) or names[sample.drawn].tolist() != sample.drawn_ids:
+        raise InputError(
+            f"{path} (--cell_clusters) is not of the cells of {sample.name}, in their order. Cluster the mapped file again."
+        )
+
+
+def _add_clusters(sample: Sample, *, of_several: bool) -> None:
+    """Lets clusters colour points and group bars. Those of several samples have nothing in common but their numbers.
+
+    Raises InputError where the cells are in clusters that the table of clusters lacks.
+    """
+    if "cell_clusters" not in sample.tables:
+        return
+    clusters = sample.tables["cell_clusters"]["cluster"]
+    strange = set(clusters.cat.categories) - set(sample.tables.get("clusters", {"cluster": clusters})["cluster"])
+    if strange:
+        raise InputError(
+            f"{sample.name}: the clusters {first_ids(sorted(strange))} of its cells (--cell_clusters) are not in its table "
+            "of clusters (--clusters). Give both of one run of cluster.py."
+        )
+    names = [f"{sample.name}, {name}" if of_several else name for name in clusters.cat.categories]
+    sample.columns[CLUSTER_TITLE] = clusters.cat.rename_categories(names).array
 
 
 def _check(path: Path, file: MappedFile, trained: TrainedModel, names: dict[str, Path]) -> list[str]:

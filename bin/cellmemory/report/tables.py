@@ -6,6 +6,9 @@ from typing import Any
 import pandas as pd
 
 from cellmemory.columns import (
+    CLUSTER,
+    CLUSTER_COLUMNS,
+    CLUSTER_MARKER_COLUMNS,
     CONSENSUS_STATUSES,
     CONTRAST_COLUMNS,
     ENRICHMENT_COLUMNS,
@@ -17,16 +20,21 @@ from cellmemory.columns import (
 from cellmemory.errors import InputError
 from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
+from cellmemory.io.spreadsheet import restored
 from cellmemory.io.tables import read_results
+from cellmemory.io.text import encoding_of
 
 TABLES_OF_SAMPLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
-TABLES_OF_SAMPLES |= {"faithfulness": ".tsv", "enrichment": ".tsv"}
+TABLES_OF_SAMPLES |= {"faithfulness": ".tsv", "enrichment": ".tsv", "clusters": ".tsv", "cluster_markers": ".tsv"}
+TABLES_OF_SAMPLES |= {"cell_clusters": ".csv"}
 COLUMNS = {
     "tags": TAG_COLUMNS,
     "slot_tags": SLOT_TAG_COLUMNS,
     "contrasts": CONTRAST_COLUMNS,
     "enrichment": ENRICHMENT_COLUMNS,
     "faithfulness": FAITHFULNESS_COLUMNS,
+    "clusters": CLUSTER_COLUMNS,
+    "cluster_markers": CLUSTER_MARKER_COLUMNS,
 }
 _NAMES, _COUNT, _SHARE = sequence(text(empty=True)), integer(0, 10**12), number(0, 1)
 _SCORE = either(_SHARE, None)
@@ -115,7 +123,7 @@ def read_result(path: Path, option: str) -> pd.DataFrame | dict:
     if TABLES_OF_SAMPLES[option] == ".json":
         return read_json(path, option)
     try:
-        table = read_results(path, COLUMNS[option])
+        table = _read_cells(path) if option == "cell_clusters" else read_results(path, COLUMNS[option])
     except (ValueError, OSError) as error:  # pandas' errors of parsing are of this kind, too
         raise InputError(f"{path} (--{option}) cannot be read: {error}. Give the file as it was written.") from None
     numbers = [name for name in table if name not in TEXT_COLUMNS]
@@ -123,3 +131,13 @@ def read_result(path: Path, option: str) -> pd.DataFrame | dict:
     if problems:
         raise InputError(f"{path} (--{option}): {problem}. Give the file as it was written." for problem in problems)
     return table
+
+
+def _read_cells(path: Path) -> pd.DataFrame:
+    """The cluster of each cell (category), by the cells' names. Raises ValueError for a table without these."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding_of(path))
+    missing = [name for name in ("cell", CLUSTER) if name not in table]
+    if missing:
+        raise ValueError(f"it has no column {', '.join(missing)}")
+    names = sorted(table[CLUSTER].unique(), key=lambda name: (len(name), name))  # 2 before 10
+    return pd.DataFrame({"cluster": pd.Categorical(table[CLUSTER], names)}, index=table["cell"].map(restored))

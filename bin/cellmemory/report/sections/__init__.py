@@ -9,6 +9,7 @@ from cellmemory.report.data import Sample
 from cellmemory.report.sections import (
     about,
     checks,
+    clusters,
     confidence,
     enrichment,
     label_sets,
@@ -45,6 +46,7 @@ def all_sections(
         *([references.section(consensus)] if consensus else []),
         maps.section(samples),
         spatial.section(samples),
+        clusters.section(samples),
         confidence.section(samples, colours),
         label_sets.section(samples, palette),
         tags.section(samples),

@@ -12,6 +12,7 @@ from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import wording
 from cellmemory.report.blocks import Facts, Notes, Section, Table, Tiles
 from cellmemory.report.data import Sample, alignment_of, share_of
+from cellmemory.report.sections import clusters
 
 
 def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | None) -> Section:
@@ -79,6 +80,7 @@ def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | Non
     )
     unusual = [*unlearned(trained.calibration, trained.config["label_key"]), *reference.get("warnings", ())]
     unusual += [f"{sample.name}: {alarm}" for sample in samples for alarm in sample.run.alarms or ()]
+    unusual += [sentence for sample in samples if "clusters" in sample.tables for sentence in clusters.candidates(sample)]
     notes = [Notes(unusual, "Read this first", warning=True)] if unusual else []
     return Section("summary", "Summary", lead, [Tiles(tiles), *notes, table, Facts("Reference", made)])
 

@@ -1,0 +1,74 @@
+"""From a mapped query to its clusters: each cell's, a table of them, and their marker genes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cellmemory.cells.groups import group_codes
+from cellmemory.clusters.graph import Clusters, find_clusters
+from cellmemory.clusters.markers import marker_table, named_markers
+from cellmemory.clusters.summary import cluster_table, labels_of_clusters
+from cellmemory.columns import CLUSTER, CLUSTER_COLUMNS, CLUSTER_LABEL, LABEL, UMAP
+from cellmemory.log import say
+from cellmemory.mapping.mapped import MappedFile
+from cellmemory.sampling import sample_cells_to_draw
+
+#: Cells that are clustered and tested, at most; each other cell joins the cluster of its nearest ones. Memory grows with these,
+#: not with the query.
+CLUSTERED_CELLS = 20_000
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """resolution: a higher one gives more clusters; top: marker genes to list of each comparison (0: all)."""
+
+    resolution: float = 1.0
+    top: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """cells: CLUSTER and CLUSTER_LABEL by the cells' names, in the file's order; clusters, markers: CLUSTER_COLUMNS and
+    CLUSTER_MARKER_COLUMNS."""
+
+    cells: pd.DataFrame
+    clusters: pd.DataFrame
+    markers: pd.DataFrame
+
+
+def cluster_query(mapped: Path, settings: ClusterSettings) -> Clustered:
+    """Clusters the cells of a mapped query by expression. Raises InputError for a file that was not mapped."""
+    with MappedFile(mapped) as file:
+        labels, _ = group_codes(file.obs[LABEL])
+        rows = sample_cells_to_draw(labels, CLUSTERED_CELLS, settings.seed)
+        values = file.picked("X", rows)
+        part = "" if len(rows) == file.n_cells else f", {len(rows):,} of them first"
+        say(f"Clustering {file.n_cells:,} cells of {mapped}{part}.")
+        found = find_clusters(values, settings.resolution, settings.seed)
+        codes = _of_all_cells(file, rows, found)
+        places = file.embedding(UMAP) if UMAP in file.obsm else None
+        table = cluster_table(file.obs, codes, batch_key=file.run.batch_key, places=places)
+        markers = marker_table(values, found.codes, file.obs.iloc[rows], table, genes=file.genes, top=settings.top)
+        table["markers"], table["markers_against_label"] = named_markers(table, markers)
+        cells = pd.DataFrame(
+            {
+                CLUSTER: pd.Categorical.from_codes(codes, table["cluster"].tolist()),
+                CLUSTER_LABEL: pd.Series(labels_of_clusters(table)).take(codes).astype("category").to_numpy(),
+            },
+            index=pd.Index(file.names(0, file.n_cells), name="cell"),
+        )
+    return Clustered(cells, table[CLUSTER_COLUMNS], markers)
+
+
+def _of_all_cells(file: MappedFile, rows: np.ndarray, found: Clusters) -> np.ndarray:
+    """(N,) the cluster of each cell; rows: those that were clustered."""
+    codes = np.full(file.n_cells, -1)
+    codes[rows] = found.codes
+    if len(rows) < len(codes):
+        for start, chunk in file.chunks("X"):
+            others = np.flatnonzero(codes[start : start + chunk.shape[0]] < 0)
+            codes[start + others] = found.nearest(chunk[others]) if len(others) else 0
+    return codes

@@ -1,0 +1,63 @@
+"""The table of a query's clusters: what their cells were called, and which may be a type that the reference lacks."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from cellmemory.cells.groups import group_codes
+from cellmemory.columns import AMBIGUOUS, ASSIGNED, CONFIDENCE, LABEL, REASON, STATUS, UNASSIGNED
+from cellmemory.mapping.status import LOW_QUALITY, UNLIKE
+
+#: A cluster may be a new type from this share and this number of cells that are unlike the reference: single cells are unlike it
+#: by chance, as many of a cluster are not.
+CANDIDATE_SHARE, CANDIDATE_CELLS = 0.25, 5
+
+
+def cluster_table(obs: pd.DataFrame, codes: np.ndarray, *, batch_key: str, places: np.ndarray | None) -> pd.DataFrame:
+    """A row a cluster, named from 1, with its cells' most frequent label and shares of statuses and reasons.
+
+    obs: of N mapped cells; codes: (N,) cluster of each, from 0. batch_key: the column of batches, or an empty text. places:
+    (N, 2) on the reference's map, where there is one; a cluster's place is the median.
+    """
+    labels, names = group_codes(obs[LABEL])
+    counts = pd.crosstab(codes, labels).reindex(columns=range(len(names)), fill_value=0).to_numpy()
+    n_cells = counts.sum(1)
+    status, reason = obs[STATUS].to_numpy(str), obs[REASON].to_numpy(str)
+    unlike = (status == UNASSIGNED) & (reason == UNLIKE)
+    n_unlike = np.bincount(codes, unlike, len(n_cells))
+    candidate = (n_unlike >= CANDIDATE_SHARE * n_cells) & (n_unlike >= CANDIDATE_CELLS)
+    of_cluster = pd.Series(codes).groupby(codes).indices
+    middle = [np.full(2, np.nan) if places is None else np.median(places[rows], axis=0) for rows in of_cluster.values()]
+
+    def share(of: np.ndarray) -> np.ndarray:
+        return np.bincount(codes, of, len(n_cells)) / n_cells
+
+    return pd.DataFrame(
+        {
+            "cluster": [str(code + 1) for code in range(len(n_cells))],
+            "n_cells": n_cells,
+            "label": [names[best] for best in counts.argmax(1)],
+            "label_share": counts.max(1) / n_cells,
+            "confidence": share(obs[CONFIDENCE].to_numpy(float)),
+            "assigned": share(status == ASSIGNED),
+            "ambiguous": share(status == AMBIGUOUS),
+            "unlike": n_unlike / n_cells,
+            "low_quality": share((status == UNASSIGNED) & (reason == LOW_QUALITY)),
+            "candidate": np.where(candidate, "yes", "no"),
+            "batches": [_batches(obs[batch_key].iloc[rows]) if batch_key in obs else "" for rows in of_cluster.values()],
+            "umap_1": [place[0] for place in middle],
+            "umap_2": [place[1] for place in middle],
+        }
+    )
+
+
+def labels_of_clusters(table: pd.DataFrame) -> list[str]:
+    """What the cells of each cluster are, by vote: its most frequent label, or `unassigned` where it may be a new type."""
+    return [UNASSIGNED if new else label for new, label in zip(table["candidate"] == "yes", table["label"], strict=True)]
+
+
+def _batches(column: pd.Series) -> str:
+    """Cells by batch as a JSON object, the largest number first."""
+    counts = column.astype(str).value_counts()
+    return json.dumps({str(name): int(count) for name, count in counts.items() if count}, ensure_ascii=False)

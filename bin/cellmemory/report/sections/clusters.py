@@ -1,0 +1,120 @@
+"""The query's own clusters: which labels their cells got, which may be new types, and their marker genes."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from cellmemory.report import drawing
+from cellmemory.report.blocks import Figure, Notes, Section, bounded, category_axis
+from cellmemory.report.colours import NOT_ASSIGNED
+from cellmemory.report.data import Sample, counted
+from cellmemory.report.wording import count
+
+_COLUMNS = [
+    ("Sample", "text"),
+    ("Cluster", "text"),
+    ("Cells", "count"),
+    ("Perhaps new", "text"),
+    ("Most frequent label", "label"),
+    ("Marker genes", "text"),
+    ("Cells with the label", "share"),
+    ("Assigned", "share"),
+    ("Unlike the reference", "share"),
+    ("Mean confidence", "number"),
+]
+_SHOWN = ["cluster", "n_cells", "candidate", "label", "markers", "label_share", "assigned", "unlike", "confidence"]
+_MARKER_COLUMNS = [
+    ("Sample", "text"),
+    ("Cluster", "text"),
+    ("Against", "text"),
+    ("Rank", "count"),
+    ("Gene", "text"),
+    ("Log2 fold change", "number"),
+    ("Adjusted p", "p"),
+    ("Expressing", "share"),
+    ("Others expressing", "share"),
+]
+_MARKERS_SHOWN = ["cluster", "against", "rank", "gene", "expression_log2_change", "expression_adjusted_p_value"]
+_MARKERS_SHOWN += ["fraction_expressing", "fraction_expressing_other"]
+#: Marker genes that a sentence names.
+SHOWN_MARKERS = 5
+
+
+def section(samples: Sequence[Sample]) -> Section:
+    """Clusters and candidate new types."""
+    lead = (
+        "Cells of the query that are alike, whatever label each of them got. Where a quarter of a cluster is unlike the "
+        "reference, all of it may be a type that the reference lacks."
+    )
+    known = [sample for sample in samples if "clusters" in sample.tables]
+    if not known:
+        note = Notes(["The queries were not clustered (--clusters false), so no new types were looked for."])
+        return Section("clusters", "Clusters and new types", lead, [note])
+    found = [sentence for sample in known for sentence in candidates(sample)]
+    if found:
+        notes = Notes(found, "Perhaps types that the reference lacks", warning=True)
+    else:
+        notes = Notes(["No cluster looks like a type that the reference lacks."])
+    tables = [sample.tables["clusters"].assign(sample=sample.name) for sample in known]
+    table = pd.concat(tables, ignore_index=True)
+    table["markers"] = [_first(genes) for genes in table["markers"]]
+    rows = table[["sample", *_SHOWN]].values.tolist()
+    blocks: list = [notes, *_labels(known), bounded("cluster_table", "Clusters", _COLUMNS, rows)]
+    markers = [
+        [sample.name, *row]
+        for sample in known
+        if "cluster_markers" in sample.tables
+        for row in sample.tables["cluster_markers"][_MARKERS_SHOWN].values.tolist()
+    ]
+    if markers:
+        caption = (
+            "Genes that are higher in the cluster (Wilcoxon's test). A cluster that may be new is also compared with its label."
+        )
+        blocks.append(bounded("cluster_markers", "Marker genes of clusters", _MARKER_COLUMNS, markers, caption=caption))
+    return Section("clusters", "Clusters and new types", lead, blocks)
+
+
+def candidates(sample: Sample) -> list[str]:
+    """A sentence for each cluster of a sample that may be a type that the reference lacks."""
+    table = sample.tables["clusters"]
+    return [_candidate(sample, row) for _, row in table[table["candidate"] == "yes"].iterrows()]
+
+
+def _candidate(sample: Sample, row: pd.Series) -> str:
+    genes = _first(row["markers_against_label"] or row["markers"])
+    against = f"{row['label']} elsewhere" if row["markers_against_label"] else "all other cells"
+    return (
+        f"{sample.name}, cluster {row['cluster']} ({count(int(row['n_cells']), 'cell')}) may be a type that the reference lacks: "
+        f"{row['unlike']:.0%} are unlike it. Most were called {row['label']}."
+        + (f" Higher than in {against}: {genes}." if genes else "")
+    )
+
+
+def _first(genes: str) -> str:
+    """The first marker genes in words."""
+    return ", ".join(genes.split(";")[:SHOWN_MARKERS])
+
+
+def _labels(samples: Sequence[Sample]) -> list[Figure]:
+    """Which labels the cells of each cluster got."""
+    variants, selectors = drawing.for_each_sample(samples, _heatmap)
+    caption = (
+        "Each column is a cluster, the largest first, and adds up to all its cells. Cells that are ambiguous or unassigned count "
+        "under no label."
+    )
+    return [Figure("cluster_labels", "Labels of the clusters", caption, variants, selectors)] if variants else []
+
+
+def _heatmap(sample: Sample) -> dict | None:
+    if "cell_clusters" not in sample.tables:
+        return None
+    names = sample.tables["clusters"]["cluster"].tolist()
+    labels = counted(sample.cells["label"], sample.cells)
+    counts = pd.crosstab(labels, sample.tables["cell_clusters"]["cluster"].to_numpy()).reindex(columns=names, fill_value=0)
+    order = [label for label in [*sample.cells["label"].cat.categories, *NOT_ASSIGNED] if label in counts.index]
+    counts = counts.loc[order]
+    words = "{row}<br>cluster {column}<br>{share} of the cluster"
+    shares = counts.to_numpy() / counts.sum().to_numpy()
+    data = [drawing.heatmap(shares, order, names, words=words, scale="expression", title="share") | {"zmax": 1}]
+    layout = {"xaxis": category_axis(names, title={"text": "cluster"}), "yaxis": category_axis(order, down=True)}
+    return drawing.figure(data, layout, 230 + 26 * max(4, len(order)), 240 + 26 * len(names))

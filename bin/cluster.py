@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Clusters the cells of a mapped query, and says which clusters may be types that the reference lacks."""
+
+from pathlib import Path
+
+import click
+
+import _cli
+
+
+@_cli.command
+@click.option("--mapped", "mapped_path", type=_cli.FILE, required=True, metavar="H5AD", help="Mapped query.")
+@click.option("--resolution", type=_cli.Number(min=0.01, max=100), default=1.0, help="A higher one gives more clusters.")
+@click.option("--top", type=click.IntRange(min=0), default=20, help="Marker genes to list of each comparison; 0: all.")
+@click.option("--cell_clusters", "cells_path", type=_cli.Output("cell_clusters"), required=True, metavar="CSV",
+              help="Output: the cluster of each cell, and the label of most of its cells.")  # fmt: skip
+@click.option(
+    "--clusters", "clusters_path", type=_cli.Output("clusters"), required=True, metavar="TSV", help="Output: a row a cluster."
+)
+@click.option("--cluster_markers", "markers_path", type=_cli.Output("cluster_markers"), required=True, metavar="TSV",
+              help="Output: marker genes of each cluster.")  # fmt: skip
+@_cli.threads
+@_cli.seed
+def main(mapped_path: Path, resolution: float, top: int, cells_path: Path, clusters_path: Path, markers_path: Path, threads: int,
+         seed: int) -> None:  # fmt: skip
+    """Cluster a mapped query by expression (Leiden), with the labels, doubt and marker genes of each cluster.
+
+    A cluster may be of a new type if a quarter of its cells or more, and at least five, are unlike the reference. Its cells are
+    then also compared with the assigned ones of the label that most of them got.
+    """
+    from contextlib import ExitStack
+
+    from cellmemory.clusters.clustering import ClusterSettings, cluster_query
+    from cellmemory.io.atomic import replacing
+    from cellmemory.io.spreadsheet import write_csv
+    from cellmemory.io.tables import write_table
+
+    found = cluster_query(mapped_path, ClusterSettings(resolution, top, seed))
+    with ExitStack() as outputs:
+        for path, table in ((clusters_path, found.clusters), (markers_path, found.markers)):
+            write_table(table, outputs.enter_context(replacing(path)))
+        partial = outputs.enter_context(replacing(cells_path))
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            write_csv(found.cells, file, header=True)
+    new = found.clusters["cluster"][found.clusters["candidate"] == "yes"].tolist()
+    which = f"; {', '.join(new)} may be of types that the reference lacks" if new else ""
+    _cli.say(f"Wrote {clusters_path}: {len(found.clusters)} clusters{which}.")
+
+
+if __name__ == "__main__":
+    main()

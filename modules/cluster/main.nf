@@ -1,0 +1,38 @@
+include { commandLine; quoted; quotedAll } from '../../functions/command_line.nf'
+
+// Clusters a query's cells, and says which clusters may be types that the reference lacks.
+process CLUSTER {
+    tag "${meta.id}"
+    label 'process_single'
+    conda "${moduleDir}/../environment.yml"
+    ext code: ['errors', 'log', 'sampling', 'exact', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'explanation', 'clusters'], meta: { meta }
+
+    input:
+    tuple val(meta), path(mapped)
+    val options
+
+    output:
+    tuple val(meta), path("${meta.id}.cell_clusters.csv"), emit: cell_clusters
+    tuple val(meta), path("${meta.id}.clusters.tsv"), emit: clusters
+    tuple val(meta), path("${meta.id}.cluster_markers.tsv"), emit: cluster_markers
+    path 'versions.yml', emit: versions, topic: versions
+
+    script:
+    """
+    # code ${task.ext.code_digest}
+    cluster.py \\
+        --mapped ${quoted(mapped)} \\
+        --threads ${task.cpus} \\
+        ${commandLine(options)} \\
+        --cell_clusters ${quoted("${meta.id}.cell_clusters.csv")} \\
+        --clusters ${quoted("${meta.id}.clusters.tsv")} \\
+        --cluster_markers ${quoted("${meta.id}.cluster_markers.tsv")}
+    versions.py "${task.process}" anndata igraph scanpy scikit-learn > versions.yml
+    """
+
+    stub:
+    """
+    # code ${task.ext.code_digest}
+    touch ${quotedAll(['cell_clusters.csv', 'clusters.tsv', 'cluster_markers.tsv'].collect { kind -> "${meta.id}.${kind}" })} versions.yml
+    """
+}

@@ -1,0 +1,84 @@
+"""cluster.py on real cells, a type of which the reference lacks, and what it refuses."""
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from cellmemory.clusters import clustering
+from cellmemory.clusters.clustering import ClusterSettings, cluster_query
+from cellmemory.columns import CLUSTER_COLUMNS
+from tests.conftest import refused, succeed
+from tests.made.report_inputs import UNSEEN, make_inputs
+
+OUTPUTS = ("--cell_clusters", "q.cell_clusters.csv", "--clusters", "q.clusters.tsv", "--cluster_markers", "q.cluster_markers.tsv")
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real cells, half of them B cells, that were labelled without any; every third of these is unlike the reference."""
+    path = make_inputs(tmp_path_factory.mktemp("clusters"), ("unseen_type",), attention=False, extras=False).mapped[0]
+    cells = ad.read_h5ad(path)
+    third = (cells.obs["author_label"] == UNSEEN) & (np.arange(cells.n_obs) % 3 == 0)
+    cells.obs.loc[third, ["cellmemory_status", "cellmemory_reason"]] = "unassigned", "unlike the reference"
+    cells.write_h5ad(path)
+    return path
+
+
+def test_the_type_that_the_reference_lacks_is_found_with_its_markers(mapped: Path, tmp_path: Path):
+    said = succeed("cluster", "--mapped", mapped, *OUTPUTS, "--threads", 1, folder=tmp_path)
+    clusters = pd.read_csv(tmp_path / "q.clusters.tsv", sep="\t", dtype={"cluster": str})
+    cells = pd.read_csv(tmp_path / "q.cell_clusters.csv", index_col="cell", dtype=str)
+    obs = ad.read_h5ad(mapped).obs
+    assert clusters.columns.tolist() == CLUSTER_COLUMNS
+    assert cells.index.tolist() == obs.index.tolist()
+    assert cells["cellmemory_cluster"].value_counts().reindex(clusters["cluster"]).tolist() == clusters["n_cells"].tolist()
+    unseen = (obs["author_label"] == UNSEEN).to_numpy()
+    new = clusters.loc[clusters["candidate"] == "yes", "cluster"].tolist()
+    assert new
+    is_new = cells["cellmemory_cluster"].isin(new).to_numpy()
+    assert unseen[is_new].mean() > 0.9
+    assert set(cells.loc[is_new, "cellmemory_cluster_label"]) == {"unassigned"}
+    assert f"{', '.join(new)} may be of types that the reference lacks" in said
+    named = ";".join(clusters.loc[clusters["candidate"] == "yes", "markers"]).split(";")
+    assert {"CD79A", "CD79B", "MS4A1"} & set(named)
+    markers = pd.read_csv(tmp_path / "q.cluster_markers.tsv", sep="\t", dtype={"cluster": str})
+    assert (markers["expression_adjusted_p_value"] <= 0.05).all()
+    assert (markers["expression_log2_change"] >= 0.25).all()
+
+
+def test_twice_alike_and_finer_by_a_higher_resolution(mapped: Path, tmp_path: Path):
+    first, again = (tmp_path / name for name in ("first", "again"))
+    for folder in (first, again):
+        folder.mkdir()
+        succeed("cluster", "--mapped", mapped, *OUTPUTS, "--threads", 1, folder=folder)
+    for path in first.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+    fine = cluster_query(mapped, ClusterSettings(resolution=4.0))
+    assert len(fine.clusters) > len(pd.read_csv(first / "q.clusters.tsv", sep="\t"))
+
+
+def test_of_a_large_query_a_sample_is_clustered_and_others_join(mapped: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = cluster_query(mapped, ClusterSettings()).cells["cellmemory_cluster_label"]
+    monkeypatch.setattr(clustering, "CLUSTERED_CELLS", 120)
+    part = cluster_query(mapped, ClusterSettings())
+    assert len(part.cells) == len(whole) > 120
+    assert part.clusters["n_cells"].sum() == len(whole)
+    new = (np.asarray(found) == "unassigned" for found in (whole, part.cells["cellmemory_cluster_label"]))
+    both = np.stack(list(new))
+    assert (both[0] == both[1]).mean() > 0.85
+
+
+def test_a_file_that_was_not_mapped_and_other_peoples_files_are_left_alone(mapped: Path, tmp_path: Path):
+    plain = tmp_path / "plain.h5ad"
+    ad.AnnData(np.eye(3, dtype=np.float32)).write_h5ad(plain)
+    (said,) = refused("cluster", "--mapped", plain, *OUTPUTS, folder=tmp_path)
+    assert "plain.h5ad: this file has not been mapped" in said
+    (tmp_path / "q.clusters.tsv").write_text("my own\n")
+    (tmp_path / "q.cell_clusters.csv").write_text("cell,mine\n")
+    said = refused("cluster", "--mapped", mapped, *OUTPUTS, folder=tmp_path)
+    assert len(said) == 2
+    assert all("this step did not write it" in sentence for sentence in said)
+    assert not (tmp_path / "q.cluster_markers.tsv").exists()
