@@ -481,6 +481,34 @@ for _name, (_place, _values, _where) in _NULS.items():
     reference(_where, "a NUL character")(_named(_name, _with_fixed_text(_place, _values)))
 
 
+def _with_a_column(stored, column="x", place="obs"):
+    """A builder that adds a column as it is stored, or, of a name that is there, its name once more."""
+
+    def build(cells, folder):
+        path = folder / "cells.h5ad"
+        cells.var["kind"] = "x"
+        cells.write_h5ad(path)
+        with h5py.File(path, "a") as file:
+            table = file[place]
+            if stored is not None:
+                table[column] = stored
+                table[column].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+            table.attrs["column-order"] = np.array([*table.attrs["column-order"], column], object)
+        return path
+
+    return build
+
+
+for _place, _column in (("obs", "donor"), ("obs", "cell_type"), ("var", "kind")):
+    _twice = _with_a_column(None, _column, _place)
+    query(f"{_place} has two columns of the name '{_column}'")(_named(f"{_column}_twice", _twice))
+    reference(f"{_place} has two columns of the name '{_column}'")(_named(f"{_column}_twice", _twice))
+for _kind in (">f8", ">i4"):
+    _of_another_machine = _named(f"bytes_of_another_machine_{_kind[1:]}", _with_a_column(np.arange(CELLS).astype(_kind)))
+    query("Read 120 cells", ok=True, at="step")(_of_another_machine)
+    reference("Kept the 60", ok=True, at="step", options=("--batch_key", "x"))(_of_another_machine)
+
+
 # References: labels.
 
 

@@ -173,6 +173,13 @@ case("train", "nan_among_values", h5("aligned.h5ad", lambda file: file["X/data"]
 
 # adapt, map_query
 case("adapt", "an_adapted_model", other("model", "adapted"), "is adapted to 'q' already", "Give the trained one")
+case(
+    "map_query",
+    "a_model_adapted_to_another_query",
+    data("q.aligned.h5ad", lambda f: f.uns["cellmemory"].update(sample="zz")),
+    "is adapted to 'q', but the query is 'zz'",
+    instead=(("--model model", "--model adapted"),),
+)
 case("adapt", "the_run_is_a_number", h5("q.aligned.h5ad", put("uns/cellmemory", 3)), ok=True)
 case("map_query", "the_run_is_a_number", h5("q.aligned.h5ad", put("uns/cellmemory", 3)), "uns/cellmemory cannot be read")
 for _script in ("adapt", "map_query"):
@@ -399,6 +406,15 @@ for _script, _stored in (
         "holds NaN or infinite values",
         "Map the query again",
     )
+case(
+    "extract_tags",
+    "cells_that_were_taken_out",
+    data("q.mapped.h5ad", lambda f: f[:50].copy()),
+    "No slot genes: slot attention is kept as means over the 120 cells that were mapped, and this file has 50.",
+    ok=True,
+    holds=lambda folder: len(pd.read_csv(folder / "out/s.tsv", sep="\t")) == 0,
+)
+case("report", "cells_that_were_taken_out", data("q.mapped.h5ad", lambda f: f[:50].copy()), "Read q: 50 cells", ok=True)
 case("extract_tags", "labels_that_the_model_lacks", data("q.mapped.h5ad", column("cellmemory_label", lambda _: "alien")), "alien")
 
 
@@ -776,6 +792,10 @@ for _option, _words in (("metrics", "known_cells is missing"), ("consensus", "sa
 case(
     "report", "tags_of_another_sample", nothing, "o.tags.tsv (--tags) belongs to none of the samples q", more="--tags o.tags.tsv"
 )
+case("report", "metrics_of_another_sample", fields("q.metrics.json", sample="zz"), "is of the sample 'zz', not of 'q'",
+     more="--metrics q.metrics.json")  # fmt: skip
+case("report", "alignment_of_another_sample", fields("q.alignment.json", sample="zz"), "is of the sample 'zz', not of 'q'",
+     more="--alignment q.alignment.json")  # fmt: skip
 case("report", "the_sample_is_a_path", h5(QUERY, put("uns/cellmemory/sample", "../../evil")), QUERY, "the name of a sample")
 case("report", "a_sample_twice", other("o.mapped.h5ad", "q.mapped.h5ad"), "are both of sample 'q'", more="--mapped o.mapped.h5ad")
 case("report", "two_models", nothing, "was mapped with another model", more="--mapped o.mapped.h5ad")

@@ -319,6 +319,24 @@ def test_tables_belong_to_the_mapped_file_that_is_named_alike(inputs: Inputs, tm
     assert "MultiQC" not in log
 
 
+def test_a_sample_may_be_called_as_the_table_of_another(tmp_path: Path):
+    made = make_inputs(tmp_path, extras=True)
+    first, second = "reduced_panel", "unseen_type"
+    tables = {option: dict(zip((first, second), paths, strict=True)) for option, paths in made.options.items() if len(paths) == 2}
+    for path in made.mapped:
+        cells = ad.read_h5ad(path)
+        if cells.uns["cellmemory"]["sample"] == second:
+            cells.uns["cellmemory"]["sample"] = f"{first}.metrics"
+            cells.write_h5ad(path)
+    renamed = path.rename(tmp_path / f"{first}.metrics.mapped.h5ad")
+    own = json.loads(tables["metrics"][second].read_text()) | {"sample": f"{first}.metrics"}
+    (tmp_path / f"{first}.metrics.metrics.json").write_text(json.dumps(own))
+    given = ("--metrics", tables["metrics"][first], "--metrics", tmp_path / f"{first}.metrics.metrics.json")
+    said = succeed("report", "--model", made.model, "--mapped", made.mapped[0], "--mapped", renamed, *given, "--output",
+                   tmp_path / "report.html")  # fmt: skip
+    assert said.count("tables: metrics.") == 2
+
+
 def test_a_query_of_another_model_is_refused(inputs: Inputs, tmp_path: Path):
     cells = ad.read_h5ad(inputs.mapped[0])
     cells.uns["cellmemory"]["model_digest"] = "0" * 64

@@ -109,10 +109,10 @@ class H5ad:
         return None if self._names is None else self._names.asstr()[start:stop]
 
     def obs(self) -> pd.DataFrame:
-        return read_elem(self.file["obs"])
+        return _native(read_elem(self.file["obs"]))
 
     def var(self, matrix: str) -> pd.DataFrame:
-        return read_elem(self.file["raw/var" if matrix == "raw" else "var"])
+        return _native(read_elem(self.file["raw/var" if matrix == "raw" else "var"]))
 
     def open_matrix(self, name: str) -> Matrix:
         stored, place, n_genes = self.matrices[name]
@@ -137,6 +137,18 @@ class H5ad:
 
     def close(self) -> None:
         self.file.close()
+
+
+def _native(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with numbers in the machine's own order of bytes: pandas computes with no other."""
+    for name, column in table.items():
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            values = column.cat.categories.to_numpy()
+            if not values.dtype.isnative:
+                table[name] = column.cat.rename_categories(values.astype(values.dtype.newbyteorder("=")))
+        elif isinstance(column.dtype, np.dtype) and not column.dtype.isnative:
+            table[name] = column.to_numpy().astype(column.dtype.newbyteorder("="))
+    return table
 
 
 def _check_embedding(array: h5py.Dataset | np.ndarray, key: str, n_cells: int) -> None:
@@ -175,9 +187,11 @@ def _check_table(file: h5py.File, name: str) -> int:
     n = _length(table[index], f"{name}/{attribute_text(index)}")
     if n is None:
         raise ReadingError(f"{name}/{attribute_text(index)} is not a list of names, so this h5ad is damaged. {AGAIN}")
+    twice = pd.Index(columns)[pd.Index(columns).duplicated()].unique()
     missing = [column for column in columns if column.strip("./") == "" or column not in table]
     odd = [column for column in columns if column not in missing and _is_odd(table[column])]
     problems = [f"{name}/{column} holds neither text nor numbers. Remove the column, or write it as text." for column in odd]
+    problems += [f"{name} has two columns of the name '{column}'. Rename one of them." for column in twice]
     problems += [f"{name} lacks columns that it lists ({first_ids(missing)}). {AGAIN}"] if missing else []
     for column in dict.fromkeys(columns):
         if column not in missing and (found := _length(table[column], f"{name}/{column}")) not in (n, None):

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,19 @@ def cleaned(text: str) -> str | None:
     kinds = ((letter, unicodedata.category(letter)) for letter in unicodedata.normalize("NFC", text))
     blank = "".join(" " if kind in ("Cc", "Zl", "Zp") else letter for letter, kind in kinds if kind != "Cf")
     return re.sub(r"\s+", " ", blank).strip() or None
+
+
+def members(text: str, labels: Collection[str]) -> list[str] | None:
+    """The labels that a label set is made of; None where it is not made of these. A label may hold the SEPARATOR itself."""
+    parts = text.split(SEPARATOR)
+    found: list[list[str] | None] = [[]] + [None] * len(parts)  # by how many parts they take
+    for stop in range(1, len(parts) + 1):
+        for start in range(stop):
+            before, label = found[start], SEPARATOR.join(parts[start:stop])
+            if before is not None and label in labels:
+                found[stop] = [*before, label]
+                break
+    return found[-1]
 
 
 def as_text(column: pd.Series) -> np.ndarray:

@@ -94,11 +94,16 @@ def extract(mapped: Path, settings: TagSettings, mapper: "Mapper | None" = None)
         contributions = _contributions(cells, file, mapper, len(groups), seed=seed) if mapper else None
         of_groups = tags.group_tags(sums, file.genes, top, tests=tests, contributions=contributions)
         slots, of_slots = None, pd.DataFrame(columns=SLOT_TAG_COLUMNS)
-        if settings.grouped_by == LABEL:
+        if settings.grouped_by != LABEL:
+            say(f"No slot genes: slot attention is kept by predicted label, not by {settings.grouped_by}.")
+        elif file.is_part:
+            warn(
+                f"No slot genes: slot attention is kept as means over the {file.run.n_cells:,} cells that were mapped, and this "
+                f"file has {file.n_cells:,}. Map these cells again for their own."
+            )
+        else:
             slots = tags.read_slots(file)
             of_slots = tags.slot_tags(slots, sums, file.genes, top)
-        else:
-            say(f"No slot genes: slot attention is kept by predicted label, not by {settings.grouped_by}.")
         answers = [_answer(question, settings, codes, groups) for question in questions]
         compared = contrasts.table(answers, file.genes, top)
         return Extracted(of_groups, of_slots, compared, file.genes, sums, slots, answers, contributions)

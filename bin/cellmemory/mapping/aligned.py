@@ -55,12 +55,18 @@ def describe_run(file: CellFile, trained: TrainedModel, doubt: DoubtSettings, pr
     config = trained.config
     with reading(file.path, f"uns/{RUN}"):
         aligned = read_elem(file.uns[RUN]) if RUN in file.uns else {}
+    sample = sample_name(file)
+    if trained.adapted_to not in ("", sample):
+        raise InputError(
+            f"{trained.path}: this model is adapted to '{trained.adapted_to}', but the query is '{sample}'. Give the trained "
+            "one, or adapt it to this query."
+        )
     keep: dict[str, Any] = {
         k: str(aligned.get(k, "")) for k in ("truth_key", "batch_key", "spatial_key", "source", "value_scale", "values_digest")
     }
     return RunInfo(
         **keep,
-        sample=sample_name(file),
+        sample=sample,
         model_digest=trained.trained_digest,
         adapted_to=trained.adapted_to,
         adapting=trained.adapting,

@@ -134,7 +134,8 @@ class MappedWriter:
                 writer.write(f"varm/{name}", values)
         self._place(threads)
         found = self._alarms(own_cells, expressing)
-        writer.write(f"uns/{RUN}", replace(self._run, alarms=found, reference_cells=own_cells).to_uns())
+        run = replace(self._run, alarms=found, reference_cells=own_cells, n_cells=self._file.n_cells)
+        writer.write(f"uns/{RUN}", run.to_uns())
         names = np.array(trained.labels, object)[trained.weights["reference.label"]]
         writer.write(f"uns/{REFERENCE_MAP}", {UMAP: trained.reference_map.coordinates, "label": names})
         return found

@@ -42,6 +42,11 @@ class MappedFile(CellFile):
         """The panel's genes, in panel order."""
         return [str(gene) for gene in self.var().index]
 
+    @property
+    def is_part(self) -> bool:
+        """Whether cells were taken away since they were mapped: what is kept of all of them together is then not of these."""
+        return self.run.n_cells not in (None, self.n_cells)
+
     def rows(self, matrix: str, start: int, stop: int) -> sp.csr_matrix:
         """As CellFile.rows. Raises InputError for values that mapping does not write: NaN, infinite or negative ones."""
         found = super().rows(matrix, start, stop)

@@ -8,7 +8,7 @@ import numpy as np
 from anndata.io import read_elem
 
 from cellmemory import PREFIX, RUN
-from cellmemory.cells.labels import SEPARATOR
+from cellmemory.cells.labels import members
 from cellmemory.cells.reading import CellFile
 from cellmemory.columns import (
     ANSWER,
@@ -55,6 +55,7 @@ _OPTIONAL = {
     "label_levels": sequence(text()),
     "alarms": sequence(text()),
     "reference_cells": integer(0, 2**63 - 1),
+    "n_cells": integer(1, 2**63 - 1),
 }
 #: What gathering needs to map the same way.
 _OF_SLICES = {"min_confidence": _SHARE, "precision": choice(("fp32", "bf16"))}
@@ -150,7 +151,7 @@ def _wrong_names(file: CellFile, run: Mapping) -> list[str]:
     """A clause for a column of obs that has other labels or statuses than mapping gives, or none for some cells."""
     obs, labels = file.obs, set(run["slot_groups"])
     allowed = {LABEL: labels.__contains__, STATUS: STATUSES.__contains__}
-    allowed[LABEL_SET] = lambda value: labels.issuperset(str(value).split(SEPARATOR))
+    allowed[LABEL_SET] = lambda value: members(str(value), labels) is not None
     problems = []
     for column in [name for name in obs if name.startswith(PREFIX) and CELL_COLUMNS.get(name) is None]:
         values = obs[column]

@@ -18,9 +18,9 @@ class RunInfo:
 
     model_digest: of the trained model, adapted since or not; adapted_to: the query that it was adapted to, adapting: what
     was found on trying. slot_groups: the labels that slot means are kept for, n_slots slots each. weaker_evidence: of
-    novelty.CommonShift, where it was looked at. values_digest: of the aligned cells' values. alarms and reference_cells (how
-    many cells are the reference's own) are known of a whole query only. alignment: what preprocessing said of the genes, as
-    JSON.
+    novelty.CommonShift, where it was looked at. values_digest: of the aligned cells' values. alarms, n_cells (how many were
+    mapped) and reference_cells (how many of these are the reference's own) are known of a whole query only. alignment: what
+    preprocessing said of the genes, as JSON.
     """
 
     sample: str
@@ -48,6 +48,7 @@ class RunInfo:
     weaker_evidence: float | None = None
     alarms: list[str] | None = None
     reference_cells: int | None = None
+    n_cells: int | None = None
     alignment: str | None = None
     version: str | None = None
 

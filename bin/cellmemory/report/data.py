@@ -36,7 +36,7 @@ from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
-from cellmemory.report.tables import read_result
+from cellmemory.report.tables import TABLES_OF_SAMPLES, read_result
 from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
@@ -89,7 +89,7 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
             problems += _check(path, file, trained, names)
     owners, prefixes = {}, {_prefix(path): name for name, path in names.items()} | {name: name for name in names}
     for option, path in dict.fromkeys((name, path) for name, paths in tables.items() for path in paths):
-        if owner := _owner(path, prefixes):
+        if owner := _owner(path, option, prefixes):
             owners[option, path] = owner
         else:
             problems.append(
@@ -101,7 +101,11 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
     by_name = {sample.name: sample for sample in samples}
     for (option, path), owner in owners.items():
         with problems.collect():
-            by_name[owner].tables[option] = read_result(path, option)
+            by_name[owner].tables[option] = table = read_result(path, option)
+            if isinstance(table, dict) and table.get("sample", owner) != owner:
+                raise InputError(
+                    f"{path} (--{option}) is of the sample {table['sample']!r}, not of '{owner}'. Give that of '{owner}'."
+                )
             if option == "cell_clusters":
                 _check_cells(path, by_name[owner])
     problems.raise_any()
@@ -156,8 +160,12 @@ def _prefix(mapped: Path) -> str:
     return mapped.name.removesuffix(".h5ad").removesuffix(".mapped")
 
 
-def _owner(path: Path, prefixes: dict[str, str]) -> str | None:
-    """The sample that a table belongs to: by the longest prefix that the file's name starts with."""
+def _owner(path: Path, option: str, prefixes: dict[str, str]) -> str | None:
+    """The sample that a table belongs to: by a prefix that makes its file's name together with the option's, else by the longest
+    prefix that the name starts with. A sample may be called `a.tags`, next to one called `a`."""
+    exact = path.name.removesuffix(f".{option}{TABLES_OF_SAMPLES[option]}")
+    if exact in prefixes and exact != path.name:
+        return prefixes[exact]
     found = [prefix for prefix in prefixes if path.name.startswith(f"{prefix}.")]
     return prefixes[max(found, key=len)] if found else None
 
@@ -255,7 +263,7 @@ def _coordinates(file: MappedFile, key: str) -> np.ndarray | None:
 
 
 def _slot_matrix(file: MappedFile, key: str) -> np.ndarray | None:
-    values = file.per_gene(key)
+    values = None if file.is_part else file.per_gene(key)
     return None if values is None else values.reshape(len(values), len(file.run.slot_groups), file.run.n_slots)
 
 

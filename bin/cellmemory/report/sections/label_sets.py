@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import cycle
 
-from cellmemory.cells.labels import SEPARATOR
+from cellmemory.cells.labels import SEPARATOR, members
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Section, bounded, short, text
 from cellmemory.report.data import Sample
@@ -16,7 +16,7 @@ def section(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
         counts = sample.cells["label_set"].value_counts()
         counts = counts[counts > 0]
         rows += [
-            [sample.name, str(s).replace(SEPARATOR, f"  {SEPARATOR}  "), _set_size(str(s)), n, n / len(sample.cells)]
+            [sample.name, f"  {SEPARATOR}  ".join(_members(s, sample)), len(_members(s, sample)), n, n / len(sample.cells)]
             for s, n in counts.items()
         ]
     columns = [("Sample", "text"), ("Set", "text"), ("Labels", "count"), ("Cells", "count"), ("Share", "share")]
@@ -33,7 +33,7 @@ def set_sizes(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
     """How many labels the sets hold."""
     data = []
     for sample, colour in zip(samples, ["@accent"] if len(samples) == 1 else cycle(palette), strict=False):
-        size = sample.cells["label_set"].map(_set_size).astype(int)
+        size = sample.cells["label_set"].map(lambda s, sample=sample: len(_members(s, sample))).astype(int)
         counts = size.value_counts().sort_index()
         share = counts / len(size)
         hover = [f"{text(sample.name)}<br>{k} labels: {n:,} cells ({n / len(size):.1%})" for k, n in counts.items()]
@@ -65,5 +65,5 @@ def set_sizes(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
     return Figure("set_sizes", "Size of the label sets", caption, {"": drawing.figure(data, layout, 320)})
 
 
-def _set_size(labels: str) -> int:
-    return labels.count(SEPARATOR) + 1
+def _members(label_set: object, sample: Sample) -> list[str]:
+    return members(str(label_set), sample.groups) or []
