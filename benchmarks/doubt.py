@@ -80,6 +80,27 @@ def figures(table: pd.DataFrame, types: dict[str, int]) -> dict[str, float | Non
     }
 
 
+def clusters(split: Split, folder: Path, threads: int) -> dict:
+    """What cluster.py finds of the types that were left out: all clusters, and the candidates one by one."""
+    if not (folder / "clusters.tsv").exists():
+        Scripts(folder)("cluster", "--mapped", "mapped.h5ad", "--model", "model", "--clusters", "clusters.tsv", "--cell_clusters",
+                        "cell_clusters.csv", "--cluster_markers", "markers.tsv", "--threads", str(threads))  # fmt: skip
+    table = pd.read_csv(folder / "clusters.tsv", sep="\t", dtype={"cluster": str, "label": str}).set_index("cluster")
+    cells = pd.read_csv(folder / "cell_clusters.csv", index_col="cell", dtype=str)["cellmemory_cluster"]
+    new = split.query.obs["label"].isin(split.left_out["types_left_out"]).reindex(cells.index)
+    of_cluster = new.groupby(cells).agg(["size", "sum"])
+    found = table[table["candidate"] == "yes"].join(of_cluster)
+    rows = found[["label", "unlike", "excess", "size", "sum"]].rename(columns={"size": "cells", "sum": "new_cells"})
+    mostly = of_cluster["sum"] > of_cluster["size"] / 2
+    return {
+        "clusters": len(table),
+        "mostly_new": int(mostly.sum()),
+        "new_cells": int(new.sum()),
+        "known_cells": int((~new).sum()),
+        "candidates": rows.astype(object).where(rows.notna(), None).to_dict("records"),
+    }
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=FOLDER, envvar="CELLMEMORY_BENCH_DATA", required=True, help="Folder of the files of left_out.json.")
 @click.option("--results", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/doubt.json", help="The table.")
@@ -87,14 +108,15 @@ def figures(table: pd.DataFrame, types: dict[str, int]) -> dict[str, float | Non
 @click.option("--threads", default=1, help="CPU threads.")
 def main(data: Path, results: Path, work: Path, threads: int) -> None:
     """Doubt on references of which a batch and one or two types were left out."""
-    rows = []
+    rows, groups = [], []
     for number, spec in enumerate(json.loads((ROOT / "benchmarks" / "left_out.json").read_text())):
         split = read_left_out(spec, data)
         types = split.reference.obs["label"].value_counts().to_dict()
         for way, table in mapped(split, work / f"{number:02d}", threads):
             rows.append({"reference": split.name, "way": way, "cells": len(table), **figures(table, types)})
+        groups.append({"reference": split.name, **clusters(split, work / f"{number:02d}", threads)})
         click.echo(f"{split.name}: {split.reference.n_obs:,} reference cells, {split.query.n_obs:,} of the query.")
-    results.write_text(json.dumps(rows, indent=1) + "\n")
+    results.write_text(json.dumps({"doubt": rows, "clusters": groups}, indent=1) + "\n")
     click.echo(f"Wrote {results}.")
 
 

@@ -10,6 +10,7 @@ import _cli
 
 @_cli.command
 @click.option("--mapped", "mapped_path", type=_cli.FILE, required=True, metavar="H5AD", help="Mapped query.")
+@click.option("--model", type=_cli.FILE_OR_FOLDER, required=True, help="The model that mapped the query: its folder or archive.")
 @click.option("--resolution", type=_cli.Number(min=0.01, max=100), default=1.0, help="A higher one gives more clusters.")
 @click.option("--top", type=click.IntRange(min=0), default=20, help="Marker genes to list of each comparison; 0: all.")
 @click.option("--cell_clusters", "cells_path", type=_cli.Output("cell_clusters"), required=True, metavar="CSV",
@@ -21,12 +22,13 @@ import _cli
               help="Output: marker genes of each cluster.")  # fmt: skip
 @_cli.threads
 @_cli.seed
-def main(mapped_path: Path, resolution: float, top: int, cells_path: Path, clusters_path: Path, markers_path: Path, threads: int,
-         seed: int) -> None:  # fmt: skip
+def main(mapped_path: Path, model: Path, resolution: float, top: int, cells_path: Path, clusters_path: Path, markers_path: Path,
+         threads: int, seed: int) -> None:  # fmt: skip
     """Cluster a mapped query by expression (Leiden), with the labels, doubt and marker genes of each cluster.
 
-    A cluster may be of a new type if a quarter of its cells or more, and at least five, are unlike the reference. Its cells are
-    then also compared with the assigned ones of the label that most of them got.
+    A cluster may be of a new type if a quarter of its cells or more, and at least five, are unlike the reference; or if it
+    expresses genes far beyond the reference's cells of its labels. Its cells are then also compared with the assigned ones of the
+    label that most of them got.
     """
     from contextlib import ExitStack
 
@@ -34,8 +36,9 @@ def main(mapped_path: Path, resolution: float, top: int, cells_path: Path, clust
     from cellmemory.io.atomic import replacing
     from cellmemory.io.spreadsheet import write_csv
     from cellmemory.io.tables import write_table
+    from cellmemory.reference import trained_model
 
-    found = cluster_query(mapped_path, ClusterSettings(resolution, top, seed))
+    found = cluster_query(mapped_path, trained_model.load(model), ClusterSettings(resolution, top, seed))
     with ExitStack() as outputs:
         for path, table in ((clusters_path, found.clusters), (markers_path, found.markers)):
             write_table(table, outputs.enter_context(replacing(path)))

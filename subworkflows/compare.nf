@@ -16,7 +16,8 @@ workflow COMPARE {
     settings // map
 
     main:
-    CLUSTER(settings.clusters == false ? channel.empty() : mapped, settings.subMap(['resolution', 'seed']))
+    grouped = withPair(settings.clusters == false ? channel.empty() : mapped, models)
+    CLUSTER(grouped.item, grouped.own, settings.subMap(['resolution', 'seed']))
     known = withPair(mapped.filter { meta, _query -> meta.truth_key }, models)
     EVALUATE(known.item, known.own)
 

@@ -64,7 +64,7 @@ ENRICHMENT_COLUMNS = ["level", "contrast", "group", "slot", "method", "library",
 ENRICHMENT_COLUMNS += ["adjusted_p_value", "odds_ratio", "nes", "genes", "background"]
 
 CLUSTER_COLUMNS = ["cluster", "n_cells", "label", "label_share", "confidence", "assigned", "ambiguous", "unlike", "low_quality"]
-CLUSTER_COLUMNS += ["candidate", "markers", "markers_against_label", "batches", "umap_1", "umap_2"]
+CLUSTER_COLUMNS += ["excess", "candidate", "markers", "markers_against_label", "excess_genes", "batches", "umap_1", "umap_2"]
 
 CLUSTER_MARKER_COLUMNS = ["cluster", "against", "rank", "gene", "expression_score", "expression_log2_change"]
 CLUSTER_MARKER_COLUMNS += ["expression_adjusted_p_value", "fraction_expressing", "fraction_expressing_other", "n_cells"]
@@ -73,7 +73,8 @@ CLUSTER_MARKER_COLUMNS += ["n_cells_other"]
 #: Columns of tables of results that hold names and other text; all others hold numbers.
 TEXT_COLUMNS = frozenset(["level", "contrast", "group", "slot", "direction", "gene", "differential"])
 TEXT_COLUMNS |= {"method", "library", "term", "overlap", "genes", "part", "curve", "ranking"}
-TEXT_COLUMNS |= {"cluster", "label", "candidate", "markers", "markers_against_label", "batches", "against"}
+TEXT_COLUMNS |= {"cluster", "label", "candidate", "markers", "markers_against_label", "excess_genes"}
+TEXT_COLUMNS |= {"batches", "against"}
 
 #: Without those of the curves' points.
 FAITHFULNESS_COLUMNS = ["group", "part", "curve", "ranking", "area", "gain", "gain_error", "n_cells"]

@@ -9,6 +9,7 @@ process CLUSTER {
 
     input:
     tuple val(meta), path(mapped)
+    path model, stageAs: 'model/*', arity: '1..*'
     val options
 
     output:
@@ -22,6 +23,7 @@ process CLUSTER {
     # code ${task.ext.code_digest}
     cluster.py \\
         --mapped ${quoted(mapped)} \\
+        --model model \\
         --threads ${task.cpus} \\
         ${commandLine(options)} \\
         --cell_clusters ${quoted("${meta.id}.cell_clusters.csv")} \\

@@ -8,30 +8,40 @@ import pandas as pd
 import pytest
 
 from cellmemory.clusters import clustering
-from cellmemory.clusters.clustering import ClusterSettings, cluster_query
+from cellmemory.clusters.clustering import Clustered, ClusterSettings, cluster_query
 from cellmemory.columns import CLUSTER_COLUMNS
+from cellmemory.reference import trained_model
 from tests.conftest import refused, succeed
-from tests.made.report_inputs import UNSEEN, make_inputs
+from tests.made.report_inputs import UNSEEN, Inputs, make_inputs
 
 OUTPUTS = ("--cell_clusters", "q.cell_clusters.csv", "--clusters", "q.clusters.tsv", "--cluster_markers", "q.cluster_markers.tsv")
 
 
 @pytest.fixture(scope="module")
-def mapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """Real cells, half of them B cells, that were labelled without any; every third of these is unlike the reference."""
-    path = make_inputs(tmp_path_factory.mktemp("clusters"), ("unseen_type",), attention=False, extras=False).mapped[0]
+    made = make_inputs(tmp_path_factory.mktemp("clusters"), ("unseen_type",), attention=False, extras=False)
+    path = made.mapped[0]
     cells = ad.read_h5ad(path)
     third = (cells.obs["author_label"] == UNSEEN) & (np.arange(cells.n_obs) % 3 == 0)
     cells.obs.loc[third, ["cellmemory_status", "cellmemory_reason"]] = "unassigned", "unlike the reference"
     cells.write_h5ad(path)
-    return path
+    return made
 
 
-def test_the_type_that_the_reference_lacks_is_found_with_its_markers(mapped: Path, tmp_path: Path):
-    said = succeed("cluster", "--mapped", mapped, *OUTPUTS, "--threads", 1, folder=tmp_path)
+def clustered(made: Inputs, **settings: object) -> Clustered:
+    return cluster_query(made.mapped[0], trained_model.load(made.model), ClusterSettings(**settings))
+
+
+def given(made: Inputs) -> tuple[object, ...]:
+    return ("--mapped", made.mapped[0], "--model", made.model, *OUTPUTS)
+
+
+def test_the_type_that_the_reference_lacks_is_found_with_its_markers(made: Inputs, tmp_path: Path):
+    said = succeed("cluster", *given(made), "--threads", 1, folder=tmp_path)
     clusters = pd.read_csv(tmp_path / "q.clusters.tsv", sep="\t", dtype={"cluster": str})
     cells = pd.read_csv(tmp_path / "q.cell_clusters.csv", index_col="cell", dtype=str)
-    obs = ad.read_h5ad(mapped).obs
+    obs = ad.read_h5ad(made.mapped[0]).obs
     assert clusters.columns.tolist() == CLUSTER_COLUMNS
     assert cells.index.tolist() == obs.index.tolist()
     assert cells["cellmemory_cluster"].value_counts().reindex(clusters["cluster"]).tolist() == clusters["n_cells"].tolist()
@@ -49,21 +59,21 @@ def test_the_type_that_the_reference_lacks_is_found_with_its_markers(mapped: Pat
     assert (markers["expression_log2_change"] >= 0.25).all()
 
 
-def test_twice_alike_and_finer_by_a_higher_resolution(mapped: Path, tmp_path: Path):
+def test_twice_alike_and_finer_by_a_higher_resolution(made: Inputs, tmp_path: Path):
     first, again = (tmp_path / name for name in ("first", "again"))
     for folder in (first, again):
         folder.mkdir()
-        succeed("cluster", "--mapped", mapped, *OUTPUTS, "--threads", 1, folder=folder)
+        succeed("cluster", *given(made), "--threads", 1, folder=folder)
     for path in first.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes(), path.name
-    fine = cluster_query(mapped, ClusterSettings(resolution=4.0))
+    fine = clustered(made, resolution=4.0)
     assert len(fine.clusters) > len(pd.read_csv(first / "q.clusters.tsv", sep="\t"))
 
 
-def test_of_a_large_query_a_sample_is_clustered_and_others_join(mapped: Path, monkeypatch: pytest.MonkeyPatch):
-    whole = cluster_query(mapped, ClusterSettings()).cells["cellmemory_cluster_label"]
+def test_of_a_large_query_a_sample_is_clustered_and_others_join(made: Inputs, monkeypatch: pytest.MonkeyPatch):
+    whole = clustered(made).cells["cellmemory_cluster_label"]
     monkeypatch.setattr(clustering, "CLUSTERED_CELLS", 120)
-    part = cluster_query(mapped, ClusterSettings())
+    part = clustered(made)
     assert len(part.cells) == len(whole) > 120
     assert part.clusters["n_cells"].sum() == len(whole)
     new = (np.asarray(found) == "unassigned" for found in (whole, part.cells["cellmemory_cluster_label"]))
@@ -71,14 +81,14 @@ def test_of_a_large_query_a_sample_is_clustered_and_others_join(mapped: Path, mo
     assert (both[0] == both[1]).mean() > 0.85
 
 
-def test_a_file_that_was_not_mapped_and_other_peoples_files_are_left_alone(mapped: Path, tmp_path: Path):
+def test_a_file_that_was_not_mapped_and_other_peoples_files_are_left_alone(made: Inputs, tmp_path: Path):
     plain = tmp_path / "plain.h5ad"
     ad.AnnData(np.eye(3, dtype=np.float32)).write_h5ad(plain)
-    (said,) = refused("cluster", "--mapped", plain, *OUTPUTS, folder=tmp_path)
+    (said,) = refused("cluster", "--mapped", plain, "--model", made.model, *OUTPUTS, folder=tmp_path)
     assert "plain.h5ad: this file has not been mapped" in said
     (tmp_path / "q.clusters.tsv").write_text("my own\n")
     (tmp_path / "q.cell_clusters.csv").write_text("cell,mine\n")
-    said = refused("cluster", "--mapped", mapped, *OUTPUTS, folder=tmp_path)
+    said = refused("cluster", *given(made), folder=tmp_path)
     assert len(said) == 2
     assert all("this step did not write it" in sentence for sentence in said)
     assert not (tmp_path / "q.cluster_markers.tsv").exists()

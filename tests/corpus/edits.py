@@ -22,7 +22,8 @@ COMMANDS = {
     "--threads 1",
     "extract_tags": "--mapped q.mapped.h5ad --permutations 10 --tags out/t.tsv --slot_tags out/s.tsv --threads 1",
     "faithfulness": "--mapped q.mapped.h5ad --model model --cells_per_label 2 --output out/f.tsv --threads 1",
-    "cluster": "--mapped q.mapped.h5ad --cell_clusters out/c.csv --clusters out/c.tsv --cluster_markers out/m.tsv --threads 1",
+    "cluster": "--mapped q.mapped.h5ad --model model --cell_clusters out/c.csv --clusters out/c.tsv "
+    "--cluster_markers out/m.tsv --threads 1",
     "enrich": "--tags q.tags.tsv --slot_tags q.slot_tags.tsv --panel panel.tsv --gmt sets.gmt --top 10 --output out/e.tsv",
     "evaluate": "--mapped q.mapped.h5ad --model model --truth_key cell_type --output out/m.json",
     "consensus": "--sample q --labels one q.labels.csv --labels two o.labels.csv --output out/c.csv --summary out/c.json",

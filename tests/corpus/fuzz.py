@@ -272,8 +272,8 @@ KINDS = [
     ("q.aligned.h5ad", "map_query", "--query q.aligned.h5ad --model GOOD/model --output m.h5ad --cells 0:60 --labels l.csv "
      "--threads 1", ["m.h5ad", "l.csv"]),
     ("q.mapped.h5ad", "evaluate", "--mapped q.mapped.h5ad --model GOOD/model --truth_key cell_type --output e.json", ["e.json"]),
-    ("q.mapped.h5ad", "cluster", "--mapped q.mapped.h5ad --cell_clusters c.csv --clusters c.tsv --cluster_markers m.tsv "
-     "--threads 1", ["c.csv", "c.tsv", "m.tsv"]),
+    ("q.mapped.h5ad", "cluster", "--mapped q.mapped.h5ad --model GOOD/model --cell_clusters c.csv --clusters c.tsv "
+     "--cluster_markers m.tsv --threads 1", ["c.csv", "c.tsv", "m.tsv"]),
     ("q.cell_clusters.csv", "report", "--model GOOD/model --mapped GOOD/q.mapped.h5ad --clusters GOOD/q.clusters.tsv "
      "--cell_clusters q.cell_clusters.csv --output r.html --mqc_dir mqc", ["r.html", "mqc"]),
     ("q.clusters.tsv", "report", "--model GOOD/model --mapped GOOD/q.mapped.h5ad --clusters q.clusters.tsv "

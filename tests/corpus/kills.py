@@ -54,8 +54,8 @@ STEPS = [
     Step("faithfulness", "--mapped made/q.mapped.h5ad --model made/model --output OUT/q.faithfulness.tsv --threads 1"),
     Step("enrich", "--tags made/q.tags.tsv --slot_tags made/q.slot_tags.tsv --panel made/panel.tsv --gmt sets.gmt "
          "--output OUT/q.enrichment.tsv"),
-    Step("cluster", "--mapped made/q.mapped.h5ad --cell_clusters OUT/q.cell_clusters.csv --clusters OUT/q.clusters.tsv "
-         "--cluster_markers OUT/q.cluster_markers.tsv --threads 1"),
+    Step("cluster", "--mapped made/q.mapped.h5ad --model made/model --cell_clusters OUT/q.cell_clusters.csv "
+         "--clusters OUT/q.clusters.tsv --cluster_markers OUT/q.cluster_markers.tsv --threads 1"),
     Step("evaluate", "--mapped made/q.mapped.h5ad --model made/model --truth_key cell_type --output OUT/q.metrics.json"),
     Step("report", "--model made/model --mapped made/q.mapped.h5ad --output OUT/q.html --mqc_dir OUT/mqc "
          "--figures_dir OUT/figures"),

@@ -33,7 +33,7 @@ STEPS = [
      "--profiles o.tag_profiles.h5ad --threads 1"),
     ("enrich", "--tags q.tags.tsv --slot_tags q.slot_tags.tsv --panel panel.tsv --gmt sets.gmt --top 10 "
      "--output q.enrichment.tsv"),
-    ("cluster", "--mapped q.mapped.h5ad --cell_clusters q.cell_clusters.csv --clusters q.clusters.tsv "
+    ("cluster", "--mapped q.mapped.h5ad --model model --cell_clusters q.cell_clusters.csv --clusters q.clusters.tsv "
      "--cluster_markers q.cluster_markers.tsv --threads 1"),
     ("evaluate", "--mapped q.mapped.h5ad --model model --truth_key cell_type --output q.metrics.json"),
     ("faithfulness", "--mapped q.mapped.h5ad --model model --cells_per_label 3 --output q.faithfulness.tsv --threads 1"),

@@ -87,6 +87,7 @@ OWN_HELP = {
     ("cellmemory_annotate", "model"): "Trained model.",
     ("cellmemory_annotate", "query"): "Query: .h5ad or 10x .h5.",
     ("cellmemory_enrich", "model"): "The model that mapped the query: its genes are the background.",
+    ("cellmemory_cluster", "model"): "The model that mapped the query.",
     ("cellmemory_evaluate", "model"): "The model that mapped the query.",
     ("cellmemory_extract_tags", "model"): "The model that mapped the query: adds what genes contribute, in logits.",
     ("cellmemory_faithfulness", "model"): "The model that mapped the query.",

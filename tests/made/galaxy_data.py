@@ -33,8 +33,9 @@ def make(folder: Path) -> None:
     for name in ("query", "query2"):
         _map(folder, name, "model")
         _extract(folder, name)
-        _run(folder, "cluster", "--mapped", f"{name}.mapped.h5ad", "--cell_clusters", f"{name}.cell_clusters.csv", "--clusters",
-             f"{name}.clusters.tsv", "--cluster_markers", f"{name}.cluster_markers.tsv", "--threads", 1)  # fmt: skip
+        _run(folder, "cluster", "--mapped", f"{name}.mapped.h5ad", "--model", "model", "--threads", 1,
+             "--cell_clusters", f"{name}.cell_clusters.csv", "--clusters", f"{name}.clusters.tsv",
+             "--cluster_markers", f"{name}.cluster_markers.tsv")  # fmt: skip
     _map(folder, "query", "other_model", "query.other")
     _extract(folder, "query.other", profiles="query.other_profiles.h5ad")
     for name in ("model", "other_model"):

@@ -29,12 +29,14 @@ def write_placeholder(
     """
     sizes = ModelConfig(len(panel), len(label_table), "light", d_model=2, d_feedforward=2, d_key=1, d_value=1, n_heads=1,
                         n_slots=n_slots, n_layers=1)  # fmt: skip
-    shapes = network_shapes(sizes) | reference_shapes(sizes, kept=1, components=1, near=1)
+    shapes = network_shapes(sizes) | reference_shapes(sizes, kept=1, components=1, near=1, states=len(label_table))
     tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     tensors["linear.spread"] += 1
     tensors["linear.share"] += 1 / len(panel)
     tensors["reference.scale"] += 1
     tensors["reference.label"] = tensors["reference.label"].astype(np.int64)
+    tensors["reference.state_label"] = np.arange(len(label_table))
+    tensors["reference.spread"] += 1
     tensors["reference.fingerprint"] = np.ones(1, np.uint64)
     levels = [name.removeprefix(COLUMN) for name in label_table if name.startswith(COLUMN)]
     whole_config = {"label_key": "cell_type", "batch_key": None, "label_levels": levels, "mode": "fast", "binning": "quantile"}

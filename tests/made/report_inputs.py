@@ -318,7 +318,7 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
                 **evaluation.evaluate(file.obs, truth, trained.labels, rare),
             }
             write_json(output("metrics", "metrics.json"), scores)
-    clustered = cluster_query(mapped, ClusterSettings())
+    clustered = cluster_query(mapped, trained, ClusterSettings())
     write_table(clustered.clusters, output("clusters", "clusters.tsv"))
     write_table(clustered.markers, output("cluster_markers", "cluster_markers.tsv"))
     with output("cell_clusters", "cell_clusters.csv").open("w", newline="", encoding="utf-8") as table:

@@ -111,7 +111,7 @@ def test_a_cluster_that_may_be_new_is_told_at_once_and_counts_under_no_label(tmp
     cells.write_h5ad(made.mapped[0])
     tables = {name: tmp_path / f"unseen_type.{name}.{'csv' if name == 'cell_clusters' else 'tsv'}" for name in CLUSTER_TABLES}
     given = [part for name, path in tables.items() for part in (f"--{name}", path)]
-    succeed("cluster", "--mapped", made.mapped[0], *given, "--threads", 1)
+    succeed("cluster", "--mapped", made.mapped[0], "--model", made.model, *given, "--threads", 1)
     succeed("report", *made.arguments(), *given, "--output", tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     summary = text[text.index('<section id="summary"') : text.index('<section id="inputs"')]

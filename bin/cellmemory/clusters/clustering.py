@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cellmemory.cells.groups import group_codes
+from cellmemory.clusters.excess import find_excess
 from cellmemory.clusters.graph import Clusters, find_clusters
-from cellmemory.clusters.markers import marker_table, named_markers
+from cellmemory.clusters.markers import marker_table, named_excess, named_markers
 from cellmemory.clusters.summary import cluster_table, labels_of_clusters
 from cellmemory.columns import CLUSTER, CLUSTER_COLUMNS, CLUSTER_LABEL, LABEL, UMAP
 from cellmemory.log import say
 from cellmemory.mapping.mapped import MappedFile
+from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.sampling import sample_cells_to_draw
 
 #: Cells that are clustered and tested, at most; each other cell joins the cluster of its nearest ones. Memory grows with these,
@@ -39,10 +40,14 @@ class Clustered:
     markers: pd.DataFrame
 
 
-def cluster_query(mapped: Path, settings: ClusterSettings) -> Clustered:
-    """Clusters the cells of a mapped query by expression. Raises InputError for a file that was not mapped."""
+def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings) -> Clustered:
+    """Clusters the cells of a mapped query by expression. trained: the model that mapped it.
+
+    Raises InputError for a file that was not mapped, or by another model.
+    """
     with MappedFile(mapped) as file:
-        labels, _ = group_codes(file.obs[LABEL])
+        file.check_model(trained, adapted=True)
+        labels = pd.Index(trained.labels).get_indexer(file.obs[LABEL].astype(str))
         rows = sample_cells_to_draw(labels, CLUSTERED_CELLS, settings.seed)
         values = file.picked("X", rows)
         part = "" if len(rows) == file.n_cells else f", {len(rows):,} of them first"
@@ -50,9 +55,12 @@ def cluster_query(mapped: Path, settings: ClusterSettings) -> Clustered:
         found = find_clusters(values, settings.resolution, settings.seed)
         codes = _of_all_cells(file, rows, found)
         places = file.embedding(UMAP) if UMAP in file.obsm else None
-        table = cluster_table(file.obs, codes, batch_key=file.run.batch_key, places=places)
+        measured = file.var()["measured"].to_numpy(bool)
+        excess = find_excess(values, found.codes, labels[rows], states=trained.states, measured=measured)
+        table = cluster_table(file.obs, codes, excess=excess.score, batch_key=file.run.batch_key, places=places)
         markers = marker_table(values, found.codes, file.obs.iloc[rows], table, genes=file.genes, top=settings.top)
         table["markers"], table["markers_against_label"] = named_markers(table, markers)
+        table["excess_genes"] = [named_excess(genes, file.genes) for genes in excess.genes]
         cells = pd.DataFrame(
             {
                 CLUSTER: pd.Categorical.from_codes(codes, table["cluster"].tolist()),

@@ -43,6 +43,12 @@ def named_markers(clusters: pd.DataFrame, markers: pd.DataFrame) -> tuple[list[s
     return found[0], found[1]
 
 
+def named_excess(excess: np.ndarray, genes: list[str]) -> str:
+    """The genes of the largest excess (M,) of a cluster, those above 0, joined by `;`."""
+    known = np.nan_to_num(excess, nan=-1)
+    return ";".join(genes[i] for i in np.argsort(-known, kind="stable")[:LISTED_MARKERS] if known[i] > 0)
+
+
 def _compare(
     values: sp.csr_matrix, codes: np.ndarray, names: list[str], *, against: str, genes: list[str], top: int
 ) -> pd.DataFrame:

@@ -12,13 +12,18 @@ from cellmemory.mapping.status import LOW_QUALITY, UNLIKE
 #: A cluster may be a new type from this share and this number of cells that are unlike the reference: single cells are unlike it
 #: by chance, as many of a cluster are not.
 CANDIDATE_SHARE, CANDIDATE_CELLS = 0.25, 5
+#: It may also be one from this excess of genes, and this number of cells: fewer have a large one by chance.
+CANDIDATE_EXCESS, EXCESS_CELLS = 2.5, 10
 
 
-def cluster_table(obs: pd.DataFrame, codes: np.ndarray, *, batch_key: str, places: np.ndarray | None) -> pd.DataFrame:
+def cluster_table(
+    obs: pd.DataFrame, codes: np.ndarray, *, excess: np.ndarray, batch_key: str, places: np.ndarray | None
+) -> pd.DataFrame:
     """A row a cluster, named from 1, with its cells' most frequent label and shares of statuses and reasons.
 
-    obs: of N mapped cells; codes: (N,) cluster of each, from 0. batch_key: the column of batches, or an empty text. places:
-    (N, 2) on the reference's map, where there is one; a cluster's place is the median.
+    obs: of N mapped cells; codes: (N,) cluster of each, from 0. excess: (K,) the clusters' scores, NaN where unknown. batch_key:
+    the column of batches, or an empty text. places: (N, 2) on the reference's map, where there is one; a cluster's place is the
+    median.
     """
     labels, names = group_codes(obs[LABEL])
     counts = pd.crosstab(codes, labels).reindex(columns=range(len(names)), fill_value=0).to_numpy()
@@ -26,7 +31,9 @@ def cluster_table(obs: pd.DataFrame, codes: np.ndarray, *, batch_key: str, place
     status, reason = obs[STATUS].to_numpy(str), obs[REASON].to_numpy(str)
     unlike = (status == UNASSIGNED) & (reason == UNLIKE)
     n_unlike = np.bincount(codes, unlike, len(n_cells))
-    candidate = (n_unlike >= CANDIDATE_SHARE * n_cells) & (n_unlike >= CANDIDATE_CELLS)
+    with np.errstate(invalid="ignore"):  # comparisons with NaN
+        candidate = (excess >= CANDIDATE_EXCESS) & (n_cells >= EXCESS_CELLS)
+    candidate |= (n_unlike >= CANDIDATE_SHARE * n_cells) & (n_unlike >= CANDIDATE_CELLS)
     of_cluster = pd.Series(codes).groupby(codes).indices
     middle = [np.full(2, np.nan) if places is None else np.median(places[rows], axis=0) for rows in of_cluster.values()]
 
@@ -44,6 +51,7 @@ def cluster_table(obs: pd.DataFrame, codes: np.ndarray, *, batch_key: str, place
             "ambiguous": share(status == AMBIGUOUS),
             "unlike": n_unlike / n_cells,
             "low_quality": share((status == UNASSIGNED) & (reason == LOW_QUALITY)),
+            "excess": excess,
             "candidate": np.where(candidate, "yes", "no"),
             "batches": [_batches(obs[batch_key].iloc[rows]) if batch_key in obs else "" for rows in of_cluster.values()],
             "umap_1": [place[0] for place in middle],

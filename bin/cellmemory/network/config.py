@@ -65,9 +65,9 @@ def _layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {f"{part}.{name}": shape for part, tensors in parts.items() for name, shape in tensors.items()}
 
 
-def reference_shapes(config: ModelConfig, kept: int, components: int, near: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each `reference.*` tensor: of `kept` cells and `components` principal components (see
-    novelty.Profiles)."""
+def reference_shapes(config: ModelConfig, *, kept: int, components: int, near: int, states: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each `reference.*` tensor: of `kept` cells, `components` principal components (see
+    novelty.Profiles), and `states` of labels."""
     genes, labels = config.n_genes, config.n_labels
     return {
         "reference.embedding": (kept, config.d_model),
@@ -78,4 +78,7 @@ def reference_shapes(config: ModelConfig, kept: int, components: int, near: int)
         "reference.scale": (near, near),
         "reference.weight": (components, labels),
         "reference.bias": (labels,),
+        "reference.states": (states, genes),
+        "reference.state_label": (states,),
+        "reference.spread": (genes,),
     }

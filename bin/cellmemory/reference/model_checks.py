@@ -227,7 +227,7 @@ def check_tensors(path: Traversable, config: ModelConfig) -> list[str]:
 
 
 #: The tensors that are not of float32.
-_INTEGERS = {"reference.label": "I64", "reference.fingerprint": "U64"}
+_INTEGERS = {"reference.label": "I64", "reference.state_label": "I64", "reference.fingerprint": "U64"}
 
 
 _TYPES = {"F32": np.float32, "I64": np.int64, "U64": np.uint64}
@@ -249,8 +249,9 @@ def _wrong_shapes(kinds: dict[str, tuple[tuple[int, ...], str]], config: ModelCo
         shape = kinds.get(name, ((), ""))[0]
         return max(1, shape[dimension]) if len(shape) > dimension else 1
 
-    sizes = (length("reference.embedding", 0), length("reference.components", 1), length("reference.scale", 0))
-    expected = network_shapes(config) | reference_shapes(config, *sizes)
+    components, near = length("reference.components", 1), length("reference.scale", 0)
+    kept, states = length("reference.embedding", 0), length("reference.states", 0)
+    expected = network_shapes(config) | reference_shapes(config, kept=kept, components=components, near=near, states=states)
     expected["reference.fingerprint"] = (length("reference.fingerprint", 0),)
     wanted = {name: (shape, _INTEGERS.get(name, "F32")) for name, shape in expected.items()}
     missing, extra = sorted(wanted.keys() - kinds.keys()), sorted(kinds.keys() - wanted.keys())
@@ -261,8 +262,8 @@ def _wrong_shapes(kinds: dict[str, tuple[tuple[int, ...], str]], config: ModelCo
         for name in wanted.keys() & kinds.keys()
         if kinds[name] != wanted[name]
     ]
-    if sizes[2] > sizes[1]:
-        problems.append(f"reference.scale has {sizes[2]} rows, more than reference.components has columns ({sizes[1]})")
+    if near > components:
+        problems.append(f"reference.scale has {near} rows, more than reference.components has columns ({components})")
     return sorted(problems)
 
 
@@ -279,14 +280,16 @@ _RANGES = {
     "linear.spread": ("above 0 everywhere", _at_least(1e-6)),
     "linear.share": ("shares of one whole", lambda v: bool((v >= 0).all()) and abs(float(v.sum(dtype=np.float64)) - 1) < 0.01),
     "reference.means": ("0 or more everywhere", _at_least(0)),
+    "reference.states": ("0 or more everywhere", _at_least(0)),
+    "reference.spread": ("above 0 everywhere", _at_least(1e-6)),
     "reference.scale": ("different from 0 anywhere", lambda v: bool(v.any())),
 }
 
 
 def _wrong_values(name: str, tensor: np.ndarray, config: ModelConfig) -> list[str]:
-    if name == "reference.label":
+    if name in ("reference.label", "reference.state_label"):
         inside = bool(((tensor >= 0) & (tensor < config.n_labels)).all())
-        return [] if inside else [f"reference.label holds numbers of labels that there are not (0 to {config.n_labels - 1})"]
+        return [] if inside else [f"{name} holds numbers of labels that there are not (0 to {config.n_labels - 1})"]
     if name == "reference.fingerprint":
         return [] if (tensor[1:] >= tensor[:-1]).all() else ["reference.fingerprint is not in rising order"]
     largest = LARGEST_OF_REFERENCE if name.startswith("reference.") else LARGEST_WEIGHT

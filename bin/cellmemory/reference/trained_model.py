@@ -26,11 +26,12 @@ from cellmemory.reference.model_checks import read_all
 from cellmemory.reference.novelty import Novelty, Profiles
 from cellmemory.reference.reference_map import ReferenceMap
 from cellmemory.reference.run_info import RunInfo
+from cellmemory.reference.states import LabelStates
 
 if TYPE_CHECKING:
     from cellmemory.network.model import CellMemory
 
-FORMAT = 8
+FORMAT = 9
 ALL_FILES = ("config.json", *MODEL_FILES)
 
 
@@ -73,6 +74,12 @@ class TrainedModel:
     def reference_map(self) -> ReferenceMap:
         """Where the reference cells that travel with the model lie, and where a query's cells are placed among them."""
         return ReferenceMap(self.weights["reference.embedding"], self.weights["reference.map"])
+
+    @property
+    def states(self) -> LabelStates:
+        """What the reference's cells of each label express."""
+        found = (self.weights[f"reference.{name}"] for name in ("states", "state_label", "spread"))
+        return LabelStates(*found)
 
     @property
     def novelty(self) -> Novelty:

@@ -20,6 +20,7 @@ from cellmemory.reference.coverage import accuracy_by_coverage
 from cellmemory.reference.hierarchy import to_label_table
 from cellmemory.reference.novelty import calibrate_novelty, learn_profiles
 from cellmemory.reference.reference_map import fit_map
+from cellmemory.reference.states import learn_states
 from cellmemory.reference.trained_model import ModelContent
 from cellmemory.sampling import stratified
 from cellmemory.training.aligned_reference import Reference, ReferenceFiles
@@ -140,6 +141,7 @@ def _finish(
     network.decide_by(classifier.weight, classifier.bias, linear_weight=linear_weight, cls_weight=cls_weight)
     with threadpool_limits(runtime.threads):
         reference_map = fit_map(found.embedding[n:], seed)
+        states = learn_states(reference.values[kept], codes[kept], len(reference.labels), seed)
     tensors = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     tensors |= {f"reference.{name}": getattr(profiles, name) for name in ("components", "scale", "weight", "bias")}
     tensors |= {
@@ -147,6 +149,9 @@ def _finish(
         "reference.embedding": found.embedding[n:],
         "reference.map": reference_map,
         "reference.label": codes[kept].astype(np.int64),
+        "reference.states": states.mean,
+        "reference.state_label": states.label,
+        "reference.spread": states.spread,
     }
     return calibration, tensors
 

@@ -1,0 +1,56 @@
+"""Genes that a cluster expresses beyond the reference: beside the reference's cells of the same labels, gene by gene.
+
+What all clusters have in common is another batch; what one has by itself may be another type.
+Letters: n cells, M panel genes, K clusters.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellmemory.reference.states import LabelStates
+
+#: The excess of a cluster is that of its third gene: one or two genes may be a batch's.
+DECISIVE_GENE = 3
+#: Fewer clusters have no median that a single one could stand out from.
+LEAST_CLUSTERS = 4
+
+
+@dataclass(frozen=True)
+class Excess:
+    """genes: (K, M) excess of each gene, in standard deviations within a label, less one standard error; NaN where it was not
+    measured. score: (K,) that of the third gene, as a multiple of the median cluster's; NaN where there are too few clusters."""
+
+    genes: np.ndarray
+    score: np.ndarray
+
+
+def find_excess(
+    values: sp.csr_matrix, codes: np.ndarray, labels: np.ndarray, *, states: LabelStates, measured: np.ndarray
+) -> Excess:
+    """What each cluster's cells express beyond the nearest states of their labels, less the median of the other clusters.
+
+    values: (n, M) log-normalised; codes: (n,) clusters from 0; labels: (n,) codes of the labels; measured: (M,) bool.
+    """
+    n_clusters = codes.max() + 1
+    size = np.bincount(codes, minlength=n_clusters)[:, None]
+    chooser = sp.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))), (n_clusters, len(codes)))
+    cells = np.zeros((n_clusters, len(states.mean)))  # of each state
+    np.add.at(cells, (codes, states.nearest(values, labels, measured)), 1)
+    mean = (chooser @ values).toarray() / size
+    variance = np.maximum((chooser @ values.multiply(values)).toarray() / size - mean**2, 0)
+    apart = (mean - cells @ states.mean / size) / states.spread
+    if n_clusters >= LEAST_CLUSTERS:
+        apart = apart - np.array([np.median(np.delete(apart, k, axis=0), axis=0) for k in range(n_clusters)])
+    found = np.where(measured, apart - np.sqrt(variance / size) / states.spread, np.nan)
+    return Excess(found, _scores(found))
+
+
+def _scores(genes: np.ndarray) -> np.ndarray:
+    """(K,) scores of the excess (K, M) of genes."""
+    if len(genes) < LEAST_CLUSTERS or (~np.isnan(genes[0])).sum() < DECISIVE_GENE:
+        return np.full(len(genes), np.nan)
+    third = np.sort(np.nan_to_num(genes, nan=-np.inf), axis=1)[:, -DECISIVE_GENE]
+    usual = np.median(third)
+    return third / usual if usual > 0 else np.full(len(genes), np.nan)

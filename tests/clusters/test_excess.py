@@ -1,0 +1,73 @@
+"""States of labels on made cells, and what clusters express beyond them."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from cellmemory.clusters.excess import find_excess
+from cellmemory.reference.states import ADDED_SPREAD, LabelStates, learn_states
+
+GENES = 40
+
+
+def cells(of: list[tuple[int, int, int]], seed: int = 0) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
+    """(label, state, cells) of each group -> values, labels and groups. A state of a label raises eight genes of its own."""
+    rng = np.random.default_rng(seed)
+    labels, states = (np.repeat([row[i] for row in of], [row[2] for row in of]) for i in (0, 1))
+    rates = np.full((len(labels), GENES), 0.4)
+    for i, state in enumerate(states):
+        rates[i, 8 * state : 8 * state + 8] = 5
+    return sp.csr_matrix(np.log1p(rng.poisson(rates)).astype(np.float32)), labels, states
+
+
+def test_a_varied_label_has_states_and_a_small_one_its_mean():
+    values, labels, groups = cells([(0, 0, 60), (0, 1, 60), (1, 2, 8)])
+    found = learn_states(values, labels, 3, 0)
+    assert np.bincount(found.label, minlength=3).tolist() == [12, 1, 0]
+    np.testing.assert_allclose(found.mean[found.label == 1][0], values[labels == 1].toarray().mean(0), rtol=1e-5)
+    spread = np.sqrt(np.mean([values[labels == i].toarray().var(0) for i in (0, 1)], axis=0))
+    np.testing.assert_allclose(found.spread, spread + ADDED_SPREAD, rtol=1e-4)
+    nearest = found.nearest(values, labels, np.ones(GENES, bool))
+    raised = found.mean[nearest][:, :8].mean(1) > found.mean[nearest][:, 8:16].mean(1)
+    assert raised[groups == 0].all()
+    assert not raised[groups == 1].any()
+
+
+def test_a_cell_is_held_against_its_own_label_in_measured_genes():
+    states = LabelStates(np.array([[1, 0, 9], [5, 0, 0], [0, 1, 0]], np.float32), np.array([0, 0, 1]), np.ones(3, np.float32))
+    cell = sp.csr_matrix(np.array([[4.0, 0, 9]], np.float32))
+    assert states.nearest(cell, np.array([0]), np.ones(3, bool)).tolist() == [0]
+    assert states.nearest(cell, np.array([0]), np.array([True, True, False])).tolist() == [1]
+    assert states.nearest(cell, np.array([1]), np.ones(3, bool)).tolist() == [2]
+
+
+@pytest.fixture
+def states() -> LabelStates:
+    values, labels, _ = cells([(0, 0, 80), (1, 1, 80), (2, 2, 80)])
+    return learn_states(values, labels, 3, 0)
+
+
+def test_a_new_type_stands_out_by_its_own_genes(states):
+    values, labels, groups = cells([(0, 0, 60), (1, 1, 60), (2, 2, 60), (2, 3, 30)], seed=1)
+    found = find_excess(values, groups, labels, states=states, measured=np.ones(GENES, bool))
+    assert found.score.argmax() == 3
+    assert found.score[3] > 2.5 > np.sort(found.score)[-2]
+    assert set(np.argsort(-found.genes[3])[:8]) == set(range(24, 32))
+
+
+def test_what_all_clusters_have_in_common_is_no_excess(states):
+    values, labels, groups = cells([(0, 0, 60), (1, 1, 60), (2, 2, 60), (2, 2, 60)], seed=1)
+    groups[-60:] = 3
+    moved = values.toarray()
+    moved[:, 30:40] += 2
+    found = find_excess(sp.csr_matrix(moved), groups, labels, states=states, measured=np.ones(GENES, bool))
+    assert found.genes[:, 30:40].max() < (2 / states.spread[30:40]).min() / 3
+
+
+def test_absent_genes_have_none_and_few_clusters_no_score(states):
+    values, labels, groups = cells([(0, 0, 40), (1, 1, 40), (2, 2, 40)])
+    measured = np.arange(GENES) != 5
+    found = find_excess(values, groups, labels, states=states, measured=measured)
+    assert np.isnan(found.genes[:, 5]).all()
+    assert not np.isnan(found.genes[:, measured]).any()
+    assert np.isnan(found.score).all()
