@@ -86,7 +86,7 @@ bench-accuracy:
 
 # docs/decisions.md, measured anew.
 bench-ablations: setup
-	@$(run) benchmarks/ablations.py views genes faithfulness hormones slots page
+	@$(run) benchmarks/doubt.py && benchmarks/ablations.py views genes faithfulness hormones slots page
 
 # Exact versions for pyproject.toml's requirements. The extras hold the same versions as the runtime; only the peers of
 # the benchmark need an older scikit-learn.

@@ -18,6 +18,7 @@ import click
 import numpy as np
 import pandas as pd
 
+from doubt import page_figures
 from ours import VARIANTS, Scripts, map_cells
 from splits import Split, read_split, read_splits, write_task
 
@@ -261,12 +262,13 @@ def slots(bench: Bench) -> None:
 @click.option("--page", "path", type=click.Path(path_type=Path), default=ROOT / "docs/decisions.md")
 @click.pass_obj
 def page(bench: Bench, path: Path) -> None:
-    path.write_text(page_text(json.loads(bench.results.read_text())))
+    doubt = json.loads(bench.results.with_name("doubt.json").read_text())
+    path.write_text(page_text(json.loads(bench.results.read_text()), doubt))
     click.echo(f"Wrote {path}.")
 
 
-def page_text(found: dict[str, list[dict]]) -> str:
-    """The page, given the tables."""
+def page_text(found: dict[str, list[dict]], doubt: dict) -> str:
+    """The page, given the tables and the results of doubt.py."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     rows = found["faithfulness"]
@@ -275,6 +277,7 @@ def page_text(found: dict[str, list[dict]]) -> str:
     return (
         templates.get_template("decisions.md.j2").render(
             **found,
+            doubt=page_figures(doubt),
             rankings=rankings,
             cells={row["query"]: row["cells"] for row in rows},
             errors={curve: max(row["error"] for row in rows if row["curve"] == curve) for curve in ("deletion", "insertion")},

@@ -101,6 +101,68 @@ def clusters(split: Split, folder: Path, threads: int) -> dict:
     }
 
 
+#: The rows of the page's table: a figure, what is done with it over the references, its title, and whether it is a share.
+ROWS = (
+    ("unassigned_shared", "mean", "known cells unassigned", True),
+    ("unassigned_shared", "max", "known cells unassigned, highest", True),
+    ("unassigned_novel", "mean", "cells of new types unassigned", True),
+    ("novelty_auroc", "mean", "novelty AUROC", False),
+    ("accuracy", "mean", "accuracy on known cells", False),
+    ("assigned_known_accuracy", "mean", "accuracy on known cells that are assigned", False),
+    ("surely_wrong", "mean", "known cells wrong above a confidence of 0.9", True),
+    ("surely_wrong_all", "mean", "the same, of all cells", True),
+    ("ece", "mean", "calibration error", False),
+    ("set_coverage", "mean", "label sets that hold the truth", False),
+    ("set_coverage_worst", "min", "the same, the lowest of any label with 20 cells", False),
+    ("set_size", "mean", "labels in a set", False),
+)
+
+
+def page_figures(results: dict) -> dict:
+    """What docs/decisions.md tells of the results."""
+    from cellmemory.clusters.summary import CANDIDATE_CELLS, CANDIDATE_SHARE
+
+    by_way = dict(list(pd.DataFrame(results["doubt"]).groupby("way")))
+
+    def told(way: str, name: str, of: str, share: bool) -> str:
+        value = by_way[way][name].agg(of)
+        return f"{value:.1%}".replace("%", " %") if share else f"{value:.3f}"
+
+    rows = [
+        {"title": title, "shipped": told("as_shipped", name, of, share), "no_shift": told("no_shift", name, of, share)}
+        for name, of, title, share in ROWS
+    ]
+    groups = results["clusters"]
+    found = pd.DataFrame([candidate for group in groups for candidate in group["candidates"]]).fillna({"excess": 0})
+    new, known = (sum(group[name] for group in groups) for name in ("new_cells", "known_cells"))
+    by_unlike = (found["unlike"] >= CANDIDATE_SHARE) & (found["unlike"] * found["cells"] >= CANDIDATE_CELLS - 0.5)
+    parts = {"a quarter unlike the reference": by_unlike, "these, and by their excess": slice(None)}
+    shipped = by_way["as_shipped"]
+    return {
+        "references": len(groups),
+        "rows": rows,
+        "n_clusters": sum(group["clusters"] for group in groups),
+        "mostly_new": sum(group["mostly_new"] for group in groups),
+        "candidates": [_candidates(title, found[chosen], new, known) for title, chosen in parts.items()],
+        "single_new": _share((shipped["unassigned_novel"] * [g["new_cells"] for g in groups]).sum(), new),
+        "single_known": _share((shipped["unassigned_shared"] * [g["known_cells"] for g in groups]).sum(), known),
+    }
+
+
+def _candidates(title: str, found: pd.DataFrame, new: int, known: int) -> dict:
+    return {
+        "title": title,
+        "clusters": len(found),
+        "mostly_new": int((found["new_cells"] > found["cells"] / 2).sum()),
+        "new_cells": _share(found["new_cells"].sum(), new),
+        "known_cells": _share((found["cells"] - found["new_cells"]).sum(), known),
+    }
+
+
+def _share(part: float, of: int) -> str:
+    return f"{100 * part / of:.1f} %"
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=FOLDER, envvar="CELLMEMORY_BENCH_DATA", required=True, help="Folder of the files of left_out.json.")
 @click.option("--results", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/doubt.json", help="The table.")

@@ -296,7 +296,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "no scale": (tensor("reference.scale", lambda v: 0 * v), "reference.scale is not different from 0 anywhere"),
     "NaN in the states": (filled("reference.states", NAN), "reference.states holds NaN"),
     "states below 0": (filled("reference.states", -1), "reference.states is not 0 or more"),
-    "a state of a label that there is not": (filled("reference.state_label", 99), "numbers of labels that there are not (0 to 8)"),
+    "a state of no label": (filled("reference.state_label", 99), "numbers of labels that there are not (0 to 8)"),
     "more states than labels of states": (tensor("reference.state_label", lambda v: v[:-1]), "reference.state_label is"),
     "a spread of 0": (filled("reference.spread", 0), "reference.spread is not above 0"),
     "means below 0": (filled("reference.means", -1), "reference.means is not 0 or more"),

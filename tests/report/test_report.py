@@ -118,7 +118,7 @@ def test_a_cluster_that_may_be_new_is_told_at_once_and_counts_under_no_label(tmp
     said = re.findall(r"unseen_type, cluster (\d+) \((\d+) cells\) may be a type that the reference lacks: ([^<]*)", summary)[0]
     table = pd.read_csv(tables["clusters"], sep="\t", dtype={"cluster": str}).set_index("cluster")
     assert int(said[1]) == table.loc[said[0], "n_cells"]
-    assert re.search(r"CD79A|CD79B|MS4A1", said[2])
+    assert "of their labels they express" in said[2]
     figure = embedded(tmp_path / "report.html")["figures"]["cluster_labels"]["variants"][""]["data"][0]
     rows, columns, shares = figure["meta"]["rows"], figure["meta"]["columns"], np.array(figure["z"])
     np.testing.assert_allclose(shares.sum(0), 1, atol=0.01)

@@ -17,12 +17,15 @@ _COLUMNS = [
     ("Perhaps new", "text"),
     ("Most frequent label", "label"),
     ("Marker genes", "text"),
+    ("Beyond the reference's label", "text"),
+    ("Excess", "number"),
     ("Cells with the label", "share"),
     ("Assigned", "share"),
     ("Unlike the reference", "share"),
     ("Mean confidence", "number"),
 ]
-_SHOWN = ["cluster", "n_cells", "candidate", "label", "markers", "label_share", "assigned", "unlike", "confidence"]
+_SHOWN = ["cluster", "n_cells", "candidate", "label", "markers", "excess_genes", "excess", "label_share", "assigned"]
+_SHOWN += ["unlike", "confidence"]
 _MARKER_COLUMNS = [
     ("Sample", "text"),
     ("Cluster", "text"),
@@ -36,6 +39,10 @@ _MARKER_COLUMNS = [
 ]
 _MARKERS_SHOWN = ["cluster", "against", "rank", "gene", "expression_log2_change", "expression_adjusted_p_value"]
 _MARKERS_SHOWN += ["fraction_expressing", "fraction_expressing_other"]
+_CAPTION = (
+    "Marker genes are higher than in all other cells of the query. Genes beyond the reference's label are higher than in the "
+    "reference's cells of the same labels; excess says by how much, as a multiple of the middle cluster of the query."
+)
 #: Marker genes that a sentence names.
 SHOWN_MARKERS = 5
 
@@ -43,8 +50,8 @@ SHOWN_MARKERS = 5
 def section(samples: Sequence[Sample]) -> Section:
     """Clusters and candidate new types."""
     lead = (
-        "Cells of the query that are alike, whatever label each of them got. Where a quarter of a cluster is unlike the "
-        "reference, all of it may be a type that the reference lacks."
+        "Cells of the query that are alike, whatever label each of them got. A cluster of which a quarter is unlike the "
+        "reference, or that expresses genes far beyond the reference's cells of its labels, may be a type that the reference lacks."
     )
     known = [sample for sample in samples if "clusters" in sample.tables]
     if not known:
@@ -57,9 +64,10 @@ def section(samples: Sequence[Sample]) -> Section:
         notes = Notes(["No cluster looks like a type that the reference lacks."])
     tables = [sample.tables["clusters"].assign(sample=sample.name) for sample in known]
     table = pd.concat(tables, ignore_index=True)
-    table["markers"] = [_first(genes) for genes in table["markers"]]
+    for column in ("markers", "excess_genes"):
+        table[column] = [_first(genes) for genes in table[column]]
     rows = table[["sample", *_SHOWN]].values.tolist()
-    blocks: list = [notes, *_labels(known), bounded("cluster_table", "Clusters", _COLUMNS, rows)]
+    blocks: list = [notes, *_labels(known), bounded("cluster_table", "Clusters", _COLUMNS, rows, caption=_CAPTION)]
     markers = [
         [sample.name, *row]
         for sample in known
@@ -81,12 +89,11 @@ def candidates(sample: Sample) -> list[str]:
 
 
 def _candidate(sample: Sample, row: pd.Series) -> str:
-    genes = _first(row["markers_against_label"] or row["markers"])
-    against = f"{row['label']} elsewhere" if row["markers_against_label"] else "all other cells"
+    genes = _first(row["excess_genes"])
     return (
         f"{sample.name}, cluster {row['cluster']} ({count(int(row['n_cells']), 'cell')}) may be a type that the reference lacks: "
         f"{row['unlike']:.0%} are unlike it. Most were called {row['label']}."
-        + (f" Higher than in {against}: {genes}." if genes else "")
+        + (f" Beyond the reference's cells of their labels they express {genes}." if genes else "")
     )
 
 
