@@ -17,10 +17,10 @@ SPECS = json.loads((ROOT / "benchmarks" / "left_out.json").read_text())
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Twelve cells of four types in two batches; a type has two cells in each, but one only a single one."""
-    obs = pd.DataFrame({"type": list("aaabbbccc") * 2 + ["d"], "lane": ["x"] * 9 + ["y"] * 9 + ["x"]})
+    """Ten cells of three types in each of two batches, and a single cell of a fourth type."""
+    obs = pd.DataFrame({"type": list("abc" * 10) * 2 + ["d"], "lane": ["x"] * 30 + ["y"] * 30 + ["x"]})
     obs.index = [f"cell {i}" for i in range(len(obs))]
-    counts = sp.csr_matrix(np.arange(1.0, 20)[:, None] * np.ones(3))
+    counts = sp.csr_matrix(np.arange(1.0, len(obs) + 1)[:, None] * np.ones(3))
     ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=["A", "B", "C"])).write_h5ad(tmp_path / "cells.h5ad")
     return tmp_path
 
@@ -33,7 +33,7 @@ def spec(**changed: object) -> dict:
 def test_the_reference_lacks_the_new_type_and_the_query_has_it(data: Path):
     split = doubt.read_left_out(spec(), data)
     assert sorted(split.reference.obs["label"].unique()) == ["a", "c"]  # d has too few cells
-    assert split.query.obs["label"].value_counts().to_dict() == {"a": 3, "b": 3, "c": 3}
+    assert split.query.obs["label"].value_counts().to_dict() == {"a": 10, "b": 10, "c": 10}
     assert not set(split.reference.obs_names) & set(split.query.obs_names)
 
 
@@ -55,7 +55,7 @@ def test_candidates_are_counted_by_hand():
     candidates = [
         {"label": "a", "unlike": 0.5, "excess": None, "cells": 10, "new_cells": 9},
         {"label": "a", "unlike": 0.1, "excess": 3.0, "cells": 20, "new_cells": 12},
-        {"label": "b", "unlike": 0.4, "excess": 1.0, "cells": 10, "new_cells": 0},
+        {"label": "b", "unlike": 0.5, "excess": 1.0, "cells": 10, "new_cells": 0},
     ]
     group = {"reference": "n", "clusters": 7, "mostly_new": 2, "new_cells": 30, "known_cells": 90, "candidates": candidates}
     found = doubt.page_figures({"doubt": rows, "clusters": [group]})

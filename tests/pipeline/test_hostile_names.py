@@ -62,7 +62,8 @@ def test_hostile_names_everywhere_are_only_names(tmp_path: Path):
     mapped = ad.read_h5ad(sample / "q.mapped.h5ad")
     assert mapped.n_obs == query.n_obs
     assert set(mapped.obs["cellmemory_label"]) <= set(reference.obs[f"label {TEXT}"])
-    for kind in ("labels.csv", "tags.tsv", "contrasts.tsv", "faithfulness.tsv", "enrichment.tsv", "metrics.json", "report.html"):
+    for kind in ("labels.csv", "tags.tsv", "contrasts.tsv", "faithfulness.tsv", "enrichment.tsv", "clusters.tsv", "metrics.json",
+                 "report.html"):  # fmt: skip
         assert (sample / f"q.{kind}").stat().st_size > 0, kind
     record = json.loads((sample / "q.provenance.json").read_text())
     assert {Path(file["path"]).name for file in record["inputs"]} == {

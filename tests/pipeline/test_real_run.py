@@ -16,6 +16,7 @@ from threading import Thread
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 
@@ -26,7 +27,8 @@ SAMPLES = ("reduced_panel", "unseen_type")
 pytestmark = pytest.mark.slow
 
 
-KINDS = ("labels.csv", "tags.tsv", "slot_tags.tsv", "enrichment.tsv", "metrics.json", "faithfulness.tsv")
+KINDS = ("labels.csv", "tags.tsv", "slot_tags.tsv", "enrichment.tsv", "metrics.json", "faithfulness.tsv", "clusters.tsv")
+KINDS += ("cluster_markers.tsv", "cell_clusters.csv")
 
 
 def digests(folder: Path, kinds: tuple[str, ...] = KINDS, samples: tuple[str, ...] = SAMPLES) -> dict[str, str]:
@@ -55,7 +57,8 @@ def test_results_are_where_the_manual_says(results: Path):
     model = ("model.safetensors", "config.json", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv",
              "history.png", "model_card.md")  # fmt: skip
     kinds = ("alignment.json", "mapped.h5ad", "labels.csv", "tags.tsv", "slot_tags.tsv", "tag_profiles.h5ad",
-             "faithfulness.tsv", "enrichment.tsv", "metrics.json", "report.html", "provenance.json")  # fmt: skip
+             "faithfulness.tsv", "enrichment.tsv", "clusters.tsv", "cluster_markers.tsv", "cell_clusters.csv", "metrics.json",
+             "report.html", "provenance.json")  # fmt: skip
     info = ("inputs.json", "versions.yml", "execution_report.html", "execution_timeline.html", "execution_trace.tsv",
             "pipeline_dag.html")  # fmt: skip
     expected = (
@@ -156,7 +159,7 @@ def test_the_run_is_a_ro_crate(results: Path):
         if "sha256" in graph[name]:
             assert graph[name]["sha256"] == sha256(results / name)
             assert graph[name]["contentSize"] == str((results / name).stat().st_size)
-    assert len([name for name in data if name.startswith("samples/")]) == 2 * 11
+    assert len([name for name in data if name.startswith("samples/")]) == 2 * 14
     assert graph["#run"]["instrument"] == {"@id": "#pipeline"}
 
 
@@ -170,6 +173,19 @@ def test_unknown_type_is_further_from_the_reference(results: Path):
     assert found["unknown_types"][0]["label"] == "CD19+ B"
     assert found["novelty_auroc"] >= 0.7
     assert found["unknown_flagged"] > found["known_flagged"]
+
+
+def test_a_cluster_of_the_unknown_type_is_told_with_its_markers(results: Path):
+    clusters = pd.read_csv(results / "samples" / "unseen_type" / "unseen_type.clusters.tsv", sep="\t", dtype={"cluster": str})
+    cells = pd.read_csv(results / "samples" / "unseen_type" / "unseen_type.cell_clusters.csv", index_col="cell", dtype=str)
+    truth = ad.read_h5ad(DATA / "unseen_type.h5ad").obs["author_label"].astype(str).loc[cells.index]
+    unknown = (truth == "CD19+ B").to_numpy()
+    new = cells["cellmemory_cluster"].isin(clusters.loc[clusters["candidate"] == "yes", "cluster"]).to_numpy()
+    assert new.any()
+    assert unknown[new].mean() > 0.9
+    assert set(cells["cellmemory_cluster_label"][new]) == {"unassigned"}
+    genes = ";".join(clusters.loc[clusters["candidate"] == "yes", "excess_genes"]).split(";")
+    assert {"CD79A", "CD79B", "MS4A1", "IGJ", "MZB1"} & set(genes)
 
 
 def test_nothing_changed_means_all_is_cached_and_damage_to_results_is_mended(real_run: Run, results: Path, folder: Path):
