@@ -14,23 +14,28 @@ from click.core import ParameterSource
 from cellmemory import __version__
 from cellmemory.errors import InputError, shortened
 from cellmemory.io.atomic import final_name
-from cellmemory.io.samplesheet import is_url
+from cellmemory.io.text import is_url, url_for_a_file, url_for_an_output
 from cellmemory.log import as_printed, show_on_standard_error
 from cellmemory.log import say as say
 from cellmemory.log import warn as warn
 
 
-class _Input(click.Path):
+class _Path(click.Path):
+    """A path of something that is read, whether it is there or not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        if is_url(str(value)):
+            self.fail(url_for_a_file(str(value)), param, context)
+        return super().convert(value, param, context)
+
+
+class _Input(_Path):
     """A file or folder that is read. A pipe or a device is refused: it may never end, and cannot be read twice."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(exists=True, path_type=Path, **kwargs)
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
-        if is_url(str(value)):
-            self.fail(
-                f"{str(value)!r} is a URL, which only the pipeline fetches. Download it, and give its path.", param, context
-            )
         path = Path(os.fsdecode(super().convert(value, param, context)))
         if not (path.is_file() or path.is_dir()):
             self.fail(f"{str(path)!r} is a device or a pipe. Give a file.", param, context)
@@ -50,6 +55,8 @@ class Number(click.FloatRange):
 FILE = _Input(dir_okay=False)
 FILE_OR_FOLDER = _Input()
 FOLDER = _Input(file_okay=False)
+#: What may be missing, which the library then says with all other problems.
+ANY_PATH = _Path(path_type=Path)
 
 #: A full disk, a full quota, a file larger than the system lets one be.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -86,6 +93,8 @@ class Output(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
         if value == "":  # a path would make it the current folder
             self.fail("It is empty. Give the path to write to.", param, context)
+        if is_url(str(value)):  # its parts would become folders
+            self.fail(url_for_an_output(str(value)), param, context)
         return super().convert(value, param, context)
 
 

@@ -17,7 +17,7 @@ import _cli
 @click.option("--batch_key", help="Column of the reference's obs with the batch.")
 @click.option("--counts_layer", help="Layer of the reference with the values; detected if not given.")
 @click.option("--gene_column", help="Column of the reference's var with the gene names; the index if not given.")
-@click.option("--model", type=click.Path(path_type=Path), help="Folder or archive of a trained model, instead of a reference.")
+@click.option("--model", type=_cli.ANY_PATH, help="Folder or archive of a trained model, instead of a reference.")
 @click.option("--gene_map", type=_cli.FILE, help="TSV of gene names, from and to: aliases, orthologs.")
 @click.option("--gmt", type=_cli.FILE, multiple=True, help="Gene sets for the enrichment.")
 @click.option("--contrast", multiple=True, metavar="COLUMN:A:B", help="Contrast that each query must be able to answer.")
@@ -49,6 +49,7 @@ def main(
     from cellmemory.checks import RunInputs, check_inputs
     from cellmemory.io.atomic import replacing, write_json
     from cellmemory.io.samplesheet import Origin
+    from cellmemory.io.tables import write_table
 
     given = RunInputs(
         samplesheet=samplesheet,
@@ -65,7 +66,7 @@ def main(
     inputs, genes = check_inputs(given, min_coverage=min_coverage, n_genes=n_genes)
     write_json(output, inputs)
     with replacing(query_genes) as partial:
-        genes.to_csv(partial, sep="\t", index=False)
+        write_table(genes, partial)
     for query in inputs["queries"]:
         _cli.say(
             f"{query['sample']}: {query['cells']:,} cells, {query['shared_genes']:,} of {query['genes']:,} genes shared "

@@ -73,7 +73,7 @@ def test_all_problems_of_all_inputs_come_at_once(tmp_path):
         ("sample,h5ad,colour\na,x.h5ad,red\n", "has a column 'colour' that means nothing here"),
         ("sample,h5ad\n", "names no query: add a line"),
         ("sample,h5ad\n,x.h5ad\n", ", line 2: sample is empty."),
-        ("sample,h5ad\na,https://x.org/q.h5ad\n", ", line 2: 'https://x.org/q.h5ad' is a URL. Only the pipeline fetches these"),
+        ("sample,h5ad\na,https://x.org/q.h5ad\n", ", line 2: 'https://x.org/q.h5ad' is a URL, which only the pipeline fetches."),
     ],
 )
 def test_samplesheets_that_cannot_be(sheet, sentence, tmp_path):

@@ -124,6 +124,18 @@ def test_steps_depend_on_the_parts_that_their_scripts_import():
     assert listed == needed
 
 
+def test_pandas_is_given_open_files():
+    """Of a path it would unpack by the suffix, write to a URL, and go to the home folder for `~`."""
+    given = {
+        f"{name}: {ast.unparse(node)}"
+        for name, path in FILES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("read_csv", "to_csv")
+        if node.args and ast.unparse(node.args[0]) not in ("file", "io.BytesIO(block)")
+    }
+    assert given == set()
+
+
 #: Contents of MultiQC's page, which has names of its own.
 MULTIQC_IDS = {"cellmemory_confidence", "cellmemory_consensus"}
 #: The doors of a notebook: each keyword is an option of a script, with the script's default.

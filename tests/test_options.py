@@ -56,6 +56,20 @@ def test_a_url_is_named_as_it_was_given(tmp_path):
     assert "'https://x.org/lung.zip' is a URL, which only the pipeline fetches." in found
 
 
+def test_nothing_is_written_to_a_url(tmp_path):
+    inputs = ("--tags", DATA / "samplesheet.csv", "--slot_tags", DATA / "samplesheet.csv", "--panel", DATA / "samplesheet.csv")
+    for url in ("https://x.org/e.tsv", "s3://bucket/e.tsv"):
+        (found,) = refused("enrich", *inputs, "--output", url, folder=tmp_path)
+        assert f"'--output': '{url}' is a URL. Outputs are written to a path: give one" in found
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_not_looked_for_at_a_url(tmp_path):
+    (found,) = refused("check_inputs", "--samplesheet", DATA / "samplesheet.csv", "--model", "https://x.org/lung.zip", "--output",
+                       tmp_path / "i.json", "--query_genes", tmp_path / "g.tsv")  # fmt: skip
+    assert "'--model': 'https://x.org/lung.zip' is a URL, which only the pipeline fetches." in found
+
+
 def test_an_empty_output_is_no_folder(tmp_path):
     (found,) = refused("copy_model", "--model", tmp_path, "--output", "")
     assert "'--output': It is empty. Give the path to write to." in found

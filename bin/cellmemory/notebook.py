@@ -23,6 +23,8 @@ from cellmemory.genes.reference_cells import preprocess_reference
 from cellmemory.io.checked import choice, integer, number, text, wrong_fields
 from cellmemory.io.outputs import output_problems
 from cellmemory.io.samplesheet import COLUMNS, SAMPLE_NAME, Origin, Query
+from cellmemory.io.tables import write_table
+from cellmemory.io.text import is_url, url_for_an_output
 from cellmemory.log import say, warn
 from cellmemory.mapping.mapper import MappingSettings, map_query
 from cellmemory.network.runtime import Runtime, configure
@@ -256,6 +258,8 @@ def train(
     if folder is None:
         kept = tempfile.TemporaryDirectory(prefix="cellmemory-model-")
         folder = Path(kept.name) / "model"
+    if is_url(str(folder)):
+        raise InputError(url_for_an_output(str(folder)))
     output = Path(folder)
     if problems := output_problems({"folder": (output, "model")}, {}):
         raise InputError(_without_options(problem) for problem in problems)
@@ -339,7 +343,7 @@ def _gene_list(genes: Iterable[str] | None, folder: Path) -> Path | None:
     if genes is None:
         return None
     path = folder / "genes.tsv"
-    pd.DataFrame({"sample": "query", "gene": [str(gene) for gene in genes]}).to_csv(path, sep="\t", index=False)
+    write_table(pd.DataFrame({"sample": "query", "gene": [str(gene) for gene in genes]}), path)
     return path
 
 

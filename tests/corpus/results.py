@@ -7,6 +7,7 @@ Outputs stand in `out/`.
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from tests.corpus.edits import (
+    COMMANDS,
     SAVED,
     Case,
     Edit,
@@ -159,6 +161,55 @@ for _script, _name in (
     ("compare_slots", "o.tag_profiles.h5ad"),
 ):
     case(_script, "a_name_with_a_hyphen", renamed(_name, "-x.h5ad"), ok=True, instead=((_name, "-x.h5ad"),))
+
+
+# Paths that are more than a name to some programs: a home folder, a packed file, a place in a network.
+def called(old: str, new: str) -> Edit:
+    """A good file under another name, in a folder that is made for it."""
+
+    def edit(folder: Path, good: Path) -> None:
+        (folder / new).parent.mkdir(exist_ok=True)
+        shutil.copy(good / old, folder / new)
+
+    return edit
+
+
+for _script, _option, _old, _new in (
+    ("enrich", "--tags", "q.tags.tsv", "~/t.tsv"),
+    ("enrich", "--tags", "q.tags.tsv", "q.tags.zip"),
+    ("enrich", "--slot_tags", "q.slot_tags.tsv", "q.slot_tags.tsv.gz"),
+    ("consensus", "one", "q.labels.csv", "~/q.labels.csv"),
+    ("consensus", "one", "q.labels.csv", "q.labels.csv.gz"),
+    ("consensus", "one", "q.labels.csv", "q.labels.csv.zst"),
+):
+    _called = ((f"{_option} {_old}", f"{_option} {_new}"),)
+    case(_script, f"{_old}_called_{_new.replace('/', '_')}", called(_old, _new), SAME, instead=_called)
+case(
+    "report",
+    "tags_called_as_if_packed",
+    called("q.tags.tsv", "q.tags.tsv.gz"),
+    ok=True,
+    instead=(("--model", "--tags q.tags.tsv.gz --model"),),
+)
+for _script, _command in COMMANDS.items():
+    _output = "--output" if "--output" in _command else "--tags"
+    case(
+        _script,
+        "output_to_a_url",
+        nothing,
+        "'s3://b/",
+        "is a URL. Outputs are written to a path",
+        instead=((f"{_output} out/", f"{_output} s3://b/"),),
+    )
+for _suffix in ("gz", "zst"):
+    case(
+        "enrich",
+        f"output_called_{_suffix}",
+        nothing,
+        ok=True,
+        instead=(("out/e.tsv", f"out/e.tsv.{_suffix}"),),
+        holds=lambda folder, suffix=_suffix: (folder / f"out/e.tsv.{suffix}").read_bytes().startswith(b"level\tcontrast"),
+    )
 
 # train
 case("train", "panel_of_other_order", table("panel.tsv", reversed_rows), "panel")

@@ -11,7 +11,7 @@ from cellmemory.columns import ASSIGNED, CONFIDENCE, LABEL, STATUS, STATUSES
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.checked import as_numbers
 from cellmemory.io.spreadsheet import restored, restored_column
-from cellmemory.io.text import encoding_of
+from cellmemory.io.text import encoding_of, opened
 
 TABLE_ROWS = 100_000
 _REMEDY = "Give the labels.csv that map_query.py wrote."
@@ -46,7 +46,8 @@ def side_by_side(tables: Mapping[str, Path]) -> Iterator[dict[str, pd.DataFrame]
 def _chunks(path: Path) -> Iterator[pd.DataFrame]:
     try:
         options = {"keep_default_na": False, "encoding": encoding_of(path)}
-        found = pd.Index(pd.read_csv(path, nrows=1, header=None, dtype=str, **options).iloc[0])
+        with opened(path) as file:
+            found = pd.Index(pd.read_csv(file, nrows=1, header=None, dtype=str, **options).iloc[0])
         twice = found[found.duplicated()].intersection(pd.Index(_COLUMNS))
         if len(twice):
             raise InputError(f"{path} has the column {', '.join(twice)} twice. {_REMEDY}")
@@ -54,8 +55,8 @@ def _chunks(path: Path) -> Iterator[pd.DataFrame]:
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}; its columns are {first_ids(found)}. {_REMEDY}")
         types = dict.fromkeys(_COLUMNS, "category") | dict.fromkeys(("cell", CONFIDENCE), str)
-        with pd.read_csv(path, usecols=_COLUMNS, dtype=types, chunksize=TABLE_ROWS, **options) as reader:
-            for chunk in reader:
+        with opened(path) as file:
+            for chunk in pd.read_csv(file, usecols=_COLUMNS, dtype=types, chunksize=TABLE_ROWS, **options):
                 confidence = as_numbers(chunk[CONFIDENCE])
                 _check_votes(path, chunk, confidence)
                 chunk["cell"], label = chunk["cell"].map(restored), restored_column(chunk[LABEL])

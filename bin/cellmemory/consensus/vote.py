@@ -30,7 +30,7 @@ def vote(sample: str, tables: Mapping[str, Path], label_map: Mapping[tuple[str, 
     cells in the same order.
     """
     vocabulary, tally = Vocabulary(label_map), Tally(list(tables))
-    with output.open("w", newline="") as csv:
+    with output.open("w", encoding="utf-8", newline="") as csv:
         for number, chunks in enumerate(side_by_side(tables)):
             votes = np.stack([
                 np.where(chunk[STATUS] == ASSIGNED, vocabulary.codes(name, chunk[LABEL]), -1)

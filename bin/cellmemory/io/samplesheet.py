@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellmemory.errors import InputError
-from cellmemory.io.text import read_sheet
+from cellmemory.io.text import is_url, read_sheet, url_for_a_file
 
 #: As assets/schema_input.json; here, since only bin/ goes along to the machines of clouds.
 SCHEMA = json.loads(Path(__file__).with_name("schema_input.json").read_text())
@@ -58,11 +58,6 @@ def sample_named(path: Path) -> str:
     return re.sub("[^A-Za-z0-9_-]", "_", path.name.split(".")[0]).lstrip("_-")[:80] or "query"
 
 
-def is_url(value: str) -> bool:
-    """Whether a path is none, but says where in a network or a cloud something is."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value) is not None
-
-
 def read_samplesheet(path: Path, staged: list[Path]) -> list[Query]:
     """The rows of a samplesheet CSV. Paths are absolute or relative to its folder, unless `staged` gives them, row by row.
 
@@ -86,11 +81,7 @@ def read_samplesheet(path: Path, staged: list[Path]) -> list[Query]:
     problems += [problem for line, row in table for problem in _cell_problems(path, line, row)]
     problems += _name_problems(path, table)
     if not staged:
-        problems += [
-            f"{path}, line {line}: '{row['h5ad'][:100]}' is a URL. Only the pipeline fetches these: download it."
-            for line, row in table
-            if is_url(row.get("h5ad", ""))
-        ]
+        problems += [f"{path}, line {line}: {url_for_a_file(row['h5ad'])}" for line, row in table if is_url(row.get("h5ad", ""))]
     if problems:
         raise InputError(problems)
     origins = [Origin(**{c: row.get(c) or None for c in OPTIONAL}) for _, row in table]

@@ -7,7 +7,7 @@ these behind apostrophes of its own, or else it would not come back as it was.
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 import pandas as pd
@@ -37,10 +37,14 @@ def write_csv(table: pd.DataFrame, file: TextIO, *, header: bool) -> None:
     columns = {harmless(str(name)): _each(column, harmless) for name, column in table.items()}
     index = table.index.map(lambda name: harmless(str(name))).rename(table.index.name)
     safe = pd.DataFrame({name: column.to_numpy(copy=False) for name, column in columns.items()}, index=index)
-    # Python's csv quotes for a carriage return in a text from version 3.13 on.
-    returns = any("\r" in name for name in index) or any(_holds_return(column) for column in columns.values())
-    quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
-    safe.to_csv(file, float_format="%.6g", header=header, lineterminator="\n", quoting=quoting)
+    texts = [column for column in (index, *columns.values()) if column.dtype == object]
+    safe.to_csv(file, float_format="%.6g", header=header, lineterminator="\n", quoting=quoting(texts))
+
+
+def quoting(texts: Iterable[pd.Index | pd.Series]) -> int:
+    """How Python's csv has to quote these columns: it does so for a carriage return in a text only from version 3.13 on."""
+    returns = any("\r" in str(text) for column in texts for text in column.dropna().unique())
+    return csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
 
 
 def _each(column: pd.Series, change: Callable[[str], str]) -> pd.Series:
@@ -48,10 +52,6 @@ def _each(column: pd.Series, change: Callable[[str], str]) -> pd.Series:
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind not in "biuf":
         return column.astype("category").map(change, na_action="ignore").astype(object)
     return column
-
-
-def _holds_return(column: pd.Series) -> bool:
-    return column.dtype == object and any("\r" in text for text in column.dropna().unique())
 
 
 def restored_column(column: pd.Series) -> pd.Series:

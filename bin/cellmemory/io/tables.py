@@ -8,8 +8,9 @@ import pandas as pd
 
 from cellmemory.columns import TEXT_COLUMNS
 from cellmemory.errors import InputError
-from cellmemory.io.checked import shown, tsv_rows
-from cellmemory.io.text import encoding_of
+from cellmemory.io.checked import is_text, shown, tsv_rows
+from cellmemory.io.spreadsheet import quoting
+from cellmemory.io.text import encoding_of, opened
 
 #: Columns of results that hold a number in every row.
 FILLED = ("rank", "n_cells")
@@ -24,16 +25,18 @@ def read_results(path: str | Path, needed: Iterable[str]) -> pd.DataFrame:
     for _ in tsv_rows(path, needed):
         pass  # pandas would fill short rows, and take the first column of long ones for row names
     encoding = encoding_of(path)
-    header = pd.read_csv(path, sep="\t", nrows=0, encoding=encoding).columns
-    numbers = [name for name in header if name not in TEXT_COLUMNS]
-    table = pd.read_csv(
-        path,
-        sep="\t",
-        encoding=encoding,
-        dtype={name: str for name in header if name not in numbers},
-        keep_default_na=False,
-        na_values={name: ["", "nan", "NaN"] for name in numbers},
-    )
+    with opened(path) as file:  # of a path pandas would look at the suffix, and at `~` and `://`
+        header = pd.read_csv(file, sep="\t", nrows=0, encoding=encoding).columns
+        numbers = [name for name in header if name not in TEXT_COLUMNS]
+        file.seek(0)
+        table = pd.read_csv(
+            file,
+            sep="\t",
+            encoding=encoding,
+            dtype={name: str for name in header if name not in numbers},
+            keep_default_na=False,
+            na_values={name: ["", "nan", "NaN"] for name in numbers},
+        )
     for name in filter(table.columns.__contains__, FILLED):
         missing = pd.to_numeric(table[name], errors="coerce").isna()
         if missing.any():
@@ -58,5 +61,17 @@ def read_table(path: str | Path, columns: Iterable[str], never: Iterable[str] = 
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
-    """Writes a table of results as tab-separated text, six significant digits, NaN as an empty field."""
-    table.to_csv(path, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
+    """Writes a table of results as tab-separated text, six significant digits, NaN as an empty field.
+
+    `read_results` reads it back the same. Raises InputError for a text that no text file can hold: with a NUL, or with half
+    a surrogate pair.
+    """
+    texts = [table[name].dropna() for name in table if not pd.api.types.is_numeric_dtype(table[name].dtype)]
+    for column in texts:
+        if lost := next((text for text in map(str, column.unique()) if not is_text(text)), None):
+            raise InputError(f"{column.name} {lost!r} holds a character that a table cannot hold. Give it another name.")
+    with Path(path).open("w", encoding="utf-8", newline="") as file:
+        # The first line stays without quotes: a result is known by it.
+        table[:0].to_csv(file, sep="\t", index=False, lineterminator="\n")
+        options = {"header": False, "index": False, "float_format": "%.6g", "lineterminator": "\n"}
+        table.to_csv(file, sep="\t", quoting=quoting(texts), **options)

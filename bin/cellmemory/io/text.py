@@ -49,6 +49,21 @@ def file_name(path: Path) -> str:
     return path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+def is_url(value: str) -> bool:
+    """Whether a path is none, but says where in a network or a cloud something is."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value) is not None
+
+
+def url_for_a_file(value: str) -> str:
+    """What to say of a URL where a file is read."""
+    return f"'{value[:100]}' is a URL, which only the pipeline fetches. Download it, and give its path."
+
+
+def url_for_an_output(value: str) -> str:
+    """What to say of a URL where a file or folder is written."""
+    return f"'{value[:100]}' is a URL. Outputs are written to a path: give one, and copy them from there."
+
+
 def opened(path: Source) -> IO[bytes]:
     """The open file of a path, to read bytes."""
     return (Path(path) if isinstance(path, str) else path).open("rb")

@@ -92,7 +92,7 @@ class MappedWriter:
     def write(self, blocks: Iterable[MappedBlock], labels: Path | None) -> None:
         """Writes blocks in their order, and the labels as CSV where a path is given."""
         header = True
-        with labels.open("w", newline="") if labels else nullcontext() as csv:
+        with labels.open("w", encoding="utf-8", newline="") if labels else nullcontext() as csv:
             for block in blocks:
                 self._obs.append(block.names, block.table)
                 self._writer.append(f"obsm/{EMBEDDING}", block.embedding)
