@@ -1,11 +1,13 @@
 """Options of the scripts that no step can work with are refused before any work."""
 
 import ast
+import json
 import os
 import re
 import subprocess
 import sys
 
+import anndata as ad
 import h5py
 import pytest
 
@@ -84,7 +86,11 @@ def test_what_a_name_would_make_a_terminal_do_is_written_out(tmp_path):
 def test_a_file_name_that_is_not_utf8_is_only_a_name(tmp_path):
     """As old file systems hold them; the file's own results say it as far as text can."""
     reference = tmp_path / os.fsdecode(b"old\xff.h5ad")
-    reference.write_bytes((DATA / "reference.h5ad").read_bytes())
+    cells = ad.read_h5ad(DATA / "reference.h5ad")
+    # One label stands for none: what is to be known of it names the file.
+    cells.obs["cell_type"] = cells.obs["cell_type"].cat.rename_categories({cells.obs["cell_type"].iloc[0]: "NA"})
+    cells.write_h5ad(tmp_path / "plain.h5ad")
+    (tmp_path / "plain.h5ad").rename(reference)
     succeed("preprocess_reference", "--reference", reference, "--label_key", "cell_type", "--output", tmp_path / "o.h5ad",
             "--panel", tmp_path / "p.tsv")  # fmt: skip
     with h5py.File(tmp_path / "o.h5ad") as file:
@@ -92,6 +98,9 @@ def test_a_file_name_that_is_not_utf8_is_only_a_name(tmp_path):
     (tmp_path / "sheet.csv").write_text(f"sample,h5ad\nq,{DATA / 'unseen_type.h5ad'}\n")
     succeed("check_inputs", "--samplesheet", tmp_path / "sheet.csv", "--reference", reference, "--label_key", "cell_type",
             "--output", tmp_path / "i.json", "--query_genes", tmp_path / "g.tsv")  # fmt: skip
+    found = json.loads((tmp_path / "i.json").read_text())["reference"]
+    assert found["path"] == "old\ufffd.h5ad"
+    assert any("old\ufffd.h5ad, 'cell_type': 'NA' is used as a label" in warning for warning in found["warnings"])
     succeed("preprocess_query", "--query", reference, "--panel", tmp_path / "p.tsv", "--output", tmp_path / "q.h5ad",
             "--alignment", tmp_path / "a.json")  # fmt: skip
 

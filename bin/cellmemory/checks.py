@@ -19,7 +19,7 @@ from cellmemory.genes.names import folded, id_type, normalise, read_gene_map
 from cellmemory.genes.values import find_values
 from cellmemory.io.gmt import read_gmt
 from cellmemory.io.samplesheet import Origin, Query, read_samplesheet
-from cellmemory.io.text import file_name
+from cellmemory.io.text import file_name, storable
 from cellmemory.reference import trained_model
 from cellmemory.reference.hierarchy import parse_levels, read_hierarchy
 
@@ -128,6 +128,7 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
             var = file.var(values.matrix)
             genes = _genes_of(var, origin.gene_column, str(path))
         problems.raise_any()
+        where = storable(str(path))
         summary = {
             "path": file_name(path),
             "cells": file.n_cells,
@@ -140,7 +141,7 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
             "id_type": id_type(genes["gene"].tolist()),
             "values_from": values.matrix,
             "value_scale": values.scale,
-            "warnings": label_notes(file.obs[label_key], f"{path}, '{label_key}'") + values.warnings(str(path)),
+            "warnings": label_notes(file.obs[label_key], f"{where}, '{label_key}'") + values.warnings(where),
         }
     return summary, genes
 
@@ -223,7 +224,7 @@ def _check_gmt(path: Path, panel: pd.DataFrame | None) -> dict:
         known = {folded(name) for name in panel_index(panel)}
         if not any(folded(normalise(name)) in known for name in named):
             raise InputError(no_shared_gene(path, named, panel["gene"].tolist()))
-    return {"name": path.stem, "sets": len(sets)}
+    return {"name": Path(file_name(path)).stem, "sets": len(sets)}
 
 
 def _describe_model(trained: trained_model.TrainedModel) -> dict:

@@ -6,6 +6,7 @@ Outputs stand in `out/`.
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -210,6 +211,30 @@ for _suffix in ("gz", "zst"):
         instead=(("out/e.tsv", f"out/e.tsv.{_suffix}"),),
         holds=lambda folder, suffix=_suffix: (folder / f"out/e.tsv.{suffix}").read_bytes().startswith(b"level\tcontrast"),
     )
+
+# Names of files with bytes that are not UTF-8, as old file systems hold them.
+ODD = os.fsdecode(b"\xff")
+for _script, _name, _called in (
+    ("enrich", "sets.gmt", f"{ODD}.gmt"),
+    ("report", "q.mapped.h5ad", f"q{ODD}.mapped.h5ad"),
+    ("checksums", "query.h5ad", f"{ODD}.h5ad"),
+):
+    case(_script, f"{_name}_of_a_name_not_utf_8", renamed(_name, _called), ok=True, instead=((_name, _called),))
+case(
+    "checksums",
+    "a_name_in_a_folder_not_utf_8",
+    lambda folder, _: (folder / "query_mtx" / ODD).touch(),
+    ok=True,
+    more="--input query_mtx",
+)
+case(
+    "check_inputs",
+    "sets.gmt_of_a_name_not_utf_8",
+    called("sets.gmt", f"{ODD}.gmt"),
+    ok=True,
+    more=f"--staged query.h5ad --gmt {ODD}.gmt",
+    holds=lambda folder: "\ufffd" in (folder / "out/i.json").read_text(),
+)
 
 # train
 case("train", "panel_of_other_order", table("panel.tsv", reversed_rows), "panel")
@@ -840,6 +865,14 @@ for _option, _words in (("metrics", "known_cells is missing"), ("consensus", "sa
         _words,
         more=f"--{_option} q.{_option}.json",
     )
+case(
+    "report",
+    "provenance_with_half_a_pair",
+    content("provenance.json", b'{"version": "\\udcff"}'),
+    "provenance.json (--provenance)",
+    "half a surrogate pair",
+    more="--provenance provenance.json",
+)
 case(
     "report", "tags_of_another_sample", nothing, "o.tags.tsv (--tags) belongs to none of the samples q", more="--tags o.tags.tsv"
 )

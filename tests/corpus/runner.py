@@ -60,7 +60,7 @@ def _be_the_script(command, arguments: list[str], folder: Path, log: Path) -> No
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for standard in (1, 2):
             os.dup2(file, standard)
-        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", errors="backslashreplace", closefd=False)
         os.chdir(folder)
         command.main(arguments)
     except SystemExit as end:

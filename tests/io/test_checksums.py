@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
+from cellmemory.io.outputs import replaceable
 from cellmemory.io.signature import signed_object
 from tests.conftest import succeed
 
@@ -27,6 +29,17 @@ def test_files_and_folders_are_listed_with_size_and_checksum(tmp_path: Path):
             "model": "abc",
         }
     )
+
+
+def test_names_that_are_not_utf8_are_only_names(tmp_path: Path):
+    """As old file systems hold them."""
+    (tmp_path / "mtx").mkdir()
+    (tmp_path / "mtx" / os.fsdecode(b"a\xffb.txt")).write_text("a")
+    (tmp_path / os.fsdecode(b"\xe9.csv")).write_text("cell\n")
+    succeed("checksums", "--input", "mtx", "--result", os.fsdecode(b"\xe9.csv"), "--output", "q.json", folder=tmp_path)
+    found = json.loads((tmp_path / "q.json").read_text())
+    assert [file["name"] for file in found["inputs"] + found["results"]] == ["mtx/a\ufffdb.txt", "\ufffd.csv"]
+    assert replaceable(tmp_path / "q.json", "checksums")
 
 
 def test_what_is_of_no_model_names_none(tmp_path: Path):

@@ -24,6 +24,7 @@ from cellmemory.genes.matching import case_hides, no_shared_gene, panel_index
 from cellmemory.genes.names import folded, normalise
 from cellmemory.io.checked import read_json, sequence, text
 from cellmemory.io.gmt import read_gmt
+from cellmemory.io.text import file_name
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -67,8 +68,8 @@ def read_libraries(
     libraries: list[Library] = []
     problems = Problems()
     for path in map(Path, paths):
-        if path.stem in [library.name for library in libraries]:
-            problems.append(f"{path}: another GMT file is also named {path.stem!r}. Rename one: results go by that name.")
+        if (name := _library_name(path)) in [library.name for library in libraries]:
+            problems.append(f"{path}: another GMT file is also named {name!r}. Rename one: results go by that name.")
             continue
         with problems.collect():
             libraries.append(match_library(path, read_gmt(path), panel, background))
@@ -101,13 +102,17 @@ def match_library(path: Path, sets: Mapping[str, list[str]], panel: pd.DataFrame
         for term, members in sets.items()
     }
     return Library(
-        name=path.stem,
+        name=_library_name(path),
         sets={term: members for term, members in cut.items() if len(members) >= MIN_OVER_REPRESENTED},
         n_sets=len(sets),
         n_genes=len(named),
         n_matched=len(background.intersection(translation.values())),
         case_folded=case_folded,
     )
+
+
+def _library_name(path: Path) -> str:
+    return Path(file_name(path)).stem
 
 
 def over_representation(genes: list[str], library: Library, background: set[str]) -> pd.DataFrame:

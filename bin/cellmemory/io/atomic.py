@@ -13,6 +13,7 @@ from typing import Any
 from cellmemory.errors import InputError
 from cellmemory.io.outputs import is_own_folder
 from cellmemory.io.signature import sha256, signed_object
+from cellmemory.io.text import storable
 
 
 @contextmanager
@@ -81,7 +82,7 @@ def checksums(paths: Iterable[Path]) -> list[dict[str, str | int]]:
     if links:
         raise InputError(f"{link} is a link to nothing. Put the file there, or remove the link." for link in links)
     files = [
-        (path.name if file == path else f"{path.name}/{file.relative_to(path)}", file)
+        (storable(path.name if file == path else f"{path.name}/{file.relative_to(path)}"), file)
         for path in paths
         for file in (sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
     ]

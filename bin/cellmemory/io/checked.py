@@ -137,7 +137,8 @@ def read_json(path: Source, what: str = "") -> dict[str, Any]:
 
 
 def parse_object(written: str) -> dict[str, Any]:
-    """The object in a JSON text. Raises ValueError for anything else: numbers that JSON does not know, values too deep."""
+    """The object in a JSON text. Raises ValueError for anything else: numbers that JSON does not know, values too deep, texts
+    that UTF-8 cannot hold."""
     try:
         value = json.loads(written, parse_constant=_refuse_constant, object_pairs_hook=_of_different_keys)
     except RecursionError:
@@ -149,6 +150,10 @@ def parse_object(written: str) -> dict[str, Any]:
         level = [item for v in level for item in (v.values() if isinstance(v, dict) else v) if isinstance(item, dict | list)]
     if level:
         raise ValueError(f"values are nested more than {MAX_DEPTH} deep")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text in it has half a surrogate pair, which UTF-8 cannot hold") from None
     return value
 
 

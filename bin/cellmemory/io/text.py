@@ -45,8 +45,13 @@ def read_text(path: Source, remedy: str = "Save it as text in UTF-8.") -> str:
 
 
 def file_name(path: Path) -> str:
-    """The last part of a path as text that UTF-8 can hold, whatever bytes an old file system has in it."""
-    return path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """The last part of a path as `storable`."""
+    return storable(path.name)
+
+
+def storable(path: str) -> str:
+    """A path, or a text with one in it, as UTF-8 can hold it, whatever bytes an old file system has in names."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def is_url(value: str) -> bool:
