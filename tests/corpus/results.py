@@ -351,6 +351,52 @@ case(
     more="--group_key n",
     holds=lambda folder: set(pd.read_csv(folder / "out/t.tsv", sep="\t")["group"]) == {0, 1},
 )
+case(
+    "extract_tags",
+    "groups_with_carriage_returns",
+    data("q.mapped.h5ad", column("cond", lambda i: "ctrl\r" if i % 2 else " stim\r\nx")),
+    ok=True,
+    more="--group_key cond",
+    holds=lambda folder: set(pd.read_csv(folder / "out/t.tsv", sep="\t")["group"]) == {"ctrl", "stim x"},
+)
+case(
+    "extract_tags",
+    "a_contrast_of_values_with_carriage_returns",
+    data("q.mapped.h5ad", column("cond", lambda i: "ctrl\r" if i % 2 else "stim\r")),
+    ok=True,
+    more="--contrast cond:ctrl:stim --contrasts out/c.tsv",
+    holds=lambda folder: set(pd.read_csv(folder / "out/c.tsv", sep="\t")["contrast"]) == {"cond: ctrl / stim"},
+)
+case(
+    "extract_tags",
+    "a_contrast_with_two_readings",
+    data("q.mapped.h5ad", column("x", lambda i: ["a", "b:a", "a:b"][i % 3])),
+    "--contrast x:a:b:a",
+    "can be read in 2 ways ('a' and 'b:a' of 'x'; 'a:b' and 'a' of 'x')",
+    more="--contrast x:a:b:a --contrasts out/c.tsv",
+)
+case(
+    "extract_tags",
+    "a_listed_group_called_as_the_rest",
+    text("cells.tsv", lambda f: f.replace("second", "(all other cells)")),
+    "cells.tsv: no group can be called '(all other cells)'",
+    more="--cell_list cells.tsv",
+)
+case(
+    "extract_tags",
+    "a_list_of_a_name_not_utf_8",
+    lambda folder, _: (folder / f"{ODD}.tsv").write_text("s1c0\ns1c1\n"),
+    ok=True,
+    more=f"--cell_list {ODD}.tsv",
+    holds=lambda folder: "\ufffd" in (folder / "out/t.tsv").read_text(),
+)
+case(
+    "extract_tags",
+    "slots_of_labels_that_training_does_not_write",
+    h5("q.mapped.h5ad", put("uns/cellmemory/slot_groups", np.array(["B", "NK", "T\r"], object))),
+    "slot_groups",
+    "a label as training writes it",
+)
 case("extract_tags", "no_attention", h5("q.mapped.h5ad", put("layers/attention", None)), "holds no attention: map it again")
 case(
     "extract_tags",

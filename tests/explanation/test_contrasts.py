@@ -96,6 +96,47 @@ def test_names_with_colons(tmp_path):
     check_response(table, "when:ever: 6:00 / 0:00")
 
 
+def test_values_are_named_by_the_rule_of_labels(tmp_path):
+    """A carriage return, as a spreadsheet leaves it, would break a row of the table in two."""
+    cells = cells_of(("ctrl", "stim"), 0, "x")
+    cells.obs["when\rever"] = cells.obs["condition"].astype(str) + "\r"
+    result, table = run(tmp_path, cells, "--contrast", "when\rever:stim\r:ctrl", "--top", 12)
+    assert result.exit_code == 0, result.output
+    check_response(table, "when ever: stim / ctrl")
+    cells.obs["kind"] = ["a\r" if label == "a" else "b" for label in cells.obs["cellmemory_label"]]
+    result, table = run(tmp_path, cells, "--contrast", "condition:stim:ctrl", "--group_key", "kind", "--top", 12)
+    assert result.exit_code == 0, result.output
+    check_response(table, "condition: stim / ctrl")
+
+
+def test_blanks_are_no_group_of_two_files(tmp_path):
+    values = ["", " ", None, "one", "two\r", " two"]
+    for number, name in enumerate(("r", "q"), 1):
+        cells = cells_of(("ctrl", "stim"), number, name)
+        cells.obs["kind"] = [values[i % 6] for i in range(60)]
+        cells.write_h5ad(tmp_path / f"{name}.mapped.h5ad")
+    result, table = run(tmp_path, cells, "--against", tmp_path / "r.mapped.h5ad", "--group_key", "kind")
+    assert result.exit_code == 0, result.output
+    assert set(table["group"]) == {"one", "two"}
+    assert set(table.loc[table["group"] == "two", "n_cells"]) == {20}
+
+
+def test_a_contrast_given_twice_is_answered_once(tmp_path):
+    cells = cells_of(("ctrl", "stim"), 0, "x")
+    _, once = run(tmp_path, cells, "--contrast", "condition:stim:ctrl")
+    result, twice = run(tmp_path, cells, "--contrast", "condition:stim:ctrl", "--contrast", "condition:stim:ctrl")
+    assert result.exit_code == 0, result.output
+    pd.testing.assert_frame_equal(once, twice)
+
+
+def test_a_contrast_of_a_column_whose_name_begins_with_another(tmp_path):
+    cells = cells_of(("ctrl", "stim"), 0, "x")
+    cells.obs["condition:2"] = cells.obs["condition"]
+    result, table = run(tmp_path, cells, "--contrast", "condition:2:stim:ctrl", "--top", 12)
+    assert result.exit_code == 0, result.output
+    check_response(table, "condition:2: stim / ctrl")
+
+
 def test_groups_with_too_few_cells_are_left_out_and_said(tmp_path):
     cells = cells_of(("ctrl", "stim"), 0, "x")
     cells.obs.loc[cells.obs_names[:2], "cellmemory_label"] = "c"

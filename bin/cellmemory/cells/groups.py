@@ -12,42 +12,63 @@ MIN_CELLS = 3
 
 
 def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """Group number of every cell (-1: no value) and the groups' names, in the order of the categories or sorted. A blank text
-    counts as no value."""
+    """Group number of every cell (-1: no value) and the groups' names, in the order of the categories or sorted.
+
+    Names are texts by the rule of labels (see labels.cleaned): those that are the same by it are one group, and a blank one
+    counts as no value.
+    """
     values = column.astype("category").cat
-    names = [str(name) for name in values.categories]
-    groups = [name for name in names if cleaned(name) is not None]
+    names = [cleaned(str(name)) for name in values.categories]
+    groups = list(dict.fromkeys(name for name in names if name is not None))
     place = {name: number for number, name in enumerate(groups)}
-    return np.array([*(place.get(name, -1) for name in names), -1], np.int64)[values.codes], groups
+    return np.array([*(-1 if name is None else place[name] for name in names), -1], np.int64)[values.codes], groups
 
 
 def sides(file: CellFile, text: str) -> tuple[str, list[str], np.ndarray]:
     """The column and the two values of COLUMN:A:B, and (N,) side of each cell: 0 is A, 1 is B, -1 neither.
 
-    Names may hold colons themselves. Raises InputError where there is no such column or no such value, and lists
-    those that exist.
+    Names may hold colons themselves; values are those of `group_codes`. Raises InputError where there is no such column or no
+    such value, and lists those that exist, or where the text can be read in several ways.
     """
-    parts, found = text.split(":"), []
+    parts, levels = text.split(":"), {}
     for i in range(1, len(parts) - 1):
-        key = ":".join(parts[:i])
-        if key in file.columns:
-            codes, levels = group_codes(file.obs[key])
-            pairs = [(":".join(parts[i:j]), ":".join(parts[j:])) for j in range(i + 1, len(parts))]
-            found += [(key, codes, levels, a, b) for a, b in pairs if a in levels and b in levels and a != b]
-            if not found:
-                raise InputError(
-                    f"--contrast {text}: the obs column {key!r} of {file.path} has no two such values; "
-                    f"it has {first_ids(levels, 20)}."
-                )
+        if (key := ":".join(parts[:i])) in file.columns:
+            levels[key] = group_codes(file.obs[key])[1]
+    found = [
+        (key, a, b)
+        for key, names in levels.items()
+        for a, b in _pairs(parts[key.count(":") + 1 :])
+        if a in names and b in names and a != b
+    ]
     if not found:
+        raise InputError(_no_such_contrast(file, text, levels))
+    if len(found) > 1:
+        readings = "; ".join(f"{a!r} and {b!r} of {key!r}" for key, a, b in found)
         raise InputError(
-            f"--contrast {text}: write COLUMN:A:B, a column of obs and two of its values; "
-            f"the columns of {file.path} are {', '.join(file.columns) or '(none)'}."
+            f"--contrast {text}: with the names of {file.path} this can be read in {len(found)} ways ({readings}). Rename some "
+            "without colons."
         )
-    key, codes, levels, a, b = found[0]
+    key, a, b = found[0]
+    codes, names = group_codes(file.obs[key])
     side = np.full(len(codes), -1)
-    side[codes == levels.index(a)], side[codes == levels.index(b)] = 0, 1
+    side[codes == names.index(a)], side[codes == names.index(b)] = 0, 1
     return key, [a, b], side
+
+
+def _pairs(parts: list[str]) -> list[tuple[str | None, str | None]]:
+    """The ways to read A:B, which was split at its colons, as two names."""
+    return [(cleaned(":".join(parts[:j])), cleaned(":".join(parts[j:]))) for j in range(1, len(parts))]
+
+
+def _no_such_contrast(file: CellFile, text: str, levels: dict[str, list[str]]) -> str:
+    """What to say where no two groups of a column are meant. levels: the groups of the columns that could be."""
+    if levels:
+        key, names = next(iter(levels.items()))
+        return f"--contrast {text}: the obs column {key!r} of {file.path} has no two such values; it has {first_ids(names, 20)}."
+    return (
+        f"--contrast {text}: write COLUMN:A:B, a column of obs and two of its values; "
+        f"the columns of {file.path} are {', '.join(file.columns) or '(none)'}."
+    )
 
 
 def check(file: CellFile, text: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.cells.groups import MIN_CELLS, group_codes, sides
+from cellmemory.cells.labels import cleaned
 from cellmemory.columns import CONTRAST_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.explanation.gene_tests import GeneTests, benjamini_hochberg, differently_attended, is_differential, wilcoxon
@@ -47,7 +48,7 @@ class Contrasted:
 def by_column(file: MappedFile, text: str) -> Contrast:
     """A contrast of two values of an obs column, written COLUMN:A:B. Raises InputError as `sides` does."""
     key, names, side = sides(file, text)
-    return Contrast(f"{key}: {' / '.join(names)}", [file], side)
+    return Contrast(f"{cleaned(key) or key}: {' / '.join(names)}", [file], side)
 
 
 def between_files(file: MappedFile, other: MappedFile) -> Contrast:
@@ -69,13 +70,11 @@ def between_files(file: MappedFile, other: MappedFile) -> Contrast:
 
 def groups_of(contrast: Contrast, key: str) -> tuple[np.ndarray, list[str]]:
     """Group number (N,) of the cells of all files of a contrast (-1: none), and the groups, by the obs column `key`."""
-    columns = [file.column(key, "group", "group_key").astype("category") for file in contrast.files]
-    if len(columns) == 1:
-        return group_codes(columns[0])
-    levels = list(dict.fromkeys(str(level) for column in columns for level in column.cat.categories))
-    values = np.concatenate([column.astype(object).to_numpy() for column in columns])
-    codes = pd.Categorical([None if pd.isna(v) else str(v) for v in values], categories=levels).codes
-    return codes.astype(np.int64), levels
+    found = [group_codes(file.column(key, "group", "group_key")) for file in contrast.files]
+    groups = list(dict.fromkeys(name for _, names in found for name in names))
+    # Behind the groups of a file stands -1, which its cells without a group take.
+    places = [np.array([*map(groups.index, names), -1], np.int64)[codes] for codes, names in found]
+    return np.concatenate(places), groups
 
 
 def contrast_groups(

@@ -115,11 +115,14 @@ def _groups(file: MappedFile, settings: TagSettings) -> tuple[np.ndarray, list[s
 
 def _questions(file: MappedFile, settings: TagSettings, files: ExitStack) -> list[contrasts.Contrast]:
     """The contrasts that were asked for. Raises InputError with all that is wrong with them."""
-    found, problems = [], Problems()
+    found: list[contrasts.Contrast] = []
+    problems = Problems()
     against = files.enter_context(MappedFile(settings.against)) if settings.against else None
     for text in settings.contrasts:
         with problems.collect():
-            found.append(contrasts.by_column(file, text))
+            contrast = contrasts.by_column(file, text)
+            if not any(contrast.name == other.name for other in found):  # given twice, it would double the rows of a table
+                found.append(contrast)
     if against:
         with problems.collect():
             found.append(contrasts.between_files(file, against))

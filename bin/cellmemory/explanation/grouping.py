@@ -12,9 +12,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory.cells.groups import group_codes
+from cellmemory.cells.labels import cleaned
 from cellmemory.columns import ATTENTION
 from cellmemory.errors import InputError, first_ids
-from cellmemory.io.text import read_text, tab_cells
+from cellmemory.io.text import file_name, read_text, tab_cells
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.sampling import sample_cells
 
@@ -111,6 +112,7 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
     groups: list[str] = []
     chosen: dict[str, str] = {}
     problems = []
+    stem = cleaned(Path(file_name(Path(path))).stem) or "listed"
     names = pd.Index(file.names(0, file.n_cells).astype(str))
     place = dict(zip(names, range(len(names)), strict=True))
     for number, line in enumerate(read_text(path).split("\n"), start=1):
@@ -118,11 +120,13 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
             continue
         written, (cell, *rest) = line.split("\t")[0], tab_cells(line)
         cell = written if written in place else cell  # quotes and blanks may be of the name itself
-        group = "".join(rest[:1]) or Path(path).stem
+        group = cleaned("".join(rest[:1])) or stem
         if chosen.setdefault(cell, group) != group:
             problems.append(f"{path}, line {number}: the cell {cell!r} is in {chosen[cell]!r} already; leave it in one group.")
         if group not in groups:
             groups.append(group)
+    if OTHERS in groups:
+        problems.append(f"{path}: no group can be called {OTHERS!r}: the cells that are not listed are called so. Rename it.")
     if not chosen:
         raise InputError(f"{path} lists no cell; write a cell's name on each line, and after a tab its group.")
     strange = [cell for cell in chosen if cell not in place]

@@ -8,7 +8,7 @@ import numpy as np
 from anndata.io import read_elem
 
 from cellmemory import PREFIX, RUN
-from cellmemory.cells.labels import members
+from cellmemory.cells.labels import cleaned, members
 from cellmemory.cells.reading import CellFile
 from cellmemory.columns import (
     ANSWER,
@@ -28,16 +28,17 @@ from cellmemory.columns import (
     UMAP,
 )
 from cellmemory.errors import InputError, first_ids
-from cellmemory.io.checked import Kind, choice, flag, integer, number, sequence, text, wrong_fields
+from cellmemory.io.checked import Kind, choice, flag, integer, is_text, number, sequence, text, wrong_fields
 from cellmemory.io.samplesheet import is_sample
 from cellmemory.reference.hierarchy import column as level_column
 
 MAP_AGAIN = "Map the query again with map_query.py."
 _ANY_TEXT, _SHARE = text(empty=True), number(0, 1)
+_LABEL = Kind("a label as training writes it", lambda v: is_text(v) and cleaned(v) == v)
 _RUN = {
     "sample": Kind("the name of a sample (letters, digits, '.', '_' and '-')", is_sample),
     "model_digest": _ANY_TEXT,
-    "slot_groups": sequence(text(), 1),
+    "slot_groups": sequence(_LABEL, 1),
     "n_slots": integer(1, 10**6),
     "novelty_alpha": _SHARE,
     "alpha": _SHARE,
