@@ -37,10 +37,11 @@ def main(sample: str, tables: tuple[tuple[str, Path], ...], label_map: Path | No
     from cellmemory.consensus.vote import vote
     from cellmemory.errors import InputError
     from cellmemory.io.atomic import replacing, write_json
-    from cellmemory.io.samplesheet import check_sample
+    from cellmemory.io.samplesheet import check_references, check_sample
 
     check_sample(sample)
     names = [name for name, _ in tables]
+    check_references(names)
     if len(names) < 2 or len(set(names)) < len(names):
         raise InputError(f"--labels is given for {', '.join(names)}: a consensus needs two references or more, each once.")
     mapped = read_label_map(label_map, names) if label_map else {}

@@ -14,7 +14,8 @@ from cellmemory.columns import CONSENSUS_STATUSES
 from cellmemory.consensus import tables
 from cellmemory.consensus.tally import decide
 from cellmemory.consensus.vote import vote
-from tests.conftest import refused, succeed
+from cellmemory.io.samplesheet import REFERENCE_NAME, REFERENCE_NAME_RULE
+from tests.conftest import ROOT, refused, succeed
 
 CELLS = ["c1", "c2", "c3", "c4"]
 #: Label, confidence and status of each cell by each reference. The last cell is unassigned by all.
@@ -175,6 +176,18 @@ def test_a_sample_is_called_as_a_samplesheet_could(tmp_path: Path):
     arguments[1] = "../q"
     (problem,) = refused("consensus", *arguments)
     assert problem.startswith("--sample is '../q'. A sample name may hold only")
+
+
+def test_references_are_called_as_their_sheet_could(tmp_path: Path):
+    rule = json.loads((ROOT / "assets" / "schema_references.json").read_text())["items"]["properties"]["reference"]
+    assert (REFERENCE_NAME.pattern, REFERENCE_NAME_RULE) == (rule["pattern"], rule["errorMessage"])
+    arguments = write(tmp_path)
+    for place, name in ((7, ""), (10, " "), (13, "a\nb")):
+        assert arguments[place - 1] == "--labels"
+        arguments[place] = name
+    problems = refused("consensus", *arguments)
+    assert problems == [f"--labels names a reference {name!r}. {REFERENCE_NAME_RULE}" for name in ("", " ", "a\nb")]
+    assert not (tmp_path / "q.consensus.csv").exists()
 
 
 def test_all_problems_of_a_label_map_are_said(tmp_path: Path):

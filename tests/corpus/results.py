@@ -799,6 +799,15 @@ case(
     instead=(("--labels two o.labels.csv", ""),),
 )
 case("consensus", "a_reference_twice", nothing, "two references or more, each once", instead=(("two", "one"),))
+for _name, _called in (("a_path", "../x"), ("dots", "a.b"), ("81_letters", "a" * 81)):
+    case(
+        "consensus",
+        f"a_reference_of_{_name}",
+        nothing,
+        "--labels names a reference",
+        "may hold only",
+        instead=(("one", _called),),
+    )
 case("consensus", "tags_for_labels", other(LABELS, "q.tags.tsv"), LABELS, "has no column")
 MAP = "--label_map map.tsv"
 case(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellmemory.errors import InputError
+from cellmemory.io.checked import shown
 from cellmemory.io.text import is_url, read_sheet, url_for_a_file
 
 #: As assets/schema_input.json; here, since only bin/ goes along to the machines of clouds.
@@ -20,6 +21,12 @@ COLUMNS = SCHEMA["items"]["properties"]
 OPTIONAL = tuple(column for column in COLUMNS if column not in REQUIRED)
 #: What a name of a sample must match, whole.
 SAMPLE_NAME = re.compile(COLUMNS["sample"]["pattern"])
+
+#: What a name of a reference must match, whole, and that in words: as assets/schema_references.json, which is not in bin/.
+REFERENCE_NAME = re.compile("^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$")
+REFERENCE_NAME_RULE = (
+    "A reference name may hold only letters, digits, '_' and '-', begins with a letter or digit, and has at most 80 characters."
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,12 @@ def check_sample(name: str) -> None:
     """Raises InputError where a sample's name, given by --sample, is not one that a samplesheet could hold."""
     if not is_sample(name):
         raise InputError(f"--sample is {name!r}. {COLUMNS['sample']['errorMessage']}")
+
+
+def check_references(names: list[str]) -> None:
+    """Raises InputError for names of references, given by --labels, that a sheet of references could not hold."""
+    if wrong := [name for name in names if not REFERENCE_NAME.fullmatch(name)]:
+        raise InputError(f"--labels names a reference {shown(name)}. {REFERENCE_NAME_RULE}" for name in wrong)
 
 
 def sample_named(path: Path) -> str:
