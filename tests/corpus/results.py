@@ -193,7 +193,7 @@ case(
     instead=(("--model", "--tags q.tags.tsv.gz --model"),),
 )
 for _script, _command in COMMANDS.items():
-    _output = "--output" if "--output" in _command else "--tags"
+    _output = next(name for name in ("--output", "--tags", "--clusters") if f"{name} out/" in _command)
     case(
         _script,
         "output_to_a_url",

@@ -22,7 +22,7 @@ from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
 from cellmemory.io.spreadsheet import restored
 from cellmemory.io.tables import read_results
-from cellmemory.io.text import encoding_of
+from cellmemory.io.text import encoding_of, opened
 
 TABLES_OF_SAMPLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
 TABLES_OF_SAMPLES |= {"faithfulness": ".tsv", "enrichment": ".tsv", "clusters": ".tsv", "cluster_markers": ".tsv"}
@@ -135,7 +135,8 @@ def read_result(path: Path, option: str) -> pd.DataFrame | dict:
 
 def _read_cells(path: Path) -> pd.DataFrame:
     """The cluster of each cell (category), by the cells' names. Raises ValueError for a table without these."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding_of(path))
+    with opened(path) as file:  # of a path pandas would look at the suffix, and at `~` and `://`
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding=encoding_of(path))
     missing = [name for name in ("cell", CLUSTER) if name not in table]
     if missing:
         raise ValueError(f"it has no column {', '.join(missing)}")

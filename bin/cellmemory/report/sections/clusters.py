@@ -51,7 +51,8 @@ def section(samples: Sequence[Sample]) -> Section:
     """Clusters and candidate new types."""
     lead = (
         "Cells of the query that are alike, whatever label each of them got. A cluster of which a quarter is unlike the "
-        "reference, or that expresses genes far beyond the reference's cells of its labels, may be a type that the reference lacks."
+        "reference, or that expresses genes far beyond the reference's cells of its labels, may be a type that the reference "
+        "lacks."
     )
     known = [sample for sample in samples if "clusters" in sample.tables]
     if not known:
