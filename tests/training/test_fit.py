@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,20 +16,26 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from cellmemory.errors import InputError
 from cellmemory.network.config import ModelConfig
 from cellmemory.network.model import CellMemory
 from cellmemory.network.runtime import configure, is_out_of_memory
 from cellmemory.network.tokens import Tokens, tokenize
+from cellmemory.training import checkpoints
+from cellmemory.training.aligned_reference import ReferenceFiles
 from cellmemory.training.batches import TrainingBatches, TrainingCells
 from cellmemory.training.card import plot_history
-from cellmemory.training.checkpoints import CheckpointFile
+from cellmemory.training.checkpoints import CheckpointFile, Checkpoints
 from cellmemory.training.fit import Fitted, fit
-from cellmemory.training.settings import Devices, Sampling, Schedule, TrainingSettings
+from cellmemory.training.history import History
+from cellmemory.training.settings import Devices, ModelSize, Sampling, Schedule, TrainingSettings
 from cellmemory.training.split import split_reference
 from cellmemory.training.step import TrainingStep
+from cellmemory.training.train import CheckpointFolder, train_reference
 from cellmemory.training.warm_start import fit_warm_start
 from tests.conftest import ROOT, refused, succeed
 
@@ -129,6 +137,88 @@ class TestSchedule:
         assert history["learning_rate"].iloc[-1] == pytest.approx(1e-5)
 
 
+def weights(tensors: dict[str, torch.Tensor], group: str = "step.network") -> torch.Tensor:
+    """One of a checkpoint's tensors, to be changed in place."""
+    return next(value for name, value in tensors.items() if name.startswith(group) and value.numel() > 1).view(-1)
+
+
+def flip_a_bit(tensors: dict[str, torch.Tensor], state: dict) -> None:
+    weights(tensors).view(torch.int32)[0] ^= 1
+
+
+def leave_out(names: str) -> Callable[[dict, dict], None]:
+    """Leaves out tensors of these names, a pattern."""
+
+    def alter(tensors: dict[str, torch.Tensor], state: dict) -> None:
+        for name in [name for name in tensors if re.match(names, name)]:
+            del tensors[name]
+
+    return alter
+
+
+#: What may be wrong with a checkpoint: each changes tensors and state in place.
+ALTERATIONS = {
+    "bit": flip_a_bit,
+    "NaN": lambda tensors, state: weights(tensors).fill_(np.nan),
+    "finished": lambda tensors, state: state.update(finished=True, steps=2 * STEPS),
+    "finished in mid-epoch": lambda tensors, state: state.update(finished=True),
+    "finished is text": lambda tensors, state: state.update(finished="yes"),
+    "steps are text": lambda tensors, state: state.update(steps="x"),
+    "steps below zero": lambda tensors, state: state.update(steps=-5),
+    "steps without end": lambda tensors, state: state.update(steps=10**9),
+    "no steps": lambda tensors, state: state.pop("steps"),
+    "half a cell": lambda tensors, state: state.update(micro_batch=0.5),
+    "no cell": lambda tensors, state: state.update(micro_batch=0),
+    "loss is text": lambda tensors, state: state.update(epoch_loss="low"),
+    "loss is a long number": lambda tensors, state: state.update(epoch_loss=10**400),
+    "one more": lambda tensors, state: state.update(more=1),
+    "empty": lambda tensors, state: state.clear(),
+    "history of numbers": lambda tensors, state: state.update(history=[1, 2]),
+    "history is too short": lambda tensors, state: state["history"].pop(),
+    "history without a column": lambda tensors, state: state["history"][1].pop("train_loss"),
+    "epoch of another number": lambda tensors, state: state["history"][0].update(epoch=2),
+    "validation loss is text": lambda tensors, state: state["history"][0].update(validation_loss="low"),
+    "validation loss is too large": lambda tensors, state: state["history"][0].update(validation_loss=1e308),
+    "tensors are missing": leave_out(r"step\.network\.layers"),
+    "no tensors": leave_out(""),
+    "half of a parameter's moments": leave_out(r"optimiser\.0\.exp_avg$"),
+    "no best weights": leave_out("best"),
+    "best weights are NaN": lambda tensors, state: weights(tensors, "best.").fill_(np.nan),
+    "a shape": lambda tensors, state: tensors.update({"step.network.cls": tensors["step.network.cls"][1:].clone()}),
+    "a type": lambda tensors, state: tensors.update({"step.network.cls": tensors["step.network.cls"].double()}),
+    "moments of no parameter": lambda tensors, state: tensors.update({"optimiser.x.y": torch.zeros(1)}),
+    "names of too many and too few parts": lambda tensors, state: tensors.update(
+        {"optimiser": torch.zeros(1), "optimiser.1.2.3": torch.zeros(1)}
+    ),
+}
+#: A training could have written these: with a digest that fits nothing is wrong with them.
+ONLY_THE_DIGEST_TELLS = {"bit", "NaN", "finished"}
+
+
+@pytest.fixture(scope="module")
+def interrupted(tokens: Tokens, labels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> CheckpointFile:
+    """The checkpoint of a training that was interrupted in its third epoch."""
+    checkpoint = CheckpointFile(tmp_path_factory.mktemp("interrupted"), {"of": "this"}, 0)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stop_at(2 * STEPS + 3, monkeypatch)
+        with pytest.raises(InterruptedError):
+            train(tokens, labels, checkpoint)
+    return checkpoint
+
+
+def restored(checkpoint: CheckpointFile) -> Checkpoints:
+    """What a training takes up from a checkpoint before it starts."""
+    step = TrainingStep(small_network(), SCHEDULE, SCHEDULE.max_epochs * STEPS)
+    found = Checkpoints(checkpoint, step, History(), EarlyStopping("validation_loss"))
+    found.restore()
+    return found
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return file.metadata()
+
+
 class TestResuming:
     """A training that stops by an exception at some step, and one that goes on."""
 
@@ -161,7 +251,67 @@ class TestResuming:
         checkpoint = CheckpointFile(tmp_path, {"of": "this"}, 0)
         checkpoint.path.write_bytes(b"cut off")
         assert same(train(tokens, labels, checkpoint), uninterrupted)
-        assert f"The checkpoint {checkpoint.path} is damaged" in capsys.readouterr().err
+        assert f"Warning: The checkpoint {checkpoint.path} is damaged" in capsys.readouterr().err
+
+    def test_no_bit_of_a_checkpoint_changes_unnoticed(self, tmp_path):
+        checkpoint = CheckpointFile(tmp_path, {"of": "this"})
+        checkpoint.write({"a": torch.ones(2), "b": torch.ones((), dtype=torch.int64)}, {"steps": 5})
+        content = checkpoint.path.read_bytes()
+        for i in range(8 * len(content)):
+            changed = bytearray(content)
+            changed[i // 8] ^= 1 << i % 8
+            checkpoint.path.write_bytes(changed)
+            assert checkpoint.read() is None, i
+        checkpoint.path.write_bytes(content)
+        assert checkpoint.read()[1] == {"steps": 5}
+
+    @pytest.mark.parametrize("signed", [False, True])
+    @pytest.mark.parametrize("name", ALTERATIONS)
+    def test_an_altered_checkpoint_is_said_and_not_used(self, interrupted, tmp_path, capsys, name, signed):
+        """Whether its digest fits as well: whoever altered it may have made a new one."""
+        checkpoint = replace(interrupted, folder=tmp_path)
+        tensors, state = interrupted.read()
+        checkpoint.write(tensors, state)
+        metadata = metadata_of(checkpoint.path)
+        ALTERATIONS[name](tensors, state)
+        if signed:
+            checkpoint.write(tensors, state)
+        else:
+            checkpoint.path.write_bytes(save(tensors, metadata | {"state": json.dumps(state)}))
+        found = restored(checkpoint)
+        if signed and name in ONLY_THE_DIGEST_TELLS:
+            assert f"Resumed at step {state['steps']} of" in capsys.readouterr().err
+        else:
+            warning = f"Warning: The checkpoint {checkpoint.path} is damaged; training starts at the beginning.\n"
+            assert capsys.readouterr().err == warning
+            assert (found.step.steps, found.history.rows, found.finished) == (0, [], False)
+
+    def test_a_checkpoint_of_another_name_is_not_this_one(self, interrupted, tmp_path, capsys):
+        renamed = CheckpointFile(tmp_path, {"of": "another"})
+        renamed.path.write_bytes(interrupted.path.read_bytes())
+        assert renamed.read() is None
+        assert "is damaged" in capsys.readouterr().err
+
+    def test_what_is_not_a_file_is_refused_or_passed_over(self, interrupted, tmp_path):
+        checkpoint = CheckpointFile(tmp_path, {"of": "this"})
+        os.mkfifo(checkpoint.path)
+        with pytest.raises(InputError, match="is not a file, but a checkpoint is to be written there"):
+            checkpoint.read()
+        assert CheckpointFile(tmp_path, {"of": "another"}).others() == []
+
+    @pytest.mark.parametrize("state", ["[1]", "null", "[" * 100_000, "", "1" * 5000])
+    def test_a_state_that_is_not_an_object_is_damage(self, interrupted, tmp_path, capsys, state):
+        checkpoint = replace(interrupted, folder=tmp_path)
+        tensors, _ = interrupted.read()
+        metadata = {"about": metadata_of(interrupted.path)["about"], "state": state}
+        checkpoint.path.write_bytes(save(tensors, metadata | {"digest": checkpoints.digest_of(tensors, metadata)}))
+        restored(checkpoint)
+        assert "is damaged; training starts at the beginning." in capsys.readouterr().err
+
+    @pytest.mark.parametrize("about", ["[]", "7", "null", "[" * 100_000, '{"a": ' * 1000, ""])
+    def test_others_that_say_nothing_of_themselves_are_passed_over(self, tmp_path, about):
+        (tmp_path / "other.safetensors").write_bytes(save({"a": torch.ones(1)}, {"about": about}))
+        assert CheckpointFile(tmp_path, {"of": "this"}).others() == []
 
     def test_a_checkpoint_of_another_training_is_left_alone_and_named(self, tmp_path, capsys):
         here = CheckpointFile(tmp_path, {"batch_size": 32, "reference": "0" * 64})
@@ -189,6 +339,10 @@ class TestResuming:
             process.wait()
             checkpoint.remove()
             assert not checkpoint.folder.exists()
+
+
+def interrupt(*_: object) -> None:
+    raise InterruptedError
 
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,6 +498,39 @@ class TestTheScript:
         for file in whole.iterdir():
             assert (output / file.name).read_bytes() == file.read_bytes(), file.name
         assert [path.name for path in tmp_path.iterdir()] == ["model"], "the checkpoint is removed"
+
+    def test_after_a_bit_of_the_checkpoint_changed_it_starts_anew(self, aligned, whole, tmp_path):
+        output = tmp_path / "model"
+        self.stop(aligned, output, signal.SIGKILL, STEPS + 3)
+        (path,) = output.with_name("model.checkpoints").glob("[!.]*.safetensors")
+        with safe_open(path, "pt") as file:
+            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+        flip_a_bit(tensors, {})
+        path.write_bytes(save(tensors, metadata))
+        done = run_train(aligned, output, *SMALL)
+        assert done.returncode == 0, done.stderr
+        assert f"Warning: The checkpoint {path} is damaged; training starts at the beginning." in done.stderr
+        assert (output / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+        assert not path.parent.exists(), "the damaged one was this training's own"
+
+    def test_weights_that_were_made_up_and_signed_are_one_sentence(self, aligned, tmp_path, monkeypatch):
+        settings = TrainingSettings("cell_type", size=ModelSize(d_model=8, n_layers=1), schedule=Schedule(max_epochs=1))
+        source = ReferenceFiles(aligned / "reference.h5ad", aligned / "panel.tsv")
+        runtime, folder = configure("cpu", "fp32", 1, seed=0), CheckpointFolder(tmp_path / "checkpoints", 0)
+        write = CheckpointFile.write
+
+        def made_up(self, tensors, state):
+            best = {name: torch.full_like(value, 1e30) for name, value in tensors.items() if name.startswith("best.")}
+            write(self, tensors | best, state)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(CheckpointFile, "write", made_up)
+            patched.setattr("cellmemory.training.train._finish", interrupt)
+            with pytest.raises(InterruptedError):
+                train_reference(source, tmp_path / "model", settings, runtime, checkpoint=folder)
+        with pytest.raises(InputError, match=r"resumed from .*\.safetensors is not a trained one\. Run the same again\."):
+            train_reference(source, tmp_path / "model", settings, runtime, checkpoint=folder)
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_stopped_training_says_so_by_its_status_and_goes_on(self, aligned, whole, tmp_path):
         output = tmp_path / "model"

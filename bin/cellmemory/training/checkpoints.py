@@ -1,28 +1,34 @@
 """Checkpoints of a training: one safetensors file with all that its next step depends on, written while it runs.
 
 A training that was killed goes on from there and ends with the same bytes as one that was not. No pickle is involved:
-tensors are tensors, all else is JSON in the file's metadata.
+tensors are tensors, all else is JSON in the file's metadata. A digest of both is there too: from a checkpoint of which one bit
+changed, a training would end with another model, and nobody would know.
 """
 
 import hashlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from cellmemory.errors import InputError
 from cellmemory.io.atomic import replacing
+from cellmemory.io.checked import Kind, either, flag, integer, mapping, parse_object, sequence
 from cellmemory.io.signature import sha256
-from cellmemory.log import say
+from cellmemory.log import say, warn
+from cellmemory.training.history import COLUMNS
 
 if TYPE_CHECKING:
     from cellmemory.training.history import History
@@ -32,6 +38,13 @@ SUFFIX = ".safetensors"
 LIBRARY = Path(__file__).parents[1]
 #: The parts of the library that training imports, itself among them (tests/test_house.py holds this to the imports).
 CODE = ("__init__", "errors", "log", "sampling", "io", "cells", "genes", "network", "reference", "training")
+FLOAT32_MAX = torch.finfo(torch.float32).max
+#: What a file may make of reading it that is not a checkpoint, or is one no longer.
+UNREADABLE = (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError)
+#: A loss: infinite or NaN in a training that fails, whose checkpoint is none the worse.
+LOSS = Kind("a number of float32", lambda v: isinstance(v, float) and not FLOAT32_MAX < abs(v) < np.inf)
+#: What the optimiser keeps of each parameter.
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -54,33 +67,41 @@ class CheckpointFile:
     def write(self, tensors: dict[str, torch.Tensor], state: dict) -> None:
         """Replaces the checkpoint in one move: a kill leaves the old one or the new one."""
         metadata = {"about": _json(self.about), "state": json.dumps(state)}
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         # Not by save_file: that writes to a file with a name of its own choice first, which a kill would leave behind.
-        content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+        content = save(tensors, metadata | {"digest": digest_of(tensors, metadata)})
         with replacing(self.path) as partial, open(partial, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
 
     def read(self) -> tuple[dict[str, torch.Tensor], dict] | None:
-        """Tensors and state of this training's last checkpoint; None where there is none, or none that can be read."""
+        """Tensors and state of this training's last checkpoint as they were written; None where there is none, or a damaged
+        one, which is said. Raises InputError where anything but a file is in its place."""
         if not self.path.exists():
             return None
-        try:
-            with safe_open(self.path, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return tensors, json.loads(file.metadata()["state"])
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-            say(f"The checkpoint {self.path} is damaged; training starts at the beginning.")
-            return None
+        if not self.path.is_file():  # a pipe would be waited for
+            raise InputError(f"{self.path} is not a file, but a checkpoint is to be written there. Remove it.")
+        with suppress(*UNREADABLE), safe_open(self.path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = dict(file.metadata())
+            if metadata.pop("digest") == digest_of(tensors, metadata) and metadata["about"] == _json(self.about):
+                return tensors, json.loads(metadata["state"])
+        self.warn_of_damage()
+        return None
+
+    def warn_of_damage(self) -> None:
+        """Says that the checkpoint is not used. It is this training's own: its next one replaces it."""
+        warn(f"The checkpoint {self.path} is damaged; training starts at the beginning.")
 
     def others(self) -> list[str]:
         """The checkpoints of other trainings in the folder: each one's path, and in which points it differs from this."""
         found = []
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            with suppress(SafetensorError, OSError, ValueError, KeyError, TypeError):
-                if path != self.path and not path.name.startswith("."):
+            with suppress(*UNREADABLE):
+                if path != self.path and not path.name.startswith(".") and path.is_file():
                     with safe_open(path, "pt") as file:
-                        found.append(f"{path} ({_differences(json.loads(file.metadata()['about']), self.about)})")
+                        found.append(f"{path} ({_differences(parse_object(file.metadata()['about']), self.about)})")
         return found
 
     def remove(self) -> None:
@@ -101,8 +122,25 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
+def digest_of(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> str:
+    """The hexadecimal SHA-256 of metadata and tensors in memory, in whatever order: of these names, types, shapes and bytes."""
+    digest = hashlib.sha256(_json(metadata).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(_json([name, str(value.dtype), value.shape]).encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def _json(value: object) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def _named(group: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{group}.{name}": value for name, value in tensors.items()}
+
+
+def _forms(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    return {name: (value.dtype, value.shape) for name, value in tensors.items()}
 
 
 def _differences(there: dict, here: dict) -> str:
@@ -137,18 +175,59 @@ class Checkpoints(Callback):
         found = self.file.read()
         if found is None:
             return
+        if not self._fits(*found):
+            self.file.warn_of_damage()
+            return
         tensors, state = found
         step, part = self.step, lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         step.load_state_dict(part("step."))
         step.steps, step.micro_batch, step.epoch_loss = state["steps"], state["micro_batch"], state["epoch_loss"]
         self.history.restore(state["history"], part("best."))
-        self.stopping.load_state_dict(state["stopping"] | {"best_score": tensors["stopping.best_score"]})
+        # It counts as the history does: an epoch is better whose loss is lower than all before.
+        self.stopping.best_score = torch.tensor(self.history.best_loss)
+        self.stopping.wait_count = len(self.history.rows) - self.history.best_epoch
         self.finished = state["finished"]
         self._optimiser = {}
         for name, value in part("optimiser.").items():
             parameter, key = name.split(".")
             self._optimiser.setdefault(int(parameter), {})[key] = value
         say(f"Resumed at step {step.steps} of {step.total_steps} from {self.file.path}.")
+
+    def _fits(self, tensors: dict[str, torch.Tensor], state: Any) -> bool:
+        """Whether this training may have written it. A digest says that it is as it was written, not who wrote it."""
+        return self._is_state(state) and self._are_tensors(tensors, state["history"])
+
+    def _is_state(self, state: Any) -> bool:
+        """Whether a state has values of the kinds that `_write` gives it, which agree with each other."""
+        total, per_epoch = self.step.total_steps, self.step.steps_per_epoch
+        row = {name: integer(1, total) if name in ("epoch", "step") else LOSS for name in COLUMNS}
+        fields = {
+            "steps": integer(1, total),
+            "micro_batch": either(integer(1, 2**31), None),
+            "epoch_loss": LOSS,
+            "history": sequence(mapping(row)),
+            "finished": flag(),
+        }
+        if not mapping(fields).holds(state):
+            return False
+        epochs, into_epoch = divmod(state["steps"], per_epoch)
+        numbered = [(row["epoch"], row["step"]) for row in state["history"]]
+        return numbered == [(i, i * per_epoch) for i in range(1, epochs + 1)] and not (state["finished"] and into_epoch)
+
+    def _are_tensors(self, tensors: dict[str, torch.Tensor], rows: list[dict]) -> bool:
+        """Whether tensors are those of such a step: each of its name, type and shape, none too many and none too few."""
+        network = self.step.network
+        step = _named("step", self.step.state_dict())
+        best = _named("best", network.state_dict()) if any(row["validation_loss"] < np.inf for row in rows) else {}
+        # A parameter that no cell has reached has no moments yet.
+        moments = [
+            _named(f"optimiser.{i}", {"step": torch.zeros(()), **dict.fromkeys(MOMENTS, value)})
+            for i, value in enumerate(network.parameters())
+        ]
+        expected = step | best
+        for group in moments:
+            expected |= group if group.keys() & tensors.keys() else {}
+        return _forms(tensors) == _forms(expected) and all(tensors[name].isfinite().all() for name in best)
 
     def on_train_start(self, trainer: L.Trainer, step: "TrainingStep") -> None:
         if self._optimiser is not None:
@@ -176,18 +255,15 @@ class Checkpoints(Callback):
     def _write(self, trainer: L.Trainer) -> None:
         if not (trainer.is_global_zero and self._writable):
             return
-        step, stopping = self.step, self.stopping.state_dict()
-        tensors = {f"step.{name}": value for name, value in step.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in (self.history.best_weights or {}).items()}
-        tensors["stopping.best_score"] = stopping.pop("best_score")
+        step = self.step
+        tensors = _named("step", step.state_dict()) | _named("best", self.history.best_weights or {})
         for parameter, values in trainer.optimizers[0].state_dict()["state"].items():
-            tensors |= {f"optimiser.{parameter}.{key}": value for key, value in values.items()}
+            tensors |= _named(f"optimiser.{parameter}", values)
         state = {
             "steps": step.steps,
             "micro_batch": step.micro_batch,
             "epoch_loss": float(step.epoch_loss),
             "history": self.history.rows,
-            "stopping": stopping,
             "finished": self.finished,
         }
         try:

@@ -64,14 +64,18 @@ class TrainingStep(L.LightningModule):
         )
 
     @property
+    def steps_per_epoch(self) -> int:
+        return self.total_steps // self.schedule.max_epochs
+
+    @property
     def epoch_ended(self) -> bool:
         """Whether the last step was the last of an epoch."""
-        return self.steps % (self.total_steps // self.schedule.max_epochs) == 0
+        return self.steps % self.steps_per_epoch == 0
 
     def take_epoch_loss(self) -> float:
         """The mean training loss of the epoch that ended; the next one starts at 0."""
         loss, self.epoch_loss = float(self.epoch_loss), 0.0
-        return loss / (self.total_steps // self.schedule.max_epochs)
+        return loss / self.steps_per_epoch
 
     def training_step(self, batch: tuple[torch.Tensor, ...], _: int) -> None:
         loss = self.take_step(batch, cast(torch.optim.Optimizer, self.optimizers()))

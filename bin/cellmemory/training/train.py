@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 from threadpoolctl import threadpool_limits
 
+from cellmemory.errors import InputError
 from cellmemory.log import say, warn
 from cellmemory.network.inference import Inference
 from cellmemory.network.model import CellMemory
@@ -33,6 +34,8 @@ from cellmemory.training.settings import Devices, TrainingSettings
 RARE_CELLS, RARE_SHARE = 20, 0.01
 #: Reference cells that novelty is learned from, and whose embeddings and map travel with the model.
 KEPT_CELLS = 5_000
+#: No answer of a network that was trained, and not made up, is as large.
+LARGEST_ANSWER = 1e9
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,11 @@ def train_reference(
     fitted = fit(reference.cells, network, settings, runtime, devices=devices, checkpoint=resumed)
     if fitted is None:
         return
-    calibration, tensors = _finish(fitted, reference, settings, runtime)
+    try:
+        calibration, tensors = _finish(fitted, reference, settings, runtime)
+    except FloatingPointError:
+        resumed.remove()  # nothing in it can be gone on with
+        raise InputError(f"The network that was resumed from {resumed.path} is not a trained one. Run the same again.") from None
     tensors["reference.fingerprint"] = reference.fingerprints
     table = _label_table(reference)
     config["usual_share"] = usual_share(np.diff(reference.values.indptr), len(reference.panel))
@@ -109,6 +116,8 @@ def _finish(
 
     What decides weights and calibration has seen no validation cell; then the linear path learns from these too. Returns
     the calibration, and the tensors of the model folder: weights, what novelty knows, embeddings and map of the kept cells.
+
+    Raises FloatingPointError where the network's answers are not numbers: its weights were made up in a checkpoint.
     """
     network, warm_start, seed = fitted.network, fitted.warm_start, settings.seed
     split, tokens, codes = reference.split, reference.cells.tokens, reference.cells.labels
@@ -121,6 +130,8 @@ def _finish(
     network.decide_by(classifier.weight, classifier.bias)
     inference = Inference(network, runtime)
     found = inference.run(tokens.select(np.r_[split.validation, kept]), attention=False)
+    if not all(np.abs(part).max() < LARGEST_ANSWER for part in (found.linear_logits, found.cls_logits, found.embedding)):
+        raise FloatingPointError
     linear, cls = found.linear_logits[:n], found.cls_logits[:n]
     linear_weight, cls_weight = fit_weights(linear, cls, truth, len(split.all_training))
     logits = linear_weight * linear + cls_weight * cls
