@@ -8,6 +8,13 @@ import click
 import _cli
 
 
+def _beside_output(context: click.Context, _: click.Parameter, given: Path | None) -> Path:
+    """The folder of checkpoints. Its default is set here, so that it is checked before work as a given one is."""
+    from cellmemory.io.outputs import checkpoints_beside
+
+    return given or checkpoints_beside(context.params["output"])
+
+
 @_cli.command
 @click.option("--reference", type=_cli.FILE, required=True, help="Reference over its panel (by preprocess_reference.py).")
 @click.option("--panel", type=_cli.FILE, required=True, help="Its panel.tsv.")
@@ -34,8 +41,8 @@ import _cli
 @click.option("--d_model", type=click.IntRange(8, 4096), help="Width, a multiple of 4.  [default: light 128, standard 256]")
 @click.option("--n_layers", type=click.IntRange(1, 100), default=4, help="Layers: rounds of writing and broadcasting.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
-@click.option("--checkpoint", type=_cli.Output("checkpoints"), help="Folder of the checkpoint from which a killed "
-              "training goes on; removed at its end.  [default: beside --output]")  # fmt: skip
+@click.option("--checkpoint", type=_cli.Output("checkpoints"), callback=_beside_output, help="Folder of the "
+              "checkpoint from which a killed training goes on; removed at its end.  [default: beside --output]")  # fmt: skip
 @click.option("--checkpoint_every", type=_cli.Number(min=0), default=30, help="Seconds between checkpoints.")
 @click.option("--devices", type=click.IntRange(min=1), default=1, help="GPUs, or processes on a CPU, that share each batch.")
 @click.option("--strategy", type=click.Choice(["auto", "ddp"]), default="auto", help="Lightning's strategy for them; auto is "
@@ -61,7 +68,7 @@ def main(
     d_model: int | None,
     n_layers: int,
     precision: str,
-    checkpoint: Path | None,
+    checkpoint: Path,
     checkpoint_every: float,
     devices: int,
     strategy: str,
@@ -91,7 +98,7 @@ def main(
         sampling=Sampling(batch_size, sampling=sampling),
     )
     runtime = configure(device, precision, threads, seed=seed, variant=variant)
-    folder = CheckpointFolder(checkpoint or output.with_name(f"{output.name}.checkpoints"), checkpoint_every)
+    folder = CheckpointFolder(checkpoint, checkpoint_every)
     source = ReferenceFiles(reference, panel)
     train_reference(source, output, settings, runtime, devices=Devices(devices, strategy), checkpoint=folder)
 

@@ -127,6 +127,9 @@ def test_what_is_not_cells_or_a_model_is_refused(opened, query, tmp_path):
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match=r"^folder \S+ exists, and this step did not write it"):
         cellmemory.train(query, "author_label", folder=tmp_path)
+    (tmp_path / "model.checkpoints").touch()
+    with pytest.raises(InputError, match=r"^checkpoints \S+ is a file, but a folder is written"):
+        cellmemory.train(query, "author_label", folder=tmp_path / "model")
     with pytest.raises(InputError, match=r"^reference\.h5ad: the label column 'type' \(label_key\) is not in obs"):
         cellmemory.train(query, "type")
 

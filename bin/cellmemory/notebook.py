@@ -21,7 +21,7 @@ from cellmemory.genes.align import describe
 from cellmemory.genes.query_cells import preprocess_query
 from cellmemory.genes.reference_cells import preprocess_reference
 from cellmemory.io.checked import choice, integer, number, text, wrong_fields
-from cellmemory.io.outputs import output_problems
+from cellmemory.io.outputs import checkpoints_beside, output_problems
 from cellmemory.io.samplesheet import COLUMNS, SAMPLE_NAME, Origin, Query
 from cellmemory.io.tables import write_table
 from cellmemory.io.text import is_url, url_for_an_output
@@ -261,7 +261,8 @@ def train(
     if is_url(str(folder)):
         raise InputError(url_for_an_output(str(folder)))
     output = Path(folder)
-    if problems := output_problems({"folder": (output, "model")}, {}):
+    checkpoints = checkpoints_beside(output)
+    if problems := output_problems({"folder": (output, "model"), "checkpoints": (checkpoints, "checkpoints")}, {}):
         raise InputError(_without_options(problem) for problem in problems)
     settings = TrainingSettings(
         label_key=label_key,
@@ -289,8 +290,7 @@ def train(
         for warning in found.warnings:
             warn(warning)
         with _running(device, precision, threads, seed=seed, variant=variant) as runtime:
-            checkpoint = CheckpointFolder(output.with_name(f"{output.name}.checkpoints"))
-            train_reference(files, output, settings, runtime, checkpoint=checkpoint)
+            train_reference(files, output, settings, runtime, checkpoint=CheckpointFolder(checkpoints))
     return Model(output, trained_model.load(output), kept)
 
 

@@ -15,7 +15,7 @@ from anndata.io import write_elem
 from cellmemory.columns import CELL_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.io.atomic import replacing
-from cellmemory.io.outputs import output_problems, replaceable
+from cellmemory.io.outputs import PREFIX_LENGTH, checkpoints_beside, output_problems, replaceable
 from cellmemory.io.signature import sign
 from tests.conftest import DATA, refused, script, succeed
 
@@ -72,6 +72,22 @@ def test_a_folder_with_other_things_in_it_is_not_replaced(aligned, own):
     (sentence,) = refused("train", *arguments, "--output", own / "query.h5ad")
     assert "is a file, but a folder is written" in sentence
     assert contents(own) == before
+
+
+def test_the_default_folder_of_checkpoints_is_checked_before_work(aligned, own):
+    """Training ran to its end, wrote the model, and failed when it was to remove the checkpoint."""
+    (own / "model.checkpoints").write_text("mine")
+    before = contents(own)
+    arguments = ("--reference", aligned / "reference.h5ad", "--panel", aligned / "panel.tsv", "--label_key", "cell_type")
+    (sentence,) = refused("train", *arguments, "--output", own / "model")
+    assert sentence.startswith(f"--checkpoint {own / 'model.checkpoints'} is a file, but a folder is written.")
+    assert contents(own) == before
+
+
+def test_a_model_may_have_the_longest_name_and_its_checkpoints_one_of_theirs(tmp_path):
+    longest = tmp_path / ("n" * (os.pathconf(tmp_path, "PC_NAME_MAX") - PREFIX_LENGTH))
+    outputs = {"output": (longest, "model"), "checkpoint": (checkpoints_beside(longest), "checkpoints")}
+    assert output_problems(outputs, {}) == []
 
 
 def test_folders_of_a_report_do_not_replace_its_page(model, aligned, tmp_path):

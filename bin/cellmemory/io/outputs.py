@@ -91,6 +91,11 @@ def output_problems(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str
     return problems
 
 
+def checkpoints_beside(output: Path) -> Path:
+    """The folder of a training's checkpoints where none is given."""
+    return output.parent / f"{output.name}.checkpoints"
+
+
 def is_archive_name(path: Path) -> bool:
     """Whether a model that is written to a path becomes an archive, and not a folder."""
     return path.suffix.lower() == ARCHIVE_SUFFIX
@@ -123,7 +128,7 @@ def _place_problems(where: str, path: Path, kind: str) -> list[str]:
     try:
         found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return _parent_problems(where, path)
+        return _parent_problems(where, path, kind)
     except OSError as error:
         return [f"{where}: this path cannot be used ({os.strerror(error.errno or 0)}). Give another one."]
     if stat.S_ISLNK(found.st_mode):
@@ -135,14 +140,14 @@ def _place_problems(where: str, path: Path, kind: str) -> list[str]:
         return [f"{where} is a {there}, but a {_noun(kind)} is written. Give another path."]
     if not replaceable(path, kind):
         return [f"{where} exists, and this step did not write it. Give another path, or remove it first."]
-    return _parent_problems(where, path)
+    return _parent_problems(where, path, kind)
 
 
 def _noun(kind: str) -> str:
     return "folder" if is_folder(kind) else "file"
 
 
-def _parent_problems(where: str, path: Path) -> list[str]:
+def _parent_problems(where: str, path: Path, kind: str) -> list[str]:
     parent = next((folder for folder in path.absolute().parents if folder.exists() or folder.is_symlink()), path)
     if not parent.exists():
         return [f"{where}: {parent} is a link to nothing. Give another path, or mend the link."]
@@ -150,7 +155,8 @@ def _parent_problems(where: str, path: Path) -> list[str]:
         return [f"{where}: {parent} is a file, but the output is to lie in it. Give another path."]
     if not os.access(parent, os.W_OK | os.X_OK):
         return [f"{where}: the folder {parent} cannot be written to. Give another path, or change its permissions."]
-    longest = os.pathconf(parent, "PC_NAME_MAX") - PREFIX_LENGTH
+    # A folder that is added to has its own name from the first.
+    longest = os.pathconf(parent, "PC_NAME_MAX") - (0 if kind in ADDED_TO else PREFIX_LENGTH)
     if any(len(os.fsencode(name)) > longest for name in path.absolute().relative_to(parent).parts):
         return [f"{where}: a name in this path is longer than {longest} bytes. Give a shorter one."]
     return []
