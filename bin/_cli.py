@@ -129,7 +129,7 @@ class _Command(click.Command):
                 raise
             if error.errno == errno.ENOMEM:
                 _out_of_memory()
-            problems = [_io_sentence(error)]
+            problems = [_io_sentence(error, context)]
         except MemoryError:
             _out_of_memory()
         except RuntimeError as error:
@@ -151,19 +151,26 @@ def _check_outputs(context: click.Context) -> None:
     """Raises InputError where an output would replace an input, another output, or what this script did not write."""
     from cellmemory.io.outputs import output_problems
 
-    outputs, inputs = {}, {}
-    for option in context.command.params:
-        given = context.params.get(option.name)
-        if not isinstance(option, click.Option) or not given:
-            continue
-        name = option.opts[0].removeprefix("--")
-        if isinstance(option.type, Output):
-            outputs[name] = (given, option.type.kind)
-        else:
-            inputs[name] = _paths(given)
-    problems = output_problems(outputs, inputs)
+    outputs = _outputs(context)
+    given = {name: _paths(context.params.get(option.name)) for name, option in _options(context).items() if name not in outputs}
+    problems = output_problems(outputs, given)
     if problems:
         raise InputError(problems)
+
+
+def _outputs(context: click.Context) -> dict[str, tuple[Path, str]]:
+    """Path and kind of each output that is written, by the option's name."""
+    outputs = {}
+    for name, option in _options(context).items():
+        path = context.params.get(option.name)
+        if isinstance(option.type, Output) and path:
+            outputs[name] = (path, option.type.kind)
+    return outputs
+
+
+def _options(context: click.Context) -> dict[str, click.Option]:
+    """The command's options by their names, as in `output`."""
+    return {option.opts[0].removeprefix("--"): option for option in context.command.params if isinstance(option, click.Option)}
 
 
 def _paths(value: object) -> list[Path]:
@@ -173,9 +180,11 @@ def _paths(value: object) -> list[Path]:
     return [value] if isinstance(value, Path) else []
 
 
-def _io_sentence(error: OSError) -> str:
-    """What to say of a file that cannot be read or written."""
-    path = final_name(error.filename) if error.filename else "the output"
+def _io_sentence(error: OSError, context: click.Context) -> str:
+    """What to say of a file that cannot be read or written. Where the error has no name, as one of a write has none, it is one
+    of the command's outputs; not a checkpoint, without which a training goes on."""
+    outputs = (str(path) for path, kind in _outputs(context).values() if kind != "checkpoints")
+    path = final_name(error.filename) if error.filename else " or ".join(outputs) or "the output"
     if error.errno in NO_ROOM:
         return f"{path} could not be written ({os.strerror(error.errno or 0)}). Make room, and run the same again."
     return f"{path} cannot be read or written ({os.strerror(error.errno or 0)}). Check the path and its permissions."

@@ -35,18 +35,22 @@ def commands(model: Path, aligned: Path, tmp_path: Path) -> dict[str, tuple]:
         "adapt": ("--query", query, "--model", model, "--output", tmp_path / "adapted"),
         "preprocess_query": ("--query", ROOT / "tests/data/unseen_type.h5ad", "--panel", model / "panel.tsv",
                              "--output", tmp_path / "a.h5ad", "--alignment", tmp_path / "a.json"),
+        "copy_model": ("--model", model, "--output", tmp_path / "copy.zip"),
+        "train": ("--reference", aligned / "reference.h5ad", "--panel", aligned / "panel.tsv", "--label_key", "cell_type",
+                  "--output", tmp_path / "model", "--max_epochs", 1, "--d_model", 16, "--n_layers", 1),
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("script", ["map_query", "adapt", "preprocess_query"])
+@pytest.mark.parametrize("script", ["map_query", "adapt", "preprocess_query", "copy_model", "train"])
 def test_nothing_is_left_half_written(commands, tmp_path, script):
     run = limited(40, script, *commands[script])
     assert run.returncode == 1, run.stderr
     (sentence,) = [line for line in run.stderr.splitlines() if line.startswith("Error")]
     assert sentence.endswith("could not be written (File too large). Make room, and run the same again.")
+    assert f"Error: {tmp_path}/" in sentence, "it says what could not be written"
     assert "Traceback" not in run.stderr
     assert ".partial" not in run.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.iterdir() if path.suffix != ".checkpoints"] == []
 
 
 def test_a_failure_of_the_last_bytes_is_not_overlooked(tmp_path, monkeypatch):
