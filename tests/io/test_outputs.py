@@ -88,6 +88,8 @@ def test_a_model_may_have_the_longest_name_and_its_checkpoints_one_of_theirs(tmp
     longest = tmp_path / ("n" * (os.pathconf(tmp_path, "PC_NAME_MAX") - PREFIX_LENGTH))
     outputs = {"output": (longest, "model"), "checkpoint": (checkpoints_beside(longest), "checkpoints")}
     assert output_problems(outputs, {}) == []
+    outputs = {"output": (Path("/"), "model"), "checkpoint": (checkpoints_beside(Path("/")), "checkpoints")}
+    assert not any("lies in the other" in sentence for sentence in output_problems(outputs, {})), "one sentence is enough"
 
 
 def test_folders_of_a_report_do_not_replace_its_page(model, aligned, tmp_path):

@@ -80,7 +80,8 @@ def output_problems(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str
             continue
         # A path that is an input is not looked into: one sentence about it is enough.
         problems += _input_problems(option, path, kind, inputs) or _place_problems(f"--{option} {path}", path, kind)
-    for (one, (first, first_kind)), (other, (second, second_kind)) in combinations(outputs.items(), 2):
+    named = [item for item in outputs.items() if item[1][0].name]
+    for (one, (first, first_kind)), (other, (second, second_kind)) in combinations(named, 2):
         if _same(first, second):
             problems.append(f"--{one} and --{other} are both {second}. Give each a name of its own.")
         elif any(
