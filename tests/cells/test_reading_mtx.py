@@ -206,6 +206,10 @@ BROKEN = {
         TEN_X | {"barcodes.tsv": "TTTG-1\n" + CELL_LIST},
         "but features.tsv lists 3 genes and barcodes.tsv 6",
     ),
+    "a header, and a gene too few": (
+        TEN_X | {"features.tsv": "gene_id\tgene_name\tfeature_type\n" + "".join(FEATURES.splitlines(keepends=True)[:-1])},
+        "matrix.mtx has 3 rows and 5 columns, but features.tsv lists 2 genes and barcodes.tsv 5 cells. Give",
+    ),
     "a line without a gene": (TEN_X | {"features.tsv": "ENSG0\n\nENSG2\n"}, "features.tsv has lines without a gene (1)."),
     "genes not UTF-8": (
         TEN_X | {"features.tsv": FEATURES.encode().replace(b"CD3E", b"CD\xff")},

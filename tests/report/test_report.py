@@ -126,6 +126,9 @@ def test_a_cluster_that_may_be_new_is_told_at_once_and_counts_under_no_label(tmp
     of_new = pd.read_csv(tables["cell_clusters"], dtype=str)["cellmemory_cluster"].to_numpy() == said[0]
     found = shares[rows.index("(unassigned)"), columns.index(said[0])]
     assert found == pytest.approx((status[of_new] == "unassigned").mean(), abs=0.01)
+    bars = embedded(tmp_path / "report.html")["figures"]["composition"]["variants"]["0,1"]["data"]
+    new = {trace["name"]: trace["x"] for trace in bars}["(perhaps new)"]
+    assert new == [table.loc[table["candidate"] == "yes", "n_cells"].sum()]
     points = {column["title"]: column for column in embedded(tmp_path / "report.html")["cells"]["columns"]}
     assert points["Leiden cluster"]["levels"] == list(table.index)
 

@@ -34,6 +34,8 @@ OTHER_FILES = (
 HEADER_NAME = re.compile(
     r"x|v1|((cell|gene|feature)[ _.-]?)?(barcodes?|cells?|genes?|features?|ids?|names?|symbols?)", re.IGNORECASE
 )
+#: Of these, names that may be a gene's or a cell's own.
+DOUBTFUL_HEADERS = ("x", "v1", "id")
 
 
 class MtxFolder:
@@ -138,8 +140,8 @@ def _fit(
         if of_genes is not None and of_cells is not None:
             return turned, of_genes, of_cells
     raise ReadingError(
-        f"{matrix} has {shape[0]:,} rows and {shape[1]:,} columns, but {genes[0]} lists {len(genes[1]):,} genes and {cells[0]} "
-        f"{len(cells[1]):,} cells. Give the three files of one run."
+        f"{matrix} has {shape[0]:,} rows and {shape[1]:,} columns, but {genes[0]} lists {_named(genes[1]):,} genes and "
+        f"{cells[0]} {_named(cells[1]):,} cells. Give the three files of one run."
     )
 
 
@@ -147,7 +149,13 @@ def _without_header(lines: list[list[str]], n: int) -> list[list[str]] | None:
     """The n lines of a list, without the one that names the columns; None where there are not as many."""
     if len(lines) == n + 1 and HEADER_NAME.fullmatch(lines[0][0]):
         return lines[1:]
-    return lines if len(lines) == n else None
+    return lines if _named(lines) == n == len(lines) else None
+
+
+def _named(lines: list[list[str]]) -> int:
+    """How many genes or cells a list names: a gene may be called x, but one called gene_id is the name of the column."""
+    first = lines[0][0] if lines else ""
+    return len(lines) - bool(HEADER_NAME.fullmatch(first) and first.lower() not in DOUBTFUL_HEADERS)
 
 
 def _make_var(name: str, lines: list[list[str]], symbols: list[list[str]] | None) -> pd.DataFrame:

@@ -39,6 +39,7 @@ def place_problems(file: CellFile, key: str) -> list[str]:
     with problems.collect():
         places = file.embedding(key)
         known = places[np.isfinite(places).all(axis=1)] if places.ndim == 2 and places.shape[1] >= 2 else places[:0]
+        known = known.astype(np.float64)  # half a number would overflow where it is compared
         if file.n_cells and (not len(known) or np.abs(known).max() > LARGEST_PLACE):
             problems.append(
                 f"{file.path}: obsm['{key}'] does not hold two coordinates of cells or more, as numbers up to {LARGEST_PLACE:g}. "

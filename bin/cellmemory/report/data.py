@@ -36,6 +36,7 @@ from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
+from cellmemory.report.colours import PERHAPS_NEW
 from cellmemory.report.tables import TABLES_OF_SAMPLES, read_result
 from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
@@ -139,6 +140,9 @@ def _add_clusters(sample: Sample, *, of_several: bool) -> None:
             f"{sample.name}: the clusters {first_ids(sorted(strange))} of its cells (--cell_clusters) are not in its table "
             "of clusters (--clusters). Give both of one run of cluster.py."
         )
+    if "clusters" in sample.tables:
+        table = sample.tables["clusters"]
+        sample.cells["candidate"] = clusters.isin(table.loc[table["candidate"] == "yes", "cluster"]).to_numpy()
     names = [f"{sample.name}, {name}" if of_several else name for name in clusters.cat.categories]
     sample.columns[CLUSTER_TITLE] = clusters.cat.rename_categories(names).array
 
@@ -207,10 +211,12 @@ def _cells(obs: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
 
 def counted(labels: pd.Series, cells: pd.DataFrame, *, finest: bool = True) -> pd.Series:
     """Labels (n,) as cells count under them: an unassigned cell under none, and of the finest labels an ambiguous one neither,
-    but under what it is (see colours.NOT_ASSIGNED)."""
+    but under what it is (see colours.NOT_ASSIGNED). Nor does a cell of a cluster that may be a new type."""
     found = labels.astype(object).reset_index(drop=True)
     for status in (AMBIGUOUS, UNASSIGNED) if finest else (UNASSIGNED,):
         found[(cells["status"] == status).to_numpy()] = f"({status})"
+    if "candidate" in cells:
+        found[cells["candidate"].to_numpy()] = PERHAPS_NEW
     return found
 
 

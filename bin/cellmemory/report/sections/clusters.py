@@ -117,7 +117,7 @@ def _heatmap(sample: Sample) -> dict | None:
     if "cell_clusters" not in sample.tables:
         return None
     names = sample.tables["clusters"]["cluster"].tolist()
-    labels = counted(sample.cells["label"], sample.cells)
+    labels = counted(sample.cells["label"], sample.cells.drop(columns="candidate", errors="ignore"))
     counts = pd.crosstab(labels, sample.tables["cell_clusters"]["cluster"].to_numpy()).reindex(columns=names, fill_value=0)
     order = [label for label in [*sample.cells["label"].cat.categories, *NOT_ASSIGNED] if label in counts.index]
     counts = counts.loc[order]

@@ -80,9 +80,9 @@ def composition(groupings: dict[str, pd.Series], labels: pd.Series, colours: dic
         for j, figure in enumerate(_bars(grouping, labels, colours, None if i else reference))
     }
     caption = (
-        "The labels of assigned cells. Cells that are ambiguous or unassigned are grey: their best guess counts for no "
-        "label. Every label keeps its colour in all figures of this page. Click a label in the legend to hide it, twice to "
-        "see only it."
+        "The labels of assigned cells. Cells that are ambiguous or unassigned, and those of clusters that may be new types, are "
+        "grey: their best guess counts for no label. Every label keeps its colour in all figures of this page. Click a label "
+        "in the legend to hide it, twice to see only it."
     )
     return Figure("composition", "Composition", caption, variants, [Selector("Bars", list(groupings)), drawing.LENGTH])
 
