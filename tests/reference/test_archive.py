@@ -56,7 +56,7 @@ def test_every_script_takes_a_folder_or_a_file():
     # The path of check_inputs.py need not be there: its absence is one problem of the many. checksums.py is given a folder only
     # for the digest of what a run trained.
     assert sorted(found) == sorted(set(every) - {"check_inputs.py", "checksums.py"})
-    assert len(found) == 8
+    assert len(found) == 9
 
 
 def test_check_inputs_looks_into_an_archive(packed: Path, tmp_path: Path):
