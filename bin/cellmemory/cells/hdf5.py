@@ -10,7 +10,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from cellmemory.cells.faults import AGAIN, ReadingError
-from cellmemory.cells.matrices import NUMBERS, SPARSE, Matrix, attribute_text, open_matrix, unwritten
+from cellmemory.cells.matrices import NUMBERS, SPARSE, Matrix, attribute, attribute_text, open_matrix, unwritten
 from cellmemory.cells.probe import survive
 from cellmemory.cells.tenx import TenX, several_genomes
 from cellmemory.errors import Problems, first_ids
@@ -128,7 +128,7 @@ class H5ad:
             _check_embedding(stored, key, self.n_cells)
             if unwritten(stored):
                 raise ReadingError(f"obsm/{key} was not written to its end. {AGAIN}")
-        if attribute_text(stored.attrs.get("encoding-type")) in SPARSE:
+        if attribute_text(attribute(stored, "encoding-type")) in SPARSE:
             n_columns = int(np.ravel(stored.attrs["shape"])[-1])
             return open_matrix(stored, f"obsm/{key}", self.n_cells, n_columns).rows(0, self.n_cells).toarray()
         array = np.asarray(read_elem(stored))
@@ -175,9 +175,9 @@ def _check_table(file: h5py.File, name: str) -> int:
     table = file.get(name)
     if isinstance(table, h5py.Dataset):
         raise ReadingError("this h5ad was written by anndata before 0.7. Read it and write it again with a current anndata.")
-    if not isinstance(table, h5py.Group) or attribute_text(table.attrs.get("encoding-type")) != "dataframe":
+    if not isinstance(table, h5py.Group) or attribute_text(attribute(table, "encoding-type")) != "dataframe":
         raise ReadingError(f"{name} is missing or not a table, so this h5ad is damaged. {AGAIN}")
-    index = table.attrs.get("_index")
+    index = attribute(table, "_index")
     if not isinstance(index, str | bytes) or attribute_text(index) not in table:
         raise ReadingError(f"{name} has no index ('_index'), so its rows have no names. {AGAIN}")
     if "column-order" not in table.attrs:

@@ -21,11 +21,11 @@ def open_matrix(stored: object, name: str, n_cells: int, n_genes: int) -> "Matri
     """The matrix of that name in an h5ad (cells x genes). Raises ReadingError where it is not one, or of another shape."""
     if isinstance(stored, h5py.Dataset):
         return DenseRows(stored, name, n_cells, n_genes)
-    encoding = attribute_text(stored.attrs.get("encoding-type", "")) if isinstance(stored, h5py.Group) else ""
+    encoding = attribute_text(attribute(stored, "encoding-type", "")) if isinstance(stored, h5py.Group) else ""
     if not isinstance(stored, h5py.Group) or encoding not in SPARSE:
         found = f"'{encoding}'" if encoding else "none"
         raise ReadingError(f"{name} has an encoding that is not of a matrix ({found}). {AGAIN}")
-    _check_shape(name, stored.attrs.get("shape"), n_cells, n_genes)
+    _check_shape(name, attribute(stored, "shape"), n_cells, n_genes)
     kind = CsrRows if encoding == "csr_matrix" else CscRows
     return kind(stored, name, n_cells, n_genes)
 
@@ -159,6 +159,14 @@ def _check_numbers(name: str, dtype: np.dtype, kinds: str) -> None:
         found = NOT_NUMBERS.get(dtype.kind, "numbers with a fraction" if dtype.kind == "f" else "text")
         whole = "" if "f" in kinds else "whole "
         raise ReadingError(f"{name} holds {found} (dtype {dtype}). Write the file again with {whole}numbers there.")
+
+
+def attribute(stored: h5py.Group | h5py.Dataset, name: str, otherwise: object = None) -> Any:
+    """An attribute of an element of HDF5, or `otherwise`.
+
+    It is looked for before it is asked for: of one that is missing h5py raises, and now and then fails to decode HDF5's words.
+    """
+    return stored.attrs[name] if name in stored.attrs else otherwise  # noqa: SIM401 - `get` asks
 
 
 def attribute_text(value: object) -> str:

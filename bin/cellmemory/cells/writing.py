@@ -10,6 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata.io import write_elem
 
+from cellmemory.cells.matrices import attribute
 from cellmemory.io.guarded import GuardedFile
 from cellmemory.io.signature import sign
 
@@ -200,7 +201,7 @@ class GrowingTable:
 
 def is_plain(stored: h5py.Group | h5py.Dataset | None) -> bool:
     """Whether an element on disk is in an encoding that every reader knows."""
-    if stored is None or stored.attrs.get("encoding-type") not in PLAIN_ENCODINGS:
+    if stored is None or attribute(stored, "encoding-type") not in PLAIN_ENCODINGS:
         return False
     return isinstance(stored, h5py.Dataset) or isinstance(stored["categories"], h5py.Dataset)
 

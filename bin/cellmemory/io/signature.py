@@ -26,7 +26,7 @@ def sign(file: "h5py.File") -> None:
 
 def is_signed(file: "h5py.File") -> bool:
     """Whether a file was signed, and no part (a column of obs, a layer) came or went since."""
-    return file.attrs.get(SIGNATURE) == _digest(file)
+    return bool(SIGNATURE in file.attrs and file.attrs[SIGNATURE] == _digest(file))
 
 
 def _digest(file: "h5py.File") -> str:
