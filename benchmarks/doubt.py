@@ -133,7 +133,7 @@ def page_figures(results: dict) -> dict:
         for name, of, title, share in ROWS
     ]
     groups = results["clusters"]
-    found = pd.DataFrame([candidate for group in groups for candidate in group["candidates"]]).fillna({"excess": 0})
+    found = pd.DataFrame([candidate for group in groups for candidate in group["candidates"]])
     new, known = (sum(group[name] for group in groups) for name in ("new_cells", "known_cells"))
     by_unlike = (found["unlike"] >= CANDIDATE_SHARE) & (found["unlike"] * found["cells"] >= CANDIDATE_CELLS - 0.5)
     parts = {"a quarter unlike the reference": by_unlike, "these, and by their excess": slice(None)}
@@ -165,8 +165,12 @@ def _share(part: float, of: int) -> str:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=FOLDER, envvar="CELLMEMORY_BENCH_DATA", required=True, help="Folder of the files of left_out.json.")
-@click.option("--results", type=click.Path(path_type=Path), default=ROOT / "benchmarks/results/doubt.json", help="The table.")
-@click.option("--work", type=FOLDER, default=ROOT / "benchmarks/work/doubt", help="Where models and mapped queries are kept.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=ROOT / "benchmarks" / "results" / "doubt.json", help="The table."
+)
+@click.option(
+    "--work", type=FOLDER, default=ROOT / "benchmarks" / "work" / "doubt", help="Where models and mapped queries are kept."
+)
 @click.option("--threads", default=1, help="CPU threads.")
 def main(data: Path, results: Path, work: Path, threads: int) -> None:
     """Doubt on references of which a batch and one or two types were left out."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from cellmemory.explanation.gene_tests import sums_of_groups
 from cellmemory.reference.states import LabelStates
 
 #: The excess of a cluster is that of its third gene: one or two genes may be a batch's.
@@ -35,11 +36,10 @@ def find_excess(
     """
     n_clusters = codes.max() + 1
     size = np.bincount(codes, minlength=n_clusters)[:, None]
-    chooser = sp.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))), (n_clusters, len(codes)))
     cells = np.zeros((n_clusters, len(states.mean)))  # of each state
     np.add.at(cells, (codes, states.nearest(values, labels, measured)), 1)
-    mean = (chooser @ values).toarray() / size
-    variance = np.maximum((chooser @ values.multiply(values)).toarray() / size - mean**2, 0)
+    mean = sums_of_groups(values, codes, n_clusters) / size
+    variance = np.maximum(sums_of_groups(values.multiply(values), codes, n_clusters) / size - mean**2, 0)
     apart = (mean - cells @ states.mean / size) / states.spread
     if n_clusters >= LEAST_CLUSTERS:
         apart = apart - np.array([np.median(np.delete(apart, k, axis=0), axis=0) for k in range(n_clusters)])

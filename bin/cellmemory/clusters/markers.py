@@ -5,7 +5,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory.columns import ASSIGNED, CLUSTER_MARKER_COLUMNS, LABEL, STATUS
-from cellmemory.explanation.gene_tests import MAX_ADJUSTED_P, MIN_LOG2_CHANGE, wilcoxon
+from cellmemory.explanation.gene_tests import is_differential, sums_of_groups, wilcoxon
 from cellmemory.explanation.grouping import OTHERS
 
 #: Fewer cells of a label are not compared with.
@@ -20,7 +20,7 @@ def marker_table(
     """CLUSTER_MARKER_COLUMNS of at most `top` genes (0: all) of each comparison, by falling score of the Wilcoxon test.
 
     values: (n, M) of the tested cells, codes: (n,) their clusters, obs: their columns. clusters: of `summary.cluster_table`. A
-    marker is higher in the cluster, with an adjusted p-value and a fold change as in gene_tests.
+    marker is higher in the cluster, and differential as in gene_tests.
     """
     parts = [_compare(values, codes, clusters["cluster"].tolist(), against=OTHERS, genes=genes, top=top)]
     label, assigned = obs[LABEL].to_numpy(str), obs[STATUS].to_numpy(str) == ASSIGNED
@@ -56,13 +56,11 @@ def _compare(
     n_groups = codes.max() + 1
     tests = wilcoxon(values, codes, n_groups)
     size = np.bincount(codes, minlength=n_groups)
-    chooser = sp.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))), (n_groups, len(codes)))
-    expressing = (chooser @ (values > 0).astype(np.float64)).toarray()
+    expressing = sums_of_groups((values > 0).astype(np.float64), codes, n_groups)
+    is_marker = (is_differential(tests.change, tests.adjusted) == "yes") & (tests.change > 0)
     blocks = []
     for g, name in enumerate(names):
-        with np.errstate(invalid="ignore"):  # comparisons with NaN, where nothing was tested
-            is_marker = (tests.adjusted[g] <= MAX_ADJUSTED_P) & (tests.change[g] >= MIN_LOG2_CHANGE)
-        order = np.flatnonzero(is_marker)
+        order = np.flatnonzero(is_marker[g])
         order = order[np.argsort(-tests.score[g, order], kind="stable")][: top or None]
         others = max(len(codes) - size[g], 1)
         block = {

@@ -31,8 +31,7 @@ def cluster_table(
     status, reason = obs[STATUS].to_numpy(str), obs[REASON].to_numpy(str)
     unlike = (status == UNASSIGNED) & (reason == UNLIKE)
     n_unlike = np.bincount(codes, unlike, len(n_cells))
-    with np.errstate(invalid="ignore"):  # comparisons with NaN
-        candidate = (excess >= CANDIDATE_EXCESS) & (n_cells >= EXCESS_CELLS)
+    candidate = (excess >= CANDIDATE_EXCESS) & (n_cells >= EXCESS_CELLS)
     candidate |= (n_unlike >= CANDIDATE_SHARE * n_cells) & (n_unlike >= CANDIDATE_CELLS)
     of_cluster = pd.Series(codes).groupby(codes).indices
     middle = [np.full(2, np.nan) if places is None else np.median(places[rows], axis=0) for rows in of_cluster.values()]

@@ -42,10 +42,10 @@ def more_attended(attention: sp.csr_matrix, codes: np.ndarray, n_groups: int, *,
     attention: (n, M); codes: (n,) group of each cell, none negative. The smallest p-value is 1 / (permutations + 1).
     NaN for a group without cells, for a group that all cells are in, and for a gene that no cell attends to.
     """
-    units, found = _units(attention), _sums(_units(attention), codes, n_groups)
+    units, found = _units(attention), sums_of_groups(_units(attention), codes, n_groups)
     hits = np.zeros(found.shape, np.int64)
     for shuffled in _shuffles(codes, permutations, seed):
-        hits += _sums(units, shuffled, n_groups) >= found
+        hits += sums_of_groups(units, shuffled, n_groups) >= found
     return _p_values(hits, permutations, np.bincount(codes, minlength=n_groups), found)
 
 
@@ -55,7 +55,7 @@ def differently_attended(attention: sp.csr_matrix, first: np.ndarray, permutatio
     first: (n,) bool. NaN where either group has no cells and for a gene that no cell attends to.
     """
     units, codes = _units(attention), np.where(first, 0, 1)
-    sums = _sums(units, codes, 2)
+    sums = sums_of_groups(units, codes, 2)
     expected = sums.sum(0) * first.mean()
     # Half a unit: sums as far below the expectation as others are above it are ties, whatever the rounding.
     distance = np.abs(sums[0] - expected) - 0.5
@@ -83,11 +83,11 @@ def _units(attention: sp.csr_matrix) -> sp.csr_matrix:
     return units
 
 
-def _sums(units: sp.csr_matrix, codes: np.ndarray, n_groups: int) -> np.ndarray:
-    """(G, M) sums over the cells of each group."""
+def sums_of_groups(values: sp.csr_matrix, codes: np.ndarray, n_groups: int) -> np.ndarray:
+    """(G, M) sums of values (n, M) over the cells of each group; codes: (n,) group of each cell, none negative."""
     order, size = np.argsort(codes, kind="stable"), np.bincount(codes, minlength=n_groups)
     chooser = sp.csr_matrix((np.ones(len(codes)), order, np.r_[0, np.cumsum(size)]), (n_groups, len(codes)))
-    return (chooser @ units).toarray()
+    return (chooser @ values).toarray()
 
 
 def _shuffles(codes: np.ndarray, permutations: int, seed: int) -> Iterator[np.ndarray]:
@@ -134,7 +134,7 @@ def wilcoxon(values: sp.csr_matrix, codes: np.ndarray, n_groups: int) -> Express
 def log2_changes(values: sp.csr_matrix, codes: np.ndarray, n_groups: int) -> np.ndarray:
     """(G, M) log2 of the ratio of mean counts per 10,000, a group's over all other cells', each with PSEUDOCOUNT more."""
     counts = sp.csr_matrix((np.expm1(values.data.astype(np.float64)), values.indices, values.indptr), values.shape)
-    sums, size = _sums(counts, codes, n_groups), np.bincount(codes, minlength=n_groups)[:, None]
+    sums, size = sums_of_groups(counts, codes, n_groups), np.bincount(codes, minlength=n_groups)[:, None]
     means = sums / np.maximum(size, 1), (sums.sum(0) - sums) / np.maximum(len(codes) - size, 1)
     inside, outside = (np.log2(np.maximum(mean, 0) + PSEUDOCOUNT) for mean in means)
     return inside - outside

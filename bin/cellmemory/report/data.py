@@ -16,6 +16,7 @@ from anndata.io import read_elem
 from cellmemory import PREFIX
 from cellmemory.cells.faults import reading
 from cellmemory.cells.groups import group_codes
+from cellmemory.cells.labels import members
 from cellmemory.columns import (
     AMBIGUOUS,
     ATTENTION,
@@ -134,14 +135,13 @@ def _add_clusters(sample: Sample, *, of_several: bool) -> None:
     if "cell_clusters" not in sample.tables:
         return
     clusters = sample.tables["cell_clusters"]["cluster"]
-    strange = set(clusters.cat.categories) - set(sample.tables.get("clusters", {"cluster": clusters})["cluster"])
-    if strange:
-        raise InputError(
-            f"{sample.name}: the clusters {first_ids(sorted(strange))} of its cells (--cell_clusters) are not in its table "
-            "of clusters (--clusters). Give both of one run of cluster.py."
-        )
     if "clusters" in sample.tables:
         table = sample.tables["clusters"]
+        if strange := set(clusters.cat.categories) - set(table["cluster"]):
+            raise InputError(
+                f"{sample.name}: the clusters {first_ids(sorted(strange))} of its cells (--cell_clusters) are not in its table "
+                "of clusters (--clusters). Give both of one run of cluster.py."
+            )
         sample.cells["candidate"] = clusters.isin(table.loc[table["candidate"] == "yes", "cluster"]).to_numpy()
     names = [f"{sample.name}, {name}" if of_several else name for name in clusters.cat.categories]
     sample.columns[CLUSTER_TITLE] = clusters.cat.rename_categories(names).array
@@ -218,6 +218,11 @@ def counted(labels: pd.Series, cells: pd.DataFrame, *, finest: bool = True) -> p
     if "candidate" in cells:
         found[cells["candidate"].to_numpy()] = PERHAPS_NEW
     return found
+
+
+def label_set_sizes(sets: pd.Series, labels: list[str]) -> pd.Series:
+    """How many labels each set (n,) holds."""
+    return sets.astype("category").map(lambda one: len(members(str(one), labels) or [])).astype(int)
 
 
 def share_of(cells: pd.DataFrame, status: str) -> float:

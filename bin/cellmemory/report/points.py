@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellmemory.cells.labels import members
 from cellmemory.columns import AMBIGUOUS, ASSIGNED, UNASSIGNED
 from cellmemory.report.blocks import plain, text
 from cellmemory.report.colours import OTHER
-from cellmemory.report.data import DRAWN_REFERENCE, Sample
+from cellmemory.report.data import DRAWN_REFERENCE, Sample, label_set_sizes
 from cellmemory.sampling import sample_cells_to_draw
 
 STATUS_COLOURS = {ASSIGNED: "#0072b2", AMBIGUOUS: "#8c8c8c", UNASSIGNED: "#d55e00"}
@@ -81,7 +80,7 @@ def _reference(samples: Sequence[Sample], labels: list[str]) -> list[dict]:
 def _columns(samples: Sequence[Sample], colours: dict[str, str], palette: Sequence[str]) -> list[dict]:
     """The columns that may colour points: ours first, then the user's."""
     cells = pd.concat([s.cells.iloc[s.drawn] for s in samples], ignore_index=True)
-    sizes = cells["label_set"].map(lambda s: len(members(str(s), samples[0].groups) or [])).astype(int)
+    sizes = label_set_sizes(cells["label_set"], samples[0].groups)
     columns = [_categories("Predicted label", cells["label"], colours, palette)]
     if any(sample.truth is not None for sample in samples):
         truth = _joined([None if s.truth is None else s.truth.iloc[s.drawn] for s in samples], samples)

@@ -6,7 +6,7 @@ from itertools import cycle
 from cellmemory.cells.labels import SEPARATOR, members
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Section, bounded, short, text
-from cellmemory.report.data import Sample
+from cellmemory.report.data import Sample, label_set_sizes
 
 
 def section(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
@@ -15,10 +15,9 @@ def section(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
     for sample in samples:
         counts = sample.cells["label_set"].value_counts()
         counts = counts[counts > 0]
-        rows += [
-            [sample.name, f"  {SEPARATOR}  ".join(_members(s, sample)), len(_members(s, sample)), n, n / len(sample.cells)]
-            for s, n in counts.items()
-        ]
+        for one, n in counts.items():
+            labels = members(str(one), sample.groups) or []
+            rows.append([sample.name, f"  {SEPARATOR}  ".join(labels), len(labels), n, n / len(sample.cells)])
     columns = [("Sample", "text"), ("Set", "text"), ("Labels", "count"), ("Cells", "count"), ("Share", "share")]
     lead = "Where one label is too bold a claim, the set of labels that remain possible."
     return Section(
@@ -33,7 +32,7 @@ def set_sizes(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
     """How many labels the sets hold."""
     data = []
     for sample, colour in zip(samples, ["@accent"] if len(samples) == 1 else cycle(palette), strict=False):
-        size = sample.cells["label_set"].map(lambda s, sample=sample: len(_members(s, sample))).astype(int)
+        size = label_set_sizes(sample.cells["label_set"], sample.groups)
         counts = size.value_counts().sort_index()
         share = counts / len(size)
         hover = [f"{text(sample.name)}<br>{k} labels: {n:,} cells ({n / len(size):.1%})" for k, n in counts.items()]
@@ -63,7 +62,3 @@ def set_sizes(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
     )
     caption += "cases. One label is a clear call, several name the alternatives."
     return Figure("set_sizes", "Size of the label sets", caption, {"": drawing.figure(data, layout, 320)})
-
-
-def _members(label_set: object, sample: Sample) -> list[str]:
-    return members(str(label_set), sample.groups) or []
