@@ -64,6 +64,21 @@ def test_what_all_clusters_have_in_common_is_no_excess(states):
     assert found.genes[:, 30:40].max() < (2 / states.spread[30:40]).min() / 3
 
 
+@pytest.mark.parametrize("n_clusters", [4, 5, 12])
+def test_excess_is_beyond_the_median_of_the_other_clusters(n_clusters):
+    rng = np.random.default_rng(n_clusters)
+    codes = rng.permutation(np.repeat(np.arange(n_clusters), 6))
+    values = rng.integers(0, 4, (len(codes), GENES)).astype(np.float64)
+    one = LabelStates(rng.random((1, GENES)), np.array([0]), rng.random(GENES) + 0.5)
+    of_cluster = [values[codes == k] for k in range(n_clusters)]
+    apart = np.array([(each.mean(0) - one.mean[0]) / one.spread for each in of_cluster])
+    error = np.array([each.std(0) / np.sqrt(6) / one.spread for each in of_cluster])
+    expected = apart - [np.median(np.delete(apart, k, axis=0), axis=0) for k in range(n_clusters)] - error
+    labels = np.zeros(len(codes), int)
+    found = find_excess(sp.csr_matrix(values), codes, labels, states=one, measured=np.ones(GENES, bool))
+    np.testing.assert_allclose(found.genes, expected, atol=1e-12)
+
+
 def test_absent_genes_have_none_and_few_clusters_no_score(states):
     values, labels, groups = cells([(0, 0, 40), (1, 1, 40), (2, 2, 40)])
     measured = np.arange(GENES) != 5

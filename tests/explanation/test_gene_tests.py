@@ -1,9 +1,13 @@
 """The permutation tests against all arrangements of a few cells, and what they say of noise and of signal."""
 
+import warnings
 from itertools import combinations
 
+import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
+import scanpy as sc
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,3 +94,28 @@ def test_a_gene_of_a_single_cell_does_not_change_a_billion_times():
     counts[:, 0], counts[0, 1] = 1, 1
     found = wilcoxon(sp.csr_matrix(np.log1p(counts)), np.repeat([0, 1], 20), 2)
     assert np.abs(found.change).max() < 0.1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(5, 60), st.integers(1, 4), st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_rank_sum_tests_are_those_of_scanpy(n, n_groups, highest, seed):
+    rng = np.random.default_rng(seed)
+    values = np.log1p(rng.integers(0, highest + 1, (n, 8)) * rng.integers(0, 2, (n, 8)))
+    values[:, 0], values[:, 1] = 0, 1.5  # of no cell, and alike in all
+    codes = rng.integers(0, n_groups, n)
+    found = wilcoxon(sp.csr_matrix(values), codes, n_groups)
+    size = np.bincount(codes, minlength=n_groups)
+    tested = [g for g in range(n_groups) if 2 <= size[g] <= n - 2]
+    assert np.isnan(found.score).all(1).tolist() == [g not in tested for g in range(n_groups)]
+    if not tested:
+        return
+    cells = ad.AnnData(values.astype(np.float32), obs={"group": pd.Categorical(codes.astype(str))})
+    cells.var_names = list(map(str, range(8)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sc.tl.rank_genes_groups(cells, "group", groups=list(map(str, tested)), method="wilcoxon", tie_correct=True)
+    theirs = cells.uns["rank_genes_groups"]
+    for g in tested:
+        order = theirs["names"][str(g)].astype(int)
+        np.testing.assert_allclose(found.score[g, order], theirs["scores"][str(g)], atol=1e-5)
+        np.testing.assert_allclose(found.adjusted[g, order], theirs["pvals_adj"][str(g)], atol=1e-6)

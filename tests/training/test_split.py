@@ -1,9 +1,14 @@
-"""The split of a reference: which cells train and validate, and which of them each of several devices reads."""
+"""The split of a reference: which cells train and validate, which of them each of several devices reads, and how."""
 
+import anndata as ad
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellmemory.cells.reading import CellFile
+from cellmemory.training.aligned_reference import ReferenceFiles
+from cellmemory.training.settings import Devices, TrainingSettings
 from cellmemory.training.split import split_reference
 
 references = st.lists(st.integers(2, 40), min_size=1, max_size=6).map(lambda sizes: np.repeat(np.arange(len(sizes)), sizes))
@@ -31,6 +36,7 @@ def test_one_device_reads_everything(labels, seed):
     split = split_reference(labels, None, seed)
     assert (split.rows == np.arange(len(labels))).all()
     assert (split.rows[split.training] == split.all_training).all()
+    assert (split.kept == split.training).all(), "few cells are all kept"
 
 
 def test_a_split_grows_with_the_reference_by_its_part_alone(monkeypatch):
@@ -41,3 +47,20 @@ def test_a_split_grows_with_the_reference_by_its_part_alone(monkeypatch):
     rows = [len(split_reference(labels[:n], None, 0, rank=1, devices=4).rows) for n in (2_000, 4_000, 6_000)]
     assert np.abs(np.diff(rows) - 500).max() < 30
     assert rows[0] < 2_000 / 4 + 150
+
+
+@pytest.mark.parametrize("mode", ["fast", "full"])
+def test_a_reference_is_read_alike_in_chunks_of_any_size(aligned, monkeypatch, mode):
+    source = ReferenceFiles(aligned / "reference.h5ad", aligned / "panel.tsv")
+    settings = TrainingSettings("cell_type", mode=mode)
+    whole = source.read(settings, Devices())
+    stored = ad.read_h5ad(aligned / "reference.h5ad").X
+    assert (whole.expressed == np.diff(stored.indptr)).all()
+    assert (whole.kept_values != stored[whole.split.kept]).nnz == 0
+    assert (whole.validation_values != stored[whole.split.validation]).nnz == 0
+    monkeypatch.setattr(CellFile.chunks, "__defaults__", (7,))
+    parts = source.read(settings, Devices())
+    for name in ("start", "gene", "bin", "sqrt_share"):
+        np.testing.assert_array_equal(getattr(parts.cells.tokens, name), getattr(whole.cells.tokens, name), strict=True)
+    assert (parts.kept_values != whole.kept_values).nnz == 0
+    assert (parts.validation_values != whole.validation_values).nnz == 0

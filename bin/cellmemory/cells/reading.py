@@ -100,13 +100,15 @@ class CellFile:
         for start in range(0, self.n_cells, size):
             yield start, self.rows(matrix, start, min(start + size, self.n_cells))
 
-    def picked(self, matrix: str, rows: np.ndarray) -> sp.csr_matrix:
-        """The given rows (sorted) of a matrix, one chunk of rows in memory at a time."""
-        parts = []
+    def picked_chunks(self, matrix: str, rows: np.ndarray) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
+        """The given rows (sorted) chunk by chunk: which of `rows` a chunk holds, by number, and their CSR block."""
         for start, chunk in self.chunks(matrix):
             low, high = np.searchsorted(rows, [start, start + chunk.shape[0]])
-            parts.append(chunk[rows[low:high] - start])
-        return sp.vstack(parts, format="csr")
+            yield np.arange(low, high), chunk if high - low == chunk.shape[0] else chunk[rows[low:high] - start]
+
+    def picked(self, matrix: str, rows: np.ndarray) -> sp.csr_matrix:
+        """The given rows (sorted) of a matrix, one chunk of rows in memory at a time."""
+        return sp.vstack([chunk for _, chunk in self.picked_chunks(matrix, rows)], format="csr")
 
     def embedding(self, key: str) -> np.ndarray:
         """obsm[key] in full, e.g. spatial coordinates (n, 2)."""

@@ -17,10 +17,10 @@ def token_batches(tokens: Tokens, budget: int = TOKEN_BUDGETS["cpu"]) -> Iterato
     Covers every cell once. The batches depend only on the lengths. The default budget suits a CPU, and gradients on any
     device.
     """
-    order = np.argsort(tokens.lengths, kind="stable")[::-1]
-    start = 0
+    lengths = tokens.lengths
+    order, start = np.argsort(lengths, kind="stable")[::-1], 0
     while start < len(order):
-        size = max(1, budget // max(1, int(tokens.lengths[order[start]])))
+        size = max(1, budget // max(1, int(lengths[order[start]])))
         yield order[start : start + size]
         start += size
 

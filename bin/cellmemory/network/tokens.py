@@ -1,5 +1,6 @@
 """From expression to tokens: which genes of a cell take part, and the bin of each value (paper A.1)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,8 @@ SQRT_SHARE_SCALE = 10.0
 class Tokens:
     """The tokens of n cells, cell after cell: cell i owns `gene[start[i]:start[i + 1]]` and the like of `bin`.
 
-    gene: int32, columns of the panel. bin: uint8, 0 for a gene that is measured but not expressed, else 1 to n_bins.
+    gene: columns of the panel, the smallest unsigned integers that hold them. bin: uint8, 0 for a gene that is measured but not
+    expressed, else 1 to n_bins.
     sqrt_share: float32, the square root of the gene's share of the cell's counts (see sqrt_shares), for the linear path.
     measured: (panel genes,) bool, the genes that the file measured at all.
     """
@@ -34,16 +36,20 @@ class Tokens:
         """Tokens of each cell (n,)."""
         return np.diff(self.start)
 
+    def lengths_of(self, cells: np.ndarray) -> np.ndarray:
+        """Tokens of each of `cells`."""
+        return self.start[cells + 1] - self.start[cells]
+
     def positions(self, cells: np.ndarray) -> np.ndarray:
         """Where the tokens of `cells` stand, cell after cell."""
-        lengths = self.lengths[cells]
+        lengths = self.lengths_of(cells)
         offset = np.repeat(self.start[cells] - np.r_[0, np.cumsum(lengths)[:-1]], lengths)
         return offset + np.arange(lengths.sum())
 
     def select(self, cells: np.ndarray) -> "Tokens":
         """Only the tokens of `cells`, in that order."""
         source = self.positions(cells)
-        start = np.r_[0, np.cumsum(self.lengths[cells])]
+        start = np.r_[0, np.cumsum(self.lengths_of(cells))]
         return Tokens(start, self.gene[source], self.bin[source], self.sqrt_share[source], self.measured)
 
     def matrix(self, values: np.ndarray) -> sp.csr_matrix:
@@ -102,9 +108,10 @@ def tokenize(matrix: sp.csr_matrix, measured: np.ndarray, *, mode: str, binning:
     start = matrix.indptr.astype(np.int64)
     bins = quantile_bins(matrix.data, start, n_bins) if binning == "quantile" else log_bins(matrix.data, n_bins)
     sqrt_share = sqrt_shares(matrix.data, start)
+    column_type = _column_type(matrix.shape[1])
     if mode == "fast":
-        return Tokens(start, matrix.indices.astype(np.int32), bins, sqrt_share, measured)
-    genes = np.flatnonzero(measured).astype(np.int32)
+        return Tokens(start, matrix.indices.astype(column_type), bins, sqrt_share, measured)
+    genes = np.flatnonzero(measured).astype(column_type)
     column = np.full(matrix.shape[1], -1, np.int64)
     column[genes] = np.arange(len(genes))
     place = np.repeat(np.arange(matrix.shape[0]) * len(genes), np.diff(start)) + column[matrix.indices]
@@ -114,12 +121,31 @@ def tokenize(matrix: sp.csr_matrix, measured: np.ndarray, *, mode: str, binning:
     return Tokens(np.arange(matrix.shape[0] + 1) * len(genes), np.tile(genes, matrix.shape[0]), all_bins, all_shares, measured)
 
 
+def joined(parts: Iterable[Tokens], measured: np.ndarray, *, n_cells: int, n_tokens: int) -> Tokens:
+    """The cells of all parts, one part after the other. measured: of all; n_tokens: how many there are at most.
+
+    Memory: 7 bytes a token, for panels of up to 65,536 genes, and one part.
+    """
+    start, cells, tokens = np.zeros(n_cells + 1, np.int64), 0, 0
+    gene, bins, sqrt_share = (np.empty(n_tokens, dtype) for dtype in (_column_type(len(measured)), np.uint8, np.float32))
+    for part in parts:
+        own = slice(tokens, tokens + len(part.gene))
+        gene[own], bins[own], sqrt_share[own] = part.gene, part.bin, part.sqrt_share
+        start[cells + 1 : cells + len(part) + 1] = tokens + part.start[1:]
+        cells, tokens = cells + len(part), own.stop
+    return Tokens(start, gene[:tokens], bins[:tokens], sqrt_share[:tokens], measured)
+
+
+def _column_type(n_genes: int) -> np.dtype:
+    return np.min_scalar_type(max(0, n_genes - 1))
+
+
 def pad(tokens: Tokens, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The tokens of `cells` as rectangles: gene and bin (int64), sqrt_share (float32) and valid (bool), each (len(cells), T).
 
     T is the largest number of tokens among the cells, at least 1. Padding is gene 0, bin 0, sqrt_share 0, not valid.
     """
-    lengths = tokens.lengths[cells]
+    lengths = tokens.lengths_of(cells)
     valid = np.arange(max(1, lengths.max(initial=0)))[None, :] < lengths[:, None]
     source = tokens.positions(cells)
     gene, bins, sqrt_share = np.zeros(valid.shape, np.int64), np.zeros(valid.shape, np.int64), np.zeros(valid.shape, np.float32)
@@ -139,7 +165,7 @@ def views(tokens: Tokens, cells: np.ndarray, n_bins: int) -> np.ndarray:
     """What the linear path sees of `cells`, dense: (len(cells), 2, genes) float32, level (bin / n_bins) and sqrt_share; 0
     without a token."""
     found = np.zeros((len(cells), 2, len(tokens.measured)), np.float32)
-    source, cell = tokens.positions(cells), np.repeat(np.arange(len(cells)), tokens.lengths[cells])
+    source, cell = tokens.positions(cells), np.repeat(np.arange(len(cells)), tokens.lengths_of(cells))
     found[cell, 0, tokens.gene[source]] = tokens.bin[source] / np.float32(n_bins)
     found[cell, 1, tokens.gene[source]] = tokens.sqrt_share[source]
     return found

@@ -1,5 +1,6 @@
 """The aligned reference as a training reads it: opened once, its labels whole and its cells by the split."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cellmemory.genes.panel import read_panel
 from cellmemory.genes.values import checked
 from cellmemory.io.signature import sha256
 from cellmemory.network.config import ModelConfig
-from cellmemory.network.tokens import tokenize
+from cellmemory.network.tokens import Tokens, joined, tokenize
 from cellmemory.reference.fingerprints import fingerprints_of
 from cellmemory.reference.hierarchy import Hierarchy, read_hierarchy
 from cellmemory.training.batches import TrainingCells
@@ -26,9 +27,10 @@ from cellmemory.training.split import Split, split_reference
 class Reference:
     """What this device reads of a reference over its panel of G genes.
 
-    labels: names of the C labels, sorted; codes: (N,) of all its cells. config: sizes of a network for it. values: (n, G)
-    CSR, and cells, of the rows of the device's split. fingerprints: of all cells (see fingerprints_of), where this device
-    writes the model, else none.
+    labels: names of the C labels, sorted; codes: (N,) of all its cells. config: sizes of a network for it. cells, and expressed,
+    the genes (n,) that each expresses: of the rows of the device's split. validation_values, kept_values: values (·, G) of
+    those that validate and of those that are kept. fingerprints: of all cells (see fingerprints_of), where this device writes the
+    model, else none.
     """
 
     panel: pd.DataFrame
@@ -36,8 +38,10 @@ class Reference:
     codes: np.ndarray
     hierarchy: Hierarchy | None
     config: ModelConfig
-    values: sp.csr_matrix
     cells: TrainingCells
+    expressed: np.ndarray
+    validation_values: sp.csr_matrix
+    kept_values: sp.csr_matrix
     fingerprints: np.ndarray
 
     @property
@@ -58,7 +62,7 @@ class ReferenceFiles:
         return {"reference": sha256(self.h5ad), "panel": sha256(self.panel)}
 
     def read(self, settings: TrainingSettings, devices: Devices) -> Reference:
-        """The reference, opened once. Memory: the device's split over the panel as CSR, and once as tokens.
+        """The reference, opened once and read chunk by chunk. Memory: the device's split over the panel as tokens.
 
         Raises InputError for columns that are missing, cells without a label, and genes that are not the panel's.
         """
@@ -67,11 +71,45 @@ class ReferenceFiles:
             labels, codes, batch, hierarchy = _annotation(file, panel, settings)
             config = settings.size.config(len(panel), len(labels))
             split = split_reference(codes, batch, settings.seed, rank=devices.rank, devices=devices.count)
-            values = _values(file, split.rows)
+            expressed = np.concatenate([np.diff(values.indptr) for _, values in file.picked_chunks("X", split.rows)])
+            held = _HeldValues(split)
+            tokens = joined(
+                _tokenized(file, split.rows, config.n_bins, settings, held=held),
+                np.ones(len(panel), bool),
+                n_cells=len(expressed),
+                n_tokens=int(expressed.sum()) if settings.mode == "fast" else len(expressed) * len(panel),
+            )
             known = fingerprints_of(file) if devices.rank == 0 else np.empty(0, np.uint64)
-        tokens = tokenize(values, np.ones(len(panel), bool), mode=settings.mode, binning=settings.binning, n_bins=config.n_bins)
         cells = TrainingCells(tokens, codes[split.rows], split, None if batch is None else batch[split.rows])
-        return Reference(panel, labels, codes, hierarchy, config, values, cells, known)
+        return Reference(panel, labels, codes, hierarchy, config, cells, expressed, *held.values(), known)
+
+
+class _HeldValues:
+    """Keeps the values of those cells of a split that validate, and of those that are kept."""
+
+    def __init__(self, split: Split):
+        self._split = split
+        self._validation: list[sp.csr_matrix] = []
+        self._kept: list[sp.csr_matrix] = []
+
+    def add(self, numbers: np.ndarray, values: sp.csr_matrix) -> None:
+        """Of cells of the split by their numbers, the next ones each time."""
+        self._validation.append(values[np.isin(numbers, self._split.validation)])
+        self._kept.append(values[np.isin(numbers, self._split.kept)])
+
+    def values(self) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+        """Those of both, (cells, G) each."""
+        return sp.vstack(self._validation, format="csr"), sp.vstack(self._kept, format="csr")
+
+
+def _tokenized(
+    file: CellFile, rows: np.ndarray, n_bins: int, settings: TrainingSettings, *, held: _HeldValues
+) -> Iterator[Tokens]:
+    """The tokens of some rows, chunk by chunk, whose values `held` sees as well."""
+    for numbers, values in file.picked_chunks("X", rows):
+        checked(values, file, "X", rows[numbers], scale="log1p")
+        held.add(numbers, values)
+        yield tokenize(values, np.ones(values.shape[1], bool), mode=settings.mode, binning=settings.binning, n_bins=n_bins)
 
 
 def _annotation(
@@ -87,9 +125,3 @@ def _annotation(
     codes = None if batch is None else np.unique(as_text(batch), return_inverse=True)[1]
     hierarchy = read_hierarchy(file, list(settings.label_levels), labels) if settings.label_levels else None
     return *np.unique(labels.to_numpy(str), return_inverse=True), codes, hierarchy
-
-
-def _values(file: CellFile, rows: np.ndarray) -> sp.csr_matrix:
-    """Some rows of the reference (sorted), or all of them without a copy."""
-    values = file.rows("X", 0, file.n_cells) if len(rows) == file.n_cells else file.picked("X", rows)
-    return checked(values, file, "X", rows, scale="log1p")

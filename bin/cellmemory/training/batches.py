@@ -45,16 +45,15 @@ class TrainingBatches(IterableDataset):
         self.tokens, self.cells, self.sampling = cells.tokens, split.training, sampling
         self.seed, self.device, self.next_step = seed, split.device, 0
         self.steps_per_epoch = round(STEPS_PER_EPOCH * max(1.0, len(split.all_training) / STEPS_CELLS) ** 0.5)
-        label = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels[self.cells]]
-        soft = softmax(warm_start.out_of_fold(self.tokens, self.cells), 1)
-        self._target = (1 - SOFT_LABEL_WEIGHT) * label + SOFT_LABEL_WEIGHT * soft
+        self._target = SOFT_LABEL_WEIGHT * softmax(warm_start.out_of_fold(self.tokens, self.cells), 1)
+        self._target[np.arange(len(self.cells)), labels[self.cells]] += 1 - SOFT_LABEL_WEIGHT
         counts = np.bincount(labels[self.cells])[labels[self.cells]]
         self._odds = np.cumsum(1 / counts if sampling.sampling == "balanced" else np.ones(len(self.cells)))
 
     @property
     def longest(self) -> int:
         """Tokens of a cell in a batch, at most."""
-        most = max(1, self.tokens.lengths[self.cells].max())
+        most = max(1, self.tokens.lengths_of(self.cells).max())
         return int(min(most, self.sampling.tokens_per_cell or most))
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:

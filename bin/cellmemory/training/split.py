@@ -11,21 +11,24 @@ VALIDATION_SHARE = 0.15
 MAX_VALIDATION = 5_000
 #: Cells that the linear classifiers see, at most.
 LINEAR_CELLS = 100_000
+#: Training cells that novelty is learned from, and whose embeddings and map travel with the model.
+KEPT_CELLS = 5_000
 
 
 @dataclass(frozen=True)
 class Split:
     """What one device reads of a reference. rows: (m,) of the reference, sorted; all others are numbers among these.
 
-    training: the cells that it trains on, of several devices a part; warm_start: those that the warm start is fitted on, and
-    validation, the same for all devices. all_training, all_validation: rows of the reference, whoever reads them. device:
-    whose split it is, (rank, of how many).
+    training: the cells that it trains on, of several devices a part; kept: those of them that travel with the model; warm_start:
+    those that the warm start is fitted on, and validation, the same for all devices. all_training, all_validation: rows of the
+    reference, whoever reads them. device: whose split it is, (rank, of how many).
     """
 
     rows: np.ndarray
     training: np.ndarray
     warm_start: np.ndarray
     validation: np.ndarray
+    kept: np.ndarray
     all_training: np.ndarray
     all_validation: np.ndarray
     device: tuple[int, int]
@@ -44,7 +47,8 @@ def split_reference(labels: np.ndarray, batch: np.ndarray | None, seed: int, *, 
     own = _dealt(labels, training, rank, devices)
     rows = np.unique(np.concatenate([own, warm_start, validation]))
     own, warm_start, held_out = (np.searchsorted(rows, cells) for cells in (own, warm_start, validation))
-    return Split(rows, own, warm_start, held_out, training, validation, (rank, devices))
+    kept = stratified(labels[rows], own, KEPT_CELLS, np.random.default_rng(seed))
+    return Split(rows, own, warm_start, held_out, kept, training, validation, (rank, devices))
 
 
 def split_validation(labels: np.ndarray, batch: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,6 @@ from cellmemory.reference.novelty import calibrate_novelty, learn_profiles
 from cellmemory.reference.reference_map import fit_map
 from cellmemory.reference.states import learn_states
 from cellmemory.reference.trained_model import ModelContent
-from cellmemory.sampling import stratified
 from cellmemory.training.aligned_reference import Reference, ReferenceFiles
 from cellmemory.training.card import model_card, plot_history
 from cellmemory.training.checkpoints import CheckpointFile, code_digest
@@ -32,8 +31,6 @@ from cellmemory.training.settings import Devices, TrainingSettings
 
 #: Labels with fewer cells, or with a smaller share, are reported apart.
 RARE_CELLS, RARE_SHARE = 20, 0.01
-#: Reference cells that novelty is learned from, and whose embeddings and map travel with the model.
-KEPT_CELLS = 5_000
 #: No answer of a network that was trained, and not made up, is as large.
 LARGEST_ANSWER = 1e9
 
@@ -57,8 +54,8 @@ def train_reference(
 ) -> None:
     """Trains on an aligned reference and writes the model folder.
 
-    Of several processes that train together only the first writes. Memory: this device's split of
-    the reference over its panel as CSR, once as tokens. Raises InputError for what the user can mend.
+    Of several processes that train together only the first writes. Memory: this device's split of the reference over its panel as
+    tokens. Raises InputError for what the user can mend.
     """
     reference = source.read(settings, devices)
     torch.manual_seed(settings.seed)
@@ -75,7 +72,7 @@ def train_reference(
         raise InputError(f"The network that was resumed from {resumed.path} is not a trained one. Run the same again.") from None
     tensors["reference.fingerprint"] = reference.fingerprints
     table = _label_table(reference)
-    config["usual_share"] = usual_share(np.diff(reference.values.indptr), len(reference.panel))
+    config["usual_share"] = usual_share(reference.expressed, len(reference.panel))
     config["training"] |= {"precision": runtime.precision, "devices": devices.count, "best_epoch": fitted.best_epoch}
     ModelContent(
         tensors=tensors,
@@ -121,7 +118,7 @@ def _finish(
     """
     network, warm_start, seed = fitted.network, fitted.warm_start, settings.seed
     split, tokens, codes = reference.split, reference.cells.tokens, reference.cells.labels
-    kept = stratified(codes, split.training, KEPT_CELLS, np.random.default_rng(seed))
+    kept = split.kept
     n, n_bins, truth = len(split.validation), network.config.n_bins, codes[split.validation]
     known, held_out = tokens.select(kept), tokens.select(split.validation)
     means = label_means(known, codes[kept], len(reference.labels), n_bins)
@@ -144,7 +141,7 @@ def _finish(
     calibration = Calibration(
         **calibrate(logits, truth),
         **calibrate_novelty(profiles, logits, held_out),
-        panel_accuracy=accuracy_by_coverage(with_fewer_genes, reference.values[split.validation], truth, seed),
+        panel_accuracy=accuracy_by_coverage(with_fewer_genes, reference.validation_values, truth, seed),
         linear_weight=linear_weight,
         cls_weight=cls_weight,
     )
@@ -152,7 +149,7 @@ def _finish(
     network.decide_by(classifier.weight, classifier.bias, linear_weight=linear_weight, cls_weight=cls_weight)
     with threadpool_limits(runtime.threads):
         reference_map = fit_map(found.embedding[n:], seed)
-        states = learn_states(reference.values[kept], codes[kept], len(reference.labels), seed)
+        states = learn_states(reference.kept_values, codes[kept], len(reference.labels), seed)
     tensors = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     tensors |= {f"reference.{name}": getattr(profiles, name) for name in ("components", "scale", "weight", "bias")}
     tensors |= {
