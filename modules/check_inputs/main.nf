@@ -1,14 +1,12 @@
 include { called; calledByOrigin; commandLine; eachOf; quoted; quotedAll; repeated } from '../../functions/command_line.nf'
 include { inFolder } from '../../functions/pairs.nf'
 include { samplesheetLines } from '../../functions/columns.nf'
-include { bytesReadWhole } from '../../functions/sizes.nf'
 
 // Looks into every input before anything is computed, and says all that is wrong with them at once.
 process CHECK_INPUTS {
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
     ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'checks']
-    memory { (6.GB + 10.B * bytesReadWhole(queries)) * task.attempt }
 
     input:
     val rows // a map for each query, its keys the samplesheet's columns
@@ -45,6 +43,7 @@ process CHECK_INPUTS {
     // What is wrong with a query is found again for each reference; show it once.
     """
     # code ${task.ext.code_digest}
+    export TMPDIR="\$PWD" # for values that are stored by genes, and have to be put in order
     printf '%s\\n' ${quotedAll(samplesheetLines(rows))} > samplesheet.csv
     mkdir -p ${quotedAll(references.collect { meta -> meta.id ?: '.' })}
     status=0

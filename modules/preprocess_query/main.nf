@@ -1,6 +1,5 @@
 include { calledByOrigin; commandLine; quoted } from '../../functions/command_line.nf'
 include { optionalColumns } from '../../functions/columns.nf'
-include { bytesReadWhole } from '../../functions/sizes.nf'
 
 // Writes a query over the gene panel, and says what of it was matched.
 process PREPROCESS_QUERY {
@@ -8,7 +7,6 @@ process PREPROCESS_QUERY {
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
     ext code: ['errors', 'log', 'io', 'cells', 'genes'], meta: { meta }
-    memory { (6.GB + 10.B * bytesReadWhole([query])) * task.attempt }
 
     input:
     tuple val(meta), path(query, stageAs: 'input/*')
@@ -24,6 +22,7 @@ process PREPROCESS_QUERY {
     script:
     """
     # code ${task.ext.code_digest}
+    export TMPDIR="\$PWD" # for values that are stored by genes, and have to be put in order
     preprocess_query.py \\
         ${commandLine([query: query, sample: meta.id, panel: panel, gene_map: gene_map])} \\
         ${calledByOrigin([query, gene_map])} \\

@@ -20,6 +20,7 @@ process PREPROCESS_REFERENCE {
     script:
     """
     # code ${task.ext.code_digest}
+    export TMPDIR="\$PWD" # for values that are stored by genes, and have to be put in order
     preprocess_reference.py \\
         ${commandLine([reference: reference, query_genes: query_genes])} \\
         ${calledByOrigin(reference)} \\

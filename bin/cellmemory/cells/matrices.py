@@ -1,20 +1,32 @@
 """Matrices on disk, read by rows: CSR, CSC and dense. Each is verified before compiled code sees it."""
 
+import errno
 import math
+import tempfile
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
 import scipy.sparse as sp
 
 from cellmemory.cells.faults import AGAIN, ReadingError
+from cellmemory.errors import InputError
 
 NUMBERS = "biuf"
 #: Encodings of sparse matrices in an h5ad.
 SPARSE = ("csr_matrix", "csc_matrix")
 #: Names of dtype kinds that are not numbers, in words.
 NOT_NUMBERS = {"c": "complex numbers", "V": "records", "M": "dates", "m": "durations"}
+#: Values that are put in order in memory at a time, about, and files that they lie in until then, at most.
+BLOCK_VALUES, MOST_BLOCKS = 8_000_000, 100
+#: What a write says where the disk, or what the user may have of it, is full.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: A value of a sparse matrix and its place.
+ENTRY = np.dtype([("row", np.int32), ("column", np.int32), ("value", np.float32)])
+#: Rows, columns and values (n,) each.
+Entries: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def open_matrix(stored: object, name: str, n_cells: int, n_genes: int) -> "Matrix":
@@ -26,7 +38,7 @@ def open_matrix(stored: object, name: str, n_cells: int, n_genes: int) -> "Matri
         found = f"'{encoding}'" if encoding else "none"
         raise ReadingError(f"{name} has an encoding that is not of a matrix ({found}). {AGAIN}")
     _check_shape(name, attribute(stored, "shape"), n_cells, n_genes)
-    kind = CsrRows if encoding == "csr_matrix" else CscRows
+    kind = CsrRows if encoding == "csr_matrix" else csc_rows
     return kind(stored, name, n_cells, n_genes)
 
 
@@ -49,6 +61,9 @@ class Matrix:
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
         """Rows start to stop as float32 CSR. Raises ReadingError where they are damaged."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Gives back what is open beside the file itself."""
 
 
 class DenseRows(Matrix):
@@ -79,27 +94,82 @@ class CsrRows(Matrix):
         return sp.csr_matrix((data, indices, self._indptr[start : stop + 1] - first), (stop - start, self.shape[1]))
 
 
-class CscRows(Matrix):
-    """A sparse matrix stored by genes. It is read whole once: its rows cannot be cut out on disk."""
+class SpooledRows(Matrix):
+    """A sparse matrix whose values come in any order. They lie in temporary files, each of a block of rows; one block is in
+    memory at a time.
 
-    @cached_property
-    def _rows(self) -> sp.csr_matrix:
-        indptr = _read_indptr(self._stored, self._name, self.shape[1])
-        data, indices = _read_values(self._stored, self._name, 0, indptr[-1], n=self.shape[0])
-        return sp.csc_matrix((data, indices, indptr), self.shape).tocsr()
+    Values of one place are summed. Temporary disk: 12 bytes a value; memory: about 40 bytes for each of BLOCK_VALUES values.
+    Raises InputError where the disk has no room.
+    """
+
+    def __init__(self, entries: Iterable[Entries], n_values: int, name: str, *, shape: tuple[int, int]):
+        self._name, self.shape = name, shape
+        n_cells = shape[0]
+        n_blocks = min(MOST_BLOCKS, max(1, -(-n_values // BLOCK_VALUES)))
+        self._block_rows = max(1, -(-n_cells // n_blocks))
+        self._number, self._block = -1, sp.csr_matrix(self.shape)
+        try:
+            self._files = [tempfile.TemporaryFile() for _ in range(0, max(1, n_cells), self._block_rows)]  # noqa: SIM115 - see close
+            for rows, columns, values in entries:
+                self._write(rows, columns, values)
+            for file in self._files:
+                file.flush()
+        except OSError as error:
+            if error.errno not in NO_ROOM and "temporary directory" not in str(error):  # there is none to write to
+                raise
+            raise InputError(
+                f"{tempfile.tempdir or 'The folder of temporary files'} has no room for the values of {name}, which have to be "
+                f"put in order ({n_values * ENTRY.itemsize / 1e9:.1f} GB). Set TMPDIR to a folder with more room."
+            ) from None
 
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
-        return self._rows[start:stop]
+        size = self._block_rows
+        numbers = range(start // size, max(start, stop - 1) // size + 1)
+        parts = [self._read(i)[max(0, start - i * size) : stop - i * size] for i in numbers]
+        return sp.vstack(parts, format="csr") if len(parts) > 1 else parts[0]
+
+    def count(self) -> int:
+        """Values, those of one place as one."""
+        return sum(self._read(number).nnz for number in range(len(self._files)))
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+    def _write(self, rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
+        block = (rows // self._block_rows).astype(np.uint8)
+        order = np.argsort(block, kind="stable")
+        found = np.empty(len(rows), ENTRY)
+        found["row"], found["column"], found["value"] = rows[order], columns[order], values[order]
+        ends = np.searchsorted(block[order], np.arange(len(self._files)), side="right")
+        for file, part in zip(self._files, np.split(found, ends[:-1]), strict=True):
+            file.write(part.tobytes())
+
+    def _read(self, number: int) -> sp.csr_matrix:
+        """The rows of a block, kept until another is asked for."""
+        if number != self._number:
+            file, first = self._files[number], number * self._block_rows
+            file.seek(0)
+            found = np.fromfile(file, ENTRY)
+            shape = min(self._block_rows, self.shape[0] - first), self.shape[1]
+            self._block = sp.csr_matrix((found["value"], (found["row"] - first, found["column"])), shape)
+            self._number = number
+        return self._block
 
 
-class MemoryRows(Matrix):
-    """A matrix that is in memory already, as float32 CSR."""
+def csc_rows(stored: h5py.Group, name: str, n_cells: int, n_genes: int) -> SpooledRows:
+    """A sparse matrix that is stored by genes: its rows cannot be cut out on disk, so its values are put in order once."""
+    indptr = _read_indptr(stored, name, n_genes)
 
-    def __init__(self, matrix: sp.csr_matrix):
-        self._matrix, self.shape = matrix, matrix.shape
+    def entries() -> Iterator[Entries]:
+        first = 0
+        while first < n_genes:
+            last = max(first + 1, int(np.searchsorted(indptr, indptr[first] + BLOCK_VALUES, side="right")) - 1)
+            values, cells = _read_values(stored, name, indptr[first], indptr[last], n=n_cells)
+            yield cells, np.repeat(np.arange(first, last), np.diff(indptr[first : last + 1])), values
+            first = last
 
-    def rows(self, start: int, stop: int) -> sp.csr_matrix:
-        return self._matrix[start:stop]
+    return SpooledRows(entries(), int(indptr[-1]), name, shape=(n_cells, n_genes))
 
 
 def _read_indptr(group: h5py.Group, name: str, n: int) -> np.ndarray:

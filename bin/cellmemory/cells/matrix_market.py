@@ -11,9 +11,9 @@ from typing import BinaryIO, cast
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from cellmemory.cells.faults import ReadingError
+from cellmemory.cells.matrices import Entries, SpooledRows
 from cellmemory.log import warn
 
 #: Bytes of a matrix that are parsed together.
@@ -64,29 +64,31 @@ def _read_head(file: BinaryIO) -> tuple[list[str], list[bytes]]:
     return head, size.split()
 
 
-def read_matrix(path: Path, shape: tuple[int, int], n_values: int, *, turned: bool) -> sp.csr_matrix:
+def read_matrix(path: Path, shape: tuple[int, int], n_values: int, *, turned: bool) -> SpooledRows:
     """Cells x genes as float32; values that are listed twice are summed. turned: cells are in rows.
 
     Not by scipy's mmread, which crashes on some lines that are damaged. Raises ReadingError with the first such line.
     """
-    rows, columns, data = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
+    entries = _entries(path, shape, n_values, turned=turned)
+    matrix = SpooledRows(entries, n_values, path.name, shape=shape if turned else shape[::-1])
+    if twice := n_values - matrix.count():
+        warn(f"{path}: {twice:,} values are of a cell and a gene that have one already; they are summed.")
+    return matrix
+
+
+def _entries(path: Path, shape: tuple[int, int], n_values: int, *, turned: bool) -> Iterator[Entries]:
+    found = 0
     with opened_matrix(path) as file:
         _read_head(file)
         for block in _blocks(file):
             values = _parse(block, shape)
             if values is None:
                 raise incomplete(path.name, _first_bad(block, shape))
-            rows.append(values["row"].to_numpy(np.int32) - 1)
-            columns.append(values["column"].to_numpy(np.int32) - 1)
-            data.append(values["value"].to_numpy(np.float32))
-    if (found := sum(map(len, data))) != n_values:
+            found += len(values)
+            row, column = (values[name].to_numpy() - 1 for name in ("row", "column"))
+            yield *((row, column) if turned else (column, row)), values["value"].to_numpy(np.float32)
+    if found != n_values:
         raise incomplete(path.name, f"its head says {n_values:,} values, but there are {found:,}")
-    places = np.concatenate(rows), np.concatenate(columns)
-    across, down = (places, shape) if turned else (places[::-1], shape[::-1])
-    matrix = sp.csr_matrix((np.concatenate(data), across), down)
-    if twice := n_values - matrix.nnz:
-        warn(f"{path}: {twice:,} values are of a cell and a gene that have one already; they are summed.")
-    return matrix
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

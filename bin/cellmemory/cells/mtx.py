@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.cells.faults import ReadingError
-from cellmemory.cells.matrices import MemoryRows
+from cellmemory.cells.matrices import SpooledRows
 from cellmemory.cells.matrix_market import opened_matrix, read_matrix, read_shape
 from cellmemory.io.text import decoded
 
@@ -39,9 +39,9 @@ DOUBTFUL_HEADERS = ("x", "v1", "id")
 
 
 class MtxFolder:
-    """An mtx folder, read whole, as `reading.CellFile` asks for it. Raises ReadingError where it is not one or is damaged.
+    """An mtx folder, read once, as `reading.CellFile` asks for it. Raises ReadingError where it is not one or is damaged.
 
-    Memory, for a moment: about 40 bytes for each value that is not zero, and 8 after that.
+    Memory and temporary disk: those of SpooledRows.
     """
 
     columns: list[str] = []  # noqa: RUF012 - it never has any
@@ -64,7 +64,7 @@ class MtxFolder:
         self._var = _make_var(genes, gene_lines, symbols)
         self._obs = pd.DataFrame(index=_names_of_cells(cells, cell_lines))
         self.n_cells = len(self._obs)
-        self.matrices = {"X": MemoryRows(read_matrix(folder / matrix, shape, n_values, turned=turned))}
+        self.matrices = {"X": read_matrix(folder / matrix, shape, n_values, turned=turned)}
 
     def names(self, start: int, stop: int) -> np.ndarray:
         return self._obs.index[start:stop].to_numpy(object)
@@ -75,14 +75,14 @@ class MtxFolder:
     def var(self, _: str) -> pd.DataFrame:
         return self._var
 
-    def open_matrix(self, name: str) -> MemoryRows:
+    def open_matrix(self, name: str) -> SpooledRows:
         return self.matrices[name]
 
     def stored(self, _: str) -> None:
         return None
 
     def close(self) -> None:
-        """There is nothing open."""
+        self.matrices["X"].close()
 
 
 def _find_matrix(folder: Path, files: list[str]) -> str:

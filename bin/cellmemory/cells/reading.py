@@ -31,6 +31,7 @@ class CellFile:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._opened: dict[str, Matrix] = {}
         with reading(self.path):
             self._source = _open(self.path)
         try:
@@ -41,7 +42,6 @@ class CellFile:
         except BaseException:
             self.close()
             raise
-        self._opened: dict[str, Matrix] = {}
         self.matrices, self.obsm, self.uns = self._source.matrices, self._source.obsm, self._source.uns
 
     @cached_property
@@ -119,6 +119,8 @@ class CellFile:
 
     def close(self) -> None:
         """Closes the file; matrices cannot be read any more."""
+        for matrix in self._opened.values():
+            matrix.close()
         self._source.close()
 
     def __enter__(self) -> Self:
