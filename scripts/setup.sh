@@ -85,7 +85,7 @@ install_packages() {
         .tools/uv/bin/uv venv --quiet --allow-existing --python "$(find_python)" "$folder"
     fi
     say "Python packages of $*"
-    # Compiled at once: torch and scanpy take twice as long to import from source, and some machines never write bytecode.
+    # Compiled at once: torch and its like take twice as long to import from source, and some machines never write bytecode.
     VIRTUAL_ENV=$folder .tools/uv/bin/uv pip sync --quiet --compile-bytecode "$@"
     echo "$stamp" >"$folder/.installed"
 }

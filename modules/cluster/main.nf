@@ -29,7 +29,7 @@ process CLUSTER {
         --cell_clusters ${quoted("${meta.id}.cell_clusters.csv")} \\
         --clusters ${quoted("${meta.id}.clusters.tsv")} \\
         --cluster_markers ${quoted("${meta.id}.cluster_markers.tsv")}
-    versions.py "${task.process}" anndata igraph scanpy scikit-learn > versions.yml
+    versions.py "${task.process}" anndata igraph scikit-learn scipy > versions.yml
     """
 
     stub:

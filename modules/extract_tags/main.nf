@@ -34,7 +34,7 @@ process EXTRACT_TAGS {
         --tags ${quoted("${meta.id}.tags.tsv")} \\
         --slot_tags ${quoted("${meta.id}.slot_tags.tsv")} \\
         --profiles ${quoted("${meta.id}.tag_profiles.h5ad")}
-    versions.py "${task.process}" anndata pandas scanpy scipy torch > versions.yml
+    versions.py "${task.process}" anndata pandas scipy torch > versions.yml
     """
 
     stub:

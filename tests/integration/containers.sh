@@ -56,7 +56,7 @@ podman run --rm --userns=keep-id -u "$(id -u):$(id -g)" --read-only "$image" bas
     [ "$(id -u)" != 0 ]
     # A script in the image would be taken instead of the pipeline'"'"'s own of the same name.
     if touch /opt/cellmemory/written 2>/dev/null || command -v train.py map_query.py report.py; then exit 1; fi
-    python3 -c "import anndata, gseapy, lightning, scanpy, torch, umap"
+    python3 -c "import anndata, gseapy, igraph, lightning, torch, umap"
 '
 [ "$(podman image inspect --format '{{.Config.User}}' "$image")" = cellmemory ]
 
