@@ -1,5 +1,5 @@
 # `make demo`: a run on real cells, to a finished report. `make test`: all tests. Both set up what they need first.
-.PHONY: setup demo test nf-test test-corpus fuzz kills test-cuda test-containers test-slurm test-galaxy galaxy-package images lint docs lock bench bench-accuracy bench-ablations clean
+.PHONY: setup demo test nf-test test-corpus fuzz kills test-cuda test-containers test-slurm test-galaxy galaxy-package images lint lint-nf-core docs lock bench bench-accuracy bench-ablations clean
 
 # For `make demo ARGS=-resume` and the like.
 ARGS ?=
@@ -68,6 +68,10 @@ images:
 lint:
 	@scripts/setup.sh test lint
 	@$(run) ruff check . && ruff format --check . && mypy && scripts/lint-nextflow.sh
+
+# nf-core's linter, which needs a network; .nf-core.yml says what it leaves out, and which version of it is meant.
+lint-nf-core: setup
+	@$(run) .tools/uv/bin/uv tool run --from "nf-core==$$(sed -n 's/^nf_core_version: //p' .nf-core.yml)" nf-core pipelines lint
 
 # The pages as a site, in site/. A link or an anchor that leads nowhere is an error.
 docs:

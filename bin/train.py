@@ -42,7 +42,7 @@ def _beside_output(context: click.Context, _: click.Parameter, given: Path | Non
 @click.option("--n_layers", type=click.IntRange(1, 100), default=4, help="Layers: rounds of writing and broadcasting.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Number format of products.")
 @click.option("--checkpoint", type=_cli.Output("checkpoints"), callback=_beside_output, help="Folder of the "
-              "checkpoint from which a killed training goes on; removed at its end.  [default: beside --output]")  # fmt: skip
+              "checkpoint from which a killed training continues; removed at its end.  [default: beside --output]")  # fmt: skip
 @click.option("--checkpoint_every", type=_cli.Number(min=0), default=30, help="Seconds between checkpoints.")
 @click.option("--devices", type=click.IntRange(min=1), default=1, help="GPUs, or processes on a CPU, that share each batch.")
 @click.option("--strategy", type=click.Choice(["auto", "ddp"]), default="auto", help="Lightning's strategy for them; auto is "

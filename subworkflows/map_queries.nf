@@ -26,7 +26,7 @@ workflow MAP_QUERIES {
     alignment = PREPROCESS_QUERY.out.alignment
     versions = PREPROCESS_QUERY.out.versions
     // The model that maps a pair, by the pair's id: its reference's as it is, or adapted to the query.
-    if (settings.adapt != 'false') {
+    if (settings.adapt in ['auto', 'true']) {
         unadapted = withReference(aligned, models)
         ADAPT(unadapted.item, unadapted.own, settings.subMap(['adapt', 'seed']))
         own_models = ADAPT.out.model.map { meta, folder -> [meta.id, filesOf(folder)] }

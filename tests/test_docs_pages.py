@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cellmemory.columns import CELL_COLUMNS
 from tests.conftest import ROOT
-from tests.training.test_training import COLUMNS
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob(".github/*.md")])
 YAML = [*ROOT.glob(".github/**/*.yml"), ROOT / ".pre-commit-config.yaml", ROOT / "mkdocs.yml", ROOT / "CITATION.cff"]
@@ -134,7 +134,7 @@ def test_english_of_comments_workflows_and_forms_does_too():
 
 def test_every_column_of_a_cell_is_described():
     section = (ROOT / "docs" / "output.md").read_text().split("\n### obs\n")[1].split("\n### ")[0]
-    assert [name for name in COLUMNS if f"\n| `cellmemory_{name}` |" not in section] == []
+    assert [name for name in CELL_COLUMNS if f"\n| `{name}` |" not in section] == []
 
 
 def test_every_package_that_a_run_needs_is_cited():

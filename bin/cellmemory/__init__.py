@@ -28,7 +28,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def __getattr__(name: str) -> Any:
-    """The door for notebooks, which is loaded when it is asked for: it loads all else."""
+    """The API for notebooks, which is loaded when it is asked for: it loads all else."""
     if name in ("load", "train"):
         return getattr(importlib.import_module("cellmemory.notebook"), name)
     raise AttributeError(f"module 'cellmemory' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The library's door for notebooks: `cellmemory.load(folder).map(cells)` and `cellmemory.train(cells, label_key)`.
+"""The library's API for notebooks: `cellmemory.load(folder).map(cells)` and `cellmemory.train(cells, label_key)`.
 
 Both take the way of the scripts, from file to file in a temporary folder, so that the results are theirs to the last bit.
 """

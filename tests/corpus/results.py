@@ -929,7 +929,7 @@ case(
     more="--provenance provenance.json",
 )
 case(
-    "report", "tags_of_another_sample", nothing, "o.tags.tsv (--tags) belongs to none of the samples q", more="--tags o.tags.tsv"
+    "report", "tags_of_another_sample", nothing, "o.tags.tsv (--tags) matches no sample (q). Rename it", more="--tags o.tags.tsv"
 )
 case("report", "metrics_of_another_sample", fields("q.metrics.json", sample="zz"), "is of the sample 'zz', not of 'q'",
      more="--metrics q.metrics.json")  # fmt: skip

@@ -23,6 +23,12 @@ def definitions() -> dict[str, dict]:
     return {name: definition for group in groups for name, definition in group["properties"].items()}
 
 
+def test_no_default_is_a_truth_value_in_words():
+    """nf-core's linter refuses these: a shell and YAML take them for booleans."""
+    texts = {name: definition.get("default") for name, definition in definitions().items() if definition["type"] == "string"}
+    assert [name for name, default in texts.items() if str(default).lower() in ("true", "false")] == []
+
+
 def test_help_shows_every_parameter_and_leaves_nothing_behind(tmp_path: Path):
     run = pipeline("--help", folder=tmp_path)
     assert run.status == 0

@@ -306,7 +306,7 @@ def test_wrong_files_are_all_named_at_once(inputs: Inputs, tmp_path: Path):
     assert len(errors) == 3
     assert any("both of sample 'reduced_panel'" in error for error in errors)
     assert any("plain.h5ad" in error and "not been mapped" in error for error in errors)
-    assert any("stranger.tags.tsv" in error and "belongs to none" in error for error in errors)
+    assert any("stranger.tags.tsv" in error and "matches no sample" in error for error in errors)
     assert not (tmp_path / "a.html").exists()
 
 

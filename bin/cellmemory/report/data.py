@@ -95,8 +95,8 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
             owners[option, path] = owner
         else:
             problems.append(
-                f"{path} (--{option}) belongs to none of the samples {', '.join(names)}: "
-                "its name has to start with a sample's name and a dot, or as that of a mapped file does."
+                f"{path} (--{option}) matches no sample ({', '.join(names)}). "
+                "Rename it so that its name begins with a sample's name and a dot."
             )
     problems.raise_any()
     samples = [_read(path, quota, trained) for path, quota in zip(paths, fair_quotas(sizes, DRAWN_QUERY), strict=True)]

@@ -1,6 +1,6 @@
 """Checkpoints of a training: one safetensors file with all that its next step depends on, written while it runs.
 
-A training that was killed goes on from there and ends with the same bytes as one that was not. No pickle is involved:
+A training that was killed continues from there and ends with the same bytes as one that was not. No pickle is involved:
 tensors are tensors, all else is JSON in the file's metadata. A digest of both is there too: from a checkpoint of which one bit
 changed, a training would end with another model, and nobody would know.
 """
@@ -270,5 +270,5 @@ class Checkpoints(Callback):
             self.file.write(tensors, state)
         except OSError as error:
             self._writable = False
-            say(f"No checkpoint could be written to {self.file.folder} ({error}); training goes on without.")
+            say(f"No checkpoint could be written to {self.file.folder} ({error}); training continues without one.")
         self._written = time.monotonic()
