@@ -24,6 +24,7 @@ def main(mapped_path: Path, model: Path, cells_per_label: int, output: Path, dev
     """
     import numpy as np
 
+    from cellmemory.cells.labels import ALL_LABELS
     from cellmemory.explanation import faithfulness
     from cellmemory.io.atomic import replacing
     from cellmemory.io.tables import write_table
@@ -46,7 +47,7 @@ def main(mapped_path: Path, model: Path, cells_per_label: int, output: Path, dev
     table = faithfulness.summarise(*faithfulness.curves(tokens, mapper, seed), trained.labels)
     with replacing(output) as partial:
         write_table(table, partial)
-    for row in table[(table["group"] == faithfulness.ALL) & (table["ranking"] == "attention")].itertuples():
+    for row in table[(table["group"] == ALL_LABELS) & (table["ranking"] == "attention")].itertuples():
         _cli.say(
             f"All labels, {row.part} decision, {row.curve}: area {row.area:.3f} by attention, {abs(row.gain):.3f} "
             f"{'more' if row.gain > 0 else 'less'} faithful than random genes."

@@ -14,26 +14,30 @@ def resultsFolderProblems(inputs) {
     def problems = models.findAll { model -> isWithin(folder, model) }.collect { model ->
         "${name} lies in the model ${visible(model.toUriString())}, an input. Give another folder.".toString()
     }
-    def written = ['report.html', 'figures', 'multiqc', 'samples', 'references'] + (models.size() < inputs.references.size() ? ['model'] : [])
+    def trained = inputs.references.findAll { meta, _path -> !meta.trained }.collect { meta, _path -> meta.id ? "references/${meta.id}/model".toString() : 'model' }
+    def records = ['model.provenance.json', 'ro-crate-metadata.json', 'pipeline_info/versions.yml']
+    def written = ['report.html', 'figures', 'multiqc', 'samples', 'references'] + records + (trained ? ['model'] : [])
     def others = isMissing(folder) || isOurs(folder) ? [] : written.findAll { part -> folder.resolve(part).exists() }
     if (others) {
         problems += ["${name} holds ${others.join(', ')}, which this pipeline did not write. Give another folder.".toString()]
     }
     else {
-        problems += mixedModels(folder, inputs.references).collect { model, strangers ->
+        problems += mixedModels(folder, trained).collect { model, strangers ->
             "${name}: the model ${visible(model.toUriString())} is replaced, but holds what is not of it (${strangers.join(', ')}). Move this away.".toString()
         }
     }
     def files = inputs.queries.collect { _meta, path -> path } + (inputs.references.collect { _meta, path -> path } - models)
     files += [inputs.gene_map, inputs.gene_sets, inputs.label_map].flatten()
-    return problems + files.findAll { file -> written.any { part -> isWithin(file, folder.resolve(part)) } }.collect { file ->
+    // A model of an earlier run may lie there: only what is trained now replaces it.
+    def replaced = files.findAll { file -> written.any { part -> isWithin(file, folder.resolve(part)) } } +
+        models.findAll { model -> (trained + (written - ['references', 'model'])).any { part -> isWithin(model, folder.resolve(part)) } }
+    return problems + replaced.collect { file ->
         "${name}: the input ${visible(file.toUriString())} lies where results are written. Give another folder.".toString()
     }
 }
 
 /** Models of an earlier run that hold more than a model does, [folder, names of that]: Nextflow replaces a folder as a whole. */
-def mixedModels(folder, references) {
-    def places = references.findAll { meta, _path -> !meta.trained }.collect { meta, _path -> meta.id ? "references/${meta.id}/model" : 'model' }
+def mixedModels(folder, places) {
     return places.collect { place -> folder.resolve(place) }.findAll { model -> !isMissing(model) }
         .collect { model -> [model, model.listFiles().findAll { file -> !modelFiles(model.toUriString()).contains(file.toUriString()) }] }
         .findAll { _model, strangers -> strangers }

@@ -1,7 +1,9 @@
-"""The door for notebooks: results are those of the scripts, cells are left alone, what is wrong is a sentence."""
+"""The API for notebooks: results are those of the scripts, cells are left alone, what is wrong is a sentence."""
 
 import subprocess
 import sys
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import anndata as ad
@@ -12,7 +14,9 @@ import scipy.sparse as sp
 import torch
 
 import cellmemory
+from cellmemory import notebook
 from cellmemory.errors import InputError
+from cellmemory.io.checked import wrong_fields
 from cellmemory.notebook import Model
 from cellmemory.reference import trained_model
 from tests.conftest import DATA, ROOT, succeed
@@ -148,3 +152,19 @@ def test_the_example_of_the_docs_runs():
     assert done.returncode == 0, done.stderr
     assert "The model knows" in done.stdout
     assert "cellmemory_status" in done.stdout
+
+
+def test_a_notebook_has_the_defaults_and_limits_of_the_scripts():
+    scripts = ("preprocess_reference", "train", "preprocess_query", "map_query")
+    options = {option.name: option for script in scripts for option in import_module(script).main.params}
+    parameters = signature(notebook.Model.map).parameters | signature(notebook.train).parameters
+    # All the others are missing where they are not given, here and there.
+    numbers = {name: found.default for name, found in parameters.items() if isinstance(found.default, int | float | str)}
+    assert numbers.pop("sample") == "query"
+    assert len(numbers) > 15
+    assert numbers == {name: options[name].default for name in numbers}
+    for name in ("novelty_alpha", "min_confidence", "min_coverage", "threads", "seed", "n_genes"):
+        allowed, known = options[name].type, {name: notebook._OPTIONS[name]}
+        assert [wrong_fields({name: value}, known) for value in (allowed.min, allowed.max) if value is not None].count([]) >= 1
+        assert wrong_fields({name: allowed.min - 1}, known)
+        assert allowed.max is None or wrong_fields({name: allowed.max + 1}, known)

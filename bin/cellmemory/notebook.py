@@ -42,7 +42,7 @@ _OPTIONS = {
     "min_confidence": number(0.5, 1),
     "precision": choice(["auto", "fp32", "bf16"]),
     "device": choice(["auto", "cpu", "cuda"]),
-    "threads": integer(1, 10**6),
+    "threads": integer(1, 4096),
     "seed": integer(0, 2**32 - 1),
     "n_genes": integer(2, 10**9),
     "label_key": text(),

@@ -13,8 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
+from anndata.io import write_elem
 
 from tests.corpus.edits import (
     COMMANDS,
@@ -1040,3 +1043,111 @@ case(
     "genes",
     more="--query_genes query_genes.tsv",
 )
+
+# Edges of what is ordinary: tables without rows, groups of the user's own, cells that are all alike, names in use, pipes.
+
+
+def _first_row_everywhere(found: ad.AnnData, of: str = "") -> ad.AnnData:
+    """All cells, or those of one label, with the values of the first of them."""
+    values = found.X.toarray()
+    rows = np.flatnonzero(found.obs["cell_type"] == of) if of else np.arange(len(values))
+    values[rows] = values[rows[0]]
+    found.X = sp.csr_matrix(values)
+    return found
+
+
+def _with_label(old: str, new: str) -> Callable[[ad.AnnData], None]:
+    def change(found: ad.AnnData) -> None:
+        found.obs["cell_type"] = found.obs["cell_type"].astype(str).replace(old, new)
+
+    return change
+
+
+def _index_called(name: str) -> Callable[[ad.AnnData], None]:
+    def change(found: ad.AnnData) -> None:
+        found.obs.index.name = name
+
+    return change
+
+
+def _repeated_values(file: h5py.File) -> None:
+    """Each value of a sparse matrix a hundred times in its place."""
+    x = file["X"]
+    for part in ("data", "indices"):
+        values = np.repeat(x[part][:], 100)
+        del x[part]
+        x[part] = values
+    x["indptr"][:] = x["indptr"][:] * 100
+
+
+def _pipe_for(name: str) -> Edit:
+    def edit(folder: Path, _good: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return edit
+
+
+def _a_column_at(name: str) -> Edit:
+    """A column of numbers anywhere in the file, listed as one of obs."""
+
+    def change(file: h5py.File) -> None:
+        obs = file["obs"]
+        order = [*obs.attrs["column-order"], name]
+        if name not in obs:
+            write_elem(obs, name, np.arange(len(obs[obs.attrs["_index"]]), dtype=float))
+        obs.attrs["column-order"] = np.array(order, object)
+
+    return h5("query.h5ad", change)
+
+
+for _option in ("tags", "slot_tags", "contrasts", "faithfulness", "enrichment", "clusters", "cluster_markers"):
+    case("report", f"{_option}_without_rows", table(f"q.{_option}.tsv", lambda found: found.iloc[:0]), ok=True,
+         more=f"--{_option} q.{_option}.tsv")  # fmt: skip
+for _name, _groups in (("of_other_groups", {"B": "d1", "NK": "d2"}), ("of_other_groups_alone", None)):
+    case(
+        "report",
+        f"enrichment_{_name}",
+        table(
+            "q.enrichment.tsv",
+            lambda found, groups=_groups: found.assign(group=found["group"].replace(groups) if groups else "x"),
+        ),
+        ok=True,
+        more="--enrichment q.enrichment.tsv",
+    )
+for _name, _slot in (("fractions", "1.0"), ("text", "first"), ("nothing", ""), ("0", "0"), ("99", "99")):
+    case(
+        "report",
+        f"slots_called_{_name}",
+        table("q.slot_tags.tsv", lambda found, slot=_slot: found.assign(slot=slot)),
+        "q.slot_tags.tsv (--slot_tags)",
+        "slot",
+        more="--slot_tags q.slot_tags.tsv",
+    )
+_beyond_float = text("model/config.json", lambda found: found.replace("{", '{"x": 1e999, ', 1))
+for _script in ("map_query", "report"):
+    case(_script, "config_with_a_number_beyond_float", _beyond_float, "model", "1e999", "too large")
+case("train", "a_label_of_cells_that_are_alike", data("aligned.h5ad", lambda f: _first_row_everywhere(f, "B")), ok=True)
+case("cluster", "cells_that_are_all_alike", data(QUERY, lambda f: f[[0] * 25].copy()), "1 clusters", ok=True)
+for _name in ("(all labels)", "(all other cells)", "(unassigned)"):
+    case(
+        "preprocess_reference",
+        f"a_label_called_{_name.strip('()').replace(' ', '_')}",
+        data("reference.h5ad", _with_label("B", _name)),
+        "names that results give to other things",
+        _name,
+    )
+case("preprocess_query", "an_index_called_as_a_column_of_ours", data("query.h5ad", _index_called("cellmemory_status")),
+     "obs has columns that mapping writes ('cellmemory_status')")  # fmt: skip
+for _name in ("/evil", "//Xx", "./donor", "donor/codes", "../var/x"):
+    case("preprocess_query", f"a_column_called_{_name.replace('/', '_').replace('.', 'o')}", _a_column_at(_name),
+         "obs has names that lead elsewhere in the file", _name)  # fmt: skip
+case("preprocess_query", "more_values_than_places", h5("query.h5ad", _repeated_values), "far more than places")
+case("extract_tags", "a_list_of_very_many_groups",
+     content("cells.tsv", "".join(f"x{i}\tg{i}\n" for i in range(20_000)).encode()), "lists 20,000 groups",
+     more="--cell_list cells.tsv")  # fmt: skip
+case(
+    "checksums", "a_pipe_in_the_model", _pipe_for("model/config.json"), "config.json is a device or a pipe", more="--model model"
+)
+case("consensus", "a_common_label_with_invisible_letters", text("map.tsv", lambda found: found.replace("\n", "\u200b\n")), SAME,
+     more="--label_map map.tsv")  # fmt: skip

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 import extract_tags
 import faithfulness as script
+from cellmemory.cells.labels import ALL_LABELS
 from cellmemory.columns import CONTRIBUTION_RANKS, CONTRIBUTIONS
 from cellmemory.explanation import faithfulness
 from tests.made.planted import Planted, plant
@@ -60,14 +61,14 @@ def test_attention_and_contributions_find_the_planted_genes(planted: Planted):
 
 def test_removing_attended_genes_is_worse_than_removing_any(curves: pd.DataFrame, planted: Planted):
     attributed = ("attention", "cls_contribution", "linear_contribution", "both_contributions")
-    for group in [*planted.genes, faithfulness.ALL]:  # `rest` has no genes to remove
+    for group in [*planted.genes, ALL_LABELS]:  # `rest` has no genes to remove
         for part in faithfulness.PARTS:
             for ranking in attributed:
                 row = curves.loc[group, part, "deletion", ranking]
                 assert row["gain"] > 0.05, (group, part, ranking)
                 assert row["gain"] > 4 * row["gain_error"], (group, part, ranking)
-    assert (curves.loc[(faithfulness.ALL, ["whole", "cls"], "insertion", list(attributed)), "gain"] > 0.02).all()
-    whole = curves.loc[faithfulness.ALL, "whole", "deletion"]
+    assert (curves.loc[(ALL_LABELS, ["whole", "cls"], "insertion", list(attributed)), "gain"] > 0.02).all()
+    whole = curves.loc[ALL_LABELS, "whole", "deletion"]
     assert whole.loc["attention", "k20"] < whole.loc["random", "k20"] - 0.2
 
 

@@ -116,6 +116,22 @@ def test_a_run_replaces_neither_inputs_nor_what_others_wrote(tmp_path: Path):
     assert f"--outdir {out}: the input {query} lies where results are written. Give another folder." in output
     output = refused("--input", "sheet.csv", "--model", out / "model", "--outdir", out / "model" / "new", folder=tmp_path)
     assert f"--outdir {out / 'model' / 'new'} lies in the model {out / 'model'}, an input. Give another folder." in output
+    # Records of their own, too.
+    records = ("ro-crate-metadata.json", "model.provenance.json", "pipeline_info/versions.yml")
+    for record in records:
+        (tmp_path / "own" / record).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / record).write_text("mine")
+    output = refused(*reference, "--outdir", "own", folder=tmp_path)
+    assert all(record in output for record in records)
+    assert all((tmp_path / "own" / record).read_text() == "mine" for record in records)
+    # A model that is trained now has the place of one that is given.
+    (tmp_path / "refs.csv").write_text(
+        f"reference,h5ad,model,label_key\na,{DATA / 'reference.h5ad'},,cell_type\nold,,own/references/a/model,\n"
+    )
+    (tmp_path / "own" / "references" / "a" / "model").mkdir(parents=True)
+    output = refused("--input", "sheet.csv", "--references", "refs.csv", "--outdir", "own", "-stub-run", folder=tmp_path)
+    place = tmp_path / "own" / "references" / "a" / "model"
+    assert f"--outdir {tmp_path / 'own'}: the input {place} lies where results are written. Give another folder." in output
     # Beside what an earlier run wrote, too.
     (out / "pipeline_info").mkdir(exist_ok=True)
     (out / "pipeline_info" / "inputs.json").touch()

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from cellmemory.cells.labels import cleaned
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
+from cellmemory.io.text import cleaned
 
 #: A side of fewer cells is not contrasted: its mean is that of single cells, and has no spread to speak of.
 MIN_CELLS = 3

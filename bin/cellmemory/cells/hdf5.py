@@ -92,7 +92,7 @@ class H5ad:
         if problems:
             raise ReadingError(problems)
         self.n_cells = lengths["obs"]
-        self.columns = _columns(file["obs"])
+        self.columns, self.index_name = _columns(file["obs"]), attribute_text(file["obs"].attrs["_index"])
         found = {"X": file.get("X"), "raw": file.get("raw/X")}
         found |= {f"layers/{name}": value for name, value in _members(file, "layers").items()}
         genes = {name: lengths["raw/var" if name == "raw" else "var"] for name in found if _is_there(found[name])}
@@ -187,6 +187,10 @@ def _check_table(file: h5py.File, name: str) -> int:
     n = _length(table[index], f"{name}/{attribute_text(index)}")
     if n is None:
         raise ReadingError(f"{name}/{attribute_text(index)} is not a list of names, so this h5ad is damaged. {AGAIN}")
+    names = {attribute_text(index), *columns}
+    paths = sorted(name for name in names if _is_path(name) or name.partition("/")[0] in names - {name})
+    if paths:
+        raise ReadingError(f"{name} has names that lead elsewhere in the file ({first_ids(paths)}). Rename these columns.")
     twice = pd.Index(columns)[pd.Index(columns).duplicated()].unique()
     missing = [column for column in columns if column.strip("./") == "" or column not in table]
     odd = [column for column in columns if column not in missing and _is_odd(table[column])]
@@ -199,6 +203,11 @@ def _check_table(file: h5py.File, name: str) -> int:
     if problems:
         raise ReadingError(problems)
     return n
+
+
+def _is_path(name: str) -> bool:
+    """Whether the name of a column is a way through the file, such as `/X` or `../var/gene`."""
+    return "/" in name and bool({"", ".", ".."} & set(name.split("/")))
 
 
 def _is_odd(stored: object) -> bool:

@@ -1,7 +1,5 @@
 """Labels as users' tables hold them: the same rule for what is a label, wherever labels are read."""
 
-import re
-import unicodedata
 from collections.abc import Collection
 
 import numpy as np
@@ -10,11 +8,16 @@ import pandas as pd
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import LARGEST_EXACT
 from cellmemory.errors import InputError, first_ids
+from cellmemory.io.text import cleaned
 
 #: What programs write where there is no value; as a text it may also be a label.
 LOOKS_MISSING = ("nan", "na", "n/a", "none", "null", "<na>", "inf", "-inf", "-", "?", "#n/a", "#ref!", "#value!", "#name?")
 #: What joins the labels of a set.
 SEPARATOR = "|"
+#: What tables and the report call the mean over all labels, the cells of other groups, and cells whose label is not to be used.
+ALL_LABELS, OTHERS, PERHAPS_NEW = "(all labels)", "(all other cells)", "(perhaps new)"
+#: No label can be called so.
+RESERVED = frozenset([ALL_LABELS, OTHERS, PERHAPS_NEW, "(ambiguous)", "(unassigned)"])
 #: One cell trains, one validates.
 MIN_CELLS_PER_LABEL = 2
 #: Letters of a label, at most.
@@ -22,10 +25,8 @@ MAX_LABEL = 1_000
 
 
 def clean_labels(column: pd.Series) -> pd.Series:
-    """Labels as strings in an object array, missing ones as None; the column's index stays.
+    """Labels as strings in an object array (see text.cleaned), missing ones as None; the column's index stays.
 
-    Control characters, line ends among them, become blanks, and letters without width go; blanks at the ends are dropped and
-    those inside are made one. Composed and decomposed letters are the same.
     A text that is empty then is not a label. Numbers without a fraction are written as integers, since tables make floats of
     integers where a value is missing.
     """
@@ -40,24 +41,29 @@ def _written(values: pd.Index) -> list[str]:
     return [str(int(value) if is_whole else value) for value in values]
 
 
-def cleaned(text: str) -> str | None:
-    """One label by the rule of clean_labels."""
-    kinds = ((letter, unicodedata.category(letter)) for letter in unicodedata.normalize("NFC", text))
-    blank = "".join(" " if kind in ("Cc", "Zl", "Zp") else letter for letter, kind in kinds if kind != "Cf")
-    return re.sub(r"\s+", " ", blank).strip() or None
+class LabelSets:
+    """Reads the label sets of these labels, which may hold the SEPARATOR themselves."""
 
+    def __init__(self, labels: Collection[str]):
+        self._labels = set(labels)
+        self._most = max((label.count(SEPARATOR) for label in labels), default=0) + 1
 
-def members(text: str, labels: Collection[str]) -> list[str] | None:
-    """The labels that a label set is made of; None where it is not made of these. A label may hold the SEPARATOR itself."""
-    parts = text.split(SEPARATOR)
-    found: list[list[str] | None] = [[]] + [None] * len(parts)  # by how many parts they take
-    for stop in range(1, len(parts) + 1):
-        for start in range(stop):
-            before, label = found[start], SEPARATOR.join(parts[start:stop])
-            if before is not None and label in labels:
-                found[stop] = [*before, label]
-                break
-    return found[-1]
+    def members(self, text: str) -> list[str] | None:
+        """The labels that a set is made of; None where it is not made of these. Time grows with the parts of the text."""
+        parts = text.split(SEPARATOR)
+        starts: dict[int, int] = {0: 0}  # where the last label begins, by how many parts are read
+        for stop in range(1, len(parts) + 1):
+            places = range(max(0, stop - self._most), stop)
+            fit = (start for start in places if start in starts and SEPARATOR.join(parts[start:stop]) in self._labels)
+            if (start := next(fit, None)) is not None:
+                starts[stop] = start
+        if len(parts) not in starts:
+            return None
+        found, stop = [], len(parts)
+        while stop:
+            found.append(SEPARATOR.join(parts[starts[stop] : stop]))
+            stop = starts[stop]
+        return found[::-1]
 
 
 def as_text(column: pd.Series) -> np.ndarray:
@@ -108,9 +114,14 @@ def check_labels(file: CellFile, label_key: str, batch_key: str | None = None) -
 
 
 def label_problems(labels: pd.Series, where: str, label_key: str) -> list[str]:
-    """A sentence for what keeps labels from being learned: fewer than two, some of a single cell, or some without end."""
+    """A sentence for what keeps labels from being learned: fewer than two, some of a single cell, some without end, or names
+    that results use."""
     counts = labels.value_counts()
     problems = []
+    if reserved := sorted(set(counts.index) & RESERVED):
+        problems.append(
+            f"{where}: labels of '{label_key}' have names that results give to other things: {first_ids(reserved)}. Rename them."
+        )
     if len(long := counts.index[counts.index.str.len() > MAX_LABEL]):
         problems.append(
             f"{where}: labels of '{label_key}' are longer than {MAX_LABEL:,} letters: {first_ids(long)}. Shorten them."

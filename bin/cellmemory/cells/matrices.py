@@ -21,6 +21,8 @@ SPARSE = ("csr_matrix", "csc_matrix")
 NOT_NUMBERS = {"c": "complex numbers", "V": "records", "M": "dates", "m": "durations"}
 #: Values that are put in order in memory at a time, about, and files that they lie in until then, at most.
 BLOCK_VALUES, MOST_BLOCKS = 8_000_000, 100
+#: Values that a place may have, on average: they are summed, and a small file can repeat one for ever.
+MOST_REPEATS = 4
 #: What a write says where the disk, or what the user may have of it, is full.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: A value of a sparse matrix and its place.
@@ -86,7 +88,7 @@ class CsrRows(Matrix):
 
     @cached_property
     def _indptr(self) -> np.ndarray:
-        return _read_indptr(self._stored, self._name, self.shape[0])
+        return _read_indptr(self._stored, self._name, *self.shape)
 
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
         first, last = self._indptr[start], self._indptr[stop]
@@ -159,7 +161,7 @@ class SpooledRows(Matrix):
 
 def csc_rows(stored: h5py.Group, name: str, n_cells: int, n_genes: int) -> SpooledRows:
     """A sparse matrix that is stored by genes: its rows cannot be cut out on disk, so its values are put in order once."""
-    indptr = _read_indptr(stored, name, n_genes)
+    indptr = _read_indptr(stored, name, n_genes, n_cells)
 
     def entries() -> Iterator[Entries]:
         first = 0
@@ -172,8 +174,11 @@ def csc_rows(stored: h5py.Group, name: str, n_cells: int, n_genes: int) -> Spool
     return SpooledRows(entries(), int(indptr[-1]), name, shape=(n_cells, n_genes))
 
 
-def _read_indptr(group: h5py.Group, name: str, n: int) -> np.ndarray:
-    """Where each row (column, of CSC) begins and ends among the values, (n + 1) int64, verified against what is there."""
+def _read_indptr(group: h5py.Group, name: str, n: int, n_others: int) -> np.ndarray:
+    """Where each row (column, of CSC) begins and ends among the values, (n + 1) int64, verified against what is there.
+
+    n_others: columns (rows).
+    """
     parts = {part: _array(group, part, name) for part in ("indptr", "indices", "data")}
     stored = parts["indptr"]
     _check_numbers(f"{name}/indptr", stored.dtype, "iu")
@@ -185,6 +190,8 @@ def _read_indptr(group: h5py.Group, name: str, n: int) -> np.ndarray:
     for part in ("indices", "data"):
         if (found := parts[part].shape[0]) != indptr[-1]:
             raise ReadingError(f"{name}/{part} has {found:,} values, but {name}/indptr counts {int(indptr[-1]):,}. {AGAIN}")
+    if indptr[-1] > MOST_REPEATS * n * n_others:
+        raise ReadingError(f"{name} has {int(indptr[-1]):,} values, far more than places ({n:,} x {n_others:,}). {AGAIN}")
     _check_numbers(f"{name}/indices", parts["indices"].dtype, "iu")
     _check_numbers(f"{name}/data", parts["data"].dtype, NUMBERS)
     return indptr.astype(np.int64)

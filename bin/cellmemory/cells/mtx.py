@@ -47,6 +47,7 @@ class MtxFolder:
     columns: list[str] = []  # noqa: RUF012 - it never has any
     obsm: dict[str, Any] = {}  # noqa: RUF012
     uns: dict[str, Any] = {}  # noqa: RUF012
+    index_name = ""
 
     def __init__(self, folder: Path):
         files = sorted(path.name for path in folder.iterdir() if path.is_file())

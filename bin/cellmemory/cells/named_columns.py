@@ -49,7 +49,7 @@ def place_problems(file: CellFile, key: str) -> list[str]:
 
 
 def taken_columns(file: CellFile) -> list[str]:
-    """A sentence where obs has columns of the names that mapping writes."""
-    taken = [name for name in file.columns if name.startswith(PREFIX)]
+    """A sentence where obs has columns, or an index, of the names that mapping writes."""
+    taken = [name for name in (*file.columns, file.index_name) if name.startswith(PREFIX)]
     sentence = f"{file.path}: obs has columns that mapping writes ({first_ids(taken)}). Rename or remove them first."
     return [sentence] if taken else []

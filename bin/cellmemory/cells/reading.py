@@ -55,6 +55,11 @@ class CellFile:
         """The columns of obs, without reading them."""
         return self._source.columns
 
+    @property
+    def index_name(self) -> str:
+        """The name under which an h5ad keeps the cells' names; empty for other files."""
+        return self._source.index_name
+
     def stored(self, name: str) -> Any:
         """What an h5ad holds under a name such as `obs/batch`, a group or dataset of h5py; None where it holds no such thing."""
         with reading(self.path, name):

@@ -20,6 +20,7 @@ class TenX:
 
     obsm: dict[str, Any] = {}  # noqa: RUF012 - it never has any
     uns: dict[str, Any] = {}  # noqa: RUF012
+    index_name = ""
 
     def __init__(self, file: h5py.File, group: h5py.Group):
         self.file, self._group = file, group

@@ -11,6 +11,8 @@ import scipy.sparse as sp
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
+from cellmemory.reference.states import vary
+
 #: As scanpy and Seurat do by default, or nearly so.
 EXPRESSION_COMPONENTS, GRAPH_NEIGHBOURS = 30, 15
 #: Two cells are connected where they share more than this part of their neighbours (Jaccard index), as in Seurat.
@@ -45,7 +47,7 @@ def find_clusters(values: sp.csr_matrix, resolution: float, seed: int) -> Cluste
     """
     n, genes = values.shape
     size = min(EXPRESSION_COMPONENTS, n - 1, genes - 1)
-    if size < 1 or not _vary(values):
+    if size < 1 or not vary(values):
         return Clusters(np.zeros(n, np.int64), None, None)
     components = PCA(size, svd_solver="arpack", random_state=seed)
     places = components.fit_transform(values.astype(np.float64))
@@ -56,13 +58,6 @@ def find_clusters(values: sp.csr_matrix, resolution: float, seed: int) -> Cluste
     place = np.empty(len(names), np.int64)
     place[np.lexsort((first, -counts))] = np.arange(len(names))
     return Clusters(place[np.searchsorted(names, codes)], components, finder)
-
-
-def _vary(values: sp.csr_matrix) -> bool:
-    """Whether any two cells differ."""
-    mean = np.asarray(values.mean(0, dtype=np.float64)).ravel()
-    squares = np.asarray(values.multiply(values).mean(0, dtype=np.float64)).ravel()
-    return bool((squares - mean**2 > 1e-9 * (1 + squares)).any())
 
 
 def _shared_neighbours(near: sp.csr_matrix) -> sp.coo_matrix:

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from cellmemory.cells.labels import OTHERS
 from cellmemory.columns import ASSIGNED, CLUSTER_MARKER_COLUMNS, LABEL, STATUS
 from cellmemory.explanation.gene_tests import is_differential, sums_of_groups, wilcoxon
-from cellmemory.explanation.grouping import OTHERS
 
 #: Fewer cells of a label are not compared with.
 LEAST_CELLS = 10

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cellmemory.errors import InputError, first_ids
-from cellmemory.io.text import open_quote, read_text, tab_cells
+from cellmemory.io.text import cleaned, open_quote, read_text, tab_cells
 
 MAP_COLUMNS = ["reference", "label", "common_label"]
 
@@ -15,7 +15,7 @@ def read_label_map(path: Path, references: Sequence[str]) -> dict[tuple[str, str
     Raises InputError with all problems: the header, lines of other lengths, references that are none, labels named twice.
     """
     texts = read_text(path).split("\n")
-    lines = [tab_cells(text.rstrip()) for text in texts]
+    lines = [[cleaned(cell) or "" for cell in tab_cells(text.rstrip())] for text in texts]
     if lines[0] != MAP_COLUMNS:
         raise InputError(f"{path}: the first line must be the column names {', '.join(MAP_COLUMNS)}, with tabs between them.")
     found: dict[tuple[str, str], str] = {}

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.cells.groups import MIN_CELLS, group_codes, sides
-from cellmemory.cells.labels import cleaned
 from cellmemory.columns import CONTRAST_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.explanation.gene_tests import GeneTests, benjamini_hochberg, differently_attended, is_differential, wilcoxon
 from cellmemory.explanation.grouping import CellSample, GroupSums, accumulate
 from cellmemory.explanation.rankings import concatenated, log_ratio, ranked
+from cellmemory.io.text import cleaned
 from cellmemory.mapping.mapped import MappedFile
 
 

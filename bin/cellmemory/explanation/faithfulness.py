@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from cellmemory.cells.labels import ALL_LABELS
 from cellmemory.columns import FAITHFULNESS_COLUMNS
 from cellmemory.explanation.attribution import cls_contributions
 from cellmemory.mapping.mapper import Mapper
@@ -29,7 +30,6 @@ from cellmemory.network.tokens import Tokens
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
 RANKINGS = ("attention", "cls_contribution", "linear_contribution", "both_contributions", "expression", "random")
 PARTS, CURVES = ("whole", "cls"), ("deletion", "insertion")
-ALL = "(all labels)"
 COLUMNS = [*FAITHFULNESS_COLUMNS, *(f"k{k}" for k in STEPS)]
 
 
@@ -79,7 +79,7 @@ def summarise(found: np.ndarray, label: np.ndarray, labels: list[str]) -> pd.Dat
         curve, mean_area, gain = (np.mean([_mean(v[label == g]) for g in present], 0) for v in (found, areas, gains))
         # Of a mean of independent means.
         error = np.sqrt(np.sum([np.nan_to_num(_error(gains[label == g])) ** 2 for g in present], 0)) / len(present)
-        blocks.append(_rows(ALL, len(label), curve=curve, areas=mean_area, gains=gain, errors=error))
+        blocks.append(_rows(ALL_LABELS, len(label), curve=curve, areas=mean_area, gains=gain, errors=error))
     return pd.DataFrame([row for block in blocks for row in block], columns=COLUMNS)
 
 

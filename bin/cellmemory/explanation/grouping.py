@@ -12,15 +12,14 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory.cells.groups import group_codes
-from cellmemory.cells.labels import cleaned
+from cellmemory.cells.labels import OTHERS, RESERVED
 from cellmemory.columns import ATTENTION
 from cellmemory.errors import InputError, first_ids
-from cellmemory.io.text import file_name, read_text, tab_cells
+from cellmemory.io.text import cleaned, file_name, read_text, tab_cells
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.sampling import sample_cells
 
 MAX_GROUPS = 1000
-OTHERS = "(all other cells)"
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,6 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
     Cells that are not listed are the group OTHERS, so that there is something to compare with. Raises InputError for a
     list without cells, for cells that are not in the file, names of several cells, and cells in two groups, all at once.
     """
-    groups: list[str] = []
     chosen: dict[str, str] = {}
     problems = []
     stem = cleaned(Path(file_name(Path(path))).stem) or "listed"
@@ -123,10 +121,11 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
         group = cleaned("".join(rest[:1])) or stem
         if chosen.setdefault(cell, group) != group:
             problems.append(f"{path}, line {number}: the cell {cell!r} is in {chosen[cell]!r} already; leave it in one group.")
-        if group not in groups:
-            groups.append(group)
-    if OTHERS in groups:
-        problems.append(f"{path}: no group can be called {OTHERS!r}: the cells that are not listed are called so. Rename it.")
+    groups = {group: number for number, group in enumerate(dict.fromkeys(chosen.values()))}
+    for group in sorted(RESERVED & groups.keys()):
+        problems.append(f"{path}: no group can be called {group!r}: results give this name to other cells. Rename it.")
+    if len(groups) > MAX_GROUPS:
+        problems.append(f"{path} lists {len(groups):,} groups; a list can have {MAX_GROUPS:,}.")
     if not chosen:
         raise InputError(f"{path} lists no cell; write a cell's name on each line, and after a tab its group.")
     strange = [cell for cell in chosen if cell not in place]
@@ -144,7 +143,7 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
     if problems:
         raise InputError(problems)
     codes = np.full(file.n_cells, len(groups))
-    codes[[place[cell] for cell in chosen]] = [groups.index(group) for group in chosen.values()]
+    codes[[place[cell] for cell in chosen]] = [groups[group] for group in chosen.values()]
     return codes, [*groups, OTHERS]
 
 

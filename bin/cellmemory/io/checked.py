@@ -7,6 +7,7 @@ in words, so that the sentence about a wrong one says so too.
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeGuard
@@ -140,7 +141,7 @@ def parse_object(written: str) -> dict[str, Any]:
     """The object in a JSON text. Raises ValueError for anything else: numbers that JSON does not know, values too deep, texts
     that UTF-8 cannot hold."""
     try:
-        value = json.loads(written, parse_constant=_refuse_constant, object_pairs_hook=_of_different_keys)
+        value = json.loads(written, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_of_different_keys)
     except RecursionError:
         raise ValueError(f"values are nested more than {MAX_DEPTH} deep") from None
     if not isinstance(value, dict):
@@ -163,6 +164,13 @@ def _of_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"the key {shown(next(name for name in names if names.count(name) > 1))} is there twice in one object")
     return found
+
+
+def _finite(written: str) -> float:
+    value = float(written)
+    if math.isinf(value):
+        raise ValueError(f"{shown(written)} is too large a number")
+    return value
 
 
 def _refuse_constant(name: str) -> float:

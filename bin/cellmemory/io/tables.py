@@ -37,6 +37,8 @@ def read_results(path: str | Path, needed: Iterable[str]) -> pd.DataFrame:
             keep_default_na=False,
             na_values={name: ["", "nan", "NaN"] for name in numbers},
         )
+    if table.empty:  # pandas knows no type of nothing
+        table = table.astype(dict.fromkeys(numbers, float))
     for name in filter(table.columns.__contains__, FILLED):
         missing = pd.to_numeric(table[name], errors="coerce").isna()
         if missing.any():

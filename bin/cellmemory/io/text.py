@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import re
+import unicodedata
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import IO, TypeAlias
@@ -44,6 +45,17 @@ def read_text(path: Source, remedy: str = "Save it as text in UTF-8.") -> str:
         raise InputError(f"{path} is {error}. {remedy}") from None
 
 
+def cleaned(text: str) -> str | None:
+    """A name as labels and groups are written; None for one of which nothing is left.
+
+    Control characters, line ends among them, become blanks, and letters without width go; blanks at the ends are dropped and
+    those inside are made one. Composed and decomposed letters are the same.
+    """
+    kinds = ((letter, unicodedata.category(letter)) for letter in unicodedata.normalize("NFC", text))
+    blank = "".join(" " if kind in ("Cc", "Zl", "Zp") else letter for letter, kind in kinds if kind != "Cf")
+    return re.sub(r"\s+", " ", blank).strip() or None
+
+
 def file_name(path: Path) -> str:
     """The last part of a path as `storable`."""
     return storable(path.name)
@@ -70,8 +82,11 @@ def url_for_an_output(value: str) -> str:
 
 
 def opened(path: Source) -> IO[bytes]:
-    """The open file of a path, to read bytes."""
-    return (Path(path) if isinstance(path, str) else path).open("rb")
+    """The open file of a path, to read bytes. Raises InputError for a pipe or a device, which may never end."""
+    place = Path(path) if isinstance(path, str) else path
+    if isinstance(place, Path) and place.exists() and not (place.is_file() or place.is_dir()):
+        raise InputError(f"{place} is a device or a pipe. Give a file.")
+    return place.open("rb")
 
 
 def decoded(file: IO[bytes]) -> str:

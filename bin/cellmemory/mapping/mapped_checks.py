@@ -8,7 +8,7 @@ import numpy as np
 from anndata.io import read_elem
 
 from cellmemory import PREFIX, RUN
-from cellmemory.cells.labels import cleaned, members
+from cellmemory.cells.labels import LabelSets
 from cellmemory.cells.reading import CellFile
 from cellmemory.columns import (
     ANSWER,
@@ -30,6 +30,7 @@ from cellmemory.columns import (
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.checked import Kind, choice, flag, integer, is_text, number, sequence, text, wrong_fields
 from cellmemory.io.samplesheet import is_sample
+from cellmemory.io.text import cleaned
 from cellmemory.reference.hierarchy import column as level_column
 
 MAP_AGAIN = "Map the query again with map_query.py."
@@ -151,8 +152,9 @@ def _wrong_numbers(file: CellFile) -> list[str]:
 def _wrong_names(file: CellFile, run: Mapping) -> list[str]:
     """A clause for a column of obs that has other labels or statuses than mapping gives, or none for some cells."""
     obs, labels = file.obs, set(run["slot_groups"])
+    sets = LabelSets(labels)
     allowed = {LABEL: labels.__contains__, STATUS: STATUSES.__contains__}
-    allowed[LABEL_SET] = lambda value: members(str(value), labels) is not None
+    allowed[LABEL_SET] = lambda value: sets.members(str(value)) is not None
     problems = []
     for column in [name for name in obs if name.startswith(PREFIX) and CELL_COLUMNS.get(name) is None]:
         values = obs[column]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cellmemory.cells.labels import MAX_LABEL, cleaned
+from cellmemory.cells.labels import MAX_LABEL, RESERVED
 from cellmemory.errors import InputError, Problems
 from cellmemory.genes.panel import read_panel
 from cellmemory.io.checked import (
@@ -31,7 +31,7 @@ from cellmemory.io.checked import (
     text,
     wrong_fields,
 )
-from cellmemory.io.text import read_text
+from cellmemory.io.text import cleaned, read_text
 from cellmemory.network.config import LAYERS, ModelConfig, network_shapes, reference_shapes
 from cellmemory.network.tokens import BINNINGS, MODES
 from cellmemory.reference.calibration import Calibration
@@ -120,6 +120,9 @@ def read_labels(path: Traversable) -> pd.DataFrame:
         for name in names
         for found in table[name].unique()
         if cleaned(found) != found or len(found) > MAX_LABEL
+    ]
+    problems += [
+        f"the label {shown(name)} has a name that results give to other things" for name in sorted(set(table["label"]) & RESERVED)
     ]
     problems += [f"the label {shown(name)} is there twice" for name in table["label"][table["label"].duplicated()].unique()]
     numbers = {name: as_numbers(table[name], whole=True) for name in _COUNTS}

@@ -51,11 +51,16 @@ def learn_states(values: sp.csr_matrix, codes: np.ndarray, n_labels: int, seed: 
     return LabelStates(np.array(means, np.float32), np.array(labels, np.int64), spread.astype(np.float32))
 
 
+def vary(cells: sp.csr_matrix) -> bool:
+    """Whether any two of the cells (n, M) differ."""
+    return bool((cells.max(axis=0) != cells.min(axis=0)).nnz)
+
+
 def _groups(cells: sp.csr_matrix, seed: int) -> np.ndarray:
     """(n,) the group of each cell of one label."""
     n, genes = cells.shape
     n_states, size = min(MOST_STATES, n // CELLS_PER_STATE), min(STATE_COMPONENTS, n - 1, genes - 1)
-    if n_states < 2 or size < 1:
+    if n_states < 2 or size < 1 or not vary(cells):
         return np.zeros(n, np.int64)
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA

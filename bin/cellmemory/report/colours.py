@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from cellmemory.cells.labels import PERHAPS_NEW
+
 OTHER = "#9aa3aa"
 #: What cells without a label to use count under, and its colour: no label has a grey.
-PERHAPS_NEW = "(perhaps new)"
 NOT_ASSIGNED = {"(ambiguous)": "#b4bcc2", "(unassigned)": "#7d878e", PERHAPS_NEW: "#4d565c"}
 #: What figures are drawn with on white and on black: colours by the names that figures give them, and colour scales.
 THEMES: dict[str, dict[str, Any]] = {

@@ -16,7 +16,7 @@ from anndata.io import read_elem
 from cellmemory import PREFIX
 from cellmemory.cells.faults import reading
 from cellmemory.cells.groups import group_codes
-from cellmemory.cells.labels import members
+from cellmemory.cells.labels import PERHAPS_NEW, LabelSets
 from cellmemory.columns import (
     AMBIGUOUS,
     ATTENTION,
@@ -37,7 +37,6 @@ from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
-from cellmemory.report.colours import PERHAPS_NEW
 from cellmemory.report.tables import TABLES_OF_SAMPLES, read_result
 from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
@@ -108,6 +107,8 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
                 raise InputError(
                     f"{path} (--{option}) is of the sample {table['sample']!r}, not of '{owner}'. Give that of '{owner}'."
                 )
+            if option == "slot_tags":
+                _check_slots(path, by_name[owner])
             if option == "cell_clusters":
                 _check_cells(path, by_name[owner])
     problems.raise_any()
@@ -116,6 +117,16 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
             _add_clusters(sample, of_several=len(samples) > 1)
     problems.raise_any()
     return samples
+
+
+def _check_slots(path: Path, sample: Sample) -> None:
+    """Raises InputError where a table of slots has more of them than the mapped query."""
+    slots = sample.tables["slot_tags"]["slot"].astype(int)
+    if sample.slot_use is not None and len(slots) and slots.max() > sample.slot_use.shape[1]:
+        raise InputError(
+            f"{path} (--slot_tags): slot {slots.max()} is not one of the {sample.slot_use.shape[1]} of {sample.name}. Give the "
+            "table that was made of its mapped file."
+        )
 
 
 def _check_cells(path: Path, sample: Sample) -> None:
@@ -222,7 +233,8 @@ def counted(labels: pd.Series, cells: pd.DataFrame, *, finest: bool = True) -> p
 
 def label_set_sizes(sets: pd.Series, labels: list[str]) -> pd.Series:
     """How many labels each set (n,) holds."""
-    return sets.astype("category").map(lambda one: len(members(str(one), labels) or [])).astype(int)
+    known = LabelSets(labels)
+    return sets.astype("category").map(lambda one: len(known.members(str(one)) or [])).astype(int)
 
 
 def share_of(cells: pd.DataFrame, status: str) -> float:

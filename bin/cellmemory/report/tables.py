@@ -1,5 +1,6 @@
 """What belongs to a mapped query in a report: tables of results and JSON, looked at field by field as they are read."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cellmemory.columns import (
     TAG_COLUMNS,
     TEXT_COLUMNS,
 )
-from cellmemory.errors import InputError
+from cellmemory.errors import InputError, first_ids
 from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
 from cellmemory.io.spreadsheet import restored
@@ -128,6 +129,10 @@ def read_result(path: Path, option: str) -> pd.DataFrame | dict:
         raise InputError(f"{path} (--{option}) cannot be read: {error}. Give the file as it was written.") from None
     numbers = [name for name in table if name not in TEXT_COLUMNS]
     problems = [f"{name} is not numbers" for name in numbers if not pd.api.types.is_numeric_dtype(table[name].dtype)]
+    if option == "slot_tags" and (
+        strange := [slot for slot in table["slot"].unique() if not re.fullmatch(r"[1-9]\d{0,3}", slot)]
+    ):
+        problems.append(f"slot {first_ids(strange)} is not the number of a memory slot")
     if problems:
         raise InputError(f"{path} (--{option}): {problem}. Give the file as it was written." for problem in problems)
     return table

@@ -76,7 +76,8 @@ def enrichment_dots(samples: Sequence[Sample]) -> Figure:
     for i, sample, whole in tables:
         for t, test in enumerate(tests.values()):
             table = whole[whole["method"] == test]
-            labels = [g for g in sample.groups if g in set(table["group"])]
+            tested = dict.fromkeys(table["group"])
+            labels = [*(g for g in sample.groups if g in tested), *(g for g in tested if g not in sample.groups)]
             parts = [_dots(table[table["level"] == "label"], "group", labels)]
             parts += [_dots(table[table["contrast"] == name], "group", labels) for name in contrasts]
             for group in groups:

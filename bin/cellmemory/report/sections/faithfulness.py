@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from cellmemory.cells.labels import ALL_LABELS
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Notes, Selector, bounded
 from cellmemory.report.data import Sample
 
-#: What the table of faithfulness calls the mean of all labels (`faithfulness.ALL`, whose module imports torch).
-ALL_LABELS = "(all labels)"
 #: What genes are ranked by: key in the table of faithfulness, name, colour, dash.
 DRAWN_RANKINGS = (
     ("attention", "attention", "@warn", "solid"),

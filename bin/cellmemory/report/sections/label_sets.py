@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import cycle
 
-from cellmemory.cells.labels import SEPARATOR, members
+from cellmemory.cells.labels import SEPARATOR, LabelSets
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Section, bounded, short, text
 from cellmemory.report.data import Sample, label_set_sizes
@@ -14,9 +14,9 @@ def section(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
     rows = []
     for sample in samples:
         counts = sample.cells["label_set"].value_counts()
-        counts = counts[counts > 0]
+        counts, sets = counts[counts > 0], LabelSets(sample.groups)
         for one, n in counts.items():
-            labels = members(str(one), sample.groups) or []
+            labels = sets.members(str(one)) or []
             rows.append([sample.name, f"  {SEPARATOR}  ".join(labels), len(labels), n, n / len(sample.cells)])
     columns = [("Sample", "text"), ("Set", "text"), ("Labels", "count"), ("Cells", "count"), ("Share", "share")]
     lead = "Where one label is too bold a claim, the set of labels that remain possible."
