@@ -46,7 +46,8 @@ def main(mapped_path: Path, model: Path, resolution: float, top: int, cells_path
         with partial.open("w", newline="", encoding="utf-8") as file:
             write_csv(found.cells, file, header=True)
     new = found.clusters["cluster"][found.clusters["candidate"] == "yes"].tolist()
-    which = f"; {', '.join(new)} may be of types that the reference lacks" if new else ""
+    named = f"cluster {new[0]}" if len(new) == 1 else f"clusters {', '.join(new)}"
+    which = f"; {named} may be of types that the reference lacks" if new else ""
     _cli.say(f"Wrote {clusters_path}: {len(found.clusters)} clusters{which}.")
 
 

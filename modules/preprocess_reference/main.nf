@@ -6,7 +6,6 @@ process PREPROCESS_REFERENCE {
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
     ext code: ['errors', 'log', 'io', 'cells', 'genes'], meta: { meta }
-    memory { (6.GB + 8.B * reference.size()) * task.attempt }
 
     input:
     tuple val(meta), path(reference, stageAs: 'input/*'), path(query_genes)

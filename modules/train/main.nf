@@ -9,7 +9,7 @@ process TRAIN {
     label 'process_gpu'
     conda "${moduleDir}/../environment.yml"
     ext code: ['errors', 'log', 'sampling', 'io', 'cells', 'genes', 'network', 'reference', 'training'], meta: { meta }
-    memory { (8.GB + 8.B * reference.size()) * task.attempt }
+    memory { (6.GB + 2.B * reference.size()) * task.attempt }
 
     input:
     tuple val(meta), path(reference), path(panel, stageAs: 'input/*')

@@ -194,3 +194,28 @@ def test_the_gene_that_alone_decides_the_label_is_attended_to_most(variant):
     assert fitted.history["validation_accuracy"].max() == 1
     assert mean.argmax() == planted
     assert mean[planted] > 2 * np.sort(mean)[-2]
+
+
+def test_labels_that_only_two_programmes_together_decide_are_learned_by_the_network_alone():
+    """Either programme is in one of two states in half of the cells of either label: a linear model of genes can only guess.
+
+    A state raises as many genes as the other, so that totals tell nothing.
+    """
+    rng = np.random.default_rng(0)
+    n, width = 1_200, 10
+    states = rng.integers(0, 2, (n, 2))
+    labels = states[:, 0] ^ states[:, 1]
+    raised = np.repeat(np.hstack([states, 1 - states]), width, axis=1)
+    rate = np.hstack([np.where(raised, 4.0, 0.4), np.full((n, 20), 0.4)])
+    values = sp.csr_matrix(np.log1p(rng.poisson(rate)).astype(np.float32))
+    genes = values.shape[1]
+    tokens = tokenize(values, np.ones(genes, bool), mode="fast", binning="quantile", n_bins=N_BINS)
+    torch.manual_seed(0)
+    network = CellMemory(ModelConfig(genes, 2, "light", d_model=64, d_feedforward=128, d_value=16, n_layers=3))
+    split = split_reference(labels, None, 0)
+    eight = TrainingSettings("label", schedule=Schedule(max_epochs=8))
+    fitted = fit(TrainingCells(tokens, labels, split), network, eight, configure("cpu", "fp32", 1, seed=0))
+    linear = fitted.warm_start.classifier(tokens, labels, split.training, 0)
+    seen = fitted.warm_start.scaler.views(tokens, split.validation, np.arange(genes))
+    assert (linear(seen).argmax(1) == labels[split.validation]).mean() < 0.65
+    assert fitted.history["validation_accuracy"].max() > 0.95
