@@ -48,6 +48,10 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         raise click.UsageError("--contrasts is missing: where to write what --contrast and --against find.")
     if cell_list and group_key != "cellmemory_label":
         raise click.UsageError("--cell_list and --group_key exclude each other. Give one of them.")
+    if cell_list and against:
+        raise click.UsageError(
+            "--cell_list and --against exclude each other: a list is of the cells of one file. Give one of them."
+        )
     from contextlib import ExitStack
 
     from cellmemory.cells.writing import write_signed

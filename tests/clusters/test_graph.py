@@ -1,5 +1,7 @@
 """Clusters of made cells: those that were planted are found, and whatever cells there are, each is in one."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -58,3 +60,18 @@ def test_every_cell_is_in_a_cluster_and_no_cluster_is_empty(n, genes, density, r
     assert sizes.sum() == n
     assert (sizes > 0).all()
     assert (np.diff(sizes) <= 0).all()
+
+
+def test_many_equal_cells_beside_others_are_one_cluster_and_take_no_memory():
+    """Each would be a neighbour of all others: 4,000 cells without counts made eight million pairs."""
+    rng = np.random.default_rng(0)
+    ordinary = np.log1p(rng.poisson(np.repeat([[3.0] * 10 + [0.3] * 10, [0.3] * 10 + [3.0] * 10], 60, axis=0)))
+    values = sp.vstack([sp.csr_matrix(ordinary.astype(np.float32)), sp.csr_matrix((4_000, 20), dtype=np.float32)], format="csr")
+    tracemalloc.start()
+    found = find_clusters(values, 1.0, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(found.codes[120:])) == 1
+    assert not set(found.codes[:60]) & set(found.codes[60:120])
+    assert peak < 20e6
+    assert (found.nearest(values[:5]) == found.codes[:5]).all()

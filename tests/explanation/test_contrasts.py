@@ -88,6 +88,27 @@ def test_the_query_against_cells_of_another_file(tmp_path):
     assert "s.mapped.h5ad is compared with itself (--against)" in result.output
 
 
+def test_genes_that_one_of_two_files_did_not_measure_are_no_difference(tmp_path):
+    """Absent is not zero: they would be the largest differences of all, either way."""
+    other, query = cells_of(("ctrl",), 1, "reference"), cells_of(("stim",), 2, "query")
+    absent = np.arange(other.n_vars) % 3 == 0
+    for matrix in (other.X, other.layers["attention"]):
+        matrix[:, absent] = 0
+    other.X, other.layers["attention"] = (sp.csr_matrix(each) for each in (other.X, other.layers["attention"]))
+    other.var["measured"] = ~absent
+    other.write_h5ad(tmp_path / "reference.mapped.h5ad")
+    result, table = run(tmp_path, query, "--against", tmp_path / "reference.mapped.h5ad", "--top", 0)
+    assert result.exit_code == 0, result.output
+    assert f"Left out {absent.sum()} genes of the panel that one of the two did not measure." in result.output
+    assert len(table)
+    assert not set(table["gene"]) & set(other.var_names[absent])
+    assert (table["log2_ratio"].abs() < 3).mean() > 0.5
+    (tmp_path / "list.tsv").write_text(f"{query.obs_names[0]}\n")
+    result, _ = run(tmp_path, query, "--against", tmp_path / "reference.mapped.h5ad", "--cell_list", tmp_path / "list.tsv")
+    assert result.exit_code == 1
+    assert "--cell_list and --against exclude each other" in result.output
+
+
 def test_names_with_colons(tmp_path):
     cells = cells_of(("ctrl", "stim"), 0, "x")
     cells.obs["when:ever"] = cells.obs["condition"].cat.rename_categories({"ctrl": "0:00", "stim": "6:00"})

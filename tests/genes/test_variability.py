@@ -9,6 +9,7 @@ import pytest
 import scanpy as sc
 import scipy.sparse as sp
 
+from cellmemory.genes import reference_cells
 from cellmemory.genes.choice import select_panel
 from cellmemory.genes.variability import Chunk, Moments, by_dispersion, by_trend
 
@@ -120,3 +121,20 @@ def test_genes_too_few_for_a_trend_go_by_their_variance():
     assert "genes are ordered by their variance" in note
     variances = np.asarray(cells.X.todense()).var(axis=0)
     assert found == cells.var_names[np.argsort(-variances, kind="stable")].tolist()
+
+
+def test_of_very_many_batches_the_largest_have_a_say_and_all_others_one(monkeypatch):
+    """A batch for each pair of cells took a table of batches x genes, gigabytes of a small file."""
+    monkeypatch.setattr(reference_cells, "MOST_BATCHES", 3)
+    of_cell = np.repeat(["a", "b", "c", "d", "e", "f"], [5, 1, 7, 2, 6, 1]).astype(object)
+    names, codes = reference_cells._batches(of_cell)
+    assert names.tolist() == ["a", "c", "e", "all others"]
+    assert pd.Series(codes).groupby(of_cell).unique().map(list).to_dict() == {
+        "a": [0],
+        "b": [3],
+        "c": [1],
+        "d": [3],
+        "e": [2],
+        "f": [3],
+    }
+    assert reference_cells._batches(of_cell[:15])[0].tolist() == ["a", "b", "c", "d"], "as many as one more are no reason"

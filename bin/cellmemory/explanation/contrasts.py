@@ -31,6 +31,11 @@ class Contrast:
     files: list[MappedFile]
     side: np.ndarray
 
+    @property
+    def measured(self) -> np.ndarray:
+        """(M,) bool: the genes that all files measured. What one lacks is absent there, not 0."""
+        return np.logical_and.reduce([file.var()["measured"].to_numpy(bool) for file in self.files])
+
 
 @dataclass(frozen=True)
 class Contrasted:
@@ -91,23 +96,27 @@ def contrast_groups(
     place = np.full(2 * n + 1, -1)
     place[np.r_[kept, n + kept]] = np.arange(2 * len(kept))
     names = [groups[g] for g in kept]
-    sums, sample = accumulate(contrast.files, place[paired], [*names, *names], budget=budget, seed=seed)
+    measured = contrast.measured
+    shared = measured if len(contrast.files) > 1 else None  # one file holds nothing of what it did not measure
+    sums, sample = accumulate(contrast.files, place[paired], [*names, *names], budget=budget, seed=seed, measured=shared)
     first, second = np.arange(len(kept)), len(kept) + np.arange(len(kept))
     effect = sums.effect(np.r_[second, first])[: len(kept)]
-    tests = _test(sample, len(kept), permutations, seed) if budget else GeneTests.none(*effect.shape)
+    effect[:, ~measured] = np.nan
+    tests = _test(sample, len(kept), permutations, seed, measured=measured) if budget else GeneTests.none(*effect.shape)
     skipped = [groups[g] for g in np.flatnonzero(size[:n] + size[n:]) if g not in kept]
     return Contrasted(contrast.name, names, sums, effect, tests, skipped)
 
 
-def _test(sample: CellSample, n: int, permutations: int, seed: int) -> GeneTests:
-    """GeneTests of each group's sides (codes g and n + g); p-values are adjusted over the genes of a group."""
+def _test(sample: CellSample, n: int, permutations: int, seed: int, *, measured: np.ndarray) -> GeneTests:
+    """GeneTests of each group's sides (codes g and n + g); p-values are adjusted over the `measured` genes (M,) of a group."""
     found = [np.full((n, sample.values.shape[1]), np.nan) for _ in range(3)]
     for g in range(n):
         cells = sample.only(sample.codes % n == g)
         first = cells.codes < n
         found[0][g] = differently_attended(cells.attention, first, permutations, seed)
-        expression = wilcoxon(cells.values, np.where(first, 0, 1), 2)
-        found[1][g], found[2][g] = expression.change[0], expression.adjusted[0]
+        found[0][g, ~measured] = np.nan
+        expression = wilcoxon(cells.values[:, measured], np.where(first, 0, 1), 2)
+        found[1][g, measured], found[2][g, measured] = expression.change[0], expression.adjusted[0]
     return GeneTests(found[0], benjamini_hochberg(found[0]), found[1], found[2])
 
 

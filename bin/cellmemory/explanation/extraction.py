@@ -138,6 +138,8 @@ def _answer(question: contrasts.Contrast, settings: TagSettings, codes: np.ndarr
     budget = settings.test_cells if permutations else 0
     answer = contrasts.contrast_groups(question, codes, groups, budget=budget, permutations=permutations, seed=settings.seed)
     say(f"Contrasted {answer.name} within {len(answer.groups)} groups.")
+    if len(question.files) > 1 and (absent := int((~question.measured).sum())):
+        say(f"Left out {absent:,} genes of the panel that one of the two did not measure.")
     if answer.skipped:
         say(f"Left out for fewer than {MIN_CELLS} cells on a side: {', '.join(answer.skipped)}.")
     return answer

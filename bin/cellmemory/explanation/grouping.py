@@ -148,11 +148,18 @@ def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[s
 
 
 def accumulate(
-    files: Sequence[MappedFile], codes: np.ndarray, groups: list[str], *, budget: int = 0, seed: int = 0
+    files: Sequence[MappedFile],
+    codes: np.ndarray,
+    groups: list[str],
+    *,
+    budget: int = 0,
+    seed: int = 0,
+    measured: np.ndarray | None = None,
 ) -> tuple[GroupSums, CellSample]:
     """Streams mapped files (one after the other) once: sums over each group, and a sample of at most `budget` cells.
 
-    codes: (N,) group of each cell of all files, -1 for cells that take no part. Memory grows with one chunk, with G x M
+    codes: (N,) group of each cell of all files, -1 for cells that take no part. measured: (M,) bool, genes that all files
+    measured; a cell's attention is then shared out among these. Memory grows with one chunk, with G x M
     and with the sample, not with N. Raises InputError where a file holds no attention.
     """
     missing = [file for file in files if ATTENTION not in file.matrices]
@@ -165,6 +172,8 @@ def accumulate(
     for file in files:
         for matrix, (value, derived) in (("X", ("expression", "expressing")), (ATTENTION, ("attention", "squares"))):
             for start, chunk in file.chunks(matrix):
+                if measured is not None and not measured.all():
+                    chunk = _restricted(chunk, measured, rescale=matrix == ATTENTION)
                 low, high = np.searchsorted(rows, [first + start, first + start + chunk.shape[0]])
                 kept[matrix].append(chunk[rows[low:high] - first - start])
                 chooser = _indicator(codes[first + start : first + start + chunk.shape[0]], len(groups))
@@ -175,6 +184,16 @@ def accumulate(
     values, attention = (sp.vstack(parts, format="csr") for parts in kept.values())
     n_cells = np.bincount(codes[codes >= 0], minlength=len(groups))
     return GroupSums(groups, n_cells, **sums), CellSample(codes[rows], values, attention, int(n_cells.sum()))
+
+
+def _restricted(rows: sp.csr_matrix, genes: np.ndarray, *, rescale: bool) -> sp.csr_matrix:
+    """Rows (n, M) without the values of other genes than these (M,) bool; rescale: each row to its former sum."""
+    kept = sp.csr_matrix(rows @ sp.diags(genes.astype(rows.dtype)))
+    kept.eliminate_zeros()
+    if rescale:
+        whole, left = (np.asarray(each.sum(1, dtype=np.float64)).ravel() for each in (rows, kept))
+        kept = sp.csr_matrix(sp.diags(np.divide(whole, left, out=np.zeros_like(left), where=left > 0)) @ kept, dtype=rows.dtype)
+    return kept
 
 
 def _indicator(codes: np.ndarray, n_groups: int) -> sp.csr_matrix:

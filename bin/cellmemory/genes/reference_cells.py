@@ -27,6 +27,8 @@ from cellmemory.io.text import file_name
 
 #: Cells that are read at once to choose genes: several copies of their values are in memory then.
 CHOICE_CELLS = 1024
+#: Batches that genes are chosen in, at most: a few tables of batches x genes are in memory.
+MOST_BATCHES = 500
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,12 @@ def preprocess_reference(
         candidates = genes[shared].drop_duplicates("gene").reset_index(drop=True)
         match = match_own_genes(genes["gene"], expression, candidates)
         of_batch = np.full(file.n_cells, "all", object) if batch is None else as_text(batch)
-        batches, codes = np.unique(of_batch, return_inverse=True)
+        batches, codes = _batches(of_batch)
+        if (given := len(set(of_batch))) > len(batches):
+            warnings.append(
+                f"{reference}: '{origin.batch_key}' has {given:,} values. Genes are chosen in the {MOST_BATCHES:,} batches with "
+                "the most cells, and in all other cells as one batch. Name a column of donors or runs."
+            )
         kept = np.zeros(file.n_cells, bool)
 
         def cells() -> Iterator[Chunk]:
@@ -151,6 +158,17 @@ def preprocess_reference(
         warnings=warnings,
         notes=batch_notes,
     )
+
+
+def _batches(of_cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Names of the batches that genes are chosen in, and (n,) the number of each cell's: of very many the smallest are one."""
+    names, codes, sizes = np.unique(of_cell, return_inverse=True, return_counts=True)
+    if len(names) <= MOST_BATCHES + 1:
+        return names, codes
+    largest = np.sort(np.argsort(-sizes, kind="stable")[:MOST_BATCHES])
+    number = np.full(len(names), MOST_BATCHES)
+    number[largest] = np.arange(MOST_BATCHES)
+    return np.append(names[largest], "all others"), number[codes]
 
 
 def _gone(labels: pd.Series, kept: np.ndarray, where: str, label_key: str) -> list[str]:
