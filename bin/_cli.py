@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from cellmemory import __version__
-from cellmemory.errors import InputError, shortened
+from cellmemory.errors import NO_ROOM, InputError, shortened
 from cellmemory.io.atomic import final_name
 from cellmemory.io.text import is_url, url_for_a_file, url_for_an_output
 from cellmemory.log import as_printed, show_on_standard_error
@@ -58,8 +58,6 @@ FOLDER = _Input(file_okay=False)
 #: What may be missing, which the library then says with all other problems.
 ANY_PATH = _Path(path_type=Path)
 
-#: A full disk, a full quota, a file larger than the system lets one be.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: The status of a process that was killed for memory: schedulers, and our pipeline, give the next try more.
 OUT_OF_MEMORY = 137
 

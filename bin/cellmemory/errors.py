@@ -1,7 +1,11 @@
 """Errors that a user can mend: the scripts print them without a traceback and leave with status 1."""
 
+import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+
+#: A full disk, a full quota, a file larger than the system lets one be.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):

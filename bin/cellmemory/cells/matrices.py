@@ -1,6 +1,5 @@
 """Matrices on disk, read by rows: CSR, CSC and dense. Each is verified before compiled code sees it."""
 
-import errno
 import math
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellmemory.cells.faults import AGAIN, ReadingError
-from cellmemory.errors import InputError
+from cellmemory.errors import NO_ROOM, InputError
 
 NUMBERS = "biuf"
 #: Encodings of sparse matrices in an h5ad.
@@ -23,8 +22,6 @@ NOT_NUMBERS = {"c": "complex numbers", "V": "records", "M": "dates", "m": "durat
 BLOCK_VALUES, MOST_BLOCKS = 8_000_000, 100
 #: Values that a place may have, on average: they are summed, and a small file can repeat one for ever.
 MOST_REPEATS = 4
-#: What a write says where the disk, or what the user may have of it, is full.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: A value of a sparse matrix and its place.
 ENTRY = np.dtype([("row", np.int32), ("column", np.int32), ("value", np.float32)])
 #: Rows, columns and values (n,) each.

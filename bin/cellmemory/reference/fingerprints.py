@@ -8,8 +8,6 @@ import hashlib
 import numpy as np
 import scipy.sparse as sp
 
-from cellmemory.cells.reading import CellFile
-
 
 def fingerprints(names: np.ndarray, rows: sp.csr_matrix) -> np.ndarray:
     """A number (n,) uint64 of each cell: of its name and its aligned values, wherever it stands in a file.
@@ -22,11 +20,6 @@ def fingerprints(names: np.ndarray, rows: sp.csr_matrix) -> np.ndarray:
     found = _mixed(named ^ (totals[rows.indptr[1:]] - totals[rows.indptr[:-1]]))
     found[np.diff(rows.indptr) == 0] = 0
     return found
-
-
-def fingerprints_of(file: CellFile) -> np.ndarray:
-    """The fingerprints of all cells of an aligned file, sorted; a chunk of cells in memory at a time."""
-    return np.sort(np.concatenate([fingerprints(file.names(s, s + rows.shape[0]), rows) for s, rows in file.chunks("X")]))
 
 
 def count_known(found: np.ndarray, known: np.ndarray) -> int:

@@ -16,7 +16,7 @@ from cellmemory.genes.values import checked
 from cellmemory.io.signature import sha256
 from cellmemory.network.config import ModelConfig
 from cellmemory.network.tokens import Tokens, joined, tokenize
-from cellmemory.reference.fingerprints import fingerprints_of
+from cellmemory.reference.fingerprints import fingerprints
 from cellmemory.reference.hierarchy import Hierarchy, read_hierarchy
 from cellmemory.training.batches import TrainingCells
 from cellmemory.training.settings import Devices, TrainingSettings
@@ -29,7 +29,7 @@ class Reference:
 
     labels: names of the C labels, sorted; codes: (N,) of all its cells. config: sizes of a network for it. cells, and expressed,
     the genes (n,) that each expresses: of the rows of the device's split. validation_values, kept_values: values (·, G) of
-    those that validate and of those that are kept. fingerprints: of all cells (see fingerprints_of), where this device writes the
+    those that validate and of those that are kept. fingerprints: of all cells, sorted, where this device writes the
     model, else none.
     """
 
@@ -71,7 +71,8 @@ class ReferenceFiles:
             labels, codes, batch, hierarchy = _annotation(file, panel, settings)
             config = settings.size.config(len(panel), len(labels))
             split = split_reference(codes, batch, settings.seed, rank=devices.rank, devices=devices.count)
-            expressed = np.concatenate([np.diff(values.indptr) for _, values in file.picked_chunks("X", split.rows)])
+            expressed, known = _survey(file, fingerprinted=devices.rank == 0)
+            expressed = expressed[split.rows]
             held = _HeldValues(split)
             tokens = joined(
                 _tokenized(file, split.rows, config.n_bins, settings, held=held),
@@ -79,9 +80,18 @@ class ReferenceFiles:
                 n_cells=len(expressed),
                 n_tokens=int(expressed.sum()) if settings.mode == "fast" else len(expressed) * len(panel),
             )
-            known = fingerprints_of(file) if devices.rank == 0 else np.empty(0, np.uint64)
         cells = TrainingCells(tokens, codes[split.rows], split, None if batch is None else batch[split.rows])
         return Reference(panel, labels, codes, hierarchy, config, cells, expressed, *held.values(), known)
+
+
+def _survey(file: CellFile, *, fingerprinted: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Of all cells: how many genes each expresses (N,), and their fingerprints, sorted, or none."""
+    expressed, known = [], [np.empty(0, np.uint64)]
+    for start, rows in file.chunks("X"):
+        expressed.append(np.diff(rows.indptr))
+        if fingerprinted:
+            known.append(fingerprints(file.names(start, start + rows.shape[0]), rows))
+    return np.concatenate(expressed), np.sort(np.concatenate(known))
 
 
 class _HeldValues:

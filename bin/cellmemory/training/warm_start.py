@@ -36,9 +36,9 @@ CHOOSING_CELLS = 20_000
 LINEAR_VALUES = 200_000_000
 #: Inverse strengths of its L2 penalty, on views of unit variance, of which the folds choose.
 PENALTIES = (0.01, 0.03, 0.1)
-#: For more cells the inverse strength falls as their number rises, times one of these that left-out cells choose: the penalty
-#: then weighs as much beside the mean over cells as it did beside that over BASIS_CELLS.
-PENALTY_FACTORS = (1.0, 0.3, 3.0)
+#: For more cells the inverse strength falls as their number rises: the penalty then weighs as much beside the mean over cells as
+#: it did beside that over BASIS_CELLS. Left-out cells may choose one of these times as much.
+OTHER_PENALTIES = (0.3, 3.0)
 #: Its loadings start larger than those of the PCA: they are about the labels.
 LINEAR_SCALE = 2.0
 
@@ -144,8 +144,9 @@ def fit_warm_start(
         sizes = np.unique(np.minimum(SELECTED_GENES, len(ranking)))
         trial = _Trial(lambda genes: scaler.views(tokens, choosing, genes), labels[choosing], left_out)
         at_first = penalty * len(basis) / len(choosing)
-        selected = _choose_genes([np.sort(ranking[:n]) for n in sizes], trial, at_first)
-        factor = min(PENALTY_FACTORS, key=lambda factor: trial.loss(selected, factor * at_first))
+        selected, loss = _choose_genes([np.sort(ranking[:n]) for n in sizes], trial, at_first)
+        losses = {1.0: loss} | {factor: trial.loss(selected, factor * at_first) for factor in OTHER_PENALTIES}
+        factor = min(losses, key=lambda factor: losses[factor])
         seen = stratified(labels, cells, _at_most(len(selected)), np.random.default_rng(seed))
         penalty *= factor * len(basis) / len(seen)
         folds = _fold_classifiers(scaler.views(tokens, seen, selected), labels[seen], fold[seen], n_labels, penalty=penalty)
@@ -179,23 +180,23 @@ class _Trial:
     def __init__(self, views_of: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, left_out: np.ndarray):
         self._views_of, self._labels, self._left_out = views_of, labels, left_out
         self._known = left_out & np.isin(labels, labels[~left_out])
-        self.says_something = bool(self._known.any()) and len(np.unique(labels[~left_out])) > 1
+        self._says_something = bool(self._known.any()) and len(np.unique(labels[~left_out])) > 1
 
     def loss(self, genes: np.ndarray, penalty: float) -> float:
         """The mean cross-entropy of the left-out cells; 0 where nothing can be said."""
-        if not self.says_something:
+        if not self._says_something:
             return 0.0
         cells, seen, known = self._views_of(genes), ~self._left_out, self._known
         classifier = _classifier(cells[seen], self._labels[seen], int(self._labels.max()) + 1, penalty)
         return float(-log_softmax(classifier(cells[known]), 1)[np.arange(known.sum()), self._labels[known]].mean())
 
 
-def _choose_genes(candidates: list[np.ndarray], trial: _Trial, penalty: float) -> np.ndarray:
-    """Of sets of genes, from few to many, the first whose classifier is about as right about left-out cells as the best."""
-    if len(candidates) == 1:
-        return candidates[0]
+def _choose_genes(candidates: list[np.ndarray], trial: _Trial, penalty: float) -> tuple[np.ndarray, float]:
+    """Of sets of genes, from few to many, the first whose classifier is about as right about left-out cells as the best, and its
+    loss."""
     losses = [trial.loss(genes, penalty) for genes in candidates]
-    return candidates[int(np.argmax(np.array(losses) <= (1 + INDIFFERENCE) * min(losses)))]
+    chosen = int(np.argmax(np.array(losses) <= (1 + INDIFFERENCE) * min(losses)))
+    return candidates[chosen], losses[chosen]
 
 
 def rank_genes(cells: np.ndarray, labels: np.ndarray, n_labels: int) -> np.ndarray:
