@@ -28,7 +28,8 @@ workflow COMPARE {
         .groupTuple()
         .map { sample, found -> [[id: sample.toString()], found.sort { vote -> names.indexOf(vote[0]) }] }
     CONSENSUS(votes.map { meta, found -> [meta, names, found.collect { _name, table -> table }] }, label_map)
-    clustered = CLUSTER.out.cell_clusters.mix(CLUSTER.out.clusters, CLUSTER.out.cluster_markers)
+    cell_clusters = CLUSTER.out.cell_clusters
+    clustered = cell_clusters.mix(CLUSTER.out.clusters, CLUSTER.out.cluster_markers)
     metrics = EVALUATE.out.metrics
     consensus = CONSENSUS.out.consensus
     consensus_summaries = CONSENSUS.out.summary
@@ -40,6 +41,7 @@ workflow COMPARE {
     versions = CLUSTER.out.versions.mix(EVALUATE.out.versions, CONSENSUS.out.versions)
 
     emit:
+    cell_clusters // [meta, path]
     clustered // [meta, path]: of each pair the cells, the clusters and their markers
     metrics // [meta, path]
     consensus // [meta of a query, path]

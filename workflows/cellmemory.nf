@@ -3,6 +3,7 @@
 include { CHECK } from '../subworkflows/check.nf'
 include { COMPARE } from '../subworkflows/compare.nf'
 include { EXPLAIN } from '../subworkflows/explain.nf'
+include { GIVE_BACK } from '../subworkflows/give_back.nf'
 include { MAP_QUERIES } from '../subworkflows/map_queries.nf'
 include { RECORD } from '../subworkflows/record.nf'
 include { TRAIN_REFERENCES } from '../subworkflows/train_references.nf'
@@ -25,17 +26,18 @@ workflow CELLMEMORY {
     (trained, models, panels, made, v2) = TRAIN_REFERENCES(references, query_genes, settings)
     (alignment, mapped, labels, pairs, own_models, v3) = MAP_QUERIES(samples, references, panels, models, gene_map, settings)
     (tags, slot_tags, contrasts, faithfulness, enrichment, profiles, v4) = EXPLAIN(mapped, own_models, alignment, panels, gene_sets, settings)
-    (clustered, metrics, consensus, consensus_summaries, agreements, agreed, v5) = COMPARE(
+    (cell_clusters, clustered, metrics, consensus, consensus_summaries, agreements, agreed, v5) = COMPARE(
         mapped, own_models, labels, references, label_map, settings
     )
+    (annotated, v6) = GIVE_BACK(pairs, mapped, cell_clusters, settings)
     details = alignment.mix(tags, slot_tags, contrasts, faithfulness, enrichment, clustered, metrics)
-    (sample_reports, report, figures, pages, v6) = WRITE_REPORTS(
+    (sample_reports, report, figures, pages, v7) = WRITE_REPORTS(
         ordered, mapped, details, models, inputs, consensus_summaries, gene_sets, settings
     )
-    results = pages.join(labels).join(profiles)
-    (checksums, v7) = RECORD(pairs, results, own_models, made, agreed, gene_map, gene_sets, label_map)
+    results = pages.join(labels).join(profiles).join(annotated)
+    (checksums, v8) = RECORD(pairs, results, own_models, made, agreed, gene_map, gene_sets, label_map)
     multiqc = figures.mix(agreements)
-    versions = v1.mix(v2, v3, v4, v5, v6, v7)
+    versions = v1.mix(v2, v3, v4, v5, v6, v7, v8)
 
     emit:
     inputs // [name of a reference or '', path]: what was found in the inputs
@@ -43,6 +45,7 @@ workflow CELLMEMORY {
     alignment // [meta, path], as all that follow; of several references' pairs, with meta.reference
     mapped
     labels
+    annotated // the query's own file, with the labels in it; [] where settings.annotated is false
     tags
     slot_tags
     contrasts

@@ -24,6 +24,7 @@ COMMANDS = {
     "faithfulness": "--mapped q.mapped.h5ad --model model --cells_per_label 2 --output out/f.tsv --threads 1",
     "cluster": "--mapped q.mapped.h5ad --model model --cell_clusters out/c.csv --clusters out/c.tsv "
     "--cluster_markers out/m.tsv --threads 1",
+    "annotate": "--query query.h5ad --mapped q.mapped.h5ad --cell_clusters q.cell_clusters.csv --output out/a.h5ad",
     "enrich": "--tags q.tags.tsv --slot_tags q.slot_tags.tsv --panel panel.tsv --gmt sets.gmt --top 10 --output out/e.tsv",
     "evaluate": "--mapped q.mapped.h5ad --model model --truth_key cell_type --output out/m.json",
     "consensus": "--sample q --labels one q.labels.csv --labels two o.labels.csv --output out/c.csv --summary out/c.json",

@@ -279,6 +279,10 @@ KINDS = [
     ("q.clusters.tsv", "report", "--model GOOD/model --mapped GOOD/q.mapped.h5ad --clusters q.clusters.tsv "
      "--cell_clusters GOOD/q.cell_clusters.csv --cluster_markers GOOD/q.cluster_markers.tsv --output r.html --mqc_dir mqc",
      ["r.html", "mqc"]),
+    ("query.h5ad", "annotate", "--query query.h5ad --mapped GOOD/q.mapped.h5ad --output b.h5ad", ["b.h5ad"]),
+    ("q.mapped.h5ad", "annotate", "--query GOOD/query.h5ad --mapped q.mapped.h5ad --output b.h5ad", ["b.h5ad"]),
+    ("q.cell_clusters.csv", "annotate", "--query GOOD/query.h5ad --mapped GOOD/q.mapped.h5ad --cell_clusters q.cell_clusters.csv "
+     "--output b.h5ad", ["b.h5ad"]),
     ("q.mapped.h5ad", "extract_tags", "--mapped q.mapped.h5ad --permutations 10 --tags t.tsv --slot_tags s.tsv --threads 1",
      ["t.tsv", "s.tsv"]),
     ("model", "map_query", "--query GOOD/q.aligned.h5ad --model model --output m.h5ad --cells 0:60 --labels l.csv --threads 1",

@@ -56,6 +56,8 @@ STEPS = [
          "--output OUT/q.enrichment.tsv"),
     Step("cluster", "--mapped made/q.mapped.h5ad --model made/model --cell_clusters OUT/q.cell_clusters.csv "
          "--clusters OUT/q.clusters.tsv --cluster_markers OUT/q.cluster_markers.tsv --threads 1"),
+    Step("annotate", "--query query.h5ad --mapped made/q.mapped.h5ad --cell_clusters made/q.cell_clusters.csv "
+         "--output OUT/q.annotated.h5ad"),
     Step("evaluate", "--mapped made/q.mapped.h5ad --model made/model --truth_key cell_type --output OUT/q.metrics.json"),
     Step("report", "--model made/model --mapped made/q.mapped.h5ad --output OUT/q.html --mqc_dir OUT/mqc "
          "--figures_dir OUT/figures"),

@@ -99,6 +99,7 @@ OF_STEPS = (
     ("gather", "s0.h5ad", ("q.mapped.h5ad", "q.aligned.h5ad")),
     ("extract_tags", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "q.tag_profiles.h5ad")),
     ("cluster", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "q.tag_profiles.h5ad")),
+    ("annotate", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "q.tag_profiles.h5ad")),
     ("faithfulness", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "o.mapped.h5ad")),
     ("evaluate", "q.mapped.h5ad", ("q.aligned.h5ad", "s0.h5ad", "o.mapped.h5ad")),
     ("compare_slots", "q.tag_profiles.h5ad", ("q.mapped.h5ad", "query.h5ad")),
@@ -1151,3 +1152,30 @@ case(
 )
 case("consensus", "a_common_label_with_invisible_letters", text("map.tsv", lambda found: found.replace("\n", "\u200b\n")), SAME,
      more="--label_map map.tsv")  # fmt: skip
+
+
+def _as_numbers(file: h5py.File, name: str) -> None:
+    del file[name]
+    file[name] = np.zeros(3)
+
+
+# The user's own file, given back: only for the cells that were mapped, and with what is theirs under its names.
+for _name, _edit, _says in (
+    (
+        "fewer_cells",
+        lambda f: f[:-1].copy(),
+        "query.h5ad has 119 cells, but q.mapped.h5ad has 120. Give the file that was mapped",
+    ),
+    ("cells_in_another_order", lambda f: f[::-1].copy(), "query.h5ad: cell 0 is 's1c119', but 's1c0' in q.mapped.h5ad"),
+    ("our_columns_in_it", column("cellmemory_mine", lambda i: i), "obs has columns that mapping writes"),
+):
+    case("annotate", _name, data("query.h5ad", _edit), _says)
+case("annotate", "clusters_of_other_cells", text("q.cell_clusters.csv", lambda found: found.replace("s1c7,", "s1c7x,")),
+     "q.cell_clusters.csv (--cell_clusters) is not of the cells of query.h5ad, in their order")  # fmt: skip
+case("annotate", "labels_for_clusters", other("q.cell_clusters.csv", "q.labels.csv"), "it has no column cellmemory_cluster")
+case("annotate", "a_query_cut_off", cut("query.h5ad"), "query.h5ad")
+case("annotate", "from_mtx", nothing, "with 10 columns of obs more", ok=True, instead=(("query.h5ad", "query_mtx"),),
+     holds=lambda folder: ad.read_h5ad(folder / "out/a.h5ad").shape == (120, ad.read_h5ad(folder / QUERY).n_vars))  # fmt: skip
+for _stored in ("obsm", "uns"):
+    case("annotate", f"{_stored}_that_is_no_group", h5("query.h5ad", lambda file, s=_stored: _as_numbers(file, s)),
+         f"query.h5ad: {_stored} is an array and not a group of them")  # fmt: skip

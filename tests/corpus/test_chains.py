@@ -25,6 +25,7 @@ STEPS = [
     ("faithfulness", "--mapped q.mapped.h5ad --model model --cells_per_label 3 --output q.faithfulness.tsv --threads 1"),
     ("cluster", "--mapped q.mapped.h5ad --model model --cell_clusters q.cell_clusters.csv --clusters q.clusters.tsv "
      "--cluster_markers q.cluster_markers.tsv --threads 1"),
+    ("annotate", "--query query.h5ad --mapped q.mapped.h5ad --cell_clusters q.cell_clusters.csv --output q.annotated.h5ad"),
     ("evaluate", "--mapped q.mapped.h5ad --model model --truth_key cell_type --output q.metrics.json"),
     ("report", "--model model --mapped q.mapped.h5ad --tags q.tags.tsv --slot_tags q.slot_tags.tsv --metrics q.metrics.json "
      "--clusters q.clusters.tsv --cell_clusters q.cell_clusters.csv --output q.report.html"),

@@ -194,6 +194,7 @@ def test_the_workflow_is_of_these_versions_and_joins_what_belongs_together():
         "trained model": "train/model",
         "model card": "train/card",
         "annotated cells": "annotate/mapped",
+        "whole files with labels": "annotate/whole_file",
         "labels": "annotate/labels",
         "genes of each group": "genes/tags",
         "faithfulness of attention": "faithfulness/curves",

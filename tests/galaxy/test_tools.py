@@ -34,6 +34,10 @@ LEFT_OUT = {
         "query": "what the same tool aligned",
         "adapt": "a choice of the tool's, which has 'no' as well",
     },
+    "annotate": {
+        "mapped": "what the same tool mapped",
+        "cell_clusters": "the tool for clusters comes later",
+    },
     "check_inputs": {
         "samplesheet": "written by the tool, from its datasets",
         "staged": "the datasets themselves",

@@ -22,6 +22,7 @@ STEPS = {
     "FAITHFULNESS": 2,
     "ENRICH": 2,
     "CLUSTER": 2,
+    "ANNOTATE": 2,
     "EVALUATE": 2,
     "REPORT_SAMPLE": 2,
     "REPORT_RUN": 1,

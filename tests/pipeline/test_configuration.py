@@ -83,7 +83,7 @@ def test_ruff_finds_nothing():
 
 def test_scripts_can_be_executed():
     scripts = [path for path in (ROOT / "bin").glob("*.py") if not path.name.startswith("_")]
-    assert len(scripts) == 18
+    assert len(scripts) == 19
     for path in scripts:
         assert os.access(path, os.X_OK), f"{path.name} is not executable: git update-index --chmod=+x"
         assert path.read_text().startswith("#!/usr/bin/env python3\n"), path.name

@@ -57,8 +57,8 @@ def test_results_are_where_the_manual_says(results: Path):
     model = ("model.safetensors", "config.json", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv",
              "history.png", "model_card.md")  # fmt: skip
     kinds = ("alignment.json", "mapped.h5ad", "labels.csv", "tags.tsv", "slot_tags.tsv", "tag_profiles.h5ad",
-             "faithfulness.tsv", "enrichment.tsv", "clusters.tsv", "cluster_markers.tsv", "cell_clusters.csv", "metrics.json",
-             "report.html", "provenance.json")  # fmt: skip
+             "faithfulness.tsv", "enrichment.tsv", "clusters.tsv", "cluster_markers.tsv", "cell_clusters.csv", "annotated.h5ad",
+             "metrics.json", "report.html", "provenance.json")  # fmt: skip
     info = ("inputs.json", "versions.yml", "execution_report.html", "execution_timeline.html", "execution_trace.tsv",
             "pipeline_dag.html")  # fmt: skip
     expected = (

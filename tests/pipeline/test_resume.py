@@ -18,7 +18,7 @@ LOST = (
     {"reduced_panel.contrasts.tsv": "EXTRACT_TAGS (reduced_panel)", "unseen_type.labels.csv": "GATHER (unseen_type)"},
     {"reduced_panel.metrics.json": "EVALUATE (reduced_panel)", "reduced_panel.faithfulness.tsv": "FAITHFULNESS (reduced_panel)",
      "reduced_panel.enrichment.tsv": "ENRICH (reduced_panel)", "unseen_type.aligned.h5ad": "PREPROCESS_QUERY (unseen_type)"},
-    {"reduced_panel.cell_clusters.csv": "CLUSTER (reduced_panel)", "unseen_type.clusters.tsv": "CLUSTER (unseen_type)"},
+    {"reduced_panel.cell_clusters.csv": "CLUSTER (reduced_panel)", "unseen_type.annotated.h5ad": "ANNOTATE (unseen_type)"},
     {"reduced_panel.report.html": "REPORT_SAMPLE (reduced_panel.report)", "multiqc/composition_mqc.json": "REPORT_RUN (report)",
      "unseen_type.checksums.json": "CHECKSUMS_SAMPLE (unseen_type)"},
     {"reduced_panel.labels.csv": "MAP_QUERY (reduced_panel)", "query_genes.tsv": "CHECK_INPUTS"},

@@ -4,13 +4,14 @@ from pathlib import Path
 
 
 class GuardedFile:
-    """A new file for libraries that crash where a write fails, as HDF5 does on a full disk: they never see it.
+    """A file for libraries that crash where a write fails, as HDF5 does on a full disk: they never see it.
 
-    The first failure is kept, and all that is written after it is dropped. `check` raises it, an OSError.
+    The first failure is kept, and all that is written after it is dropped. `check` raises it, an OSError. mode: a new file,
+    or with `r+b` one that is there.
     """
 
-    def __init__(self, path: str | Path):
-        self._file = Path(path).open("w+b", buffering=0)  # noqa: SIM115 - closed by `close`
+    def __init__(self, path: str | Path, mode: str = "w+b"):
+        self._file = Path(path).open(mode, buffering=0)  # noqa: SIM115 - closed by `close`
         self._failure: OSError | None = None
         self.seek, self.tell, self.read, self.readinto, self.flush = (
             getattr(self._file, name) for name in ("seek", "tell", "read", "readinto", "flush")

@@ -49,7 +49,7 @@ OBJECTS = {
     "multiqc": {"id", "section_name", "plot_type"},
 }
 #: The step that each h5ad names in uns['cellmemory']. Each is signed as well.
-H5ADS = {"reference": "preprocess_reference", "aligned": "preprocess_query", "mapped": "map_query"}
+H5ADS = {"reference": "preprocess_reference", "aligned": "preprocess_query", "mapped": "map_query", "annotated": "annotate"}
 #: A model is written as a folder, or, where its path ends so, as an archive of the same files.
 ARCHIVE_SUFFIX = ".zip"
 #: The kind of a model's archive by that of its folder.

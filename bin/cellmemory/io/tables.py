@@ -9,7 +9,7 @@ import pandas as pd
 from cellmemory.columns import TEXT_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.io.checked import is_text, shown, tsv_rows
-from cellmemory.io.spreadsheet import quoting
+from cellmemory.io.spreadsheet import quoting, restored
 from cellmemory.io.text import encoding_of, opened
 
 #: Columns of results that hold a number in every row.
@@ -45,6 +45,20 @@ def read_results(path: str | Path, needed: Iterable[str]) -> pd.DataFrame:
             row = int(np.argmax(missing))
             raise ValueError(f"{name} is not a number in row {row + 1} ({shown(table[name].fillna('').iloc[row])})")
     return table
+
+
+def read_cells(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """Columns of a CSV table of cells, as categories, by the cells' names. Raises ValueError for a table without them."""
+    with opened(path) as file:  # of a path pandas would look at the suffix, and at `~` and `://`
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding=encoding_of(path))
+    missing = [name for name in ("cell", *columns) if name not in table]
+    if missing:
+        raise ValueError(f"it has no column {', '.join(missing)}")
+    found = {}
+    for name in columns:
+        values = table[name].map(restored)
+        found[name] = pd.Categorical(values, sorted(values.unique(), key=lambda text: (len(text), text)))  # 2 before 10
+    return pd.DataFrame(found, index=pd.Index(table["cell"].map(restored)))
 
 
 def read_table(path: str | Path, columns: Iterable[str], never: Iterable[str] = ()) -> pd.DataFrame:

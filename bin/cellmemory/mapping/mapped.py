@@ -15,6 +15,9 @@ from cellmemory.mapping.mapped_checks import finite, problems_of_mapped, read_ru
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
 
+#: What `uns['cellmemory']` calls the step that gives a user's file back (see annotation.py).
+ANNOTATE = "annotate"
+
 
 class MappedFile(CellFile):
     """A query that map_query.py has mapped. Raises InputError for a file that is not h5ad, that was not mapped,
@@ -29,6 +32,9 @@ class MappedFile(CellFile):
             self.close()
             raise InputError(f"{path}: this file has not been mapped (no {LABEL} in obs); run map_query.py first.")
         run = read_run(self)
+        if run.get("step") == ANNOTATE:
+            self.close()
+            raise InputError(f"{path}: this is the query's own file with its labels. Give <sample>.mapped.h5ad.")
         problems = problems_of_mapped(self, run)
         if problems:
             self.close()

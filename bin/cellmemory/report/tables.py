@@ -21,9 +21,7 @@ from cellmemory.columns import (
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
-from cellmemory.io.spreadsheet import restored
-from cellmemory.io.tables import read_results
-from cellmemory.io.text import encoding_of, opened
+from cellmemory.io.tables import read_cells, read_results
 
 TABLES_OF_SAMPLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
 TABLES_OF_SAMPLES |= {"faithfulness": ".tsv", "enrichment": ".tsv", "clusters": ".tsv", "cluster_markers": ".tsv"}
@@ -124,7 +122,10 @@ def read_result(path: Path, option: str) -> pd.DataFrame | dict:
     if TABLES_OF_SAMPLES[option] == ".json":
         return read_json(path, option)
     try:
-        table = _read_cells(path) if option == "cell_clusters" else read_results(path, COLUMNS[option])
+        if option == "cell_clusters":
+            table = read_cells(path, (CLUSTER,)).rename(columns={CLUSTER: "cluster"})
+        else:
+            table = read_results(path, COLUMNS[option])
     except (ValueError, OSError) as error:  # pandas' errors of parsing are of this kind, too
         raise InputError(f"{path} (--{option}) cannot be read: {error}. Give the file as it was written.") from None
     numbers = [name for name in table if name not in TEXT_COLUMNS]
@@ -136,14 +137,3 @@ def read_result(path: Path, option: str) -> pd.DataFrame | dict:
     if problems:
         raise InputError(f"{path} (--{option}): {problem}. Give the file as it was written." for problem in problems)
     return table
-
-
-def _read_cells(path: Path) -> pd.DataFrame:
-    """The cluster of each cell (category), by the cells' names. Raises ValueError for a table without these."""
-    with opened(path) as file:  # of a path pandas would look at the suffix, and at `~` and `://`
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding=encoding_of(path))
-    missing = [name for name in ("cell", CLUSTER) if name not in table]
-    if missing:
-        raise ValueError(f"it has no column {', '.join(missing)}")
-    names = sorted(table[CLUSTER].unique(), key=lambda name: (len(name), name))  # 2 before 10
-    return pd.DataFrame({"cluster": pd.Categorical(table[CLUSTER], names)}, index=table["cell"].map(restored))

@@ -1,0 +1,201 @@
+"""annotate.py: the user's own file is given back whole, with our columns in it, and what it refuses."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from cellmemory.errors import InputError
+from cellmemory.io.guarded import GuardedFile
+from cellmemory.mapping.annotation import annotate
+from cellmemory.mapping.mapped import MappedFile
+from tests.conftest import DATA, refused, succeed
+from tests.corpus.made import write_10x, write_mtx
+
+#: What mapping adds to obs.
+OURS = {"cellmemory_label", "cellmemory_confidence", "cellmemory_status", "cellmemory_reason", "cellmemory_novelty"}
+OURS |= {"cellmemory_novelty_p", "cellmemory_label_set", "cellmemory_linear_share"}
+
+
+def rich_query() -> ad.AnnData:
+    """A query with all that an h5ad can hold, the user's own UMAP included."""
+    cells = ad.read_h5ad(DATA / "unseen_type.h5ad")
+    rng = np.random.default_rng(0)
+    cells.raw = cells.copy()
+    cells.layers["counts"] = cells.X.copy()
+    cells.layers["dense"] = rng.normal(size=cells.shape).astype(np.float32)
+    cells.obs["a/b ü"] = rng.integers(0, 9, cells.n_obs)
+    cells.obs["mine"] = pd.Categorical(rng.choice(["x", "y"], cells.n_obs))
+    cells.obs["known"] = pd.array([None, True] + [False] * (cells.n_obs - 2), dtype="boolean")
+    cells.obsm["X_umap"] = rng.normal(size=(cells.n_obs, 2))
+    cells.obsp["distances"] = sp.random(cells.n_obs, cells.n_obs, 0.01, "csr", random_state=0)
+    cells.varm["PCs"] = rng.normal(size=(cells.n_vars, 3))
+    cells.uns["neighbors"] = {"params": {"n_neighbors": 15, "method": "umap"}, "list": np.array(["a", "b"], object)}
+    return cells
+
+
+def as_csc(cells: ad.AnnData) -> None:
+    cells.X, cells.layers["counts"] = sp.csc_matrix(cells.X), sp.csc_matrix(cells.layers["counts"])
+
+
+def as_dense(cells: ad.AnnData) -> None:
+    cells.X = cells.X.toarray()
+
+
+def parts(path: Path) -> dict[str, tuple]:
+    """What each group and dataset of an h5ad holds: attributes, type, and values as they are stored."""
+    found: dict[str, tuple] = {}
+
+    def add(name: str, element: h5py.Group | h5py.Dataset) -> None:
+        attributes = {key: np.asarray(value).tolist() for key, value in element.attrs.items()}
+        if name == "obs":
+            del attributes["column-order"]
+        stored = (
+            (element.dtype.str, element.chunks, np.asarray(element[()]).tolist()) if isinstance(element, h5py.Dataset) else ()
+        )
+        found[name] = (attributes, repr(stored))
+
+    with h5py.File(path) as file:
+        file.visititems(add)
+    return found
+
+
+@pytest.fixture(scope="module")
+def mapped(model: Path, aligned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("annotation")
+    succeed("map_query", "--query", aligned / "unseen_type.aligned.h5ad", "--model", model, "--output", "q.mapped.h5ad",
+            "--labels", "q.labels.csv", "--threads", 1, folder=folder)  # fmt: skip
+    succeed("cluster", "--mapped", "q.mapped.h5ad", "--model", model, "--cell_clusters", "q.cell_clusters.csv", "--clusters",
+            "q.clusters.tsv", "--cluster_markers", "q.cluster_markers.tsv", "--threads", 1, folder=folder)  # fmt: skip
+    return folder / "q.mapped.h5ad"
+
+
+@pytest.mark.parametrize("change", [None, as_csc, as_dense], ids=["csr", "csc", "dense"])
+def test_all_that_the_file_held_is_as_it_was(mapped: Path, tmp_path: Path, change: Callable | None):
+    cells = rich_query()
+    if change:
+        change(cells)
+    cells.write_h5ad(tmp_path / "q.h5ad", compression="gzip")
+    before = (tmp_path / "q.h5ad").read_bytes()
+    succeed("annotate", "--query", "q.h5ad", "--mapped", mapped, "--cell_clusters", mapped.parent / "q.cell_clusters.csv",
+            "--output", "out.h5ad", folder=tmp_path)  # fmt: skip
+    assert (tmp_path / "q.h5ad").read_bytes() == before
+    was, now = parts(tmp_path / "q.h5ad"), parts(tmp_path / "out.h5ad")
+    assert {name: now.get(name) for name in was} == was
+    added = {name.split("/")[1] for name in now.keys() - was.keys()}
+    assert added == OURS | {"cellmemory_cluster", "cellmemory_cluster_label", "X_cellmemory", "X_cellmemory_slots",
+                            "X_cellmemory_umap", "cellmemory", "cellmemory_reference"}  # fmt: skip
+
+
+def test_our_columns_are_those_of_the_mapped_file(mapped: Path, tmp_path: Path):
+    rich_query().write_h5ad(tmp_path / "q.h5ad")
+    clusters = mapped.parent / "q.cell_clusters.csv"
+    succeed("annotate", "--query", "q.h5ad", "--mapped", mapped, "--cell_clusters", clusters, "--output", "out.h5ad",
+            folder=tmp_path)  # fmt: skip
+    found, expected = ad.read_h5ad(tmp_path / "out.h5ad"), ad.read_h5ad(mapped)
+    own = ad.read_h5ad(tmp_path / "q.h5ad")
+    ours = [name for name in expected.obs if name.startswith("cellmemory_")]
+    assert found.obs.columns.tolist() == [*own.obs.columns, *ours, "cellmemory_cluster", "cellmemory_cluster_label"]
+    pd.testing.assert_frame_equal(found.obs[ours], expected.obs[ours])
+    table = pd.read_csv(clusters, index_col="cell", dtype=str)
+    assert found.obs[table.columns].astype(str).to_numpy().tolist() == table.to_numpy().tolist()
+    assert np.array_equal(found.obsm["X_umap"], own.obsm["X_umap"])
+    for key, name in (("X_umap", "X_cellmemory_umap"), ("X_cellmemory", "X_cellmemory")):
+        assert np.array_equal(found.obsm[name], expected.obsm[key])
+    assert found.uns["cellmemory"]["step"] == "annotate"
+    assert found.uns["cellmemory"]["model_digest"] == expected.uns["cellmemory"]["model_digest"]
+    assert ad.read_h5ad(tmp_path / "out.h5ad", backed="r").obs.columns.tolist() == found.obs.columns.tolist()
+
+
+@pytest.mark.parametrize("write", [write_10x, write_mtx])
+def test_what_is_no_h5ad_becomes_one_with_all_genes(mapped: Path, tmp_path: Path, write: Callable):
+    cells = ad.read_h5ad(DATA / "unseen_type.h5ad")
+    cells.X = cells.X.floor()
+    write(cells, tmp_path / "given")
+    succeed("annotate", "--query", "given", "--mapped", mapped, "--output", "out.h5ad", folder=tmp_path)
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert found.obs_names.tolist() == cells.obs_names.tolist()
+    assert found.var_names.tolist() == cells.var_names.tolist()
+    assert np.array_equal(found.X.toarray(), cells.X.toarray())
+    assert set(found.obs.columns) >= OURS
+
+
+def test_a_second_time_replaces_the_first_and_nothing_else(mapped: Path, tmp_path: Path):
+    query = DATA / "unseen_type.h5ad"
+    arguments = ("--mapped", mapped, "--output", tmp_path / "out.h5ad")
+    succeed("annotate", "--query", query, *arguments)
+    once = (tmp_path / "out.h5ad").read_bytes()
+    succeed("annotate", "--query", query, *arguments)
+    assert (tmp_path / "out.h5ad").read_bytes() == once
+    (sentence,) = refused("annotate", "--query", tmp_path / "out.h5ad", "--mapped", mapped, "--output", tmp_path / "again.h5ad")
+    assert "obs has columns that mapping writes" in sentence
+    shutil.copy(query, tmp_path / "mine.h5ad")
+    (sentence,) = refused("annotate", "--query", query, "--mapped", mapped, "--output", tmp_path / "mine.h5ad")
+    assert "this step did not write it" in sentence
+    assert (tmp_path / "mine.h5ad").read_bytes() == query.read_bytes()
+
+
+def test_what_an_earlier_mapping_left_outside_of_obs_is_replaced(mapped: Path, tmp_path: Path):
+    cells = ad.read_h5ad(DATA / "unseen_type.h5ad")
+    cells.obsm["X_cellmemory"], cells.uns["cellmemory"] = np.zeros((cells.n_obs, 2)), {"step": "older", "left": 1}
+    cells.write_h5ad(tmp_path / "q.h5ad")
+    succeed("annotate", "--query", "q.h5ad", "--mapped", mapped, "--output", "out.h5ad", folder=tmp_path)
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert "left" not in found.uns["cellmemory"]
+    assert np.array_equal(found.obsm["X_cellmemory"], ad.read_h5ad(mapped).obsm["X_cellmemory"])
+
+
+def test_other_cells_are_refused(mapped: Path, tmp_path: Path):
+    query = DATA / "unseen_type.h5ad"
+    cells = ad.read_h5ad(query)
+    cells[:-1].write_h5ad(tmp_path / "fewer.h5ad")
+    cells[::-1].write_h5ad(tmp_path / "turned.h5ad")
+    written = (mapped.parent / "q.cell_clusters.csv").read_text()
+    (tmp_path / "fewer.csv").write_text("\n".join(written.splitlines()[:-1]))
+
+    def sentence(query: Path, clusters: Path | None = None) -> str:
+        with pytest.raises(InputError) as failure:
+            annotate(query, mapped, clusters, output=tmp_path / "out.h5ad")
+        return str(failure.value)
+
+    fewer = tmp_path / "fewer.h5ad"
+    assert sentence(fewer) == f"{fewer} has 194 cells, but {mapped} has 195. Give the file that was mapped."
+    assert f"cell 0 is '{cells.obs_names[-1]}', but '{cells.obs_names[0]}' in {mapped}" in sentence(tmp_path / "turned.h5ad")
+    assert "is not of the cells of" in sentence(query, tmp_path / "fewer.csv")
+    assert "it has no column cell, cellmemory_cluster, cellmemory_cluster_label." in sentence(query, DATA / "samplesheet.csv")
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+def test_the_annotated_file_is_told_from_a_mapped_one(mapped: Path, model: Path, tmp_path: Path):
+    succeed("annotate", "--query", DATA / "unseen_type.h5ad", "--mapped", mapped, "--output", tmp_path / "out.h5ad")
+    (sentence,) = refused(
+        "evaluate",
+        "--mapped",
+        tmp_path / "out.h5ad",
+        "--model",
+        model,
+        "--truth_key",
+        "author_label",
+        "--output",
+        tmp_path / "m.json",
+    )
+    assert sentence == f"{tmp_path}/out.h5ad: this is the query's own file with its labels. Give <sample>.mapped.h5ad."
+
+
+def test_a_disk_that_fills_up_late_leaves_nothing(mapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(self: GuardedFile, data: memoryview) -> int:
+        self._keep(OSError(28, "No space left on device"))
+        return len(data)
+
+    monkeypatch.setattr(GuardedFile, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        annotate(DATA / "unseen_type.h5ad", mapped, None, output=tmp_path / "out.h5ad")
+    assert list(tmp_path.iterdir()) == []
+    with MappedFile(mapped) as file:
+        assert file.n_cells == 195
