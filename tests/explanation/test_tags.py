@@ -45,8 +45,10 @@ def test_tables_equal_dense_means(tmp_path):
     assert result.exit_code == 0, result.output
     assert list(table) == TAG_COLUMNS
     assert list(slots) == SLOT_TAG_COLUMNS
-    values, attention = cells.X.toarray(), cells.layers["attention"].toarray().astype(float)
-    label = cells.obs["cellmemory_label"].to_numpy()
+    assigned = cells[cells.obs["cellmemory_status"] == "assigned"]
+    assert f"Left out {cells.n_obs - assigned.n_obs} cells that are not assigned." in result.output
+    values, attention = assigned.X.toarray(), assigned.layers["attention"].toarray().astype(float)
+    label = assigned.obs["cellmemory_label"].to_numpy()
     for group, block in table.groupby("group"):
         mine = label == group
         column = cells.var_names.get_indexer(block["gene"])
@@ -64,6 +66,15 @@ def test_tables_equal_dense_means(tmp_path):
         assert len(block) == (score > 0).sum()
         assert block["score"].is_monotonic_decreasing
         assert list(block["rank"]) == list(range(1, len(block) + 1))
+
+
+def test_where_no_cell_is_assigned_the_tables_have_no_rows(tmp_path):
+    cells = small()
+    cells.obs["cellmemory_status"] = "unassigned"
+    result, table, slots = run(tmp_path, cells, "--profiles", str(tmp_path / "p.h5ad"))
+    assert result.exit_code == 0, result.output
+    assert "Left out 7 cells that are not assigned." in result.output
+    assert (len(table), len(slots)) == (0, 0)
 
 
 def test_slot_genes_are_the_written_ones_of_their_label_and_slot(tmp_path):
@@ -153,9 +164,11 @@ def test_a_large_group_is_tested_by_a_sample_and_a_small_one_whole(tmp_path):
     rows = sample_cells(codes, 100, 0)
     assert np.bincount(codes[rows]).tolist() == [88, 12]
     np.testing.assert_array_equal(rows, sample_cells(codes, 100, 0))
-    result, table, _ = run(tmp_path, small(predicted="aabbbbb" * 10), "--test_cells", "30")
+    cells = small(predicted="aabbbbb" * 10)
+    cells.obs["cellmemory_status"] = "assigned"
+    result, table, _ = run(tmp_path, cells, "--test_cells", "30")
     assert "Tests take 30 of the 70 cells" in result.output
-    pd.testing.assert_frame_equal(table, run(tmp_path, small(predicted="aabbbbb" * 10), "--test_cells", "30")[1])
+    pd.testing.assert_frame_equal(table, run(tmp_path, cells, "--test_cells", "30")[1])
     assert set(table["n_cells"]) == {20, 50}
 
 

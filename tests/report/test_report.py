@@ -1,6 +1,7 @@
 """REPORT: the page and MultiQC's content from files, and the parts they are made of. In a browser: test_report_browser.py."""
 
 import base64
+import html
 import json
 import re
 import shutil
@@ -27,8 +28,8 @@ from cellmemory.report.sections import summary, tags
 from tests.conftest import ROOT, refused, succeed
 from tests.made.report_inputs import NASTY, NASTY_CELLS, UNSEEN, Inputs, make_inputs, write_page
 
-SECTIONS = ("summary", "inputs", "labels", "map", "spatial", "clusters", "confidence", "sets", "tags", "slots", "enrichment")
-SECTIONS += ("truth", "training", "about")
+SECTIONS = ("summary", "labels", "map", "spatial", "clusters", "truth", "tags", "enrichment", "inputs", "confidence", "sets")
+SECTIONS += ("slots", "training", "about")
 CLUSTER_TABLES = ("clusters", "cluster_markers", "cell_clusters")
 
 
@@ -74,7 +75,7 @@ def test_the_page_is_one_file_that_loads_nothing(run_page: Path):
     assert "@import" not in markup
     assert "url(" not in markup
     assert "default-src 'none'" in markup
-    assert all(f'<section id="{name}"' in markup for name in SECTIONS)
+    assert tuple(re.findall(r'<section id="([^"]*)"', markup)) == SECTIONS
     assert {"composition", "tags", "faithfulness", "slots", "enrichment", "confusion"} <= set(embedded(run_page)["figures"])
 
 
@@ -114,11 +115,11 @@ def test_a_cluster_that_may_be_new_is_told_at_once_and_counts_under_no_label(tmp
     succeed("cluster", "--mapped", made.mapped[0], "--model", made.model, *given, "--threads", 1)
     succeed("report", *made.arguments(), *given, "--output", tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
-    summary = text[text.index('<section id="summary"') : text.index('<section id="inputs"')]
-    said = re.findall(r"unseen_type, cluster (\d+) \((\d+) cells\) may be a type that the reference lacks: ([^<]*)", summary)[0]
+    summary = text[text.index('<section id="summary"') : text.index('<section id="labels"')]
+    said = re.findall(r"unseen_type, cluster (\d+) \((\d+) cells\) may be a type that the reference lacks. ([^<]*)", summary)[0]
     table = pd.read_csv(tables["clusters"], sep="\t", dtype={"cluster": str}).set_index("cluster")
     assert int(said[1]) == table.loc[said[0], "n_cells"]
-    assert "of their labels they express" in said[2]
+    assert "beyond the reference's cells of their labels" in html.unescape(said[2])
     figure = embedded(tmp_path / "report.html")["figures"]["cluster_labels"]["variants"][""]["data"][0]
     rows, columns, shares = figure["meta"]["rows"], figure["meta"]["columns"], np.array(figure["z"])
     np.testing.assert_allclose(shares.sum(0), 1, atol=0.01)
@@ -126,6 +127,13 @@ def test_a_cluster_that_may_be_new_is_told_at_once_and_counts_under_no_label(tmp
     of_new = pd.read_csv(tables["cell_clusters"], dtype=str)["cellmemory_cluster"].to_numpy() == said[0]
     found = shares[rows.index("(unassigned)"), columns.index(said[0])]
     assert found == pytest.approx((status[of_new] == "unassigned").mean(), abs=0.01)
+    verdicts = {row[0]: row[1:] for row in embedded(tmp_path / "report.html")["tables"]["verdicts"]["rows"]}
+    obs = ad.read_h5ad(made.mapped[0]).obs
+    candidates = table.index[table["candidate"] == "yes"]
+    is_new = pd.read_csv(tables["cell_clusters"], dtype=str)["cellmemory_cluster"].isin(candidates).to_numpy()
+    used = obs["cellmemory_label"][(status == "assigned") & ~is_new].value_counts()
+    assert {label: row[-2] for label, row in verdicts.items()} == {label: used[label] for label in verdicts}
+    assert "don't use" in {row[0] for row in verdicts.values()}
     bars = embedded(tmp_path / "report.html")["figures"]["composition"]["variants"]["0,1"]["data"]
     new = {trace["name"]: trace["x"] for trace in bars}["(perhaps new)"]
     assert new == [table.loc[table["candidate"] == "yes", "n_cells"].sum()]
@@ -448,9 +456,13 @@ def test_the_page_holds_the_cells_as_they_are(inputs: Inputs, run_page: Path):
     mapped = [ad.read_h5ad(path) for path in inputs.mapped]
     umap = np.concatenate([sample.obsm["X_umap"] for sample in mapped])
     np.testing.assert_array_equal(unpack(cells["spaces"]["umap"]["x"]), umap[:, 0])
-    label, truth = cells["columns"][:2]
+    counted, label, truth = cells["columns"][:3]
     names = np.concatenate([sample.obs["cellmemory_label"].astype(str) for sample in mapped])
     assert (np.array(label["levels"])[unpack(label["codes"])] == names).all()
+    shown = np.array(counted["levels"])[unpack(counted["codes"])]
+    assert ((shown == names) | np.isin(shown, list(colours.NOT_ASSIGNED))).all()
+    status = np.concatenate([sample.obs["cellmemory_status"].astype(str) for sample in mapped])
+    assert not (shown == names)[status != "assigned"].any()
     known = np.concatenate([sample.obs["author_label"].astype(str) for sample in mapped])
     assert (np.array(truth["levels"])[unpack(truth["codes"])] == known).all()
     shade = dict(zip(cells["colours"]["labels"], cells["colours"]["values"], strict=True))
@@ -502,7 +514,7 @@ def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: in
     slots = rng.random((len(genes), len(labels), 8), dtype=np.float32)
     group, rank = np.repeat(labels, 100), np.tile(np.arange(1, 101), len(labels))
     tags = pd.DataFrame({"group": group, "rank": rank, "gene": rng.choice(genes, len(group)), "score": 0.1})
-    tags = tags.assign(specificity=1.0, mean_expression=1.0, fraction_expressing=0.5)
+    tags = tags.assign(specificity=1.0, mean_expression=1.0, fraction_expressing=0.5, contribution_rank=rank, n_cells=10)
     return data.Sample(
         name=name, run=RunInfo(name, "", labels, 8, novelty_alpha=0.05, alpha=0.1), cells=cells,
         columns=pd.DataFrame({f"column {i}": rng.random(n) for i in range(data.MAX_COLUMNS)}), truth=None, genes=genes,

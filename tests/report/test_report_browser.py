@@ -85,7 +85,7 @@ def click(driver, css: str) -> None:
     driver.execute_script("arguments[0].click()", find(driver, css))
 
 
-DRAWN = """return [...document.querySelectorAll('.plot')].filter(p => !p.hidden && !p.closest('[hidden]'))
+DRAWN = """return [...document.querySelectorAll('.plot')].filter(p => !p.hidden && !p.closest('[hidden], details:not([open])'))
     .filter(p => !p.querySelector('.main-svg') || !p.data || !p.data.length)
     .map(p => p.closest('figure').getAttribute('aria-labelledby'))"""
 
@@ -100,6 +100,18 @@ def test_every_figure_is_drawn_without_an_error(chromium, run_page: Path, size):
     assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
     loaded = "return performance.getEntriesByType('resource').filter(e => /^(https?|ftp|ws)/.test(e.name)).map(e => e.name)"
     assert driver.execute_script(loaded) == []
+
+
+def test_what_is_about_the_model_is_folded_until_it_is_asked_for(chromium, run_page: Path):
+    driver = opened(chromium, run_page)
+    folded = "return [...document.querySelectorAll('details.advanced section')].map(section => section.id)"
+    assert driver.execute_script(folded) == ["confidence", "sets", "slots", "training", "about"]
+    assert driver.execute_script("return document.querySelector('details.advanced').open") is False
+    click(driver, '.contents a[href="#slots"]')
+    width = "return (document.querySelector('[data-figure=slots] .main-svg') || { clientWidth: 0 }).clientWidth"
+    wait(lambda: driver.execute_script(width) > 500)
+    assert driver.execute_script(DRAWN) == []
+    assert driver.get_log("browser") == []
 
 
 def test_every_choice_of_every_figure_draws(chromium, run_page: Path):

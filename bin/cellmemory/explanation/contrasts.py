@@ -17,7 +17,7 @@ from cellmemory.cells.groups import MIN_CELLS, group_codes, sides
 from cellmemory.columns import CONTRAST_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.explanation.gene_tests import GeneTests, benjamini_hochberg, differently_attended, is_differential, wilcoxon
-from cellmemory.explanation.grouping import CellSample, GroupSums, accumulate
+from cellmemory.explanation.grouping import CellSample, GroupSums, accumulate, only_assigned
 from cellmemory.explanation.rankings import concatenated, log_ratio, ranked
 from cellmemory.io.text import cleaned
 from cellmemory.mapping.mapped import MappedFile
@@ -74,12 +74,15 @@ def between_files(file: MappedFile, other: MappedFile) -> Contrast:
 
 
 def groups_of(contrast: Contrast, key: str) -> tuple[np.ndarray, list[str]]:
-    """Group number (N,) of the cells of all files of a contrast (-1: none), and the groups, by the obs column `key`."""
+    """Group number (N,) of the cells of all files of a contrast (-1: none), and the groups, by the obs column `key`.
+
+    Labels are those of assigned cells only.
+    """
     found = [group_codes(file.column(key, "group", "group_key")) for file in contrast.files]
     groups = list(dict.fromkeys(name for _, names in found for name in names))
     # Behind the groups of a file stands -1, which its cells without a group take.
     places = [np.array([*map(groups.index, names), -1], np.int64)[codes] for codes, names in found]
-    return np.concatenate(places), groups
+    return np.concatenate([only_assigned(file, key, own) for file, own in zip(contrast.files, places, strict=True)]), groups
 
 
 def contrast_groups(

@@ -87,11 +87,12 @@ def extract(mapped: Path, settings: TagSettings, mapper: "Mapper | None" = None)
         budget = settings.test_cells if settings.permutations or mapper else 0
         sums, cells = accumulate([file], codes, groups, budget=budget, seed=seed)
         _say_groups(groups, sums.n_cells, int((codes < 0).sum()), settings.grouped_by)
-        tests = None
-        if settings.permutations:
+        tests = contributions = None
+        if settings.permutations and len(cells.codes):
             _say_tests(len(cells.codes), cells.of_cells, settings.permutations)
             tests = tags.tests_of_groups(cells, len(groups), settings.permutations, seed)
-        contributions = _contributions(cells, file, mapper, len(groups), seed=seed) if mapper else None
+        if mapper and len(cells.codes):
+            contributions = _contributions(cells, file, mapper, len(groups), seed=seed)
         of_groups = tags.group_tags(sums, file.genes, top, tests=tests, contributions=contributions)
         slots, of_slots = None, pd.DataFrame(columns=SLOT_TAG_COLUMNS)
         if settings.grouped_by != LABEL:
@@ -164,7 +165,8 @@ def _say_groups(groups: list[str], n_cells: np.ndarray, ungrouped: int, of_what:
     if single:
         warn(f"Read the genes of these groups with care, each is a single cell: {', '.join(single)}.")
     if ungrouped:
-        say(f"Left out {ungrouped:,} cells that have no value in {of_what}.")
+        why = "are not assigned" if of_what == LABEL else f"have no value in {of_what}"
+        say(f"Left out {ungrouped:,} cells that {why}.")
 
 
 def _say_tests(tested: int, of_cells: int, permutations: int) -> None:

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from cellmemory.cells.groups import group_codes
 from cellmemory.cells.labels import OTHERS, RESERVED
-from cellmemory.columns import ATTENTION
+from cellmemory.columns import ASSIGNED, ATTENTION, LABEL, STATUS
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.text import cleaned, file_name, read_text, tab_cells
 from cellmemory.mapping.mapped import MappedFile
@@ -86,7 +86,7 @@ def cohens_d(first: tuple[np.ndarray, ...], second: tuple[np.ndarray, ...]) -> n
 
 
 def group_of_cells(file: MappedFile, key: str) -> tuple[np.ndarray, list[str]]:
-    """Group number of every cell (-1: none) and the group names, by the obs column `key`.
+    """Group number of every cell (-1: none) and the group names, by the obs column `key`; of labels only those of assigned cells.
 
     Raises InputError for a column that is missing, that has no value, or whose values are a measure and no groups.
     """
@@ -99,7 +99,15 @@ def group_of_cells(file: MappedFile, key: str) -> tuple[np.ndarray, list[str]]:
             f"{file.path}: the obs column {key!r} has {present:,} different values; "
             f"choose a column that groups the cells (at most {MAX_GROUPS:,} groups)."
         )
-    return codes, groups
+    return only_assigned(file, key, codes), groups
+
+
+def only_assigned(file: MappedFile, key: str, codes: np.ndarray) -> np.ndarray:
+    """Group numbers (N,) by the obs column `key`; where it holds labels, -1 for cells that are not assigned.
+
+    The genes of a type that the reference lacks would be listed as those of its best guess.
+    """
+    return codes if key != LABEL else np.where(file.obs[STATUS].astype(str) == ASSIGNED, codes, -1)
 
 
 def listed_cells(file: MappedFile, path: str | Path) -> tuple[np.ndarray, list[str]]:

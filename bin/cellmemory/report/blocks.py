@@ -48,8 +48,10 @@ class Explorer:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns of a title and a kind each (text, label, score, number, count, share or p); `note` says what was left
-    out."""
+    """Rows under columns of a title and a kind each (text, label, verdict, score, number, count, share or p).
+
+    `note` says what was left out.
+    """
 
     id: str
     title: str
@@ -92,12 +94,18 @@ Block = Figure | Explorer | Table | Facts | Tiles | Notes
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; `lead` says in plain words what it shows and how to read it."""
+    """A part of the page; `lead` says in plain words what it shows and how to read it.
+
+    absent: why there is nothing to show; the page then leaves the section out and says so at its end. advanced: about the model
+    more than about cells, and folded.
+    """
 
     id: str
     title: str
     lead: str
     blocks: list = field(default_factory=list)
+    absent: str = ""
+    advanced: bool = False
 
 
 def bounded(

@@ -37,6 +37,7 @@ from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
+from cellmemory.report.colours import NOT_ASSIGNED
 from cellmemory.report.tables import TABLES_OF_SAMPLES, read_result
 from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
@@ -229,6 +230,12 @@ def counted(labels: pd.Series, cells: pd.DataFrame, *, finest: bool = True) -> p
     if "candidate" in cells:
         found[cells["candidate"].to_numpy()] = PERHAPS_NEW
     return found
+
+
+def counted_labels(cells: pd.DataFrame) -> pd.Series:
+    """The finest labels (n,) as cells count under them: categories, the labels first and then what stands for none."""
+    found = counted(cells["label"], cells)
+    return found.astype(pd.CategoricalDtype([*cells["label"].cat.categories, *NOT_ASSIGNED]))
 
 
 def label_set_sizes(sets: pd.Series, labels: list[str]) -> pd.Series:

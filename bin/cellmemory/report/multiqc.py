@@ -12,7 +12,7 @@ from cellmemory.io.atomic import write_json
 from cellmemory.io.outputs import replaceable
 from cellmemory.report.blocks import plain
 from cellmemory.report.colours import NOT_ASSIGNED
-from cellmemory.report.data import Sample, alignment_of, counted, share_of
+from cellmemory.report.data import Sample, alignment_of, counted_labels, share_of
 
 _COLUMNS = (
     ("cells", {"title": "Cells", "description": "Cells mapped", "format": "{:,.0f}", "scale": "Blues"}),
@@ -63,8 +63,8 @@ _COLUMNS = (
     (
         "accuracy",
         {
-            "title": "Accuracy",
-            "description": "Over types that the reference knows",
+            "title": "Right",
+            "description": "Assigned cells whose label is that of the user's labels",
             "suffix": "%",
             "min": 0,
             "max": 100,
@@ -105,7 +105,7 @@ def _summary(samples: Sequence[Sample]) -> dict:
     data = {}
     for sample in samples:
         coverage = (alignment_of(sample) or {}).get("coverage")
-        accuracy = sample.tables.get("metrics", {}).get("accuracy")
+        accuracy = sample.tables.get("metrics", {}).get("assigned_accuracy")
         row = {
             "cells": len(sample.cells),
             "assigned": 100 * share_of(sample.cells, ASSIGNED),
@@ -127,7 +127,7 @@ def _summary(samples: Sequence[Sample]) -> dict:
 
 
 def _labels(sample: Sample, colours: dict[str, str]) -> dict:
-    counts = counted(sample.cells["label"], sample.cells).value_counts(sort=False)
+    counts = counted_labels(sample.cells).value_counts(sort=False)
     colours = colours | NOT_ASSIGNED
     found = {label: int(counts[label]) for label in colours if label in counts.index and counts[label]}
     return {

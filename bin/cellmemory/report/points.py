@@ -12,8 +12,8 @@ import scipy.sparse as sp
 
 from cellmemory.columns import AMBIGUOUS, ASSIGNED, UNASSIGNED
 from cellmemory.report.blocks import plain, text
-from cellmemory.report.colours import OTHER
-from cellmemory.report.data import DRAWN_REFERENCE, Sample, label_set_sizes
+from cellmemory.report.colours import NOT_ASSIGNED, OTHER
+from cellmemory.report.data import DRAWN_REFERENCE, Sample, counted_labels, label_set_sizes
 from cellmemory.sampling import sample_cells_to_draw
 
 STATUS_COLOURS = {ASSIGNED: "#0072b2", AMBIGUOUS: "#8c8c8c", UNASSIGNED: "#d55e00"}
@@ -37,6 +37,7 @@ def payload(samples: Sequence[Sample], colours: dict[str, str], palette: Sequenc
         "reference": _reference(samples, list(colours)),
         "colours": {"labels": list(colours), "values": list(colours.values())},
         "columns": _columns(samples, colours, palette),
+        "unused": list(NOT_ASSIGNED),
     }
 
 
@@ -81,10 +82,13 @@ def _columns(samples: Sequence[Sample], colours: dict[str, str], palette: Sequen
     """The columns that may colour points: ours first, then the user's."""
     cells = pd.concat([s.cells.iloc[s.drawn] for s in samples], ignore_index=True)
     sizes = label_set_sizes(cells["label_set"], samples[0].groups)
-    columns = [_categories("Predicted label", cells["label"], colours, palette)]
+    columns = [
+        _categories("Label", counted_labels(cells), colours | NOT_ASSIGNED, palette),
+        _categories("Best guess", cells["label"], colours, palette),
+    ]
     if any(sample.truth is not None for sample in samples):
         truth = _joined([None if s.truth is None else s.truth.iloc[s.drawn] for s in samples], samples)
-        columns.append(_categories("True label", truth.astype("category"), colours, palette))
+        columns.append(_categories("Your label", truth.astype("category"), colours, palette))
     columns += [
         _numbers("Confidence", cells["confidence"], "confidence", (0.0, 1.0)),
         _numbers("Novelty p", cells["novelty_p"], "confidence", (0.0, 1.0)),

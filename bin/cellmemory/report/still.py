@@ -14,8 +14,8 @@ import pandas as pd
 from cellmemory.io.atomic import replacing
 from cellmemory.io.outputs import DRAWN_BY
 from cellmemory.report.blocks import Figure, Section
-from cellmemory.report.colours import OTHER, THEMES
-from cellmemory.report.data import Sample
+from cellmemory.report.colours import NOT_ASSIGNED, OTHER, THEMES
+from cellmemory.report.data import Sample, counted_labels
 
 if TYPE_CHECKING:
     from matplotlib.colorbar import Colorbar
@@ -249,8 +249,8 @@ def _maps(sample: Sample, colours: dict[str, str]) -> dict:
             continue
         cells, xy = sample.cells.iloc[sample.drawn], xy[sample.drawn]
         behind = sample.reference_umap if space == "umap" else None
-        labels = cells["label"].cat.remove_unused_categories()
-        found[f"{space}.label"] = _map(xy, behind, labels, colours)
+        labels = counted_labels(cells).cat.remove_unused_categories()
+        found[f"{space}.label"] = _map(xy, behind, labels, colours | NOT_ASSIGNED)
         found[f"{space}.confidence"] = _map(xy, behind, cells["confidence"], colours)
     return found
 

@@ -63,7 +63,7 @@ _LEVELS = {
 _PAIRS = _rows(first=text(), second=text(), cells=_COUNT, agreeing=_COUNT, agreement=_SCORE,
                labels=_rows(first=text(), second=text(), cells=_COUNT))  # fmt: skip
 _SCORES = ["accuracy", "accuracy_all", "balanced_accuracy", "macro_f1", "weighted_f1", "rare_f1", "ece", "novelty_auroc"]
-_SCORES += ["unknown_flagged", "known_flagged", "assigned_accuracy", "label_set_coverage"]
+_SCORES += ["unknown_flagged", "known_flagged", "assigned_fraction", "assigned_accuracy", "label_set_coverage"]
 #: Fields that JSON of each option must have, and those that are looked at where they are there.
 JSON_FIELDS = {
     "alignment": (
@@ -79,7 +79,7 @@ JSON_FIELDS = {
         {"known_cells": _COUNT, "confusion": Kind("a table of counts, true types by predicted labels", _is_confusion)},
         {
             **dict.fromkeys(_SCORES, _SCORE),
-            **dict.fromkeys(("cells", "unknown_cells"), _COUNT),
+            **dict.fromkeys(("cells", "cells_with_truth", "unknown_cells"), _COUNT),
             "label_set_mean_size": either(number(0, 1e9), None),
             "unknown_types": _rows(label=text(), cells=_COUNT, mean_novelty_p=_SCORE, flagged_fraction=_SCORE),
             "per_class": _rows(label=text(), cells=_COUNT, precision=_SCORE, recall=_SCORE, f1=_SCORE),

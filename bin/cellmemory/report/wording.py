@@ -1,5 +1,7 @@
 """Values and numbers of things as the page writes them."""
 
+from collections.abc import Sequence
+
 from cellmemory.report.blocks import plain
 
 
@@ -23,3 +25,8 @@ def yes(value: object) -> str:
 def count(n: int, noun: str) -> str:
     """`1 sample`, `2 samples`."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

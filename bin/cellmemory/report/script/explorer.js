@@ -86,7 +86,9 @@ class Explorer {
     const label = CELLS.columns[0];
     const confidence = CELLS.columns.find((column) => column.title === "Confidence");
     const novelty = CELLS.columns.find((column) => column.title === "Novelty p");
-    const name = (i) => (label.codes[i] === NONE ? "no label" : escaped(label.levels[label.codes[i]], 60));
+    const named = (column, i) => escaped(column.levels[column.codes[i]], 60);
+    const guess = CELLS.columns[1];
+    const name = (i) => named(label, i) + (CELLS.unused.includes(label.levels[label.codes[i]]) ? `, best guess ${named(guess, i)}` : "");
     return rows.map((i) => `${escaped(CELLS.ids[i], 50)}<br><b>${name(i)}</b><br>confidence ${format(confidence.values[i])}, novelty p ${format(novelty.values[i])}`);
   }
   show() {
@@ -103,7 +105,7 @@ class Explorer {
         if (!own.length) return;
         const hover = this.hover(own).map((text, k) => `${text}<br>${extra(own[k])}`);
         traces.push({ ...base(own), name: escaped(level, 30), hovertext: hover, marker: { size, color: column.colours[code], opacity: 0.9 } });
-        if (this.isMap && this.input.names.checked) annotations.push(this.nameAt(own, level));
+        if (this.isMap && this.input.names.checked && !CELLS.unused.includes(level)) annotations.push(this.nameAt(own, level));
       });
       const without = rows.filter((i) => column.codes[i] === NONE);
       if (without.length) traces.push({ ...base(without), name: "none", hovertext: this.hover(without), marker: { size, color: "@muted", opacity: 0.5 } });

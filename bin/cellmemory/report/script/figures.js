@@ -76,6 +76,9 @@ function dressed(figure, width, colours) {
 const CONFIG = { displaylogo: false, responsive: false, displayModeBar: false, scrollZoom: false };
 const ZOOMING = { ...CONFIG, displayModeBar: true, modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 
+// What is folded has no width: it is drawn when it is unfolded.
+const isFolded = (node) => node.closest("details:not([open])") !== null;
+
 class Plot {
   constructor(node, config = CONFIG) {
     this.node = node;
@@ -92,7 +95,7 @@ class Plot {
     return Math.max(this.node.parentElement.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight), this.figure.min_width || 0);
   }
   draw() {
-    if (!this.figure) return undefined;
+    if (!this.figure || isFolded(this.node)) return undefined;
     const { data, layout } = dressed(this.figure, printing ? PRINTED : this.width(), THEMES[theme]);
     // A browser prints at once what is there; points drawn by the graphics card come a frame later.
     if (printing) for (const trace of data) if (trace.type === "scattergl") trace.type = "scatter";

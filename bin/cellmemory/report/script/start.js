@@ -2,7 +2,7 @@
 
 function followSections() {
   const links = new Map([...document.querySelectorAll(".contents a")].map((link) => [link.hash.slice(1), link]));
-  const parts = [...document.querySelectorAll("main > section")];
+  const parts = [...document.querySelectorAll("main section")];
   const mark = () => {
     const line = innerHeight * 0.3;
     const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 4;
@@ -22,6 +22,20 @@ function followSections() {
     waiting = true;
   }, { passive: true });
   mark();
+}
+
+// A link to a folded section unfolds it first.
+function unfoldOnTheWay(folded) {
+  const unfold = (hash) => {
+    const target = hash.length > 1 ? document.getElementById(decodeURIComponent(hash.slice(1))) : null;
+    if (target && folded.contains(target) && !folded.open) {
+      folded.open = true;
+      target.scrollIntoView();
+    }
+  };
+  for (const link of document.querySelectorAll(".contents a")) link.addEventListener("click", () => unfold(link.hash));
+  addEventListener("hashchange", () => unfold(location.hash));
+  unfold(location.hash);
 }
 
 async function start() {
@@ -47,13 +61,20 @@ async function start() {
     clearTimeout(timer);
     timer = setTimeout(() => { if (innerWidth !== width) { width = innerWidth; redraw(); } }, 150);
   });
+  const folded = document.querySelector("details.advanced");
+  let unfolded = folded.open;
+  const redrawFolded = () => { for (const plot of Plot.all) if (folded.contains(plot.node)) plot.draw(); };
+  folded.addEventListener("toggle", redrawFolded);
+  unfoldOnTheWay(folded);
   addEventListener("beforeprint", () => {
+    unfolded = folded.open;
+    folded.open = true;
     printing = true;
     theme = "light";
     document.documentElement.dataset.theme = theme;
     redraw();
   });
-  addEventListener("afterprint", () => { printing = false; applyTheme(); redraw(); });
+  addEventListener("afterprint", () => { printing = false; folded.open = unfolded; applyTheme(); redraw(); });
   // In the order of the page, with a breath between, so that the page answers while it draws.
   for (const node of document.querySelectorAll("[data-figure], [data-explorer]")) {
     if (node.dataset.figure) await startFigure(node)();

@@ -2,11 +2,12 @@
 
 const PAGE = 15;
 const shownValue = {
-  text: (v) => String(v), score: (v) => v, label: (v) => v, count: (v) => count(v), p: (v) => format(v),
+  text: (v) => String(v), score: (v) => v, label: (v) => v, verdict: (v) => v, count: (v) => count(v), p: (v) => format(v),
   // Through a number once more: a small value below 0 is 0, not -0.
   number: (v) => (Math.abs(v) < 10 ? (+v.toFixed(3)).toFixed(3) : Math.abs(v) < 100 ? v.toFixed(1) : count(Math.round(v))),
   share: (v) => (v !== 0 && Math.abs(v) < 0.001 ? (100 * v).toPrecision(2) : (100 * v).toFixed(1)) + "%",
 };
+const VERDICTS = { use: "use", check: "check", "don't use": "dont" };
 const isNumber = (kind) => ["number", "count", "share", "p"].includes(kind);
 const atRight = (kind) => isNumber(kind) || kind === "score";
 const COLOUR = new Map(CELLS.colours.labels.map((label, i) => [label, CELLS.colours.values[i]]));
@@ -88,7 +89,8 @@ class Table {
         bar.append(part);
         cell.append(bar);
       }
-      cell.append(isNumber(kind) ? text : element("span", { class: text.length > 60 ? "text wide" : text.length > 24 ? "text middle" : "text" }, text));
+      if (kind === "verdict") cell.append(element("span", { class: `verdict ${VERDICTS[value]}` }, text));
+      else cell.append(isNumber(kind) ? text : element("span", { class: text.length > 60 ? "text wide" : text.length > 24 ? "text middle" : "text" }, text));
       line.append(cell);
     });
     return line;

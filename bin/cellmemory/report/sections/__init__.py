@@ -35,27 +35,28 @@ def all_sections(
     colours: dict[str, str],
     palette: Sequence[str],
 ) -> list[Section]:
-    """Every section of the page, those that have nothing to show with one sentence that says why.
+    """Every section of the page that has something to show: about the cells first, and then about the model.
 
     consensus: the summaries of consensus.py; without them, as in a run with one reference, there is no such section.
     """
-    parts = [
+    found = [
         summary.section(samples, trained, inputs),
-        checks.section(samples, inputs, trained),
         labels.section(samples, trained, colours),
         *([references.section(consensus)] if consensus else []),
         maps.section(samples),
         spatial.section(samples),
         clusters.section(samples),
+        truth.section(samples, palette),
+        tags.section(samples),
+        enrichment.section(samples),
+        checks.section(samples, inputs, trained),
         confidence.section(samples, colours),
         label_sets.section(samples, palette),
-        tags.section(samples),
         slots.section(samples),
-        enrichment.section(samples),
-        truth.section(samples, palette),
         training.section(trained),
-        about.section(samples, trained, provenance),
     ]
+    absent = [part.absent for part in found if part.absent]
+    parts = [*(part for part in found if not part.absent), about.section(samples, trained, provenance, absent)]
     if len(samples) == 1:
         parts = [replace(part, blocks=[_without_sample(block) for block in part.blocks]) for part in parts]
     return parts

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import wording
-from cellmemory.report.blocks import Facts, Section
+from cellmemory.report.blocks import Facts, Notes, Section
 from cellmemory.report.data import Sample
 
 
-def section(samples: Sequence[Sample], trained: TrainedModel, provenance: dict | None) -> Section:
-    """Versions, parameters and checksums: what is needed to make the same page again."""
+def section(samples: Sequence[Sample], trained: TrainedModel, provenance: dict | None, absent: list[str]) -> Section:
+    """Versions, parameters and checksums: what is needed to make the same page again.
+
+    absent: why other sections are not there.
+    """
     lead = "What made these results. The same inputs, versions and seed give the same results again."
     mapping = []
     for key, title in (
@@ -27,7 +30,7 @@ def section(samples: Sequence[Sample], trained: TrainedModel, provenance: dict |
         values = dict.fromkeys(wording.shown(value) for s in samples if (value := getattr(s.run, key)) not in ("", None))
         if values:
             mapping.append((title, ", ".join(values)))
-    blocks = [Facts("Mapping", mapping)]
+    blocks: list = [Facts("Mapping", mapping)]
     for key, title in (("model", "Model"), ("training", "Training")):
         if trained.config.get(key):
             blocks.append(Facts(title, _flat(trained.config[key])))
@@ -39,7 +42,8 @@ def section(samples: Sequence[Sample], trained: TrainedModel, provenance: dict |
     blocks.append(
         Facts("Checksums (SHA-256)", [*trained.config.get("files", {}).items(), ("model", trained.config.get("digest", ""))])
     )
-    return Section("about", "Provenance", lead, blocks)
+    missing = [Notes(absent, "Not in this page")] if absent else []
+    return Section("about", "Provenance", lead, [*missing, *blocks], advanced=True)
 
 
 def _flat(value: dict, prefix: str = "") -> list[tuple[str, str]]:

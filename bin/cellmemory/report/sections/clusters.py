@@ -6,8 +6,7 @@ import pandas as pd
 
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Notes, Section, bounded, category_axis
-from cellmemory.report.colours import NOT_ASSIGNED
-from cellmemory.report.data import Sample, counted
+from cellmemory.report.data import Sample, counted_labels
 from cellmemory.report.wording import count
 
 _COLUMNS = [
@@ -56,8 +55,8 @@ def section(samples: Sequence[Sample]) -> Section:
     )
     known = [sample for sample in samples if "clusters" in sample.tables]
     if not known:
-        note = Notes(["The queries were not clustered (--clusters false), so no new types were looked for."])
-        return Section("clusters", "Clusters and new types", lead, [note])
+        absent = "The queries were not clustered (--clusters false), so no new types were looked for."
+        return Section("clusters", "Clusters and new types", lead, absent=absent)
     found = [sentence for sample in known for sentence in candidates(sample)]
     if found:
         notes = Notes(found, "Perhaps types that the reference lacks", warning=True)
@@ -90,11 +89,12 @@ def candidates(sample: Sample) -> list[str]:
 
 
 def _candidate(sample: Sample, row: pd.Series) -> str:
-    genes = _first(row["excess_genes"])
+    genes, unlike = _first(row["excess_genes"]), f"{row['unlike']:.0%}"
+    beyond = f", but they express {genes} beyond the reference's cells of their labels" if genes else ""
+    doubt = f" {unlike} are unlike the reference." if unlike != "0%" else ""
     return (
-        f"{sample.name}, cluster {row['cluster']} ({count(int(row['n_cells']), 'cell')}) may be a type that the reference lacks: "
-        f"{row['unlike']:.0%} are unlike it. Most were called {row['label']}."
-        + (f" Beyond the reference's cells of their labels they express {genes}." if genes else "")
+        f"{sample.name}, cluster {row['cluster']} ({count(int(row['n_cells']), 'cell')}) may be a type that the reference lacks. "
+        f"Most were called {row['label']}{beyond}.{doubt}"
     )
 
 
@@ -117,9 +117,9 @@ def _heatmap(sample: Sample) -> dict | None:
     if "cell_clusters" not in sample.tables:
         return None
     names = sample.tables["clusters"]["cluster"].tolist()
-    labels = counted(sample.cells["label"], sample.cells.drop(columns="candidate", errors="ignore"))
+    labels = counted_labels(sample.cells.drop(columns="candidate", errors="ignore"))
     counts = pd.crosstab(labels, sample.tables["cell_clusters"]["cluster"].to_numpy()).reindex(columns=names, fill_value=0)
-    order = [label for label in [*sample.cells["label"].cat.categories, *NOT_ASSIGNED] if label in counts.index]
+    order = [label for label in labels.cat.categories if label in counts.index]
     counts = counts.loc[order]
     words = "{row}<br>cluster {column}<br>{share} of the cluster"
     shares = counts.to_numpy() / counts.sum().to_numpy()

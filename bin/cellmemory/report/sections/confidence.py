@@ -24,7 +24,7 @@ def section(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
         confidence_by_label(samples, colours),
         *reasons(samples),
     ]
-    return Section("confidence", "Confidence and novelty", lead, blocks)
+    return Section("confidence", "Confidence and novelty", lead, blocks, advanced=True)
 
 
 def reasons(samples: Sequence[Sample]) -> list[Table]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.report import drawing
-from cellmemory.report.blocks import Figure, Notes, Section, Selector, bounded, category_axis, text
+from cellmemory.report.blocks import Figure, Section, Selector, bounded, category_axis, text
 from cellmemory.report.data import Sample
 
 MAX_TERMS = 40
@@ -40,7 +40,7 @@ def section(samples: Sequence[Sample]) -> Section:
             "enrichment",
             "Gene sets",
             lead,
-            [Notes(["No enrichment table was given (gene sets are tested where --gmt names a file)."])],
+            absent="No enrichment table was given (gene sets are tested where --gmt names a file).",
         )
     columns = [("Sample", "text"), *((title, kind) for _, title, kind in _TERM_COLUMNS)]
     keys = [key for key, _, _ in _TERM_COLUMNS]

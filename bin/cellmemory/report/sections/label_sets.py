@@ -25,6 +25,7 @@ def section(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
         "Label sets",
         lead,
         [set_sizes(samples, palette), bounded("set_table", "Sets of labels", columns, rows)],
+        advanced=True,
     )
 
 

@@ -12,10 +12,15 @@ from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Section, Selector, Table, bounded
 from cellmemory.report.colours import NOT_ASSIGNED
-from cellmemory.report.data import Sample, counted, level_title, share_of
+from cellmemory.report.data import Sample, counted, counted_labels, level_title, share_of
+from cellmemory.report.verdicts import is_used
 
 MAX_BARS = 40
 REFERENCE = "(reference)"
+_CAPTION = (
+    "To be used: assigned cells that are not in a cluster that may be a new type; share: of the sample's cells. Best guess of: "
+    "all cells with the label, whatever their status; the other columns are of these."
+)
 
 
 def section(samples: Sequence[Sample], trained: TrainedModel, colours: dict[str, str]) -> Section:
@@ -23,30 +28,32 @@ def section(samples: Sequence[Sample], trained: TrainedModel, colours: dict[str,
     rows = []
     for sample in samples:
         for label, cells in sample.cells.groupby("label", observed=True):
-            share = len(cells) / len(sample.cells)
+            used = int(is_used(cells).sum())
             shares = [share_of(cells, status) for status in (ASSIGNED, AMBIGUOUS, UNASSIGNED)]
-            rows.append([sample.name, label, len(cells), share, cells["confidence"].median(), *shares])
+            confidence = cells["confidence"].median()
+            rows.append([sample.name, label, used, used / len(sample.cells), len(cells), confidence, *shares])
     columns = [
         ("Sample", "text"),
         ("Label", "label"),
-        ("Cells", "count"),
+        ("To be used", "count"),
         ("Share", "share"),
-        ("Median confidence", "number"),
+        ("Best guess of", "count"),
+        ("Confidence", "number"),
         ("Assigned", "share"),
         ("Ambiguous", "share"),
         ("Unassigned", "share"),
     ]
-    lead = "What the query is made of, by its predicted labels."
+    lead = "What the query is made of. Cells count under a label where it may be used, and else under none."
     reference = trained.label_table.set_index("label")["n_cells"]
     groupings, levels = bar_groupings(samples), coarse_labels(samples, trained.hierarchy)
-    finest = pd.concat([counted(sample.cells["label"], sample.cells) for sample in samples], ignore_index=True)
+    finest = pd.concat([counted_labels(sample.cells).astype(object) for sample in samples], ignore_index=True)
     colours = colours | NOT_ASSIGNED
     blocks: list = []
     if levels and trained.hierarchy:
         blocks.append(lineages(groupings, levels, colours, hierarchy=trained.hierarchy, reference=reference))
     blocks += [
         composition(groupings, finest, colours, reference),
-        Table("label_table", "Cells per label", columns, rows),
+        Table("label_table", "Cells per label", columns, rows, _CAPTION),
         *_proportion_table(groupings, levels, finest, trained),
     ]
     return Section("labels", "Labels", lead, blocks)

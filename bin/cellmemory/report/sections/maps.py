@@ -15,7 +15,7 @@ def section(samples: Sequence[Sample]) -> Section:
         "little, and a type that the reference lacks lies among the labels that it resembles most."
     )
     if all(sample.umap is None for sample in samples):
-        return Section("map", "Map", lead, [Notes([f"The mapped files hold no {UMAP}, so that there is no map."])])
+        return Section("map", "Map", lead, absent=f"The mapped files hold no {UMAP}, so that there is no map.")
     caption = (
         "Choose a colour; click a legend entry to hide it, twice to see only it; drag to zoom, double-click to "
         "reset. The reference may be shown in grey or in its own labels. Below, the expression of a gene beside the "

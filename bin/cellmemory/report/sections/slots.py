@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cellmemory.report import drawing
-from cellmemory.report.blocks import Figure, Notes, Section, Selector, bounded, category_axis
+from cellmemory.report.blocks import Figure, Section, Selector, bounded, category_axis
 from cellmemory.report.data import Sample
 from cellmemory.report.sections.enrichment import SIGNIFICANT
 
@@ -21,7 +21,7 @@ def section(samples: Sequence[Sample]) -> Section:
             "slots",
             "Memory slots",
             lead,
-            [Notes(["The mapped files hold no slot attention (--no_attention), so that there are no slots."])],
+            absent="The mapped files hold no slot attention (--no_attention), so that there are no slots.",
         )
     blocks: list = [slot_use(samples), slot_heatmap(samples)]
     rows = [row for sample in samples for row in _slot_rows(sample)]
@@ -40,7 +40,7 @@ def section(samples: Sequence[Sample]) -> Section:
             "slot's attention."
         )
         blocks.append(bounded("slot_table", "Slots at a glance", columns, rows, caption=caption))
-    return Section("slots", "Memory slots", lead, blocks)
+    return Section("slots", "Memory slots", lead, blocks, advanced=True)
 
 
 def _slot_rows(sample: Sample) -> list[list]:

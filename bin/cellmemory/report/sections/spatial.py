@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cellmemory.report.blocks import Explorer, Notes, Section
+from cellmemory.report.blocks import Explorer, Section
 from cellmemory.report.data import Sample
 
 
@@ -14,7 +14,7 @@ def section(samples: Sequence[Sample]) -> Section:
             "spatial",
             "Tissue",
             lead,
-            [Notes(["No sample has spatial coordinates (obsm['spatial']), so that there is no picture of the tissue."])],
+            absent="No sample has spatial coordinates (obsm['spatial']), so that there is no picture of the tissue.",
         )
     return Section(
         "spatial",

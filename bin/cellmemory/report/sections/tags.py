@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from cellmemory.columns import ASSIGNED
 from cellmemory.report import drawing
-from cellmemory.report.blocks import MAX_ROWS, Figure, Notes, Section, Selector, Table, bounded, category_axis
+from cellmemory.report.blocks import MAX_ROWS, Figure, Section, Selector, Table, bounded, category_axis
 from cellmemory.report.data import Sample
 from cellmemory.report.sections.faithfulness import faithfulness_blocks
 
@@ -40,7 +41,7 @@ _TAG_CAPTION = (
 def section(samples: Sequence[Sample]) -> Section:
     """Type-associated genes."""
     lead = (
-        "Type-associated genes (TAGs) are the genes that a cell's summary attends to, averaged over the cells of a "
+        "Type-associated genes (TAGs) are the genes that a cell's summary attends to, averaged over the assigned cells of a "
         "label. Attention says what the model read to decide, not how much a gene is expressed nor what causes "
         "what: a marker that every cell has is expressed but does not distinguish types."
     )
@@ -50,7 +51,7 @@ def section(samples: Sequence[Sample]) -> Section:
             "tags",
             "Genes",
             lead,
-            [Notes(["No TAG table was given (mapping may have run with --no_attention), so there are no genes."])],
+            absent="No TAG table was given (mapping may have run with --no_attention), so there are no genes.",
         )
     shown = [
         column for column in _TAG_COLUMNS if all(column[0] in table and table[column[0]].notna().any() for _, table in tables)
@@ -128,7 +129,7 @@ def tag_heatmap(samples: Sequence[Sample]) -> Figure:
     selectors.append(Selector("Colour", ["Relative to the gene's highest label", "Mean attention"]))
     caption = (
         "The genes that the model attends to most, grouped by the label that leads to them, and their mean "
-        "attention in the cells of every label. A row that is strong in one column is specific to that label; a "
+        "attention in the assigned cells of every label. A row that is strong in one column is specific to that label; a "
         "row that is strong everywhere is attended to in all cells. Means are over the cells drawn in this page."
     )
     return Figure("tags", "Type-associated genes by label", caption, variants, selectors, "This sample has no attention table.")
@@ -137,7 +138,8 @@ def tag_heatmap(samples: Sequence[Sample]) -> Figure:
 def _tag_heatmap(sample: Sample, *, relative: bool) -> dict | None:
     if sample.attention is None or "tags" not in sample.tables:
         return None
-    drawn = sample.cells["label"].iloc[sample.drawn]
+    cells = sample.cells.iloc[sample.drawn]
+    drawn = cells["label"].where(cells["status"] == ASSIGNED)
     groups = [label for label in drawn.cat.categories if (drawn == label).any()]
     place = {gene: i for i, gene in enumerate(sample.genes)}
     each = max(1, min(5, MAX_HEAT_GENES // max(1, len(groups))))

@@ -39,6 +39,7 @@ def section(trained: TrainedModel) -> Section:
             Facts("Calibration", facts),
             Table("reference_labels", "Labels of the reference", [titles[k] for k in keys], rows),
         ],
+        advanced=True,
     )
 
 

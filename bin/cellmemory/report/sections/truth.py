@@ -6,14 +6,16 @@ from itertools import cycle
 import numpy as np
 
 from cellmemory.report import drawing
-from cellmemory.report.blocks import Figure, Notes, Section, Selector, Table, category_axis, short, text
+from cellmemory.report.blocks import Figure, Section, Selector, Table, category_axis, short, text
 from cellmemory.report.data import Sample
 
 _SCORES = (
     ("cells", "Cells", "count", "All cells of the query"),
     ("unknown_cells", "Cells of unknown types", "count", "Their true type is not among the reference's labels"),
-    ("accuracy", "Accuracy", "share", "Cells with the right label"),
-    ("accuracy_all", "Accuracy, all cells", "share", "The same, where cells of unknown types count as wrong"),
+    ("assigned_fraction", "Assigned cells", "share", "Cells whose label may be used"),
+    ("assigned_accuracy", "Right, of assigned cells", "share", "All others left out; cells of unknown types count as wrong"),
+    ("accuracy_all", "Right, of all cells", "share", "Whether assigned or not; cells of unknown types count as wrong"),
+    ("accuracy", "Right, of known types", "share", "Whether assigned or not; cells of unknown types left out"),
     ("balanced_accuracy", "Balanced accuracy", "share", "Mean recall: every type counts the same"),
     ("macro_f1", "Macro F1", "number", "Mean F1: every type counts the same"),
     ("weighted_f1", "Weighted F1", "number", "Mean F1: every cell counts the same"),
@@ -23,7 +25,6 @@ _SCORES = (
     ("unknown_flagged", "Unknown types flagged", "share", "Cells of unknown types that are unassigned"),
     ("known_flagged", "Known types flagged", "share", "Cells of known types that are unassigned"),
     ("known_ambiguous", "Known types ambiguous", "share", "Cells of known types that are between labels"),
-    ("assigned_accuracy", "Accuracy of assigned cells", "share", "All others left out; cells of unknown types count as wrong"),
     ("surely_wrong", "Surely wrong", "share", "Cells with a wrong label and a confidence above 0.9"),
     ("label_set_coverage", "Label sets that hold the truth", "share", "At least as many as was asked for, if all is well"),
     ("label_set_mean_size", "Mean size of a label set", "number", "Labels in a set"),
@@ -33,16 +34,16 @@ _SCORES = (
 def section(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
     """Comparison with known labels."""
     lead = (
-        "How the predictions compare with labels that came with the query and were not shown to the model. Types "
-        "that the reference lacks cannot be named rightly; for them it counts that they are flagged as novel."
+        "How the predictions compare with labels that came with the query and were not shown to the model. Where the two differ, "
+        "either may be wrong. Types that the reference lacks cannot be named rightly; it counts that they are unassigned."
     )
     scored = [(s.name, s.tables["metrics"]) for s in samples if "metrics" in s.tables]
     if not scored:
         return Section(
             "truth",
-            "Known truth",
+            "Comparison with your labels",
             lead,
-            [Notes(["No true labels are known (truth_key in the samplesheet), so nothing is compared."])],
+            absent="No true labels are known (truth_key in the samplesheet), so nothing is compared.",
         )
     blocks: list = [_scores(scored), *_levels(scored)]
     known = [sample for sample in samples if "metrics" in sample.tables]
@@ -78,13 +79,13 @@ def section(samples: Sequence[Sample], palette: Sequence[str]) -> Section:
         ("In the label set", "share"),
     ]
     blocks.append(Table("classes", "Scores by label", columns, classes))
-    return Section("truth", "Known truth", lead, blocks)
+    return Section("truth", "Comparison with your labels", lead, blocks)
 
 
 def _scores(scored: Sequence[tuple[str, dict]]) -> Table:
     """A row for every score that any sample has, a column for every sample; with many samples the other way round."""
     kept = [score for score in _SCORES if any(metrics.get(score[0]) is not None for _, metrics in scored)]
-    caption = "Scores are over cells whose true type the reference knows, unless they say otherwise."
+    caption = "Your labels are taken for right here. Scores are over types that the reference knows, unless they say otherwise."
     if len(scored) > 4:
         columns = [("Sample", "text"), *((title, kind) for _, title, kind, _ in kept)]
         return Table("scores", "Scores", columns, [[name, *(m.get(key) for key, *_ in kept)] for name, m in scored], caption)
