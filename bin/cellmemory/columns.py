@@ -31,6 +31,8 @@ CONSENSUS_STATUS = f"{PREFIX}consensus_status"
 #: What the status of a cell's consensus may be.
 CONSENSUS_STATUSES = ["agreed", "split", "single", "unassigned"]
 
+#: The Cell Ontology's term of a cell's label, in the user's own file.
+ONTOLOGY = f"{PREFIX}ontology_term_id"
 #: Columns of a query's clusters: each cell's, and what most of that cluster's cells are.
 CLUSTER, CLUSTER_LABEL = f"{PREFIX}cluster", f"{PREFIX}cluster_label"
 

@@ -15,12 +15,13 @@ from cellmemory.errors import InputError
 from cellmemory.io.guarded import GuardedFile
 from cellmemory.mapping.annotation import annotate
 from cellmemory.mapping.mapped import MappedFile
+from cellmemory.mapping.ontology import term_ids
 from tests.conftest import DATA, refused, succeed
 from tests.corpus.made import write_10x, write_mtx
 
 #: What mapping adds to obs.
 OURS = {"cellmemory_label", "cellmemory_confidence", "cellmemory_status", "cellmemory_reason", "cellmemory_novelty"}
-OURS |= {"cellmemory_novelty_p", "cellmemory_label_set", "cellmemory_linear_share"}
+OURS |= {"cellmemory_novelty_p", "cellmemory_label_set", "cellmemory_linear_share", "cellmemory_ontology_term_id"}
 
 
 def rich_query() -> ad.AnnData:
@@ -101,7 +102,8 @@ def test_our_columns_are_those_of_the_mapped_file(mapped: Path, tmp_path: Path):
     found, expected = ad.read_h5ad(tmp_path / "out.h5ad"), ad.read_h5ad(mapped)
     own = ad.read_h5ad(tmp_path / "q.h5ad")
     ours = [name for name in expected.obs if name.startswith("cellmemory_")]
-    assert found.obs.columns.tolist() == [*own.obs.columns, *ours, "cellmemory_cluster", "cellmemory_cluster_label"]
+    added = ["cellmemory_ontology_term_id", "cellmemory_cluster", "cellmemory_cluster_label"]
+    assert found.obs.columns.tolist() == [*own.obs.columns, *ours, *added]
     pd.testing.assert_frame_equal(found.obs[ours], expected.obs[ours])
     table = pd.read_csv(clusters, index_col="cell", dtype=str)
     assert found.obs[table.columns].astype(str).to_numpy().tolist() == table.to_numpy().tolist()
@@ -111,6 +113,34 @@ def test_our_columns_are_those_of_the_mapped_file(mapped: Path, tmp_path: Path):
     assert found.uns["cellmemory"]["step"] == "annotate"
     assert found.uns["cellmemory"]["model_digest"] == expected.uns["cellmemory"]["model_digest"]
     assert ad.read_h5ad(tmp_path / "out.h5ad", backed="r").obs.columns.tolist() == found.obs.columns.tolist()
+
+
+def test_assigned_cells_get_the_term_of_their_label(mapped: Path, tmp_path: Path):
+    annotate(DATA / "unseen_type.h5ad", mapped, None, output=tmp_path / "out.h5ad")
+    obs = ad.read_h5ad(tmp_path / "out.h5ad").obs
+    assigned = obs["cellmemory_status"] == "assigned"
+    assert set(obs.loc[~assigned, "cellmemory_ontology_term_id"]) == {"unknown"}
+    dendritic = (obs["cellmemory_label"] == "Dendritic") & assigned
+    assert set(obs.loc[dendritic, "cellmemory_ontology_term_id"]) == {"CL:0000451"}
+
+
+@pytest.mark.parametrize(
+    ("label", "term"),
+    [
+        ("T cells", "CL:0000084"),
+        ("T_cell", "CL:0000084"),
+        ("NK", "CL:0000623"),
+        ("CD4-positive, alpha-beta T cell", "CL:0000624"),
+        ("Plasma Cell", "CL:0000786"),
+        ("natural killer cell", "CL:0000623"),
+        ("alpha", None),  # of the pancreas here, of the retina in the ontology
+        ("VIP", None),
+        ("CD14+ Monocyte", None),
+        ("", None),
+    ],
+)
+def test_a_label_is_a_term_by_name_or_synonym_and_else_none(label: str, term: str | None):
+    assert term_ids([label]).get(label) == term
 
 
 @pytest.mark.parametrize("write", [write_10x, write_mtx])
@@ -139,6 +169,14 @@ def test_a_second_time_replaces_the_first_and_nothing_else(mapped: Path, tmp_pat
     (sentence,) = refused("annotate", "--query", query, "--mapped", mapped, "--output", tmp_path / "mine.h5ad")
     assert "this step did not write it" in sentence
     assert (tmp_path / "mine.h5ad").read_bytes() == query.read_bytes()
+
+
+def test_a_mapped_file_of_an_older_version_without_its_step(mapped: Path, tmp_path: Path):
+    shutil.copy(mapped, tmp_path / "m.h5ad")
+    with h5py.File(tmp_path / "m.h5ad", "r+") as file:
+        del file["uns/cellmemory/step"]
+    annotate(DATA / "unseen_type.h5ad", tmp_path / "m.h5ad", None, output=tmp_path / "out.h5ad")
+    assert ad.read_h5ad(tmp_path / "out.h5ad").uns["cellmemory"]["step"] == "annotate"
 
 
 def test_what_an_earlier_mapping_left_outside_of_obs_is_replaced(mapped: Path, tmp_path: Path):

@@ -28,7 +28,20 @@ from cellmemory.report.sections import summary, tags
 from tests.conftest import ROOT, refused, succeed
 from tests.made.report_inputs import NASTY, NASTY_CELLS, UNSEEN, Inputs, make_inputs, write_page
 
-SECTIONS = ("summary", "labels", "map", "spatial", "clusters", "truth", "tags", "enrichment", "inputs", "confidence", "sets")
+SECTIONS = (
+    "summary",
+    "labels",
+    "map",
+    "spatial",
+    "markers",
+    "clusters",
+    "truth",
+    "tags",
+    "enrichment",
+    "inputs",
+    "confidence",
+    "sets",
+)
 SECTIONS += ("slots", "training", "about")
 CLUSTER_TABLES = ("clusters", "cluster_markers", "cell_clusters")
 
@@ -276,6 +289,32 @@ def test_genes_are_told_by_attention_contributions_expression_and_faithfulness(r
     assert len(curves) == 12
     assert curves[0]["y"][0] == 1
     assert all(a >= b for a, b in zip(curves[0]["y"], curves[0]["y"][1:], strict=False))
+
+
+def test_markers_are_those_of_the_row_that_has_most(tmp_path: Path):
+    made = make_inputs(tmp_path, samples=("unseen_type",), attention=False, extras=False)
+    cells = ad.read_h5ad(made.mapped[0])
+    unseen = (cells.obs["author_label"] == UNSEEN).to_numpy()
+    cells.obs["cellmemory_label"] = np.where(unseen, cells.obs["cellmemory_label"], cells.obs["author_label"])
+    cells.obs["cellmemory_status"] = np.where(unseen, "unassigned", "assigned")
+    cells.write_h5ad(made.mapped[0])
+    succeed("report", *made.arguments(), "--output", tmp_path / "report.html")
+    figure = embedded(tmp_path / "report.html")["figures"]["markers"]["variants"][""]
+    rows, genes = (figure["layout"][axis]["ticktext"] for axis in ("yaxis", "xaxis"))
+    assert rows[-1] == "(unassigned)"
+    dots = figure["data"][0]
+    highest = {
+        genes[x]: rows[y] for x, y, colour in zip(dots["x"], dots["y"], dots["marker"]["color"], strict=True) if colour == 1
+    }
+    assert highest.keys() == set(genes)
+    of_unseen = [gene for gene, row in highest.items() if row == "(unassigned)"]
+    assert of_unseen == genes[-len(of_unseen) :]
+    assert {"CD79A", "CD79B", "MS4A1"} & set(of_unseen)
+    values = cells.X.toarray()
+    for gene in of_unseen:
+        column = values[:, cells.var_names.get_loc(gene)]
+        others = [column[(cells.obs["cellmemory_label"] == row).to_numpy() & ~unseen].mean() for row in rows[:-1]]
+        assert column[unseen].mean() > max(others), gene
 
 
 def test_a_query_of_fewer_genes_is_told_what_it_costs(run_page: Path):

@@ -19,7 +19,7 @@ from cellmemory.cells.faults import reading
 from cellmemory.cells.named_columns import taken_columns
 from cellmemory.cells.reading import CHUNK_CELLS, CellFile
 from cellmemory.cells.writing import H5adWriter
-from cellmemory.columns import CLUSTER, CLUSTER_LABEL, EMBEDDING, REFERENCE_MAP, SLOT_USE, UMAP
+from cellmemory.columns import ASSIGNED, CLUSTER, CLUSTER_LABEL, EMBEDDING, LABEL, ONTOLOGY, REFERENCE_MAP, SLOT_USE, STATUS, UMAP
 from cellmemory.errors import NO_ROOM, InputError
 from cellmemory.io.atomic import replacing
 from cellmemory.io.guarded import GuardedFile
@@ -27,6 +27,7 @@ from cellmemory.io.signature import sign
 from cellmemory.io.tables import read_cells
 from cellmemory.log import say
 from cellmemory.mapping.mapped import ANNOTATE, MappedFile
+from cellmemory.mapping.ontology import UNKNOWN, term_ids
 
 #: What our embeddings are called in the user's file, by their keys in a mapped one: X_umap stays the user's own.
 EMBEDDINGS = {EMBEDDING: EMBEDDING, SLOT_USE: SLOT_USE, UMAP: f"{EMBEDDING}_umap"}
@@ -54,7 +55,9 @@ def annotate(query: Path, mapped: Path, clusters: Path | None, *, output: Path) 
     """
     with CellFile(query) as file, MappedFile(mapped) as found, replacing(output) as partial:
         _check(file, found)
-        columns = _cluster_columns(clusters, file) if clusters else pd.DataFrame(index=range(file.n_cells))
+        columns = _terms_of_labels(found)
+        if clusters:
+            columns = columns.join(_cluster_columns(clusters, file).set_axis(columns.index))
         if file.stored("obs") is None:
             _write_cells(file, partial)
         else:
@@ -81,6 +84,15 @@ def _check(file: CellFile, found: MappedFile) -> None:
                 f"{file.path}: cell {start + wrong} is '{names[wrong]}', but '{others[wrong]}' in {found.path}. Give the file "
                 "that was mapped."
             )
+
+
+def _terms_of_labels(found: MappedFile) -> pd.DataFrame:
+    """ONTOLOGY of each cell: UNKNOWN for a cell that is not assigned, or whose label has no term. Without any terms there is no
+    column."""
+    terms = term_ids(found.run.slot_groups)
+    assigned = found.obs[STATUS].astype(str) == ASSIGNED
+    values = found.obs[LABEL].astype(str).map(terms).where(assigned).fillna(UNKNOWN).astype("category")
+    return pd.DataFrame({ONTOLOGY: values.array} if terms else {}, index=range(found.n_cells))
 
 
 def _cluster_columns(path: Path, file: CellFile) -> pd.DataFrame:
@@ -148,7 +160,7 @@ def _add(target: h5py.File, own: list[str], found: MappedFile, clusters: pd.Data
         _replace(target, f"obsm/{name}", found.obsm.get(key))
     for key in (RUN, REFERENCE_MAP):
         _replace(target, f"uns/{key}", found.uns.get(key))
-    del target[f"uns/{RUN}/step"]
+    _replace(target, f"uns/{RUN}/step", None)
     write_elem(target, f"uns/{RUN}/step", ANNOTATE)
 
 
