@@ -91,7 +91,7 @@ def main(
         partial.write_text(text, encoding="utf-8")
     _cli.say(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB).")
     if mqc_dir:
-        _cli.say(f"Wrote {len(multiqc.write(samples, colours, mqc_dir))} files for MultiQC to {mqc_dir}.")
+        _cli.say(f"Wrote {len(multiqc.write(samples, trained, colours, mqc_dir))} files for MultiQC to {mqc_dir}.")
     if figures_dir:
         _cli.say(f"Wrote {len(still.write(samples, parts, colours, figures_dir))} files of figures to {figures_dir}.")
 

@@ -570,12 +570,14 @@ def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: in
 
 def test_multiqc_content_has_what_it_needs(run_page: Path):
     written = {path.name: json.loads(path.read_text()) for path in (run_page.parent / "mqc").iterdir()}
-    assert set(written) == {"run_summary_mqc.json"} | {
+    assert set(written) == {"run_summary_mqc.json", "run_methods_mqc.json"} | {
         f"{sample}_{part}_mqc.json" for sample in ("reduced_panel", "unseen_type") for part in ("labels", "confidence")
     }
     for content in written.values():
-        assert {"id", "section_name", "plot_type", "pconfig", "data"} <= set(content)
-        assert content["plot_type"] in ("generalstats", "bargraph", "linegraph")
+        assert {"id", "section_name", "plot_type", "data"} <= set(content)
+        assert content["plot_type"] in ("generalstats", "bargraph", "linegraph", "html")
+        assert ("pconfig" in content) == (content["plot_type"] != "html")
+    assert "Genome Biology 2025, 26:178" in written["run_methods_mqc.json"]["data"]
     assert written["run_summary_mqc.json"]["data"]["unseen_type"]["cells"] == 195
     assert sum(written["unseen_type_labels_mqc.json"]["data"]["unseen_type"].values()) == 195
 
@@ -587,3 +589,4 @@ def test_multiqc_reads_it(run_page: Path, tmp_path: Path):
     text = (tmp_path / "multiqc_report.html").read_text()
     assert "cellmemory_labels" in text
     assert "cellmemory_confidence" in text
+    assert "Only the labels of assigned cells are used." in text

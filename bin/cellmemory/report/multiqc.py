@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cellmemory.columns import AMBIGUOUS, ASSIGNED
+from cellmemory import __version__
+from cellmemory.columns import AMBIGUOUS, ASSIGNED, UNASSIGNED
 from cellmemory.errors import InputError
 from cellmemory.io.atomic import write_json
 from cellmemory.io.outputs import replaceable
+from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report.blocks import plain
 from cellmemory.report.colours import NOT_ASSIGNED
 from cellmemory.report.data import Sample, alignment_of, counted_labels, share_of
@@ -31,11 +33,22 @@ _COLUMNS = (
         "ambiguous",
         {
             "title": "Ambiguous",
-            "description": "Cells between labels; the others are unlike the reference",
+            "description": "Cells between labels",
             "suffix": "%",
             "min": 0,
             "max": 100,
             "scale": "Oranges",
+        },
+    ),
+    (
+        "unassigned",
+        {
+            "title": "Unassigned",
+            "description": "Cells unlike the reference",
+            "suffix": "%",
+            "min": 0,
+            "max": 100,
+            "scale": "Reds",
         },
     ),
     (
@@ -87,13 +100,22 @@ def check_folder(samples: Sequence[Sample], folder: Path, page: Path) -> None:
 
 
 def _names(samples: Sequence[Sample]) -> list[str]:
-    summary = "run_summary" if len(samples) > 1 else f"{samples[0].name}_summary"
-    return [summary, *(f"{sample.name}_{kind}" for sample in samples for kind in ("labels", "confidence"))]
+    of = "run" if len(samples) > 1 else samples[0].name
+    return [
+        f"{of}_summary",
+        f"{of}_methods",
+        *(f"{sample.name}_{kind}" for sample in samples for kind in ("labels", "confidence")),
+    ]
 
 
-def write(samples: Sequence[Sample], colours: dict[str, str], folder: Path) -> list[Path]:
-    """Writes `run_summary` (of one: `<sample>_summary`), `<sample>_labels` and `<sample>_confidence` as `_mqc.json`."""
-    made = [_summary(samples), *(one for sample in samples for one in (_labels(sample, colours), _confidence(sample)))]
+def write(samples: Sequence[Sample], trained: TrainedModel, colours: dict[str, str], folder: Path) -> list[Path]:
+    """Writes `run_summary` and `run_methods` (of one query: `<sample>_summary` and so on), `<sample>_labels` and
+    `<sample>_confidence` as `_mqc.json`."""
+    made = [
+        _summary(samples),
+        _methods(samples, trained),
+        *(one for sample in samples for one in (_labels(sample, colours), _confidence(sample))),
+    ]
     contents = {f"{name}_mqc.json": content for name, content in zip(_names(samples), made, strict=True)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
@@ -110,6 +132,7 @@ def _summary(samples: Sequence[Sample]) -> dict:
             "cells": len(sample.cells),
             "assigned": 100 * share_of(sample.cells, ASSIGNED),
             "ambiguous": 100 * share_of(sample.cells, AMBIGUOUS),
+            "unassigned": 100 * share_of(sample.cells, UNASSIGNED),
             "confidence": sample.cells["confidence"].median(),
         }
         row |= {} if coverage is None else {"coverage": 100 * coverage}
@@ -123,6 +146,26 @@ def _summary(samples: Sequence[Sample]) -> dict:
         "plot_type": "generalstats",
         "pconfig": [{key: {**column, "namespace": "CellMemory"}} for key, column in _COLUMNS if key in used],
         "data": data,
+    }
+
+
+def _methods(samples: Sequence[Sample], trained: TrainedModel) -> dict:
+    """What was done, in words for a paper; nothing of it comes from a user's names."""
+    run = samples[0].run
+    n_cells = int(trained.label_table["n_cells"].sum())
+    words = (
+        f"Cells were labelled by nf-cellmemory {__version__}, which runs CellMemory (Wang et al., Genome Biology 2025, 26:178), "
+        f"with a model of {n_cells:,} reference cells, {len(trained.labels)} labels and {len(trained.panel):,} genes (seed "
+        f"{trained.config['seed']}). A cell is unassigned where fewer than {run.novelty_alpha:.0%} of held-out reference cells "
+        f"are as unlike the reference, and ambiguous where the probability of its label is below {run.min_confidence:.0%}. Only "
+        "the labels of assigned cells are used."
+    )
+    return {
+        "id": "cellmemory_methods",
+        "section_name": "CellMemory methods",
+        "description": "For a paper's section on methods.",
+        "plot_type": "html",
+        "data": f"<p>{words}</p>",
     }
 
 

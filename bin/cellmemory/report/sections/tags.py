@@ -64,13 +64,13 @@ def section(samples: Sequence[Sample]) -> Section:
     table = Table("tag_table", "Genes by label", columns, rows, _TAG_CAPTION, note)
     blocks = [tag_heatmap(samples)] if any(s.attention is not None for s in samples) else []
     return Section(
-        "tags", "Genes", lead, [*blocks, table, *_deciding(tables), *faithfulness_blocks(samples), *_contrasts(samples)]
+        "tags", "Genes", lead, [*_deciding(tables), *_contrasts(samples), *blocks, table, *faithfulness_blocks(samples)]
     )
 
 
 def _deciding(tables: list[tuple[Sample, pd.DataFrame]]) -> list[Table]:
-    """The first genes of each label by attention and by contribution, side by side."""
-    kinds = {"rank": "By attention", "contribution_rank": "By contribution"}
+    """The first genes of each label by contribution and by attention, side by side."""
+    kinds = {"contribution_rank": "By contribution", "rank": "By attention"}
     rows = []
     for sample, table in tables:
         if not all(kind in table and table[kind].notna().any() for kind in kinds):
@@ -80,17 +80,17 @@ def _deciding(tables: list[tuple[Sample, pd.DataFrame]]) -> list[Table]:
     if not rows:
         return []
     caption = (
-        "Attention is what the model read; contributions are what its label hangs on. Where the lists differ, the attended "
-        "genes are striking in these cells, but others make the label."
+        "Contributions are what a label hangs on; attention is what the model read. Where the lists differ, the attended genes "
+        "are striking in these cells, but others make the label."
     )
     columns = [("Sample", "text"), ("Label", "label"), *((title, "text") for title in kinds.values())]
-    return [Table("deciding", "What was read, and what decided", columns, rows, caption)]
+    return [Table("deciding", "What decided, and what was read", columns, rows, caption)]
 
 
 def _contrasts(samples: Sequence[Sample]) -> list[Table]:
     """The first genes of every contrast, label by label."""
     keys = ["contrast", "group", "direction", "rank", "gene", "score", "score_other", "effect", "adjusted_p_value"]
-    keys += ["expression_log2_change", "differential"]
+    keys += ["expression_log2_change", "differential", "n_cells", "n_cells_other"]
     rows = []
     for sample in samples:
         table = sample.tables.get("contrasts")
@@ -106,13 +106,13 @@ def _contrasts(samples: Sequence[Sample]) -> list[Table]:
         ("Effect", "number"),
         ("Adjusted p", "p"),
     ]
-    columns += [("Expression change", "number"), ("Differential", "text")]
+    columns += [("Expression change", "number"), ("Differential", "text"), ("Cells", "count"), ("Cells, other side", "count")]
     title = "Contrasts"
     if len(names := {row[1] for row in rows}) == 1:
         title, columns, rows = f"Contrast: {names.pop()}", [columns[0], *columns[2:]], [[row[0], *row[2:]] for row in rows]
     caption = (
-        "Cells of the first named side against those of the second, within one label. Attended: more or less than by the "
-        "other side. Effect: the difference in standard deviations. The first 20 genes either way."
+        "Assigned cells of the first named side against those of the second, within one label. Attended: more or less than by "
+        "the other side. Effect: the difference in standard deviations. The first 20 genes either way."
     )
     return [bounded("contrast_table", title, columns, rows, caption=caption)]
 
