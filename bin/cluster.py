@@ -27,12 +27,13 @@ def main(mapped_path: Path, model: Path, resolution: float, top: int, cells_path
     """Cluster a mapped query by expression (Leiden), with the labels, doubt and marker genes of each cluster.
 
     A cluster may be of a new type if a quarter of its cells or more, and at least five, are unlike the reference; or if it
-    expresses genes far beyond the reference's cells of its labels. Its cells are then also compared with the assigned ones of the
-    label that most of them got.
+    expresses genes far beyond the reference's cells of its labels. If it has the markers of its label, it is a state rather than
+    a type. Its cells are then also compared with the assigned ones of the label that most of them got.
     """
     from contextlib import ExitStack
 
     from cellmemory.clusters.clustering import ClusterSettings, cluster_query
+    from cellmemory.clusters.summary import STATE, TYPE
     from cellmemory.io.atomic import replacing
     from cellmemory.io.spreadsheet import write_csv
     from cellmemory.io.tables import write_table
@@ -45,9 +46,11 @@ def main(mapped_path: Path, model: Path, resolution: float, top: int, cells_path
         partial = outputs.enter_context(replacing(cells_path))
         with partial.open("w", newline="", encoding="utf-8") as file:
             write_csv(found.cells, file, header=True)
-    new = found.clusters["cluster"][found.clusters["candidate"] == "yes"].tolist()
-    named = f"cluster {new[0]}" if len(new) == 1 else f"clusters {', '.join(new)}"
-    which = f"; {named} may be of types that the reference lacks" if new else ""
+    which = ""
+    for kind, words in ((TYPE, "of types"), (STATE, "in states")):
+        new = found.clusters["cluster"][found.clusters["candidate"] == kind].tolist()
+        named = f"cluster {new[0]}" if len(new) == 1 else f"clusters {', '.join(new)}"
+        which += f"; {named} may be {words} that the reference lacks" if new else ""
     _cli.say(f"Wrote {clusters_path}: {len(found.clusters)} clusters{which}.")
 
 

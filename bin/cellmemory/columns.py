@@ -66,7 +66,17 @@ ENRICHMENT_COLUMNS = ["level", "contrast", "group", "slot", "method", "library",
 ENRICHMENT_COLUMNS += ["adjusted_p_value", "odds_ratio", "nes", "genes", "background"]
 
 CLUSTER_COLUMNS = ["cluster", "n_cells", "label", "label_share", "confidence", "assigned", "ambiguous", "unlike", "low_quality"]
-CLUSTER_COLUMNS += ["excess", "candidate", "markers", "markers_against_label", "excess_genes", "batches", "umap_1", "umap_2"]
+CLUSTER_COLUMNS += [
+    "excess",
+    "kept_markers",
+    "candidate",
+    "markers",
+    "markers_against_label",
+    "excess_genes",
+    "batches",
+    "umap_1",
+    "umap_2",
+]
 
 CLUSTER_MARKER_COLUMNS = ["cluster", "against", "rank", "gene", "expression_score", "expression_log2_change"]
 CLUSTER_MARKER_COLUMNS += ["expression_adjusted_p_value", "fraction_expressing", "fraction_expressing_other", "n_cells"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from cellmemory.clusters.excess import find_excess
+from cellmemory.clusters.excess import find_excess, kept_markers
 from cellmemory.reference.states import ADDED_SPREAD, LabelStates, learn_states
 
 GENES = 40
@@ -53,6 +53,23 @@ def test_a_new_type_stands_out_by_its_own_genes(states):
     assert found.score.argmax() == 3
     assert found.score[3] > 2.5 > np.sort(found.score)[-2]
     assert set(np.argsort(-found.genes[3])[:8]) == set(range(24, 32))
+
+
+def test_a_state_keeps_the_markers_of_its_label_and_a_new_type_does_not(states):
+    values, _, groups = cells([(0, 0, 60), (1, 1, 60), (2, 3, 30), (2, 2, 30)], seed=1)
+    dense = values.toarray()
+    dense[groups == 2, 32:] += 2  # label 2 with genes of its own besides
+    given = {"states": states, "measured": np.ones(GENES, bool)}
+    label_of = np.array([0, 1, 2, 2])
+    kept = kept_markers(sp.csr_matrix(dense), groups, label_of, **given)
+    assert kept.tolist() == [1, 1, 1, kept[3]]
+    assert kept[3] < 0.3, "another type, which was called 2"
+    alone = LabelStates(states.mean[states.label == 0], states.label[states.label == 0], states.spread)
+    assert np.isnan(kept_markers(values, groups, np.zeros(4, int), states=alone, measured=given["measured"])).all()
+    without = np.ones(GENES, bool)
+    without[16:24] = False
+    unknown = kept_markers(sp.csr_matrix(dense), groups, label_of, states=states, measured=without)
+    assert unknown[:2].tolist() == [1, 1]
 
 
 def test_what_all_clusters_have_in_common_is_no_excess(states):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cellmemory.clusters.excess import find_excess
+from cellmemory.clusters.excess import find_excess, kept_markers
 from cellmemory.clusters.graph import Clusters, find_clusters
 from cellmemory.clusters.markers import marker_table, named_excess, named_markers
 from cellmemory.clusters.summary import cluster_table, labels_of_clusters
@@ -57,7 +57,8 @@ def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings
         places = file.embedding(UMAP) if UMAP in file.obsm else None
         measured = file.var()["measured"].to_numpy(bool)
         excess = find_excess(values, found.codes, labels[rows], states=trained.states, measured=measured)
-        table = cluster_table(file.obs, codes, excess=excess.score, batch_key=file.run.batch_key, places=places)
+        kept = kept_markers(values, found.codes, _most_frequent(labels, codes), states=trained.states, measured=measured)
+        table = cluster_table(file.obs, codes, excess=excess.score, kept=kept, batch_key=file.run.batch_key, places=places)
         markers = marker_table(values, found.codes, file.obs.iloc[rows], table, genes=file.genes, top=settings.top)
         table["markers"], table["markers_against_label"] = named_markers(table, markers)
         table["excess_genes"] = [named_excess(genes, file.genes) for genes in excess.genes]
@@ -69,6 +70,13 @@ def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings
             index=pd.Index(file.names(0, file.n_cells), name="cell"),
         )
     return Clustered(cells, table[CLUSTER_COLUMNS], markers)
+
+
+def _most_frequent(labels: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """(K,) the label that most cells of each cluster got; labels, codes: (N,)."""
+    counts = np.zeros((codes.max() + 1, labels.max() + 1), int)
+    np.add.at(counts, (codes, labels), 1)
+    return counts.argmax(1)
 
 
 def _of_all_cells(file: MappedFile, rows: np.ndarray, found: Clusters) -> np.ndarray:

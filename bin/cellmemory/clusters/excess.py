@@ -16,6 +16,8 @@ from cellmemory.reference.states import LabelStates
 DECISIVE_GENE = 3
 #: Fewer clusters have no median that a single one could stand out from.
 LEAST_CLUSTERS = 4
+#: Marker genes of a label, at most and at least, and how high each is, in standard deviations within a label.
+MARKER_GENES, LEAST_MARKERS, MARKER_HEIGHT = 20, 3, 0.5
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,36 @@ def find_excess(
         apart = apart - _medians_of_others(apart)
     found = np.where(measured, apart - np.sqrt(variance / size) / states.spread, np.nan)
     return Excess(found, _scores(found))
+
+
+def kept_markers(
+    values: sp.csr_matrix, codes: np.ndarray, label_of: np.ndarray, *, states: LabelStates, measured: np.ndarray
+) -> np.ndarray:
+    """(K,) the share of its label's marker genes that each cluster expresses at half of their height or more; NaN where the label
+    has too few.
+
+    A cell of a known type in a state of its own keeps these, a cell of another type does not. Markers are the genes by which the
+    label is furthest above the mean of the others, in standard deviations within a label; height is what it is above that mean.
+    label_of: (K,) code of each cluster's label; otherwise as `find_excess`.
+    """
+    present = np.unique(states.label)
+    means = np.array([states.mean[states.label == label].mean(0) for label in present])
+    kept = np.full(codes.max() + 1, np.nan)
+    if len(present) < 2:
+        return kept
+    sizes = np.bincount(codes, minlength=len(kept))[:, None]
+    of_clusters = sums_of_groups(values, codes, len(kept)) / sizes
+    for cluster, label in enumerate(label_of):
+        own = present == label
+        if not own.any():
+            continue
+        others = means[~own].mean(0)
+        height = np.where(measured, means[own][0] - others, 0)
+        markers = np.argsort(-height / states.spread, kind="stable")[:MARKER_GENES]
+        markers = markers[height[markers] >= MARKER_HEIGHT * states.spread[markers]]
+        if len(markers) >= LEAST_MARKERS:
+            kept[cluster] = ((of_clusters[cluster] - others)[markers] >= height[markers] / 2).mean()
+    return kept
 
 
 def _medians_of_others(values: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory.cells.labels import OTHERS
+from cellmemory.clusters.summary import NEITHER
 from cellmemory.columns import ASSIGNED, CLUSTER_MARKER_COLUMNS, LABEL, STATUS
 from cellmemory.explanation.gene_tests import is_differential, sums_of_groups, wilcoxon
 
@@ -24,7 +25,7 @@ def marker_table(
     """
     parts = [_compare(values, codes, clusters["cluster"].tolist(), against=OTHERS, genes=genes, top=top)]
     label, assigned = obs[LABEL].to_numpy(str), obs[STATUS].to_numpy(str) == ASSIGNED
-    for row in clusters[clusters["candidate"] == "yes"].itertuples():
+    for row in clusters[clusters["candidate"] != NEITHER].itertuples():
         own, other = codes == row.Index, assigned & (label == row.label) & (codes != row.Index)
         if other.sum() >= LEAST_CELLS:
             rows = np.flatnonzero(own | other)

@@ -14,14 +14,18 @@ from cellmemory.mapping.status import LOW_QUALITY, UNLIKE
 CANDIDATE_SHARE, CANDIDATE_CELLS = 0.25, 5
 #: It may also be one from this excess of genes, and this number of cells: fewer have a large one by chance.
 CANDIDATE_EXCESS, EXCESS_CELLS = 2.5, 10
+#: With so many of its label's markers (see excess.kept_markers) it is a known type in a state that the reference lacks.
+KEPT_MARKERS = 0.75
+#: What a cluster may be: a type that the reference lacks, or a state.
+TYPE, STATE, NEITHER = "yes", "state", "no"
 
 
 def cluster_table(
-    obs: pd.DataFrame, codes: np.ndarray, *, excess: np.ndarray, batch_key: str, places: np.ndarray | None
+    obs: pd.DataFrame, codes: np.ndarray, *, excess: np.ndarray, kept: np.ndarray, batch_key: str, places: np.ndarray | None
 ) -> pd.DataFrame:
     """A row a cluster, named from 1, with its cells' most frequent label and shares of statuses and reasons.
 
-    obs: of N mapped cells; codes: (N,) cluster of each, from 0. excess: (K,) the clusters' scores, NaN where unknown. batch_key:
+    obs: of N mapped cells; codes: (N,) cluster of each, from 0. excess, kept: (K,) see excess.py, NaN where unknown. batch_key:
     the column of batches, or an empty text. places: (N, 2) on the reference's map, where there is one; a cluster's place is the
     median.
     """
@@ -31,8 +35,9 @@ def cluster_table(
     status, reason = obs[STATUS].to_numpy(str), obs[REASON].to_numpy(str)
     unlike = (status == UNASSIGNED) & (reason == UNLIKE)
     n_unlike = np.bincount(codes, unlike, len(n_cells))
-    candidate = (excess >= CANDIDATE_EXCESS) & (n_cells >= EXCESS_CELLS)
-    candidate |= (n_unlike >= CANDIDATE_SHARE * n_cells) & (n_unlike >= CANDIDATE_CELLS)
+    beyond = (excess >= CANDIDATE_EXCESS) & (n_cells >= EXCESS_CELLS)
+    strange = (n_unlike >= CANDIDATE_SHARE * n_cells) & (n_unlike >= CANDIDATE_CELLS)
+    states = beyond & ~strange & (kept >= KEPT_MARKERS)
     of_cluster = pd.Series(codes).groupby(codes).indices
     middle = [np.full(2, np.nan) if places is None else np.median(places[rows], axis=0) for rows in of_cluster.values()]
 
@@ -51,7 +56,8 @@ def cluster_table(
             "unlike": n_unlike / n_cells,
             "low_quality": share((status == UNASSIGNED) & (reason == LOW_QUALITY)),
             "excess": excess,
-            "candidate": np.where(candidate, "yes", "no"),
+            "kept_markers": kept,
+            "candidate": np.select([states, beyond | strange], [STATE, TYPE], NEITHER),
             "batches": [_batches(obs[batch_key].iloc[rows]) if batch_key in obs else "" for rows in of_cluster.values()],
             "umap_1": [place[0] for place in middle],
             "umap_2": [place[1] for place in middle],
@@ -61,7 +67,7 @@ def cluster_table(
 
 def labels_of_clusters(table: pd.DataFrame) -> list[str]:
     """What the cells of each cluster are, by vote: its most frequent label, or `unassigned` where it may be a new type."""
-    return [UNASSIGNED if new else label for new, label in zip(table["candidate"] == "yes", table["label"], strict=True)]
+    return [UNASSIGNED if new else label for new, label in zip(table["candidate"] == TYPE, table["label"], strict=True)]
 
 
 def _batches(column: pd.Series) -> str:

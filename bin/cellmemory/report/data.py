@@ -17,6 +17,7 @@ from cellmemory import PREFIX
 from cellmemory.cells.faults import reading
 from cellmemory.cells.groups import group_codes
 from cellmemory.cells.labels import PERHAPS_NEW, LabelSets
+from cellmemory.clusters.summary import STATE, TYPE
 from cellmemory.columns import (
     AMBIGUOUS,
     ATTENTION,
@@ -154,7 +155,8 @@ def _add_clusters(sample: Sample, *, of_several: bool) -> None:
                 f"{sample.name}: the clusters {first_ids(sorted(strange))} of its cells (--cell_clusters) are not in its table "
                 "of clusters (--clusters). Give both of one run of cluster.py."
             )
-        sample.cells["candidate"] = clusters.isin(table.loc[table["candidate"] == "yes", "cluster"]).to_numpy()
+        for column, kind in (("candidate", TYPE), ("new_state", STATE)):
+            sample.cells[column] = clusters.isin(table.loc[table["candidate"] == kind, "cluster"]).to_numpy()
     names = [f"{sample.name}, {name}" if of_several else name for name in clusters.cat.categories]
     sample.columns[CLUSTER_TITLE] = clusters.cat.rename_categories(names).array
 

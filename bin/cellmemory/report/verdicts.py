@@ -41,6 +41,9 @@ def judge(cells: pd.DataFrame, labels: list[str], in_reference: int) -> Verdict:
         return Verdict(DO_NOT_USE, reason, int(used.sum()))
     if share < MOST or (largest == "new" and cause[0] >= SOME):
         return Verdict(CHECK, reason, int(used.sum()))
+    state = cells["new_state"].mean() if "new_state" in cells else 0.0
+    if state >= SOME:
+        return Verdict(CHECK, f"{state:.0%} may be in a state that the reference lacks", int(used.sum()))
     if used.sum() < FEW_CELLS:
         return Verdict(CHECK, f"only {count(int(used.sum()), 'cell')}", int(used.sum()))
     if in_reference < FEW_CELLS:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from cellmemory.clusters.summary import NEITHER, STATE
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Notes, Section, bounded, category_axis
 from cellmemory.report.data import Sample, counted_labels
@@ -14,6 +15,7 @@ _COLUMNS = [
     ("Cluster", "text"),
     ("Cells", "count"),
     ("Perhaps new", "text"),
+    ("Markers kept", "share"),
     ("Most frequent label", "label"),
     ("Marker genes", "text"),
     ("Beyond the reference's label", "text"),
@@ -23,7 +25,18 @@ _COLUMNS = [
     ("Unlike the reference", "share"),
     ("Mean confidence", "number"),
 ]
-_SHOWN = ["cluster", "n_cells", "candidate", "label", "markers", "excess_genes", "excess", "label_share", "assigned"]
+_SHOWN = [
+    "cluster",
+    "n_cells",
+    "candidate",
+    "kept_markers",
+    "label",
+    "markers",
+    "excess_genes",
+    "excess",
+    "label_share",
+    "assigned",
+]
 _SHOWN += ["unlike", "confidence"]
 _MARKER_COLUMNS = [
     ("Sample", "text"),
@@ -40,7 +53,8 @@ _MARKERS_SHOWN = ["cluster", "against", "rank", "gene", "expression_log2_change"
 _MARKERS_SHOWN += ["fraction_expressing", "fraction_expressing_other"]
 _CAPTION = (
     "Marker genes are higher than in all other cells of the query. Genes beyond the reference's label are higher than in the "
-    "reference's cells of the same labels; excess says by how much, as a multiple of the middle cluster of the query."
+    "reference's cells of the same labels; excess says by how much, as a multiple of the middle cluster of the query. Markers "
+    "kept: the share of the label's marker genes that the cluster expresses at half of their height or more."
 )
 #: Marker genes that a sentence names.
 SHOWN_MARKERS = 5
@@ -51,7 +65,7 @@ def section(samples: Sequence[Sample]) -> Section:
     lead = (
         "Cells of the query that are alike, whatever label each of them got. A cluster of which a quarter is unlike the "
         "reference, or that expresses genes far beyond the reference's cells of its labels, may be a type that the reference "
-        "lacks."
+        "lacks; or, if it has the markers of its label, a state, and then its cells keep their label."
     )
     known = [sample for sample in samples if "clusters" in sample.tables]
     if not known:
@@ -59,9 +73,9 @@ def section(samples: Sequence[Sample]) -> Section:
         return Section("clusters", "Clusters and new types", lead, absent=absent)
     found = [sentence for sample in known for sentence in candidates(sample)]
     if found:
-        notes = Notes(found, "Perhaps types that the reference lacks", warning=True)
+        notes = Notes(found, "Perhaps types or states that the reference lacks", warning=True)
     else:
-        notes = Notes(["No cluster looks like a type that the reference lacks."])
+        notes = Notes(["No cluster looks like a type, or a state, that the reference lacks."])
     tables = [sample.tables["clusters"].assign(sample=sample.name) for sample in known]
     table = pd.concat(tables, ignore_index=True)
     for column in ("markers", "excess_genes"):
@@ -83,18 +97,25 @@ def section(samples: Sequence[Sample]) -> Section:
 
 
 def candidates(sample: Sample) -> list[str]:
-    """A sentence for each cluster of a sample that may be a type that the reference lacks."""
+    """A sentence for each cluster of a sample that may be a type, or in a state, that the reference lacks."""
     table = sample.tables["clusters"]
-    return [_candidate(sample, row) for _, row in table[table["candidate"] == "yes"].iterrows()]
+    return [_candidate(sample, row) for _, row in table[table["candidate"] != NEITHER].iterrows()]
 
 
 def _candidate(sample: Sample, row: pd.Series) -> str:
-    genes, unlike = _first(row["excess_genes"]), f"{row['unlike']:.0%}"
-    beyond = f", but they express {genes} beyond the reference's cells of their labels" if genes else ""
+    genes = _first(row["excess_genes"])
+    cluster = f"{sample.name}, cluster {row['cluster']} ({count(int(row['n_cells']), 'cell')})"
+    beyond = f" they express {genes} beyond the reference's cells of their labels" if genes else ""
+    if row["candidate"] == STATE:
+        return (
+            f"{cluster} may be in a state that the reference lacks. Most were called {row['label']}, and have its markers"
+            f"{f', but{beyond}' if beyond else ''}."
+        )
+    unlike = f"{row['unlike']:.0%}"
     doubt = f" {unlike} are unlike the reference." if unlike != "0%" else ""
     return (
-        f"{sample.name}, cluster {row['cluster']} ({count(int(row['n_cells']), 'cell')}) may be a type that the reference lacks. "
-        f"Most were called {row['label']}{beyond}.{doubt}"
+        f"{cluster} may be a type that the reference lacks. Most were called {row['label']}{f', but{beyond}' if beyond else ''}."
+        f"{doubt}"
     )
 
 
