@@ -47,10 +47,10 @@ def main(mapped_path: Path, model: Path, resolution: float, top: int, cells_path
         with partial.open("w", newline="", encoding="utf-8") as file:
             write_csv(found.cells, file, header=True)
     which = ""
-    for kind, words in ((TYPE, "of types"), (STATE, "in states")):
+    for kind, one, several in ((TYPE, "of a type", "of types"), (STATE, "in a state", "in states")):
         new = found.clusters["cluster"][found.clusters["candidate"] == kind].tolist()
-        named = f"cluster {new[0]}" if len(new) == 1 else f"clusters {', '.join(new)}"
-        which += f"; {named} may be {words} that the reference lacks" if new else ""
+        named = f"cluster {new[0]} may be {one}" if len(new) == 1 else f"clusters {', '.join(new)} may be {several}"
+        which += f"; {named} that the reference lacks" if new else ""
     _cli.say(f"Wrote {clusters_path}: {len(found.clusters)} clusters{which}.")
 
 

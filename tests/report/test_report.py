@@ -154,6 +154,25 @@ def test_a_cluster_that_may_be_new_is_told_at_once_and_counts_under_no_label(tmp
     assert points["Leiden cluster"]["levels"] == list(table.index)
 
 
+def test_clusters_in_a_state_of_their_own_keep_their_labels(tmp_path: Path):
+    made = make_inputs(tmp_path, samples=("unseen_type",), attention=False)
+    path = tmp_path / "unseen_type.clusters.tsv"
+    table = pd.read_csv(path, sep="\t", dtype={"cluster": str}, keep_default_na=False)
+    table["candidate"], table["excess_genes"] = (
+        ["state"] * 2 + ["no"] * (len(table) - 2),
+        ["GENE1;GENE2", "GENE3;GENE1", *table["excess_genes"][2:]],
+    )
+    table.to_csv(path, sep="\t", index=False)
+    succeed("report", *made.arguments(), "--output", tmp_path / "report.html")
+    text = html.unescape((tmp_path / "report.html").read_text())
+    n = sum(map(int, table["n_cells"][:2]))
+    assert f"unseen_type, clusters 1 and 2 ({n} cells) may be in a state that the reference lacks." in text
+    assert "but they express GENE1, GENE3, GENE2 beyond the reference's cells." in text
+    found = embedded(tmp_path / "report.html")
+    assert any("may be in a state that the reference lacks" in row[2] for row in found["tables"]["verdicts"]["rows"])
+    assert "(perhaps new)" not in {trace["name"] for trace in found["figures"]["composition"]["variants"]["0,1"]["data"]}
+
+
 def test_warnings_about_a_query_and_levels_of_labels_are_shown(tmp_path: Path):
     made = make_inputs(tmp_path, samples=("reduced_panel",), levels=True)
     cells = ad.read_h5ad(made.mapped[0])

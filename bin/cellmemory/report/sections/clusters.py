@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cellmemory.clusters.summary import NEITHER, STATE
+from cellmemory.clusters.summary import STATE, TYPE
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Notes, Section, bounded, category_axis
 from cellmemory.report.data import Sample, counted_labels
-from cellmemory.report.wording import count
+from cellmemory.report.wording import count, listed
 
 _COLUMNS = [
     ("Sample", "text"),
@@ -97,25 +97,36 @@ def section(samples: Sequence[Sample]) -> Section:
 
 
 def candidates(sample: Sample) -> list[str]:
-    """A sentence for each cluster of a sample that may be a type, or in a state, that the reference lacks."""
+    """A sentence for each cluster of a sample that may be a type that the reference lacks, and one for all that may be in a state
+    that it lacks."""
     table = sample.tables["clusters"]
-    return [_candidate(sample, row) for _, row in table[table["candidate"] != NEITHER].iterrows()]
+    types, states = (table[table["candidate"] == kind] for kind in (TYPE, STATE))
+    return [_new_type(sample, row) for _, row in types.iterrows()] + ([_new_states(sample, states)] if len(states) else [])
 
 
-def _candidate(sample: Sample, row: pd.Series) -> str:
-    genes = _first(row["excess_genes"])
-    cluster = f"{sample.name}, cluster {row['cluster']} ({count(int(row['n_cells']), 'cell')})"
-    beyond = f" they express {genes} beyond the reference's cells of their labels" if genes else ""
-    if row["candidate"] == STATE:
-        return (
-            f"{cluster} may be in a state that the reference lacks. Most were called {row['label']}, and have its markers"
-            f"{f', but{beyond}' if beyond else ''}."
-        )
-    unlike = f"{row['unlike']:.0%}"
+def _new_type(sample: Sample, row: pd.Series) -> str:
+    genes, unlike = _first(row["excess_genes"]), f"{row['unlike']:.0%}"
+    beyond = f", but they express {genes} beyond the reference's cells of their labels" if genes else ""
     doubt = f" {unlike} are unlike the reference." if unlike != "0%" else ""
     return (
-        f"{cluster} may be a type that the reference lacks. Most were called {row['label']}{f', but{beyond}' if beyond else ''}."
-        f"{doubt}"
+        f"{sample.name}, cluster {row['cluster']} ({count(int(row['n_cells']), 'cell')}) may be a type that the reference lacks. "
+        f"Most were called {row['label']}{beyond}.{doubt}"
+    )
+
+
+def _new_states(sample: Sample, states: pd.DataFrame) -> str:
+    one = len(states) == 1
+    clusters = f"cluster{'' if one else 's'} {listed(states['cluster'].tolist())}"
+    labels = listed(list(dict.fromkeys(states["label"])))
+    genes = list(
+        dict.fromkeys(
+            gene for each in zip(*(genes.split(";") for genes in states["excess_genes"]), strict=False) for gene in each
+        )
+    )
+    return (
+        f"{sample.name}, {clusters} ({count(int(states['n_cells'].sum()), 'cell')}) may be in a state that the reference lacks. "
+        f"Most were called {labels} and have the markers of {'this label' if one else 'their labels'}, but they express "
+        f"{', '.join(genes[:SHOWN_MARKERS])} beyond the reference's cells."
     )
 
 
