@@ -2,6 +2,7 @@
 
 // nf-cellmemory: labels the cells of any query with the labels of a reference. See README.md.
 
+include { changedProblems; unfinishedMark } from './functions/changed_results.nf'
 include { readInputs; shortened } from './functions/inputs.nf'
 include { helpText; isTrue } from './functions/parameter_schema.nf'
 include { runRecord; writeProvenance } from './functions/provenance.nf'
@@ -23,6 +24,14 @@ workflow {
         if (problems) {
             error(shortened(problems).join('\n'))
         }
+        def expected = expectedRecords(inputs)
+        def changed = changedProblems(inputs.settings.outdir, expected)
+        if (changed) {
+            error(changed.join('\n'))
+        }
+        def mark = unfinishedMark(file(inputs.settings.outdir, glob: false))
+        mark.parent.mkdirs()
+        mark.text = 'A run writes into this folder, or was cut off while it did.\n'
         CELLMEMORY(
             channel.fromList(inputs.queries),
             inputs.references,
@@ -39,7 +48,6 @@ workflow {
             .unique()
             .collectFile(name: 'versions.yml', storeDir: "${inputs.settings.outdir}/pipeline_info", sort: true)
 
-        def expected = expectedRecords(inputs)
         // Groovy's lists are not made for two threads; the end of the run comes after the last of these.
         def records = Collections.synchronizedList([])
         CELLMEMORY.out.checksums.subscribe { kind, name, path -> records.add(expected[kind][name] + [checksums: path]) }
@@ -59,6 +67,7 @@ workflow {
             def folder = file(inputs.settings.outdir, glob: false)
             if (workflow.success) {
                 writeProvenance(folder, runRecord(workflow, inputs.settings), records.sort { record -> record.folder }, otherParts(inputs.references))
+                mark.delete()
             }
             log.info(summary(workflow, inputs.queries.size(), folder, inputs.references))
         }

@@ -20,7 +20,7 @@ def main(query: Path, mapped_path: Path, cell_clusters: Path | None, output: Pat
 
     All that the file holds stays as it is: every gene, counts, layers, raw, other columns and embeddings.
     """
-    from cellmemory.mapping.annotation import annotate
+    from cellmemory.annotation.annotated import annotate
 
     annotate(query, mapped_path, cell_clusters, output=output)
 

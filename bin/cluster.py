@@ -33,7 +33,7 @@ def main(mapped_path: Path, model: Path, resolution: float, top: int, cells_path
     from contextlib import ExitStack
 
     from cellmemory.clusters.clustering import ClusterSettings, cluster_query
-    from cellmemory.clusters.summary import STATE, TYPE
+    from cellmemory.columns import STATE, TYPE
     from cellmemory.io.atomic import replacing
     from cellmemory.io.spreadsheet import write_csv
     from cellmemory.io.tables import write_table

@@ -17,6 +17,8 @@ import _cli
               help="Contrast the cells of two values of an obs column within each group; may be given repeatedly.")  # fmt: skip
 @click.option("--against", type=_cli.FILE, metavar="H5AD",
               help="Contrast with this mapped file within each group: the reference's cells, or another sample's.")  # fmt: skip
+@click.option("--cell_clusters", type=_cli.FILE, metavar="CSV",
+              help="Clusters of the cells: those that may be of new types are left out of labels.")  # fmt: skip
 @click.option("--model", type=_cli.FILE_OR_FOLDER,
               help="The model that mapped the query (folder or archive): adds what genes contribute, in logits.")  # fmt: skip
 @click.option("--top", type=click.IntRange(min=0), default=100, help="Genes to list per ranking; 0: all.")
@@ -36,8 +38,9 @@ import _cli
 @_cli.threads
 @_cli.seed
 def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: tuple[str, ...], against: Path | None,
-         model: Path | None, top: int, permutations: int, test_cells: int, tags_path: Path, slots_path: Path,
-         contrasts_path: Path | None, profiles_path: Path | None, device: str, threads: int, seed: int) -> None:  # fmt: skip
+         cell_clusters: Path | None, model: Path | None, top: int, permutations: int, test_cells: int, tags_path: Path,
+         slots_path: Path, contrasts_path: Path | None, profiles_path: Path | None, device: str, threads: int,
+         seed: int) -> None:  # fmt: skip
     """Extract type-associated genes (TAGs) from the attention of a mapped query.
 
     Genes are ranked by the mean attention that the cells of a group pay to them; the tables also hold what sets the
@@ -66,7 +69,7 @@ def main(mapped_path: Path, group_key: str, cell_list: Path | None, contrasts: t
         from cellmemory.reference import trained_model
 
         mapper = Mapper(trained_model.load(model), configure(device, "fp32", threads, seed=seed))
-    settings = TagSettings(group_key, cell_list, contrasts, against, top, permutations, test_cells, seed)
+    settings = TagSettings(group_key, cell_list, contrasts, against, top, permutations, test_cells, seed, cell_clusters)
     found = extract(mapped_path, settings, mapper)
     written = [(tags_path, found.tags), (slots_path, found.slot_tags)]
     if contrasts_path:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes bin/cellmemory/mapping/cell_ontology.tsv, the terms of the Cell Ontology by name and synonym.
+"""Makes bin/cellmemory/annotation/cell_ontology.tsv, the terms of the Cell Ontology by name and synonym.
 
     pip install cellxgene-ontology-guide==1.11.1
     scripts/make_cell_ontology.py
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cellxgene_ontology_guide.ontology_parser import OntologyParser
 
-TABLE = Path(__file__).resolve().parents[1] / "bin" / "cellmemory" / "mapping" / "cell_ontology.tsv"
+TABLE = Path(__file__).resolve().parents[1] / "bin" / "cellmemory" / "annotation" / "cell_ontology.tsv"
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
-// Labels held against the clusters of their cells, against the true ones, and those of several references against each other.
+// Labels held against the true ones, and those of several references against each other.
 
 include { sampleOf; withPair } from '../functions/pairs.nf'
 
-include { CLUSTER } from '../modules/cluster/main.nf'
 include { CONSENSUS } from '../modules/consensus/main.nf'
 include { EVALUATE } from '../modules/evaluate/main.nf'
 
@@ -13,11 +12,8 @@ workflow COMPARE {
     labels // channel of [meta, path]
     references // list of [meta, path]
     label_map // path
-    settings // map
 
     main:
-    grouped = withPair(settings.clusters == false ? channel.empty() : mapped, models)
-    CLUSTER(grouped.item, grouped.own, settings.subMap(['resolution', 'seed']))
     known = withPair(mapped.filter { meta, _query -> meta.truth_key }, models)
     EVALUATE(known.item, known.own)
 
@@ -28,8 +24,6 @@ workflow COMPARE {
         .groupTuple()
         .map { sample, found -> [[id: sample.toString()], found.sort { vote -> names.indexOf(vote[0]) }] }
     CONSENSUS(votes.map { meta, found -> [meta, names, found.collect { _name, table -> table }] }, label_map)
-    cell_clusters = CLUSTER.out.cell_clusters
-    clustered = cell_clusters.mix(CLUSTER.out.clusters, CLUSTER.out.cluster_markers)
     metrics = EVALUATE.out.metrics
     consensus = CONSENSUS.out.consensus
     consensus_summaries = CONSENSUS.out.summary
@@ -38,11 +32,9 @@ workflow COMPARE {
         .join(consensus)
         .join(consensus_summaries)
         .map { meta, found, table, counts -> [meta, found.collect { _name, own -> own }, [table, counts]] }
-    versions = CLUSTER.out.versions.mix(EVALUATE.out.versions, CONSENSUS.out.versions)
+    versions = EVALUATE.out.versions.mix(CONSENSUS.out.versions)
 
     emit:
-    cell_clusters // [meta, path]
-    clustered // [meta, path]: of each pair the cells, the clusters and their markers
     metrics // [meta, path]
     consensus // [meta of a query, path]
     consensus_summaries // [meta of a query, path]

@@ -9,6 +9,7 @@ include { FAITHFULNESS } from '../modules/faithfulness/main.nf'
 workflow EXPLAIN {
     take:
     mapped // channel of [meta, path]
+    cell_clusters // channel of [meta, path]; [] for none
     models // channel of [id of a pair, paths]
     alignment // channel of [meta, path]
     panels // channel of [name of a reference or '', path]
@@ -17,7 +18,7 @@ workflow EXPLAIN {
 
     main:
     attended = settings.attention == false ? channel.empty() : mapped
-    extracted = withPair(besideContrasted(attended, settings.contrast_with), models)
+    extracted = withPair(besideContrasted(attended, settings.contrast_with).join(cell_clusters), models)
     EXTRACT_TAGS(
         extracted.item,
         extracted.own,

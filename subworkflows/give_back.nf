@@ -6,13 +6,11 @@ workflow GIVE_BACK {
     take:
     pairs // channel of [meta, file of the query]
     mapped // channel of [meta, path]
-    cell_clusters // channel of [meta, path]
+    cell_clusters // channel of [meta, path]; [] for none
     settings // map
 
     main:
-    wanted = settings.annotated == false ? channel.empty() : pairs.join(mapped)
-    complete = settings.clusters == false ? wanted.map { meta, query, labelled -> [meta, query, labelled, []] } : wanted.join(cell_clusters)
-    ANNOTATE(complete)
+    ANNOTATE(settings.annotated == false ? channel.empty() : pairs.join(mapped).join(cell_clusters))
     annotated = settings.annotated == false ? mapped.map { meta, _query -> [meta, []] } : ANNOTATE.out.annotated
     versions = ANNOTATE.out.versions
 

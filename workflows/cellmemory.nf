@@ -1,6 +1,7 @@
 // The whole of it, for other pipelines to include (tests/including shows how). Nothing here or below reads params.
 
 include { CHECK } from '../subworkflows/check.nf'
+include { CLUSTER_QUERIES } from '../subworkflows/cluster_queries.nf'
 include { COMPARE } from '../subworkflows/compare.nf'
 include { EXPLAIN } from '../subworkflows/explain.nf'
 include { GIVE_BACK } from '../subworkflows/give_back.nf'
@@ -25,19 +26,20 @@ workflow CELLMEMORY {
     (inputs, query_genes, samples, ordered, v1) = CHECK(queries, references, gene_map, gene_sets, settings)
     (trained, models, panels, made, v2) = TRAIN_REFERENCES(references, query_genes, settings)
     (alignment, mapped, labels, pairs, own_models, v3) = MAP_QUERIES(samples, references, panels, models, gene_map, settings)
-    (tags, slot_tags, contrasts, faithfulness, enrichment, profiles, v4) = EXPLAIN(mapped, own_models, alignment, panels, gene_sets, settings)
-    (cell_clusters, clustered, metrics, consensus, consensus_summaries, agreements, agreed, v5) = COMPARE(
-        mapped, own_models, labels, references, label_map, settings
+    (cell_clusters, clustered, v4) = CLUSTER_QUERIES(mapped, own_models, settings)
+    (tags, slot_tags, contrasts, faithfulness, enrichment, profiles, v5) = EXPLAIN(
+        mapped, cell_clusters, own_models, alignment, panels, gene_sets, settings
     )
-    (annotated, v6) = GIVE_BACK(pairs, mapped, cell_clusters, settings)
+    (metrics, consensus, consensus_summaries, agreements, agreed, v6) = COMPARE(mapped, own_models, labels, references, label_map)
+    (annotated, v7) = GIVE_BACK(pairs, mapped, cell_clusters, settings)
     details = alignment.mix(tags, slot_tags, contrasts, faithfulness, enrichment, clustered, metrics)
-    (sample_reports, report, figures, pages, v7) = WRITE_REPORTS(
+    (sample_reports, report, figures, pages, v8) = WRITE_REPORTS(
         ordered, mapped, details, models, inputs, consensus_summaries, gene_sets, settings
     )
     results = pages.join(labels).join(profiles).join(annotated)
-    (checksums, v8) = RECORD(pairs, results, own_models, made, agreed, gene_map, gene_sets, label_map)
+    (checksums, v9) = RECORD(pairs, results, own_models, made, agreed, gene_map, gene_sets, label_map)
     multiqc = figures.mix(agreements)
-    versions = v1.mix(v2, v3, v4, v5, v6, v7, v8)
+    versions = v1.mix(v2, v3, v4, v5, v6, v7, v8, v9)
 
     emit:
     inputs // [name of a reference or '', path]: what was found in the inputs

@@ -33,8 +33,10 @@ CONSENSUS_STATUSES = ["agreed", "split", "single", "unassigned"]
 
 #: The Cell Ontology's term of a cell's label, in the user's own file.
 ONTOLOGY = f"{PREFIX}ontology_term_id"
-#: Columns of a query's clusters: each cell's, and what most of that cluster's cells are.
-CLUSTER, CLUSTER_LABEL = f"{PREFIX}cluster", f"{PREFIX}cluster_label"
+#: Columns of a query's clusters: each cell's, what most of that cluster's cells are, and whether it may be new.
+CLUSTER, CLUSTER_LABEL, CANDIDATE = f"{PREFIX}cluster", f"{PREFIX}cluster_label", f"{PREFIX}candidate"
+#: What a cluster may be: a type that the reference lacks, or a state; or neither.
+TYPE, STATE, NEITHER = "yes", "state", "no"
 
 #: Keys of obsm: the CLS token's embedding, how much it reads from each slot, the cell's place on the reference's map.
 EMBEDDING, SLOT_USE, UMAP = "X_cellmemory", "X_cellmemory_slots", "X_umap"

@@ -5,7 +5,7 @@ process ANNOTATE {
     tag "${meta.id}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping'], meta: { meta }
+    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'annotation'], meta: { meta }
 
     input:
     tuple val(meta), path(query, stageAs: 'input/*'), path(mapped), path(cell_clusters) // cell_clusters: a table, or []

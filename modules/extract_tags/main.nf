@@ -8,7 +8,8 @@ process EXTRACT_TAGS {
     ext code: ['errors', 'log', 'sampling', 'exact', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'explanation'], meta: { meta }
 
     input:
-    tuple val(meta), path(mapped), path(against, stageAs: 'against/*') // against: a mapped file, or []
+    // against: a mapped file, or []; cell_clusters: the clusters of the cells, or []
+    tuple val(meta), path(mapped), path(against, stageAs: 'against/*'), path(cell_clusters)
     path model, stageAs: 'model/*', arity: '1..*'
     val options
 
@@ -29,7 +30,7 @@ process EXTRACT_TAGS {
         --model model \\
         --threads ${task.cpus} \\
         ${eachOf('contrast', options.contrast)} \\
-        ${commandLine([against: against, contrasts: contrasts])} \\
+        ${commandLine([against: against, contrasts: contrasts, cell_clusters: cell_clusters])} \\
         ${commandLine(options.findAll { name, _value -> name != 'contrast' })} \\
         --tags ${quoted("${meta.id}.tags.tsv")} \\
         --slot_tags ${quoted("${meta.id}.slot_tags.tsv")} \\

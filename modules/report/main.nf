@@ -6,7 +6,7 @@ process REPORT {
     tag "${named(meta.id, 'report')}"
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'sampling', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'clusters', 'report'], meta: { meta }
+    ext code: ['errors', 'log', 'sampling', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'mapping', 'report'], meta: { meta }
 
     input:
     tuple val(meta), path(mapped, arity: '1..*'), path(details, arity: '0..*')

@@ -56,7 +56,7 @@ def test_a_candidate_has_a_quarter_and_five_cells_that_are_unlike_the_reference(
         obs, np.zeros(len(obs), int), excess=np.array([np.nan]), kept=np.array([np.nan]), batch_key="", places=None
     )
     assert table["candidate"].tolist() == [found]
-    assert labels_of_clusters(table) == ["unassigned" if found == "yes" else "a"]
+    assert labels_of_clusters(table) == ["(perhaps new)" if found == "yes" else "a"]
 
 
 @pytest.mark.parametrize(("excess", "n", "found"), [(2.5, 10, "yes"), (2.4, 10, "no"), (9, 9, "no"), (np.nan, 10, "no")])
@@ -67,12 +67,12 @@ def test_so_has_one_whose_genes_are_in_excess(excess, n, found):
     assert table["candidate"].tolist() == [found]
 
 
-@pytest.mark.parametrize(("unlike", "kept", "found"), [(0, 0.75, "state"), (0, 0.7, "yes"), (0, np.nan, "yes"), (5, 1, "yes")])
+@pytest.mark.parametrize(("unlike", "kept", "found"), [(0, 0.8, "state"), (0, 0.75, "yes"), (0, np.nan, "yes"), (5, 1, "yes")])
 def test_with_the_markers_of_its_label_it_is_a_state(unlike, kept, found):
     obs = obs_of(*[("a", UNLIKE)] * unlike, *[("a", KNOWN)] * (20 - unlike))
     table = cluster_table(obs, np.zeros(20, int), excess=np.array([5]), kept=np.array([kept]), batch_key="", places=None)
     assert table["candidate"].tolist() == [found]
-    assert labels_of_clusters(table) == ["unassigned" if found == "yes" else "a"]
+    assert labels_of_clusters(table) == ["(perhaps new)" if found == "yes" else "a"]
 
 
 @pytest.fixture

@@ -1179,3 +1179,28 @@ case("annotate", "from_mtx", nothing, "columns of obs more", ok=True, instead=((
 for _stored in ("obsm", "uns"):
     case("annotate", f"{_stored}_that_is_no_group", h5("query.h5ad", lambda file, s=_stored: _as_numbers(file, s)),
          f"query.h5ad: {_stored} is an array and not a group of them")  # fmt: skip
+
+
+def _others_of_the_same_names(found: ad.AnnData) -> ad.AnnData:
+    others = found[::-1].copy()
+    others.obs_names = found.obs_names
+    return others
+
+
+case("annotate", "other_values_under_the_same_names", data("query.h5ad", _others_of_the_same_names),
+     "query.h5ad: its cells have the names of those in q.mapped.h5ad, but other values")  # fmt: skip
+
+
+def _many_columns(found: ad.AnnData) -> None:
+    found.obs = pd.concat([found.obs, pd.DataFrame(0, found.obs_names, [f"c{i}" for i in range(4050)])], axis=1)
+
+
+for _script in ("preprocess_query", "annotate"):
+    case(_script, "thousands_of_columns", data("query.h5ad", _many_columns), "query.h5ad: obs has 4,0", "keeps 4,000")
+for _script in ("cluster", "extract_tags", "faithfulness", "evaluate", "report"):
+    case(
+        _script,
+        "a_mapped_file_without_cells",
+        data("q.mapped.h5ad", lambda f: f[:0].copy()),
+        "q.mapped.h5ad: this mapped query has no",
+    )

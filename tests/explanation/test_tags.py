@@ -77,6 +77,27 @@ def test_where_no_cell_is_assigned_the_tables_have_no_rows(tmp_path):
     assert (len(table), len(slots)) == (0, 0)
 
 
+def test_cells_of_clusters_that_may_be_new_types_are_left_out_of_labels(tmp_path):
+    cells = pbmc_query()
+    cells.obs["cellmemory_status"], cells.obs["cellmemory_reason"] = "assigned", ""
+    new = np.arange(cells.n_obs) < 40
+    table = pd.DataFrame({"cellmemory_cluster": np.where(new, "1", "2"), "cellmemory_candidate": np.where(new, "yes", "state")})
+    table.set_axis(cells.obs_names.rename("cell")).to_csv(tmp_path / "c.csv")
+    result, found, _ = run(tmp_path, cells, "--cell_clusters", str(tmp_path / "c.csv"))
+    assert "Left out 40 cells of clusters that may be of types that the reference lacks." in result.output
+    expected = run(tmp_path, cells[~new].copy())[1]
+    counts = found.groupby("group")["n_cells"].first()
+    assert counts.sum() == cells.n_obs - 40
+    shared = found.merge(expected, on=["group", "gene"])
+    np.testing.assert_allclose(shared["score_x"], shared["score_y"], rtol=1e-4)
+    by_donor = run(tmp_path, cells, "--cell_clusters", str(tmp_path / "c.csv"), "--group_key", "author_label")[0]
+    assert "Left out" not in by_donor.output, "other groups than labels are whole"
+    table[:-1].set_axis(cells.obs_names[:-1].rename("cell")).to_csv(tmp_path / "c.csv")
+    result = run(tmp_path, cells, "--cell_clusters", str(tmp_path / "c.csv"))[0]
+    assert result.exit_code == 1
+    assert "is not of the cells of" in result.output
+
+
 def test_slot_genes_are_the_written_ones_of_their_label_and_slot(tmp_path):
     cells = pbmc_query()
     _, _, slots = run(tmp_path, cells, "--top", "5")

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from cellmemory.annotation.annotated import annotate
+from cellmemory.annotation.ontology import term_ids
 from cellmemory.errors import InputError
 from cellmemory.io.guarded import GuardedFile
-from cellmemory.mapping.annotation import annotate
 from cellmemory.mapping.mapped import MappedFile
-from cellmemory.mapping.ontology import term_ids
 from tests.conftest import DATA, refused, succeed
 from tests.corpus.made import write_10x, write_mtx
 
@@ -28,6 +28,7 @@ def rich_query() -> ad.AnnData:
     """A query with all that an h5ad can hold, the user's own UMAP included."""
     cells = ad.read_h5ad(DATA / "unseen_type.h5ad")
     rng = np.random.default_rng(0)
+    cells.var_names = [cells.var_names[1], *cells.var_names[1:]]  # one gene stands twice
     cells.raw = cells.copy()
     cells.layers["counts"] = cells.X.copy()
     cells.layers["dense"] = rng.normal(size=cells.shape).astype(np.float32)
@@ -90,8 +91,8 @@ def test_all_that_the_file_held_is_as_it_was(mapped: Path, tmp_path: Path, chang
     was, now = parts(tmp_path / "q.h5ad"), parts(tmp_path / "out.h5ad")
     assert {name: now.get(name) for name in was} == was
     added = {name.split("/")[1] for name in now.keys() - was.keys()}
-    assert added == OURS | {"cellmemory_cluster", "cellmemory_cluster_label", "X_cellmemory", "X_cellmemory_slots",
-                            "X_cellmemory_umap", "cellmemory", "cellmemory_reference"}  # fmt: skip
+    ours = {"cellmemory_cluster", "cellmemory_cluster_label", "cellmemory_candidate", "cellmemory", "cellmemory_reference"}
+    assert added == OURS | ours | {"X_cellmemory", "X_cellmemory_slots", "X_cellmemory_umap"}
 
 
 def test_our_columns_are_those_of_the_mapped_file(mapped: Path, tmp_path: Path):
@@ -102,7 +103,7 @@ def test_our_columns_are_those_of_the_mapped_file(mapped: Path, tmp_path: Path):
     found, expected = ad.read_h5ad(tmp_path / "out.h5ad"), ad.read_h5ad(mapped)
     own = ad.read_h5ad(tmp_path / "q.h5ad")
     ours = [name for name in expected.obs if name.startswith("cellmemory_")]
-    added = ["cellmemory_ontology_term_id", "cellmemory_cluster", "cellmemory_cluster_label"]
+    added = ["cellmemory_ontology_term_id", "cellmemory_cluster", "cellmemory_cluster_label", "cellmemory_candidate"]
     assert found.obs.columns.tolist() == [*own.obs.columns, *ours, *added]
     pd.testing.assert_frame_equal(found.obs[ours], expected.obs[ours])
     table = pd.read_csv(clusters, index_col="cell", dtype=str)
@@ -206,11 +207,39 @@ def test_other_cells_are_refused(mapped: Path, tmp_path: Path):
     assert sentence(fewer) == f"{fewer} has 194 cells, but {mapped} has 195. Give the file that was mapped."
     assert f"cell 0 is '{cells.obs_names[-1]}', but '{cells.obs_names[0]}' in {mapped}" in sentence(tmp_path / "turned.h5ad")
     assert "is not of the cells of" in sentence(query, tmp_path / "fewer.csv")
-    assert "it has no column cell, cellmemory_cluster, cellmemory_cluster_label." in sentence(query, DATA / "samplesheet.csv")
+    assert "it has no column cell, cellmemory_cluster, cellmemory_cluster_label, cellmemory_candidate." in sentence(
+        query, DATA / "samplesheet.csv"
+    )
     assert not (tmp_path / "out.h5ad").exists()
 
 
-def test_the_annotated_file_is_told_from_a_mapped_one(mapped: Path, model: Path, tmp_path: Path):
+def test_other_values_under_the_same_names_are_refused(mapped: Path, tmp_path: Path):
+    cells = ad.read_h5ad(DATA / "unseen_type.h5ad")
+    other = cells[::-1].copy()
+    other.obs_names = cells.obs_names
+    other.write_h5ad(tmp_path / "other.h5ad")
+    with pytest.raises(InputError, match="but other values"):
+        annotate(tmp_path / "other.h5ad", mapped, None, output=tmp_path / "out.h5ad")
+    other.layers["given"] = cells.X.copy()  # one of its matrices is what was mapped
+    other.write_h5ad(tmp_path / "other.h5ad")
+    annotate(tmp_path / "other.h5ad", mapped, None, output=tmp_path / "out.h5ad")
+
+
+def test_parts_that_are_links_within_the_file(mapped: Path, tmp_path: Path):
+    shutil.copy(DATA / "unseen_type.h5ad", tmp_path / "q.h5ad")
+    with h5py.File(tmp_path / "q.h5ad", "r+") as file:
+        for name in ("obs", "obsm", "uns"):
+            file.move(name, f"my_{name}")
+            file[name] = h5py.SoftLink(f"/my_{name}")
+    annotate(tmp_path / "q.h5ad", mapped, None, output=tmp_path / "out.h5ad")
+    with h5py.File(tmp_path / "out.h5ad") as found:  # anndata reads no file with other groups at its root
+        assert set(found["obs"]) >= OURS
+        assert set(found["obs"].attrs["column-order"]) >= OURS
+        assert "X_cellmemory_umap" in found["my_obsm"]
+        assert found["uns/cellmemory/step"].asstr()[()] == "annotate"
+
+
+def test_the_annotated_file_is_no_mapped_one(mapped: Path, model: Path, tmp_path: Path):
     succeed("annotate", "--query", DATA / "unseen_type.h5ad", "--mapped", mapped, "--output", tmp_path / "out.h5ad")
     (sentence,) = refused(
         "evaluate",

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from threading import Thread
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,6 +52,24 @@ def test_every_step_runs_once_for_each_query(real_run: Run):
 def test_the_end_says_where_the_report_is(real_run: Run, results: Path):
     assert f"Report:  {results / 'report.html'}" in real_run.output
     assert "2 queries mapped" in real_run.output
+
+
+def test_results_that_somebody_worked_on_are_not_replaced(results: Path, tmp_path: Path):
+    folder = tmp_path / "results"
+    shutil.copytree(results, folder)
+    annotated, labels = (folder / "samples" / "unseen_type" / f"unseen_type.{kind}" for kind in ("annotated.h5ad", "labels.csv"))
+    with h5py.File(annotated, "r+") as file:
+        file["obs/cellmemory_confidence"][0] = 0.5
+    labels.write_text(labels.read_text().replace("Dendritic", "cDC"))
+    (folder / "samples" / "reduced_panel" / "reduced_panel.tags.tsv").touch()  # newer, but the same
+    before = {path: sha256(path) for path in (annotated, labels)}
+    run = pipeline("-profile", "test", "--outdir", folder, folder=tmp_path)
+    assert run.status != 0
+    assert run.submitted == []
+    places = ", ".join(sorted(str(path.relative_to(folder)) for path in before))
+    said = "since this pipeline wrote them, these results were changed, and would be replaced: "
+    assert sorted(run.output.split(said)[1].split(". Move them away")[0].split(", ")) == places.split(", ")
+    assert {path: sha256(path) for path in before} == before
 
 
 def test_results_are_where_the_manual_says(results: Path):

@@ -8,6 +8,8 @@ from cellmemory.cells.reading import CellFile
 from cellmemory.errors import Problems, first_ids
 from cellmemory.io.samplesheet import Origin
 
+#: HDF5 keeps the names of columns in 64 KB, 16 bytes each, and ours come to them.
+MOST_COLUMNS = 4000
 #: No coordinate of a cell lies above it, in whichever unit.
 LARGEST_PLACE = 1e30
 
@@ -49,7 +51,8 @@ def place_problems(file: CellFile, key: str) -> list[str]:
 
 
 def taken_columns(file: CellFile) -> list[str]:
-    """A sentence where obs has columns, or an index, of the names that mapping writes."""
+    """A sentence where obs has columns, or an index, of the names that mapping writes, and where it has too many to add to."""
     taken = [name for name in (*file.columns, file.index_name) if name.startswith(PREFIX)]
     sentence = f"{file.path}: obs has columns that mapping writes ({first_ids(taken)}). Rename or remove them first."
-    return [sentence] if taken else []
+    many = f"{file.path}: obs has {len(file.columns):,} columns; an h5ad with labels keeps {MOST_COLUMNS:,}. Remove some."
+    return [sentence] * bool(taken) + [many] * (len(file.columns) > MOST_COLUMNS)

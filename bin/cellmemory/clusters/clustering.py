@@ -10,7 +10,7 @@ from cellmemory.clusters.excess import find_excess, kept_markers
 from cellmemory.clusters.graph import Clusters, find_clusters
 from cellmemory.clusters.markers import marker_table, named_excess, named_markers
 from cellmemory.clusters.summary import cluster_table, labels_of_clusters
-from cellmemory.columns import CLUSTER, CLUSTER_COLUMNS, CLUSTER_LABEL, LABEL, UMAP
+from cellmemory.columns import CANDIDATE, CLUSTER, CLUSTER_COLUMNS, CLUSTER_LABEL, LABEL, UMAP
 from cellmemory.log import say
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.trained_model import TrainedModel
@@ -32,8 +32,10 @@ class ClusterSettings:
 
 @dataclass(frozen=True)
 class Clustered:
-    """cells: CLUSTER and CLUSTER_LABEL by the cells' names, in the file's order; clusters, markers: CLUSTER_COLUMNS and
-    CLUSTER_MARKER_COLUMNS."""
+    """cells: CLUSTER, CLUSTER_LABEL and CANDIDATE by the cells' names, in the file's order.
+
+    clusters, markers: CLUSTER_COLUMNS and CLUSTER_MARKER_COLUMNS.
+    """
 
     cells: pd.DataFrame
     clusters: pd.DataFrame
@@ -66,6 +68,7 @@ def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings
             {
                 CLUSTER: pd.Categorical.from_codes(codes, table["cluster"].tolist()),
                 CLUSTER_LABEL: pd.Series(labels_of_clusters(table)).take(codes).astype("category").to_numpy(),
+                CANDIDATE: table["candidate"].take(codes).astype("category").to_numpy(),
             },
             index=pd.Index(file.names(0, file.n_cells), name="cell"),
         )

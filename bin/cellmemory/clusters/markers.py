@@ -5,8 +5,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory.cells.labels import OTHERS
-from cellmemory.clusters.summary import NEITHER
-from cellmemory.columns import ASSIGNED, CLUSTER_MARKER_COLUMNS, LABEL, STATUS
+from cellmemory.columns import ASSIGNED, CLUSTER_MARKER_COLUMNS, LABEL, NEITHER, STATUS
 from cellmemory.explanation.gene_tests import is_differential, sums_of_groups, wilcoxon
 
 #: Fewer cells of a label are not compared with.

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.cells.groups import group_codes
-from cellmemory.columns import AMBIGUOUS, ASSIGNED, CONFIDENCE, LABEL, REASON, STATUS, UNASSIGNED
+from cellmemory.cells.labels import PERHAPS_NEW
+from cellmemory.columns import AMBIGUOUS, ASSIGNED, CONFIDENCE, LABEL, NEITHER, REASON, STATE, STATUS, TYPE, UNASSIGNED
 from cellmemory.mapping.status import LOW_QUALITY, UNLIKE
 
 #: A cluster may be a new type from this share and this number of cells that are unlike the reference: single cells are unlike it
@@ -15,9 +16,7 @@ CANDIDATE_SHARE, CANDIDATE_CELLS = 0.25, 5
 #: It may also be one from this excess of genes, and this number of cells: fewer have a large one by chance.
 CANDIDATE_EXCESS, EXCESS_CELLS = 2.5, 10
 #: With so many of its label's markers (see excess.kept_markers) it is a known type in a state that the reference lacks.
-KEPT_MARKERS = 0.75
-#: What a cluster may be: a type that the reference lacks, or a state.
-TYPE, STATE, NEITHER = "yes", "state", "no"
+KEPT_MARKERS = 0.8
 
 
 def cluster_table(
@@ -66,8 +65,8 @@ def cluster_table(
 
 
 def labels_of_clusters(table: pd.DataFrame) -> list[str]:
-    """What the cells of each cluster are, by vote: its most frequent label, or `unassigned` where it may be a new type."""
-    return [UNASSIGNED if new else label for new, label in zip(table["candidate"] == TYPE, table["label"], strict=True)]
+    """What the cells of each cluster are, by vote: its most frequent label, or PERHAPS_NEW where it may be a new type."""
+    return [PERHAPS_NEW if new else label for new, label in zip(table["candidate"] == TYPE, table["label"], strict=True)]
 
 
 def _batches(column: pd.Series) -> str:

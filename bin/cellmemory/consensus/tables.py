@@ -12,6 +12,7 @@ from cellmemory.errors import InputError, first_ids
 from cellmemory.io.checked import as_numbers
 from cellmemory.io.spreadsheet import restored, restored_column
 from cellmemory.io.text import encoding_of, opened
+from cellmemory.log import warn
 
 TABLE_ROWS = 100_000
 _REMEDY = "Give the labels.csv that map_query.py wrote."
@@ -22,7 +23,8 @@ _COLUMNS = ["cell", *_READ]
 def side_by_side(tables: Mapping[str, Path]) -> Iterator[dict[str, pd.DataFrame]]:
     """The tables' next cells, chunk by chunk: for each reference label, confidence and status, by the cells' names.
 
-    Raises InputError at the end where cells share a name: whether the tables have them in one order cannot be seen then.
+    Raises InputError where they are not the same names in the same order. Names may repeat: only the order then says which cell
+    is which, and a warning says so.
     """
     first, names = next(iter(tables)), []
     for chunks in zip_longest(*(_chunks(path) for path in tables.values())):
@@ -37,10 +39,7 @@ def side_by_side(tables: Mapping[str, Path]) -> Iterator[dict[str, pd.DataFrame]
         yield named
     repeated = int(pd.Series(np.concatenate(names)).duplicated(keep=False).sum()) if names else 0
     if repeated:
-        raise InputError(
-            f"{tables[first]}: {repeated:,} cells share their name with another cell, so that votes cannot be assigned to cells. "
-            "Make the names of the query's cells unique, and map it again."
-        )
+        warn(f"{tables[first]}: {repeated:,} cells share their name with another cell; votes go by the order of the cells.")
 
 
 def _chunks(path: Path) -> Iterator[pd.DataFrame]:

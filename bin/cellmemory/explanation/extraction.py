@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.cells.groups import MIN_CELLS
-from cellmemory.columns import LABEL, SLOT_TAG_COLUMNS
+from cellmemory.columns import CANDIDATE, LABEL, SLOT_TAG_COLUMNS, TYPE
 from cellmemory.errors import Problems
 from cellmemory.explanation import contrasts, profiles, tags
 from cellmemory.explanation.grouping import CellSample, GroupSums, accumulate, group_of_cells, listed_cells
 from cellmemory.log import say, warn
+from cellmemory.mapping.clustered import cluster_columns
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.sampling import sample_each
 
@@ -34,7 +35,8 @@ class TagSettings:
 
     group_key: the obs column that groups the cells; cell_list: the user's list of cells instead. contrasts: COLUMN:A:B each;
     against: another mapped file whose cells are compared. top: genes to list per ranking (0: all). permutations: 0 for no
-    tests; test_cells: cells that are tested, at most.
+    tests; test_cells: cells that are tested, at most. clusters: cell_clusters.csv of the cells; labels then leave out those that
+    may be of new types.
     """
 
     group_key: str = LABEL
@@ -45,6 +47,7 @@ class TagSettings:
     permutations: int = 1000
     test_cells: int = 10_000
     seed: int = 0
+    clusters: Path | None = None
 
     @property
     def grouped_by(self) -> str:
@@ -82,6 +85,8 @@ def extract(mapped: Path, settings: TagSettings, mapper: "Mapper | None" = None)
         if mapper:
             file.check_model(mapper.trained)
         codes, groups = _groups(file, settings)
+        new = _of_new_types(file, settings)
+        codes = np.where(new, -1, codes)
         say(f"Read {mapped}: {len(codes):,} cells x {len(file.genes):,} genes, grouped by {settings.grouped_by}.")
         questions = _questions(file, settings, files)
         budget = settings.test_cells if settings.permutations or mapper else 0
@@ -105,13 +110,23 @@ def extract(mapped: Path, settings: TagSettings, mapper: "Mapper | None" = None)
         else:
             slots = tags.read_slots(file)
             of_slots = tags.slot_tags(slots, sums, file.genes, top)
-        answers = [_answer(question, settings, codes, groups) for question in questions]
+        answers = [_answer(question, settings, codes, groups, new=new) for question in questions]
         compared = contrasts.table(answers, file.genes, top)
         return Extracted(of_groups, of_slots, compared, file.genes, sums, slots, answers, contributions)
 
 
 def _groups(file: MappedFile, settings: TagSettings) -> tuple[np.ndarray, list[str]]:
     return listed_cells(file, settings.cell_list) if settings.cell_list else group_of_cells(file, settings.group_key)
+
+
+def _of_new_types(file: MappedFile, settings: TagSettings) -> np.ndarray:
+    """Whether each cell (N,) is in a cluster that may be a new type; none is where cells are not grouped by their labels."""
+    if not settings.clusters or settings.grouped_by != LABEL:
+        return np.zeros(file.n_cells, bool)
+    found = cluster_columns(settings.clusters, file, (CANDIDATE,))[CANDIDATE] == TYPE
+    if found.any():
+        say(f"Left out {found.sum():,} cells of clusters that may be of types that the reference lacks.")
+    return found.to_numpy()
 
 
 def _questions(file: MappedFile, settings: TagSettings, files: ExitStack) -> list[contrasts.Contrast]:
@@ -131,10 +146,13 @@ def _questions(file: MappedFile, settings: TagSettings, files: ExitStack) -> lis
     return found
 
 
-def _answer(question: contrasts.Contrast, settings: TagSettings, codes: np.ndarray, groups: list[str]) -> contrasts.Contrasted:
-    """A contrast within each group, and what is said of it."""
+def _answer(
+    question: contrasts.Contrast, settings: TagSettings, codes: np.ndarray, groups: list[str], *, new: np.ndarray
+) -> contrasts.Contrasted:
+    """A contrast within each group, and what is said of it. new: (N,) cells of the first file that are left out."""
     if not settings.cell_list:
         codes, groups = contrasts.groups_of(question, settings.group_key)
+        codes[: len(new)][new] = -1
     permutations = settings.permutations
     budget = settings.test_cells if permutations else 0
     answer = contrasts.contrast_groups(question, codes, groups, budget=budget, permutations=permutations, seed=settings.seed)

@@ -15,7 +15,7 @@ from cellmemory.mapping.mapped_checks import finite, problems_of_mapped, read_ru
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
 
-#: What `uns['cellmemory']` calls the step that gives a user's file back (see annotation.py).
+#: What `uns['cellmemory']` calls the step that gives a user's file back (see annotation/).
 ANNOTATE = "annotate"
 
 
@@ -35,7 +35,7 @@ class MappedFile(CellFile):
         if run.get("step") == ANNOTATE:
             self.close()
             raise InputError(f"{path}: this is the query's own file with its labels. Give <sample>.mapped.h5ad.")
-        problems = problems_of_mapped(self, run)
+        problems = problems_of_mapped(self, run) if self.n_cells else [f"{path}: this mapped query has no cells."]
         if problems:
             self.close()
             raise InputError(problems)

@@ -17,7 +17,6 @@ from cellmemory import PREFIX
 from cellmemory.cells.faults import reading
 from cellmemory.cells.groups import group_codes
 from cellmemory.cells.labels import PERHAPS_NEW, LabelSets
-from cellmemory.clusters.summary import STATE, TYPE
 from cellmemory.columns import (
     AMBIGUOUS,
     ATTENTION,
@@ -27,8 +26,10 @@ from cellmemory.columns import (
     SLOT_READ,
     SLOT_USE,
     SLOT_WRITE,
+    STATE,
     STATUS,
     STATUSES,
+    TYPE,
     UMAP,
     UNASSIGNED,
 )

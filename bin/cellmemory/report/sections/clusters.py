@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cellmemory.clusters.summary import STATE, TYPE
+from cellmemory.columns import STATE, TYPE
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Notes, Section, bounded, category_axis
 from cellmemory.report.data import Sample, counted_labels

@@ -12,25 +12,42 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from anndata.io import write_elem
 
 from cellmemory import PREFIX, RUN
+from cellmemory.annotation.ontology import UNKNOWN, term_ids
 from cellmemory.cells.faults import reading
+from cellmemory.cells.matrices import attribute
 from cellmemory.cells.named_columns import taken_columns
 from cellmemory.cells.reading import CHUNK_CELLS, CellFile
 from cellmemory.cells.writing import H5adWriter
-from cellmemory.columns import ASSIGNED, CLUSTER, CLUSTER_LABEL, EMBEDDING, LABEL, ONTOLOGY, REFERENCE_MAP, SLOT_USE, STATUS, UMAP
+from cellmemory.columns import (
+    ASSIGNED,
+    CANDIDATE,
+    CLUSTER,
+    CLUSTER_LABEL,
+    EMBEDDING,
+    LABEL,
+    ONTOLOGY,
+    REFERENCE_MAP,
+    SLOT_USE,
+    STATUS,
+    UMAP,
+)
 from cellmemory.errors import NO_ROOM, InputError
 from cellmemory.io.atomic import replacing
 from cellmemory.io.guarded import GuardedFile
 from cellmemory.io.signature import sign
-from cellmemory.io.tables import read_cells
 from cellmemory.log import say
+from cellmemory.mapping.clustered import cluster_columns
 from cellmemory.mapping.mapped import ANNOTATE, MappedFile
-from cellmemory.mapping.ontology import UNKNOWN, term_ids
 
 #: What our embeddings are called in the user's file, by their keys in a mapped one: X_umap stays the user's own.
 EMBEDDINGS = {EMBEDDING: EMBEDDING, SLOT_USE: SLOT_USE, UMAP: f"{EMBEDDING}_umap"}
+
+#: Cells whose values are compared, the genes that this takes, and the share of values that may differ: of summed genes, say.
+COMPARED_CELLS, COMPARED_GENES, DIFFERENT_VALUES = 100, 20, 0.1
 
 
 def annotate(query: Path, mapped: Path, clusters: Path | None, *, output: Path) -> None:
@@ -55,9 +72,10 @@ def annotate(query: Path, mapped: Path, clusters: Path | None, *, output: Path) 
     """
     with CellFile(query) as file, MappedFile(mapped) as found, replacing(output) as partial:
         _check(file, found)
+        _check_values(file, found)
         columns = _terms_of_labels(found)
         if clusters:
-            columns = columns.join(_cluster_columns(clusters, file).set_axis(columns.index))
+            columns = columns.join(cluster_columns(clusters, file, (CLUSTER, CLUSTER_LABEL, CANDIDATE)).set_axis(columns.index))
         if file.stored("obs") is None:
             _write_cells(file, partial)
         else:
@@ -86,6 +104,43 @@ def _check(file: CellFile, found: MappedFile) -> None:
             )
 
 
+def _check_values(file: CellFile, found: MappedFile) -> None:
+    """Raises InputError where the file's cells have other values than the mapped ones.
+
+    Names alone may be those of another sample: some files number their cells.
+    """
+    agree = [agrees for matrix in file.matrices if (agrees := _agrees(file, matrix, found)) is not None]
+    if agree and not any(agree):
+        raise InputError(
+            f"{file.path}: its cells have the names of those in {found.path}, but other values. Give the file that was mapped."
+        )
+
+
+def _agrees(file: CellFile, matrix: str, found: MappedFile) -> bool | None:
+    """Whether a matrix has values where the mapped cells have some, and nowhere else.
+
+    None where that cannot be compared: its genes have other names, or it cannot be read cell by cell.
+    """
+    genes, names = pd.Index(found.genes), pd.Index(file.var(matrix).index.astype(str))
+    single = np.flatnonzero(~names.duplicated(keep=False))
+    shared = genes.intersection(names[single])
+    stored = file.stored("raw/X" if matrix == "raw" else matrix)
+    if len(shared) < COMPARED_GENES or (stored is not None and attribute(stored, "encoding-type") == "csc_matrix"):
+        return None
+    cells = np.unique(np.linspace(0, file.n_cells - 1, COMPARED_CELLS).astype(int))
+    try:
+        theirs, ours = (
+            sp.vstack([each.rows(of, cell, cell + 1) for cell in cells], format="csr")[:, columns] > 0
+            for each, of, columns in (
+                (file, matrix, single[names[single].get_indexer(shared)]),
+                (found, "X", genes.get_indexer(shared)),
+            )
+        )
+    except InputError:  # a damaged layer, which nobody asked for
+        return None
+    return (theirs != ours).nnz <= DIFFERENT_VALUES * max(ours.nnz, 1)
+
+
 def _terms_of_labels(found: MappedFile) -> pd.DataFrame:
     """ONTOLOGY of each cell: UNKNOWN for a cell that is not assigned, or whose label has no term. Without any terms there is no
     column."""
@@ -93,17 +148,6 @@ def _terms_of_labels(found: MappedFile) -> pd.DataFrame:
     assigned = found.obs[STATUS].astype(str) == ASSIGNED
     values = found.obs[LABEL].astype(str).map(terms).where(assigned).fillna(UNKNOWN).astype("category")
     return pd.DataFrame({ONTOLOGY: values.array} if terms else {}, index=range(found.n_cells))
-
-
-def _cluster_columns(path: Path, file: CellFile) -> pd.DataFrame:
-    """CLUSTER and CLUSTER_LABEL of each cell. Raises InputError where the table is not of these cells, in their order."""
-    try:
-        table = read_cells(path, (CLUSTER, CLUSTER_LABEL))
-    except ValueError as error:
-        raise InputError(f"{path} (--cell_clusters) cannot be read: {error}. Give the file as it was written.") from None
-    if len(table) != file.n_cells or (table.index != file.names(0, file.n_cells)).any():
-        raise InputError(f"{path} (--cell_clusters) is not of the cells of {file.path}, in their order.")
-    return table
 
 
 def _copy(query: Path, path: Path) -> None:
@@ -146,29 +190,30 @@ def _add(target: h5py.File, own: list[str], found: MappedFile, clusters: pd.Data
 
     What an earlier mapping left outside of obs is replaced.
     """
-    obs = target["obs"]
+    for kind in ("obsm", "uns"):
+        if kind not in target:
+            write_elem(target, kind, {})
+    # By their groups: one may be a link, and HDF5 copies nothing to a path through it.
+    obs, obsm, uns = target["obs"], target["obsm"], target["uns"]
     for name in _our_columns(found):
-        _replace(target, f"obs/{name}", found.stored(f"obs/{name}"))
+        _replace(obs, name, found.stored(f"obs/{name}"))
     for name, column in clusters.items():
         write_elem(obs, str(name), column.array)
     order = [*own, *_our_columns(found), *clusters.columns]
     obs.attrs.create("column-order", np.array(order, object), dtype=h5py.string_dtype())
-    for kind in ("obsm", "uns"):
-        if kind not in target:
-            write_elem(target, kind, {})
     for key, name in EMBEDDINGS.items():
-        _replace(target, f"obsm/{name}", found.obsm.get(key))
+        _replace(obsm, name, found.obsm.get(key))
     for key in (RUN, REFERENCE_MAP):
-        _replace(target, f"uns/{key}", found.uns.get(key))
-    _replace(target, f"uns/{RUN}/step", None)
-    write_elem(target, f"uns/{RUN}/step", ANNOTATE)
+        _replace(uns, key, found.uns.get(key))
+    _replace(uns[RUN], "step", None)
+    write_elem(uns[RUN], "step", ANNOTATE)
 
 
 def _our_columns(found: MappedFile) -> list[str]:
     return [name for name in found.columns if name.startswith(PREFIX)]
 
 
-def _replace(target: h5py.File, name: str, stored: h5py.Group | h5py.Dataset | None) -> None:
+def _replace(target: h5py.Group, name: str, stored: h5py.Group | h5py.Dataset | None) -> None:
     if name in target:
         del target[name]
     if stored is not None:
