@@ -33,22 +33,21 @@ def is_used(cells: pd.DataFrame) -> pd.Series:
 
 def judge(cells: pd.DataFrame, labels: list[str], in_reference: int) -> Verdict:
     """The verdict on one label: cells are those that got it, in_reference how many the reference has; labels: all labels."""
-    used = is_used(cells)
-    causes = _causes(cells, labels)
-    share, (largest, cause) = used.mean(), max(causes.items(), key=lambda each: each[1][0])
-    reason = cause[1]
+    used, causes = is_used(cells), _causes(cells, labels)
+    n, share = int(used.sum()), used.mean()
+    largest, (of_cells, reason) = max(causes.items(), key=lambda each: each[1][0])
+    in_state = cells["new_state"].mean() if "new_state" in cells else 0.0
     if share < HALF:
-        return Verdict(DO_NOT_USE, reason, int(used.sum()))
-    if share < MOST or (largest == "new" and cause[0] >= SOME):
-        return Verdict(CHECK, reason, int(used.sum()))
-    state = cells["new_state"].mean() if "new_state" in cells else 0.0
-    if state >= SOME:
-        return Verdict(CHECK, f"{state:.0%} may be in a state that the reference lacks", int(used.sum()))
-    if used.sum() < FEW_CELLS:
-        return Verdict(CHECK, f"only {count(int(used.sum()), 'cell')}", int(used.sum()))
+        return Verdict(DO_NOT_USE, reason, n)
+    if share < MOST or (largest == "new" and of_cells >= SOME):
+        return Verdict(CHECK, reason, n)
+    if in_state >= SOME:
+        return Verdict(CHECK, f"{in_state:.0%} may be in a state that the reference lacks", n)
+    if n < FEW_CELLS:
+        return Verdict(CHECK, f"only {count(n, 'cell')}", n)
     if in_reference < FEW_CELLS:
-        return Verdict(CHECK, f"the reference has only {count(in_reference, 'cell')} of it", int(used.sum()))
-    return Verdict(USE, f"{share:.0%} of its cells are assigned", int(used.sum()))
+        return Verdict(CHECK, f"the reference has only {count(in_reference, 'cell')} of it", n)
+    return Verdict(USE, f"{share:.0%} of its cells are assigned", n)
 
 
 def _causes(cells: pd.DataFrame, labels: list[str]) -> dict[str, tuple[float, str]]:
