@@ -24,7 +24,8 @@ from cellmemory.columns import STATUSES
 from cellmemory.reference import trained_model
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
-from cellmemory.report.sections import summary, tags
+from cellmemory.report.sections import summary, tags, truth
+from cellmemory.report.tables import JSON_FIELDS
 from tests.conftest import ROOT, refused, succeed
 from tests.made.report_inputs import NASTY, NASTY_CELLS, UNSEEN, Inputs, make_inputs, write_page
 
@@ -308,6 +309,10 @@ def test_genes_are_told_by_attention_contributions_expression_and_faithfulness(r
     assert len(curves) == 12
     assert curves[0]["y"][0] == 1
     assert all(a >= b for a, b in zip(curves[0]["y"], curves[0]["y"][1:], strict=False))
+
+
+def test_every_score_that_is_shown_is_looked_at_as_it_is_read():
+    assert {key for key, *_ in truth._SCORES} <= set(JSON_FIELDS["metrics"][0]) | set(JSON_FIELDS["metrics"][1])
 
 
 def test_markers_are_those_of_the_row_that_has_most(tmp_path: Path):

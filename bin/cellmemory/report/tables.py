@@ -63,7 +63,15 @@ _LEVELS = {
 _PAIRS = _rows(first=text(), second=text(), cells=_COUNT, agreeing=_COUNT, agreement=_SCORE,
                labels=_rows(first=text(), second=text(), cells=_COUNT))  # fmt: skip
 _SCORES = ["accuracy", "accuracy_all", "balanced_accuracy", "macro_f1", "weighted_f1", "rare_f1", "ece", "novelty_auroc"]
-_SCORES += ["unknown_flagged", "known_flagged", "assigned_fraction", "assigned_accuracy", "label_set_coverage"]
+_SCORES += [
+    "unknown_flagged",
+    "known_flagged",
+    "known_ambiguous",
+    "surely_wrong",
+    "assigned_fraction",
+    "assigned_accuracy",
+    "label_set_coverage",
+]
 #: Fields that JSON of each option must have, and those that are looked at where they are there.
 JSON_FIELDS = {
     "alignment": (
