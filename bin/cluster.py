@@ -51,7 +51,8 @@ def main(mapped_path: Path, model: Path, resolution: float, top: int, cells_path
         new = found.clusters["cluster"][found.clusters["candidate"] == kind].tolist()
         named = f"cluster {new[0]} may be {one}" if len(new) == 1 else f"clusters {', '.join(new)} may be {several}"
         which += f"; {named} that the reference lacks" if new else ""
-    _cli.say(f"Wrote {clusters_path}: {len(found.clusters)} clusters{which}.")
+    n = len(found.clusters)
+    _cli.say(f"Wrote {clusters_path}: {n} cluster{'' if n == 1 else 's'}{which}.")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--enrichr", multiple=True, metavar="NAME", help="A library of Enrichr, by its name; needs a network.")
 @click.option("--alignment", type=_cli.FILE, metavar="JSON", help="The query's alignment: genes that it did not measure.")
 @click.option("--top", type=click.IntRange(min=1), default=50, help="How many genes of each ranking are tested.")
-@click.option("--gsea_permutations", type=click.IntRange(1, 10_000_000), default=10_000,
+@click.option("--gsea_permutations", type=click.IntRange(1, 100_000), default=10_000,
               help="Random sets behind a small p-value of a pre-ranked test, at most.")  # fmt: skip
 @click.option("--output", type=_cli.Output("enrichment"), required=True, metavar="TSV", help="Output: one row per set.")
 @_cli.seed

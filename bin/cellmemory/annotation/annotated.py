@@ -39,7 +39,7 @@ from cellmemory.errors import NO_ROOM, InputError
 from cellmemory.io.atomic import replacing
 from cellmemory.io.guarded import GuardedFile
 from cellmemory.io.signature import sign
-from cellmemory.log import say
+from cellmemory.log import say, warn
 from cellmemory.mapping.clustered import cluster_columns
 from cellmemory.mapping.mapped import ANNOTATE, MappedFile
 
@@ -190,23 +190,34 @@ def _add(target: h5py.File, own: list[str], found: MappedFile, clusters: pd.Data
 
     What an earlier mapping left outside of obs is replaced.
     """
-    for kind in ("obsm", "uns"):
-        if kind not in target:
-            write_elem(target, kind, {})
-    # By their groups: one may be a link, and HDF5 copies nothing to a path through it.
-    obs, obsm, uns = target["obs"], target["obsm"], target["uns"]
+    obs = target["obs"]
     for name in _our_columns(found):
         _replace(obs, name, found.stored(f"obs/{name}"))
     for name, column in clusters.items():
         write_elem(obs, str(name), column.array)
     order = [*own, *_our_columns(found), *clusters.columns]
     obs.attrs.create("column-order", np.array(order, object), dtype=h5py.string_dtype())
-    for key, name in EMBEDDINGS.items():
-        _replace(obsm, name, found.obsm.get(key))
-    for key in (RUN, REFERENCE_MAP):
-        _replace(uns, key, found.uns.get(key))
-    _replace(uns[RUN], "step", None)
-    write_elem(uns[RUN], "step", ANNOTATE)
+    if (obsm := _group(target, "obsm")) is not None:
+        for key, name in EMBEDDINGS.items():
+            _replace(obsm, name, found.obsm.get(key))
+    if (uns := _group(target, "uns")) is not None:
+        for key in (RUN, REFERENCE_MAP):
+            _replace(uns, key, found.uns.get(key))
+        _replace(uns[RUN], "step", None)
+        write_elem(uns[RUN], "step", ANNOTATE)
+
+
+def _group(target: h5py.File, name: str) -> h5py.Group | None:
+    """What is to be added to, made where it is not there; None where something else has its name, which stays.
+
+    As a group, not by its path: it may be a link, and HDF5 copies nothing to a path through one.
+    """
+    if name not in target:
+        write_elem(target, name, {})
+    if isinstance(target[name], h5py.Group):
+        return target[name]
+    warn(f"{name} is an array and not a group of them: nothing was added to it.")
+    return None
 
 
 def _our_columns(found: MappedFile) -> list[str]:

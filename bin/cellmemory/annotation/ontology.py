@@ -1,7 +1,7 @@
 """Labels as terms of the Cell Ontology, by their names and synonyms.
 
 `cell_ontology.tsv` holds a term in each line: its id, its name and its exact synonyms (Diehl et al. 2016,
-10.1186/s13326-016-0088-7, CC BY 4.0; scripts/make_cell_ontology.py makes it).
+10.1186/s13326-016-0088-7, CC BY 4.0; scripts/make_cell_ontology makes it).
 """
 
 import re

@@ -89,9 +89,6 @@ class H5ad:
             if name != "raw/var" or file.get("raw/X") is not None:
                 with problems.collect():
                     lengths[name] = _check_table(file, name)
-        for name in ("layers", "obsm", "uns"):
-            if isinstance(file.get(name), h5py.Dataset):
-                problems.append(f"{name} is an array and not a group of them, so this h5ad is damaged. {AGAIN}")
         if problems:
             raise ReadingError(problems)
         self.n_cells = lengths["obs"]
@@ -100,7 +97,7 @@ class H5ad:
         found |= {f"layers/{name}": value for name, value in _members(file, "layers").items()}
         genes = {name: lengths["raw/var" if name == "raw" else "var"] for name in found if _is_there(found[name])}
         self.matrices = {name: (found[name], "raw/X" if name == "raw" else name, n) for name, n in genes.items()}
-        self.obsm, self.uns = _members(file, "obsm"), file.get("uns", {})
+        self.obsm, self.uns = _members(file, "obsm"), file["uns"] if isinstance(file.get("uns"), h5py.Group) else {}
 
     @cached_property
     def _names(self) -> h5py.Dataset | None:
@@ -163,8 +160,8 @@ def _check_embedding(array: h5py.Dataset | np.ndarray, key: str, n_cells: int) -
 
 
 def _members(file: h5py.File, name: str) -> dict[str, Any]:
-    group = file.get(name, {})
-    members = {key: group.get(key) for key in group}
+    group = file.get(name)
+    members = {key: group.get(key) for key in group} if isinstance(group, h5py.Group) else {}
     return {key: value for key, value in members.items() if value is not None}
 
 

@@ -24,7 +24,7 @@ def cluster_table(
 ) -> pd.DataFrame:
     """A row a cluster, named from 1, with its cells' most frequent label and shares of statuses and reasons.
 
-    obs: of N mapped cells; codes: (N,) cluster of each, from 0. excess, kept: (K,) see excess.py, NaN where unknown. batch_key:
+    obs: of N mapped cells; codes: (N,) cluster of each, from 0. excess, kept: (K,) see `excess`, NaN where unknown. batch_key:
     the column of batches, or an empty text. places: (N, 2) on the reference's map, where there is one; a cluster's place is the
     median.
     """

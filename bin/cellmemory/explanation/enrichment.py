@@ -174,8 +174,8 @@ def preranked(
     kept = [gene for gene in profiles.var_names if gene in background]
     if not kept:
         raise InputError(
-            f"The profiles (--profiles) hold no gene of the panel: they have {first_ids(profiles.var_names)}. Give those of a "
-            "query that was mapped with the panel's model."
+            f"The profiles (--profiles) hold no gene of the panel: they have {first_ids(profiles.var_names) or 'no gene'}. Give "
+            "those of a query that was mapped with the panel's model."
         )
     matrix = np.asarray(profiles[:, kept].layers["ranking"], np.float64)
     blocks = []

@@ -70,7 +70,7 @@ def _sentence(samples: Sequence[Sample], cells: pd.DataFrame, verdicts: dict[str
     parts = {USE: "may be used", CHECK: "should be checked", DO_NOT_USE: "should not be used"}
     judged = wording.listed([f"{verdict[name]} {words}" for name, words in parts.items() if name in verdict])
     others = [f"{share:.0%} {words}" for name, words in _OTHERS.items() if (share := shares[name]) >= 0.005]
-    rest = f" Of the others, {wording.listed(others)}." if others else ""
+    rest = f" {wording.listed(others)}." if others else ""
     return (
         f"{shares[ASSIGNED]:.0%} of the {len(cells):,} cells{where} have a label that may be used{of_them}.{rest} "
         f"Of {wording.count(len(verdicts), 'label')}, {judged}."
