@@ -20,23 +20,22 @@ def term_ids(labels: Iterable[str]) -> dict[str, str]:
     Case, hyphens and a plural's s make no difference, and `B` is `B cell`. A wrong id is worse than none: a synonym of several
     terms counts for none of them, nor do those of terms that a word in brackets makes special, such as a species.
     """
-    by_name, by_synonym = _terms()
-    known = by_synonym | by_name
+    known = _terms()
     plain = {label: _plain(label) for label in labels}
     found = {label: known.get(name) or known.get(f"{name} cell") for label, name in plain.items()}
     return {label: term for label, term in found.items() if term}
 
 
 @cache
-def _terms() -> tuple[dict[str, str], dict[str, str]]:
-    """Ids by plain names, and by plain synonyms that belong to a single term."""
+def _terms() -> dict[str, str]:
+    """Ids by plain names, and by plain synonyms that belong to a single term; a name comes before another term's synonym."""
     lines = [line.split("\t") for line in TABLE.read_text(encoding="utf-8").splitlines()]
     of_synonym: dict[str, set[str]] = {}
     for term, name, *synonyms in lines:
         for synonym in synonyms if "(" not in name else ():
             of_synonym.setdefault(_plain(synonym), set()).add(term)
     single = {synonym: next(iter(terms)) for synonym, terms in of_synonym.items() if len(terms) == 1}
-    return {_plain(name): term for term, name, *_ in lines}, single
+    return single | {_plain(name): term for term, name, *_ in lines}
 
 
 def _plain(name: str) -> str:
