@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 
 from cellmemory.errors import InputError
@@ -313,6 +314,18 @@ class TestResuming:
         (tmp_path / "other.safetensors").write_bytes(save({"a": torch.ones(1)}, {"about": about}))
         assert CheckpointFile(tmp_path, {"of": "this"}).others() == []
 
+    def test_another_that_is_replaced_while_it_is_looked_at_is_passed_over(self, tmp_path, monkeypatch):
+        here, there = (CheckpointFile(tmp_path, {"of": name}) for name in ("this", "that"))
+        there.write({"weight": torch.ones(2)}, {"steps": 5})
+
+        def replaced(path, framework):
+            with safe_open(path, framework) as file:  # as torch says it when a shorter file has come into the place
+                torch.UntypedStorage.from_file(str(path), False, path.stat().st_size + 8)
+            return file
+
+        monkeypatch.setattr(checkpoints, "safe_open", replaced)
+        assert here.others() == []
+
     def test_a_checkpoint_of_another_training_is_left_alone_and_named(self, tmp_path, capsys):
         here = CheckpointFile(tmp_path, {"batch_size": 32, "reference": "0" * 64})
         there = replace(here, about={"batch_size": 64, "reference": "1" * 64})
@@ -551,11 +564,10 @@ class TestTheScript:
 def steps_of(folder: Path) -> int:
     """The steps that the training has taken whose checkpoint is in the folder; -1 before there is one."""
     for path in folder.glob("[!.]*.safetensors"):
-        try:
-            with safe_open(path, "pt") as file:
-                return json.loads(file.metadata()["state"])["steps"]
-        except (SafetensorError, OSError):
-            return -1
+        # Opened once: safe_open opens a file twice, and the training may replace it between the two.
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            return json.loads(header["__metadata__"]["state"])["steps"]
     return -1
 
 

@@ -39,8 +39,9 @@ LIBRARY = Path(__file__).parents[1]
 #: The parts of the library that training imports, itself among them (tests/test_house.py holds this to the imports).
 CODE = ("__init__", "errors", "log", "sampling", "io", "cells", "genes", "network", "reference", "training")
 FLOAT32_MAX = torch.finfo(torch.float32).max
-#: What a file may make of reading it that is not a checkpoint, or is one no longer.
-UNREADABLE = (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError)
+#: What a file may make of reading it that is not a checkpoint, or is one no longer. RuntimeError: torch opens a file again
+#: that safetensors has looked at, and another training may have replaced it between the two.
+UNREADABLE = (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError)
 #: A loss: infinite or NaN in a training that fails, whose checkpoint is none the worse.
 LOSS = Kind("a number of float32", lambda v: isinstance(v, float) and not FLOAT32_MAX < abs(v) < np.inf)
 #: What the optimiser keeps of each parameter.
