@@ -5,11 +5,14 @@ import subprocess
 import sys
 
 import pytest
+import scipy.linalg  # noqa: F401  its BLAS is looked for
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from _cli import THREAD_VARIABLES
 from cellmemory.errors import InputError
 from cellmemory.network.runtime import configure
+from cellmemory.network.threads import one_thread_of_scipy
 from tests.conftest import ROOT
 
 
@@ -62,3 +65,17 @@ def test_libraries_start_no_more_threads_than_they_were_given(option, arguments,
     command = [sys.executable, "-c", COUNTING.format(option=option), *arguments]
     done = subprocess.run(command, cwd=ROOT / "bin", env=bare | environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"[{threads}]"
+
+
+def test_only_the_blas_of_scipy_is_kept_to_one_thread():
+    def threads() -> dict[str, int]:
+        return {found["filepath"]: found["num_threads"] for found in threadpool_info()}
+
+    with threadpool_limits(2):
+        before = threads()
+        with one_thread_of_scipy():
+            within = threads()
+        assert threads() == before
+    limited = [file for file, number in within.items() if number != before[file]]
+    assert [within[file] for file in limited] == [1]
+    assert ["scipy.libs" in file for file in limited] == [True]

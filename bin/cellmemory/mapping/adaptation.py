@@ -20,6 +20,7 @@ from cellmemory.mapping.aligned import open_aligned, sample_name
 from cellmemory.mapping.mapper import Mapper
 from cellmemory.network.linear_path import CLIP
 from cellmemory.network.runtime import Runtime
+from cellmemory.network.threads import one_thread_of_scipy
 from cellmemory.network.tokens import Tokens, views
 from cellmemory.reference.trained_model import TrainedModel, save_adapted
 from cellmemory.sampling import evenly_spaced
@@ -110,7 +111,9 @@ def _difference(cells: np.ndarray, offset: np.ndarray, labels: np.ndarray, weigh
         gradient = cells.T @ (error * (PENALTY * weight)[:, None]) + difference
         return (difference**2).sum() / 2 - PENALTY * (weight * log_p[rows, labels]).sum(), gradient.ravel()
 
-    return minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x.reshape(shape)
+    with one_thread_of_scipy():
+        found = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 100})
+    return found.x.reshape(shape)
 
 
 def _temperature_correction(before: np.ndarray, after: np.ndarray) -> float:

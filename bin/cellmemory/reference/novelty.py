@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cellmemory.network.threads import one_thread_of_scipy
 from cellmemory.network.tokens import Tokens
 
 #: Principal components that the labels' own classifiers see.
@@ -188,9 +189,10 @@ def _one_against_all(cells: np.ndarray, labels: np.ndarray, n_labels: int) -> tu
     spread = np.maximum(cells.std(0), 1e-6)
     weight, bias = np.zeros((cells.shape[1], n_labels)), np.full(n_labels, -np.log(1 + len(cells)))
     # Of several devices that train together, one may have no cell of a rare label.
-    for label in np.unique(labels):
-        fitted = LogisticRegression(max_iter=300).fit(cells / spread, labels == label)
-        weight[:, label], bias[label] = fitted.coef_[0] / spread, fitted.intercept_[0]
+    with one_thread_of_scipy():
+        for label in np.unique(labels):
+            fitted = LogisticRegression(max_iter=300).fit(cells / spread, labels == label)
+            weight[:, label], bias[label] = fitted.coef_[0] / spread, fitted.intercept_[0]
     return weight, bias
 
 

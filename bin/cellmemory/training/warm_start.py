@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from cellmemory.network.linear_path import CLIP
+from cellmemory.network.threads import one_thread_of_scipy
 from cellmemory.network.tokens import SQRT_SHARE_SCALE, Tokens, views
 from cellmemory.sampling import stratified
 from cellmemory.training.split import LINEAR_CELLS
@@ -246,7 +247,7 @@ def _classifier(cells: np.ndarray, labels: np.ndarray, n_labels: int, penalty: f
     weight, bias = np.zeros((cells.shape[1] * cells.shape[2], n_labels), np.float32), np.zeros(n_labels, np.float32)
     if len(np.unique(labels)) == 1:  # a fold of a tiny reference: nothing separates labels there
         return Linear(weight.reshape(*cells.shape[1:], n_labels), bias)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_thread_of_scipy():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a rough solution is all that is needed
         model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=200, tol=1e-3)
         model.fit(cells.reshape(len(cells), -1), labels)
