@@ -213,16 +213,39 @@ def test_other_cells_are_refused(mapped: Path, tmp_path: Path):
     assert not (tmp_path / "out.h5ad").exists()
 
 
-def test_other_values_under_the_same_names_are_refused(mapped: Path, tmp_path: Path):
+def kept_beside_scaled_values(cells: ad.AnnData, place: str) -> ad.AnnData:
+    """A file as a tutorial leaves it: scaled values in X, and what was mapped by genes in raw or a layer."""
+    kept = ad.AnnData(sp.csc_matrix(cells.X), cells.obs, cells.var)
+    if place == "raw under other ids":
+        kept.var = pd.DataFrame({"gene_symbols": cells.var_names}, index=[f"LOC{n}" for n in range(cells.n_vars)])
+    scaled = ad.AnnData(np.random.default_rng(0).normal(size=cells.shape).astype(np.float32), cells.obs, kept.var)
+    if place == "layer":
+        scaled.layers["counts"] = kept.X
+    else:
+        scaled.raw = kept
+    return scaled
+
+
+@pytest.mark.parametrize("place", ["raw", "layer", "raw under other ids"])
+def test_values_are_compared_wherever_they_are(mapped: Path, tmp_path: Path, capsys: pytest.CaptureFixture, place: str):
     cells = ad.read_h5ad(DATA / "unseen_type.h5ad")
+    kept_beside_scaled_values(cells, place).write_h5ad(tmp_path / "same.h5ad")
+    annotate(tmp_path / "same.h5ad", mapped, None, output=tmp_path / "out.h5ad")
+    assert "Warning" not in capsys.readouterr().err
     other = cells[::-1].copy()
     other.obs_names = cells.obs_names
-    other.write_h5ad(tmp_path / "other.h5ad")
+    kept_beside_scaled_values(other, place).write_h5ad(tmp_path / "other.h5ad")
     with pytest.raises(InputError, match="but other values"):
-        annotate(tmp_path / "other.h5ad", mapped, None, output=tmp_path / "out.h5ad")
-    other.layers["given"] = cells.X.copy()  # one of its matrices is what was mapped
-    other.write_h5ad(tmp_path / "other.h5ad")
-    annotate(tmp_path / "other.h5ad", mapped, None, output=tmp_path / "out.h5ad")
+        annotate(tmp_path / "other.h5ad", mapped, None, output=tmp_path / "no.h5ad")
+    assert not (tmp_path / "no.h5ad").exists()
+
+
+def test_values_that_cannot_be_compared_are_said(mapped: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    cells = ad.read_h5ad(DATA / "unseen_type.h5ad")
+    cells.var_names = [f"LOC{n}" for n in range(cells.n_vars)]
+    cells.write_h5ad(tmp_path / "renamed.h5ad")
+    annotate(tmp_path / "renamed.h5ad", mapped, None, output=tmp_path / "out.h5ad")
+    assert "the names of its genes are not those of the model" in capsys.readouterr().err
 
 
 def test_parts_that_are_links_within_the_file(mapped: Path, tmp_path: Path):

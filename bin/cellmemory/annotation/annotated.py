@@ -18,7 +18,6 @@ from anndata.io import write_elem
 from cellmemory import PREFIX, RUN
 from cellmemory.annotation.ontology import UNKNOWN, term_ids
 from cellmemory.cells.faults import reading
-from cellmemory.cells.matrices import attribute
 from cellmemory.cells.named_columns import taken_columns
 from cellmemory.cells.reading import CHUNK_CELLS, CellFile
 from cellmemory.cells.writing import H5adWriter
@@ -36,6 +35,9 @@ from cellmemory.columns import (
     UMAP,
 )
 from cellmemory.errors import NO_ROOM, InputError
+from cellmemory.genes.align import make_aligner
+from cellmemory.genes.matching import match_genes
+from cellmemory.genes.names import name_columns
 from cellmemory.io.atomic import replacing
 from cellmemory.io.guarded import GuardedFile
 from cellmemory.io.signature import sign
@@ -46,8 +48,8 @@ from cellmemory.mapping.mapped import ANNOTATE, MappedFile
 #: What our embeddings are called in the user's file, by their keys in a mapped one: X_umap stays the user's own.
 EMBEDDINGS = {EMBEDDING: EMBEDDING, SLOT_USE: SLOT_USE, UMAP: f"{EMBEDDING}_umap"}
 
-#: Cells whose values are compared, the genes that this takes, and the share of values that may differ: of summed genes, say.
-COMPARED_CELLS, COMPARED_GENES, DIFFERENT_VALUES = 100, 20, 0.1
+#: Cells whose values are compared, the genes that this takes, and the share of values that may differ.
+COMPARED_CELLS, COMPARED_GENES, DIFFERENT_VALUES = 100, 5, 0.1
 
 
 def annotate(query: Path, mapped: Path, clusters: Path | None, *, output: Path) -> None:
@@ -109,36 +111,44 @@ def _check_values(file: CellFile, found: MappedFile) -> None:
 
     Names alone may be those of another sample: some files number their cells.
     """
-    agree = [agrees for matrix in file.matrices if (agrees := _agrees(file, matrix, found)) is not None]
-    if agree and not any(agree):
+    cells = np.unique(np.linspace(0, file.n_cells - 1, COMPARED_CELLS).astype(int))
+    mapped = _expressed(found, "X", cells)
+    panel = found.var().reset_index(names="gene")[["gene", "source_id"]]
+    compared = False
+    for matrix in file.matrices:
+        for agrees in _agreements(file, matrix, cells, panel=panel, mapped=mapped):
+            if agrees:
+                return
+            compared = True
+    if compared:
         raise InputError(
             f"{file.path}: its cells have the names of those in {found.path}, but other values. Give the file that was mapped."
         )
+    warn(
+        f"{file.path}: the names of its genes are not those of the model, so its values were not compared with those in "
+        f"{found.path}. Only the cells' names say that it was mapped."
+    )
 
 
-def _agrees(file: CellFile, matrix: str, found: MappedFile) -> bool | None:
-    """Whether a matrix has values where the mapped cells have some, and nowhere else.
-
-    None where that cannot be compared: its genes have other names, or it cannot be read cell by cell.
-    """
-    genes, names = pd.Index(found.genes), pd.Index(file.var(matrix).index.astype(str))
-    single = np.flatnonzero(~names.duplicated(keep=False))
-    shared = genes.intersection(names[single])
-    stored = file.stored("raw/X" if matrix == "raw" else matrix)
-    if len(shared) < COMPARED_GENES or (stored is not None and attribute(stored, "encoding-type") == "csc_matrix"):
-        return None
-    cells = np.unique(np.linspace(0, file.n_cells - 1, COMPARED_CELLS).astype(int))
+def _agreements(file: CellFile, matrix: str, cells: np.ndarray, *, panel: pd.DataFrame, mapped: sp.csr_matrix) -> Iterator[bool]:
+    """For each column of gene names: whether a matrix has values where the mapped cells (cells x panel) have some, and nowhere
+    else. Nothing where that cannot be compared."""
     try:
-        theirs, ours = (
-            sp.vstack([each.rows(of, cell, cell + 1) for cell in cells], format="csr")[:, columns] > 0
-            for each, of, columns in (
-                (file, matrix, single[names[single].get_indexer(shared)]),
-                (found, "X", genes.get_indexer(shared)),
-            )
-        )
+        var, expressed = file.var(matrix), _expressed(file, matrix, cells)
+        matches = [match_genes(var, panel, name, {}, where=str(file.path)) for name in name_columns(var, None, str(file.path))]
     except InputError:  # a damaged layer, which nobody asked for
-        return None
-    return (theirs != ours).nnz <= DIFFERENT_VALUES * max(ours.nnz, 1)
+        return
+    for match in matches:
+        columns = match.measured
+        theirs = (expressed @ make_aligner(match, len(panel), "counts").selector > 0)[:, columns]
+        ours = mapped[:, columns]
+        if len(columns) >= COMPARED_GENES and ours.nnz:
+            yield (theirs != ours).nnz <= DIFFERENT_VALUES * ours.nnz
+
+
+def _expressed(file: CellFile, matrix: str, cells: np.ndarray) -> sp.csr_matrix:
+    """Where some cells (sorted) of a matrix have values: 1 or 0 (cells x genes)."""
+    return sp.csr_matrix(sp.vstack([file.rows(matrix, cell, cell + 1) for cell in cells], format="csr") > 0, dtype=np.float32)
 
 
 def _terms_of_labels(found: MappedFile) -> pd.DataFrame:
