@@ -2,10 +2,10 @@
 
 // nf-cellmemory: labels the cells of any query with the labels of a reference. See README.md.
 
-include { changedProblems; unfinishedMark } from './functions/changed_results.nf'
+include { changedProblems; markAsUnfinished; rememberResults } from './functions/changed_results.nf'
 include { readInputs; shortened } from './functions/inputs.nf'
 include { helpText; isTrue } from './functions/parameter_schema.nf'
-include { runRecord; writeProvenance } from './functions/provenance.nf'
+include { checksumsByPlace; runRecord; writeProvenance } from './functions/provenance.nf'
 include { expectedRecords; otherParts; resultNames; warningsIn } from './functions/records.nf'
 include { isGoingWell } from './functions/site.nf'
 include { summary } from './functions/summary.nf'
@@ -29,9 +29,7 @@ workflow {
         if (changed) {
             error(changed.join('\n'))
         }
-        def mark = unfinishedMark(file(inputs.settings.outdir, glob: false))
-        mark.parent.mkdirs()
-        mark.text = 'A run writes into this folder, or was cut off while it did.\n'
+        markAsUnfinished(file(inputs.settings.outdir, glob: false))
         CELLMEMORY(
             channel.fromList(inputs.queries),
             inputs.references,
@@ -67,8 +65,8 @@ workflow {
             def folder = file(inputs.settings.outdir, glob: false)
             if (workflow.success) {
                 writeProvenance(folder, runRecord(workflow, inputs.settings), records.sort { record -> record.folder }, otherParts(inputs.references))
-                mark.delete()
             }
+            rememberResults(folder, checksumsByPlace(records))
             log.info(summary(workflow, inputs.queries.size(), folder, inputs.references))
         }
     }

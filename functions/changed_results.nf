@@ -2,35 +2,96 @@
 
 include { isMissing; pathAt; visible } from './paths.nf'
 
-/** A sentence where results in the folder are not as the last complete run recorded them; records: see expectedRecords. */
+/** A sentence where what a run wrote into the folder was changed since, and this one would replace it; records: see expectedRecords. */
 def changedProblems(outdir, records) {
     def folder = pathAt(outdir)
-    def changed = isMissing(unfinishedMark(folder)) ? changedResults(folder, records) : []
+    def changed = changedResults(folder, records.values().collectMany { kind -> kind.values() }.collect { record -> record.folder })
     def shown = changed.take(5).join(', ') + (changed.size() > 5 ? ", ... (${changed.size()} in all)" : '')
     return changed
         ? ["--outdir ${visible(folder.toUriString())}: since this pipeline wrote them, these results were changed, and would be replaced: ${shown}. Move them away, or give another folder.".toString()]
         : []
 }
 
-/** A file that stands in the results while a run writes them: what is there then may be of a run that was cut off. */
+/**
+ * Says that a run writes into the folder from now on. Until `rememberResults` has been called, what is newer than this is of
+ * a run that was cut off, or of those after it.
+ */
+def markAsUnfinished(folder) {
+    def mark = unfinishedMark(folder)
+    if (isMissing(mark)) {
+        mark.parent.mkdirs()
+        mark.text = 'A run writes into this folder, or was cut off while it did.\n'
+    }
+}
+
+/**
+ * Keeps what the run that ends wrote into the folder, whether it ends well or not: sizes, dates and checksums.
+ *
+ * known: bytes and checksums by place, as far as tasks have made them.
+ */
+def rememberResults(folder, known) {
+    def since = changeOf(unfinishedMark(folder))
+    def written = resultsIn(folder).findAll { path -> changeOf(path) >= since }.collectEntries { path ->
+        def place = folder.relativize(path).toString()
+        def digest = known[place]?.bytes == path.size() ? known[place].sha256 : sha256Of(path)
+        [place, [bytes: path.size(), modified: path.lastModified(), sha256: digest]]
+    }
+    def others = remembered(folder).findAll { place, _about -> !isMissing(folder.resolve(place)) }
+    rememberedFile(folder).text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson((others + written).sort())) + '\n'
+    unfinishedMark(folder).delete()
+}
+
 def unfinishedMark(folder) {
     return folder.resolve('pipeline_info/unfinished')
 }
 
-/** The changed results by their places in the folder. */
-def changedResults(folder, records) {
-    return records.values().collectMany { kind -> kind.values() }.collectMany { record ->
-        def file = folder.resolve([record.beside, "${record.name}.provenance.json"].findAll().join('/'))
-        def results = isMissing(file) ? [] : new groovy.json.JsonSlurper().parse(file).results
-        results.collect { result -> ["${record.folder}/${result.name}".toString(), result] }
-            .findAll { place, result -> isChanged(folder.resolve(place), result, file.lastModified()) }
-            .collect { place, _result -> place }
-    }
+def rememberedFile(folder) {
+    return folder.resolve('pipeline_info/written.json')
 }
 
-/** Whether a file is another than its record says, which was written after it: only what is newer is looked into. */
-def isChanged(path, result, recorded) {
-    return !isMissing(path) && path.lastModified() > recorded && (path.size() != result.bytes || sha256Of(path) != result.sha256)
+/** What runs have written into the folder: by its place there its bytes, date and checksum. */
+def remembered(folder) {
+    return isMissing(rememberedFile(folder)) ? [:] : new groovy.json.JsonSlurper().parse(rememberedFile(folder))
+}
+
+/** The places of changed results, but for samples that are not in these folders. */
+def changedResults(folder, folders) {
+    def since = isMissing(unfinishedMark(folder)) ? Long.MAX_VALUE : changeOf(unfinishedMark(folder))
+    return remembered(folder)
+        .findAll { place, _about -> !place.find('(^|/)samples/') || folders.any { own -> place.startsWith("${own}/") } }
+        .findAll { place, about -> isChanged(folder.resolve(place), about, since) }
+        .collect { place, _about -> place }
+}
+
+/** Whether a file is another than what was remembered. What a run wrote that was cut off is not looked at. */
+def isChanged(path, about, since) {
+    if (isMissing(path) || changeOf(path) >= since || (path.size() == about.bytes && path.lastModified() == about.modified)) {
+        return false
+    }
+    return path.size() != about.bytes || sha256Of(path) != about.sha256
+}
+
+/** All files where results lie. What Nextflow itself keeps of each run is none of them. */
+def resultsIn(folder) {
+    def own = folder.listFiles().findAll { path ->
+        path.name in ['figures', 'model', 'multiqc', 'references', 'samples', 'report.html', 'ro-crate-metadata.json'] || path.name.endsWith('.provenance.json')
+    }
+    def kept = ['inputs.json', 'versions.yml'].collect { name -> folder.resolve("pipeline_info/${name}") }
+    return (own + kept).collectMany { path -> filesBelow(path) }
+}
+
+def filesBelow(path) {
+    return path.isDirectory() ? path.listFiles().collectMany { each -> filesBelow(each) } : (isMissing(path) ? [] : [path])
+}
+
+/** When a file came to its place: a link to an old file is new. In milliseconds. */
+def changeOf(path) {
+    try {
+        return java.nio.file.Files.getAttribute(path, 'unix:ctime', java.nio.file.LinkOption.NOFOLLOW_LINKS).toMillis()
+    }
+    catch (UnsupportedOperationException | IllegalArgumentException _error) {
+        return path.lastModified()
+    }
 }
 
 def sha256Of(path) {

@@ -36,6 +36,13 @@ def writeProvenance(outdir, about, records, others) {
     writeJson(outdir.resolve('ro-crate-metadata.json'), crate(about, written, others, versions))
 }
 
+/** What tasks have found of results (name, bytes, sha256), by their places in the folder of the results. */
+def checksumsByPlace(records) {
+    return records.collectMany { record ->
+        new groovy.json.JsonSlurper().parse(record.checksums).results.collect { file -> ["${record.folder}/${file.name}".toString(), file] }
+    }.collectEntries()
+}
+
 def writeJson(path, content) {
     path.parent.mkdirs()
     path.text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(content)) + '\n'

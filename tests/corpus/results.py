@@ -877,6 +877,11 @@ for _name, _edit, _words in (
         "no column cellmemory_cluster",
     ),
     ("clusters_that_the_table_lacks", table("q.clusters.tsv", lambda found: found.iloc[1:]), "are not in its table of clusters"),
+    (
+        "clusters_of_another_run",
+        table("q.cell_clusters.csv", with_values(cellmemory_cluster=lambda name: "1"), ","),
+        "Give both of one run of cluster.py",
+    ),
     ("clusters_empty", empty("q.cell_clusters.csv"), "q.cell_clusters.csv"),
     ("clusters_binary", content("q.cell_clusters.csv", b"\x89HDF\r\n\x1a\n" + bytes(300)), "q.cell_clusters.csv"),
 ):

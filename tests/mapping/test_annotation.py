@@ -137,6 +137,9 @@ def test_assigned_cells_get_the_term_of_their_label(mapped: Path, tmp_path: Path
         ("alpha", None),  # of the pancreas here, of the retina in the ontology
         ("VIP", None),
         ("CD14+ Monocyte", None),
+        ("T", "CL:0000084"),
+        ("M", None),  # a cluster, rather than the M cells of the gut
+        ("cell", None),
         ("", None),
     ],
 )

@@ -54,22 +54,65 @@ def test_the_end_says_where_the_report_is(real_run: Run, results: Path):
     assert "2 queries mapped" in real_run.output
 
 
+def test_what_was_written_is_remembered(results: Path):
+    found = json.loads((results / "pipeline_info" / "written.json").read_text())
+    names = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
+    info = {"pipeline_info/inputs.json", "pipeline_info/versions.yml"}
+    assert set(found) == info | {name for name in names if not name.startswith("pipeline_info/")}
+    for place, about in found.items():
+        assert (about["bytes"], about["sha256"]) == ((results / place).stat().st_size, sha256(results / place)), place
+
+
+def edit(path: Path) -> None:
+    """Changes a result, in the way of its kind. Its date becomes an older one, as that of a file that was moved in."""
+    if path.suffix == ".h5ad":
+        with h5py.File(path, "r+") as file:
+            file["obs/cellmemory_confidence"][0] = 0.5
+    else:
+        path.write_text(path.read_text().replace("Dendritic", "cDC") + " ")
+    os.utime(path, (0, 0))
+
+
+def refused_for(folder: Path) -> list[str]:
+    """The results for whose sake a run into a folder is refused."""
+
+    def kept() -> dict[Path, str]:  # all but what Nextflow says of its last run
+        found = {path for path in folder.rglob("*") if path.is_file() and path.parent.name != "pipeline_info"}
+        return {path: sha256(path) for path in found}
+
+    before = kept()
+    run = pipeline("-profile", "test", "--outdir", folder, folder=folder.parent)
+    assert run.status != 0
+    assert run.submitted == []
+    assert kept() == before
+    said = "since this pipeline wrote them, these results were changed, and would be replaced: "
+    return run.output.split(said)[1].split(". Move them away")[0].split(", ")
+
+
 def test_results_that_somebody_worked_on_are_not_replaced(results: Path, tmp_path: Path):
     folder = tmp_path / "results"
     shutil.copytree(results, folder)
-    annotated, labels = (folder / "samples" / "unseen_type" / f"unseen_type.{kind}" for kind in ("annotated.h5ad", "labels.csv"))
-    with h5py.File(annotated, "r+") as file:
-        file["obs/cellmemory_confidence"][0] = 0.5
-    labels.write_text(labels.read_text().replace("Dendritic", "cDC"))
+    sample = "samples/unseen_type/"
+    places = [f"{sample}unseen_type.annotated.h5ad", f"{sample}unseen_type.labels.csv", f"{sample}figures/umap.label.svg"]
+    for place in places:
+        edit(folder / place)
     (folder / "samples" / "reduced_panel" / "reduced_panel.tags.tsv").touch()  # newer, but the same
-    before = {path: sha256(path) for path in (annotated, labels)}
-    run = pipeline("-profile", "test", "--outdir", folder, folder=tmp_path)
-    assert run.status != 0
-    assert run.submitted == []
-    places = ", ".join(sorted(str(path.relative_to(folder)) for path in before))
-    said = "since this pipeline wrote them, these results were changed, and would be replaced: "
-    assert sorted(run.output.split(said)[1].split(". Move them away")[0].split(", ")) == places.split(", ")
-    assert {path: sha256(path) for path in before} == before
+    (folder / "samples" / "reduced_panel" / "notes.txt").write_text("of the user")
+    assert sorted(refused_for(folder)) == sorted(places)
+    edited = ["report.html", "ro-crate-metadata.json", "figures/composition.svg"]
+    for place in edited:
+        edit(folder / place)
+    assert refused_for(folder)[-1] == "... (6 in all)"
+
+
+def test_a_run_that_failed_does_not_give_results_away(results: Path, tmp_path: Path):
+    folder = tmp_path / "results"
+    shutil.copytree(results, folder)
+    failed = pipeline("-profile", "test", "--label_key", "no_such", "--outdir", folder, folder=tmp_path)
+    assert failed.status == 1
+    assert "no_such" in failed.output
+    edit(folder / "samples" / "unseen_type" / "unseen_type.labels.csv")
+    assert refused_for(folder) == ["samples/unseen_type/unseen_type.labels.csv"]
 
 
 def test_results_are_where_the_manual_says(results: Path):
@@ -79,8 +122,8 @@ def test_results_are_where_the_manual_says(results: Path):
     kinds = ("alignment.json", "mapped.h5ad", "labels.csv", "tags.tsv", "slot_tags.tsv", "tag_profiles.h5ad",
              "faithfulness.tsv", "enrichment.tsv", "clusters.tsv", "cluster_markers.tsv", "cell_clusters.csv", "annotated.h5ad",
              "metrics.json", "report.html", "provenance.json")  # fmt: skip
-    info = ("inputs.json", "versions.yml", "execution_report.html", "execution_timeline.html", "execution_trace.tsv",
-            "pipeline_dag.html")  # fmt: skip
+    info = ("inputs.json", "versions.yml", "written.json", "execution_report.html", "execution_timeline.html",
+            "execution_trace.tsv", "pipeline_dag.html")  # fmt: skip
     expected = (
         {"report.html", "model.provenance.json", "ro-crate-metadata.json"}
         | {f"model/{name}" for name in model}
@@ -212,10 +255,10 @@ def test_nothing_changed_means_all_is_cached_and_damage_to_results_is_mended(rea
     # As if Nextflow had been killed while it copied this.
     labels = results / "samples" / "unseen_type" / "unseen_type.labels.csv"
     whole = labels.read_bytes()
-    labels.write_bytes(whole[:1000])
     mark = results / "pipeline_info" / "unfinished"
     assert not mark.exists()
     mark.touch()
+    labels.write_bytes(whole[:1000])
     again = succeed("-profile", "test", "-resume", folder=folder)
     assert again.submitted == []
     assert counted(again.cached) == STEPS

@@ -26,6 +26,7 @@ from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
 from cellmemory.report.sections import summary, tags, truth
 from cellmemory.report.tables import JSON_FIELDS
+from cellmemory.report.wording import percent
 from tests.conftest import ROOT, refused, succeed
 from tests.made.report_inputs import NASTY, NASTY_CELLS, UNSEEN, Inputs, make_inputs, write_page
 
@@ -604,6 +605,11 @@ def test_multiqc_content_has_what_it_needs(run_page: Path):
     assert "Genome Biology 2025, 26:178" in written["run_methods_mqc.json"]["data"]
     assert written["run_summary_mqc.json"]["data"]["unseen_type"]["cells"] == 195
     assert sum(written["unseen_type_labels_mqc.json"]["data"]["unseen_type"].values()) == 195
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.05, "5%"), (0.025, "2.5%"), (0.004, "0.4%"), (0.995, "99.5%"), (1 - 0.1, "90%")])
+def test_thresholds_keep_their_digits(share: float, words: str):
+    assert percent(share) == words
 
 
 def test_multiqc_reads_it(run_page: Path, tmp_path: Path):

@@ -5,6 +5,7 @@
 """
 
 import re
+import string
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -12,16 +13,19 @@ from pathlib import Path
 TABLE = Path(__file__).parent / "cell_ontology.tsv"
 #: What stands for a cell without a term, as in CELLxGENE's schema.
 UNKNOWN = "unknown"
+#: Labels that are no terms, though the ontology has such a name: what clusters are called, but for the two lymphocytes.
+PLACEHOLDERS = {"cell", *string.ascii_lowercase} - {"b", "t"}
 
 
 def term_ids(labels: Iterable[str]) -> dict[str, str]:
     """The id of the term that each label is the name or a synonym of; labels without one, or with several, are left out.
 
-    Case, hyphens and a plural's s make no difference, and `B` is `B cell`. A wrong id is worse than none: a synonym of several
-    terms counts for none of them, nor do those of terms that a word in brackets makes special, such as a species.
+    Case, hyphens and a plural's s make no difference, and `B` is `B cell`; other single letters are no names. A wrong id is
+    worse than none: a synonym of several terms counts for none of them, nor do those of terms that a word in brackets makes
+    special, such as a species.
     """
     known = _terms()
-    plain = {label: _plain(label) for label in labels}
+    plain = {label: name for label in labels if (name := _plain(label)) not in PLACEHOLDERS}
     found = {label: known.get(name) or known.get(f"{name} cell") for label, name in plain.items()}
     return {label: term for label, term in found.items() if term}
 

@@ -156,6 +156,12 @@ def _add_clusters(sample: Sample, *, of_several: bool) -> None:
                 f"{sample.name}: the clusters {first_ids(sorted(strange))} of its cells (--cell_clusters) are not in its table "
                 "of clusters (--clusters). Give both of one run of cluster.py."
             )
+        found = clusters.value_counts().to_dict()
+        if wrong := [name for name, n in zip(table["cluster"], table["n_cells"], strict=True) if found.get(name, 0) != n]:
+            raise InputError(
+                f"{sample.name}: cluster {wrong[0]} has {found.get(wrong[0], 0):,} of its cells (--cell_clusters), and another "
+                "number in its table of clusters (--clusters). Give both of one run of cluster.py."
+            )
         for column, kind in (("candidate", TYPE), ("new_state", STATE)):
             sample.cells[column] = clusters.isin(table.loc[table["candidate"] == kind, "cluster"]).to_numpy()
     names = [f"{sample.name}, {name}" if of_several else name for name in clusters.cat.categories]

@@ -15,6 +15,7 @@ from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report.blocks import plain
 from cellmemory.report.colours import NOT_ASSIGNED
 from cellmemory.report.data import Sample, alignment_of, counted_labels, share_of
+from cellmemory.report.wording import percent
 
 _COLUMNS = (
     ("cells", {"title": "Cells", "description": "Cells mapped", "format": "{:,.0f}", "scale": "Blues"}),
@@ -156,9 +157,9 @@ def _methods(samples: Sequence[Sample], trained: TrainedModel) -> dict:
     words = (
         f"Cells were labelled by nf-cellmemory {__version__}, which runs CellMemory (Wang et al., Genome Biology 2025, 26:178), "
         f"with a model of {n_cells:,} reference cells, {len(trained.labels)} labels and {len(trained.panel):,} genes (seed "
-        f"{trained.config['seed']}). A cell is unassigned where fewer than {run.novelty_alpha:.0%} of held-out reference cells "
-        f"are as unlike the reference, and ambiguous where the probability of its label is below {run.min_confidence:.0%}. Only "
-        "the labels of assigned cells are used."
+        f"{trained.config['seed']}). A cell is unassigned where fewer than {percent(run.novelty_alpha)} of held-out reference "
+        f"cells are as unlike the reference, and ambiguous where the probability of its label is below "
+        f"{percent(run.min_confidence)}. Only the labels of assigned cells are used."
     )
     return {
         "id": "cellmemory_methods",

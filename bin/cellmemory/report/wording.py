@@ -17,6 +17,11 @@ def shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
+def percent(share: float) -> str:
+    """A threshold in percent, with all of its digits: `2.5 %` is not `2 %`."""
+    return f"{100 * share:.6g}%"
+
+
 def yes(value: object) -> str:
     """`yes` or `no`, also of a flag that was read as text."""
     return "yes" if str(value).lower() in ("true", "1", "yes") else "no"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import cycle
 
 from cellmemory.cells.labels import SEPARATOR, LabelSets
-from cellmemory.report import drawing
+from cellmemory.report import drawing, wording
 from cellmemory.report.blocks import Figure, Section, bounded, short, text
 from cellmemory.report.data import Sample, label_set_sizes
 
@@ -59,7 +59,7 @@ def set_sizes(samples: Sequence[Sample], palette: Sequence[str]) -> Figure:
     alpha = samples[0].run.alpha
     caption = (
         "A set is all labels that cannot be ruled out: for cells like the reference it holds the true label in at "
-        f"least {1 - alpha:.0%} of "
+        f"least {wording.percent(1 - alpha)} of "
     )
     caption += "cases. One label is a clear call, several name the alternatives."
     return Figure("set_sizes", "Size of the label sets", caption, {"": drawing.figure(data, layout, 320)})
