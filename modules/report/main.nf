@@ -57,7 +57,7 @@ process REPORT {
     # code ${task.ext.code_digest}
     mkdir -p figures ${quoted(multiqc)}
     touch ${quotedAll(["${named(meta.id, 'report')}.html", "${multiqc}/composition_mqc.json"])}
-    touch figures/composition.svg figures/composition.png versions.yml
-    n_files=3
+    touch figures/composition.svg figures/composition.pdf figures/composition.png versions.yml
+    n_files=4
     """
 }

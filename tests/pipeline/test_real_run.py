@@ -131,7 +131,7 @@ def test_results_are_where_the_manual_says(results: Path):
     )
     expected |= {f"samples/{sample}/{sample}.{kind}" for sample in SAMPLES for kind in kinds}
     for folder, figure in (("", "composition"), ("samples/unseen_type/", "umap.label"), ("samples/reduced_panel/", "tags")):
-        assert {f"{folder}figures/{figure}.{kind}" for kind in ("svg", "png")} <= names
+        assert {f"{folder}figures/{figure}.{kind}" for kind in ("svg", "pdf", "png")} <= names
     assert {name for name in names if not name.startswith("multiqc/") and "figures/" not in name} == expected
     assert any(name.startswith("multiqc/") and name.endswith("_mqc.json") for name in names)
 

@@ -271,17 +271,23 @@ def test_figures_are_files_too(nasty_page: Path, run_page: Path):
     """Of a sample, every figure of its page and its maps; of a run, those that are of all samples."""
     names = {path.name for path in (nasty_page.parent / "figures").iterdir()}
     of_page = [*embedded(nasty_page)["figures"], "umap.label", "umap.confidence"]
-    assert names == {f"{figure}.{kind}" for figure in of_page for kind in ("svg", "png")}
+    assert names == {f"{figure}.{kind}" for figure in of_page for kind in ("svg", "pdf", "png")}
     of_run = {path.stem for path in (run_page.parent / "figures").iterdir()}
     assert of_run == {"composition", "set_sizes", "calibration", "training"}
     for name in names:
         content = (nasty_page.parent / "figures" / name).read_bytes()
         if name.endswith(".png"):
             assert content.startswith(b"\x89PNG")
+        elif name.endswith(".pdf"):
+            assert content.startswith(b"%PDF")
+            assert b"CreationDate" not in content
         else:
             assert not [node for node in ElementTree.fromstring(content).iter() if node.tag.endswith("script")]
     words = [node.text for node in ElementTree.parse(nasty_page.parent / "figures" / "composition.svg").iter() if node.text]
     assert any(word.startswith("</script><img src=x onerror=") for word in words)
+    assert any(word.startswith("Composition · ") for word in words)
+    drawn = (run_page.parent / "figures" / "composition.svg").read_text()
+    assert "Composition · 2 samples" in drawn
     assert any("$x$" in word or word.startswith("=cmd+'/C calc'!A0 & <b>bold") for word in words)
 
 

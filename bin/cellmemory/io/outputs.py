@@ -58,10 +58,11 @@ ARCHIVES = {"model": "model archive", "adapted": "adapted archive", "copied": "c
 ADDED_TO = ("multiqc_folder", "checkpoints")
 #: The files of a trained model beside config.json, which holds their checksums.
 MODEL_FILES = ("model.safetensors", "panel.tsv", "labels.tsv", "calibration.json", "history.tsv", "history.png", "model_card.md")
-#: What figures say of who drew them, and how that stands in an SVG and in a PNG.
+#: What figures say of who drew them, and how that stands at the head of an SVG and of a PNG and at the end of a PDF.
 DRAWN_BY = "nf-cellmemory"
 DRAWN = {".svg": f"<dc:title>{DRAWN_BY}</dc:title>".encode(), ".png": f"Software\0{DRAWN_BY}".encode()}
-#: Bytes at the head of a file that are looked at, and of a table's header.
+DRAWN |= {".pdf": f"/Creator ({DRAWN_BY})".encode()}
+#: Bytes at the head or the end of a file that are looked at, and of a table's header.
 HEAD_BYTES, HEADER_BYTES = 8192, 2**20
 
 
@@ -231,6 +232,8 @@ def _is_figure(path: Path) -> bool:
     if path.suffix not in DRAWN or not path.is_file():
         return False
     with path.open("rb") as file:
+        if path.suffix == ".pdf":
+            file.seek(max(0, path.stat().st_size - HEAD_BYTES))
         return DRAWN[path.suffix] in file.read(HEAD_BYTES)
 
 

@@ -16,6 +16,7 @@ from cellmemory.io.outputs import DRAWN_BY
 from cellmemory.report.blocks import Figure, Section
 from cellmemory.report.colours import NOT_ASSIGNED, OTHER, THEMES
 from cellmemory.report.data import Sample, counted_labels
+from cellmemory.report.wording import count
 
 if TYPE_CHECKING:
     from matplotlib.colorbar import Colorbar
@@ -28,28 +29,39 @@ Axes = Any
 LIGHT = THEMES["light"]
 PIXELS = 100  # of the page to an inch
 FORMATS = {"svg": {"Date": None, "Creator": DRAWN_BY}, "png": {"Software": DRAWN_BY}}
+FORMATS |= {"pdf": {"CreationDate": None, "Creator": DRAWN_BY}}
+#: Dots to an inch that journals ask for.
+RESOLUTION = 300
+#: Text stays text: names in the SVG files, and letters that an editor knows in the PDF files.
+EDITABLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "cellmemory", "pdf.fonttype": 42}
+#: Letters of a title, at most.
+TITLE = 110
 MARKERS = {"triangle-down": "v", "triangle-left-open": "<", "triangle-right-open": ">"}
 DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 
 
 def write(samples: Sequence[Sample], parts: Sequence[Section], colours: dict[str, str], folder: Path) -> list[Path]:
-    """Writes the figures of a page, and its maps coloured by label and by confidence, as SVG and as PNG to `folder`.
+    """Writes the figures of a page, and its maps coloured by label and by confidence, as SVG, PDF and PNG to `folder`.
 
     A run's figures show all its samples; figures of one sample are written with that sample.
     """
     import matplotlib
 
+    of = samples[0].name if len(samples) == 1 else count(len(samples), "sample")
     drawings = {}
     for block in (block for part in parts for block in part.blocks):
         if block.kind == "figure" and (first := first_variant(block)) and not _of_one_sample(block):
-            drawings[block.id] = to_matplotlib(first, block.title)
+            chosen = [f"{selector.name.lower()}: {selector.options[0]}" for selector in block.selectors]
+            drawings[block.id] = to_matplotlib(first, " · ".join([block.title, of, *chosen]))
     if len(samples) == 1:
         drawings |= _maps(samples[0], colours)
-    with replacing(folder) as partial, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cellmemory"}):
+    with replacing(folder) as partial, matplotlib.rc_context(EDITABLE):
         partial.mkdir()
         for name, figure in drawings.items():
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # it is laid out, once for all formats
             for kind, metadata in FORMATS.items():
-                figure.savefig(partial / f"{name}.{kind}", metadata=metadata, dpi=150)
+                figure.savefig(partial / f"{name}.{kind}", metadata=metadata, dpi=RESOLUTION)
     return sorted(folder.iterdir())
 
 
@@ -92,8 +104,13 @@ def to_matplotlib(figure: dict, title: str) -> "Canvas":
         first.annotate(_words(note["text"]), (note["x"], note["y"]), color=_colour(note["font"]["color"]), size=9, **place)
     if layout.get("showlegend", True):
         _legend(canvas, list(axes.values()), [trace for trace in traces if trace.get("showlegend", True) and trace.get("name")])
-    canvas.suptitle(_words(title), size=11, x=0.01, ha="left")
+    _write_title(canvas, title)
     return canvas
+
+
+def _write_title(canvas: "Canvas", title: str) -> None:
+    words = unescape(title)
+    canvas.suptitle(_words(words if len(words) <= TITLE else words[: TITLE - 1] + "…"), size=11, x=0.01, ha="left")
 
 
 def _expanded(trace: dict) -> list[dict]:
@@ -250,18 +267,21 @@ def _maps(sample: Sample, colours: dict[str, str]) -> dict:
         cells, xy = sample.cells.iloc[sample.drawn], xy[sample.drawn]
         behind = sample.reference_umap if space == "umap" else None
         labels = counted_labels(cells).cat.remove_unused_categories()
-        found[f"{space}.label"] = _map(xy, behind, labels, colours | NOT_ASSIGNED)
-        found[f"{space}.confidence"] = _map(xy, behind, cells["confidence"], colours)
+        place = "Map of the reference" if space == "umap" else "Tissue"
+        for name, values in (("label", labels), ("confidence", cells["confidence"])):
+            title = f"{place} · {sample.name} · {name} of {count(len(xy), 'cell')}"
+            found[f"{space}.{name}"] = _map(xy, behind, values, colours | NOT_ASSIGNED, title=title)
     return found
 
 
-def _map(xy: np.ndarray, behind: np.ndarray | None, values: pd.Series, colours: dict[str, str]) -> "Canvas":
+def _map(xy: np.ndarray, behind: np.ndarray | None, values: pd.Series, colours: dict[str, str], *, title: str) -> "Canvas":
     from matplotlib.figure import Figure as Canvas
 
     canvas = Canvas(figsize=(8.6, 6), layout="constrained")
     ax = canvas.subplots()
     ax.set_axis_off()
     ax.set_aspect("equal", "datalim")
+    _write_title(canvas, title)
     dots: dict[str, Any] = {"s": float(np.clip(30_000 / max(len(xy), 1), 2, 22)), "lw": 0, "rasterized": True}
     if behind is not None:
         ax.scatter(*behind.T, color=LIGHT["reference"], alpha=0.5, label="reference", **dots)
