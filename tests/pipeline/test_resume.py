@@ -53,7 +53,7 @@ def test_a_figure_that_is_gone_from_its_folder_ends_a_resumed_run(run_folder: Pa
     (newest.parent / "figures" / "composition.svg").unlink()
     run = pipeline(*STUB, "--contrast_with", "unseen_type", "-resume", folder=run_folder)
     assert run.status == 1
-    found = re.search(r"(/\S+): 1 of 3 figures and tables are gone. Delete this folder, and run the same command", run.output)
+    found = re.search(r"(/\S+): 1 of 4 figures and tables are gone. Delete this folder, and run the same command", run.output)
     assert "queries mapped" not in run.output
     shutil.rmtree(found[1])
     run = succeed(*STUB, "--contrast_with", "unseen_type", "-resume", folder=run_folder)
