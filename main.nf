@@ -2,13 +2,13 @@
 
 // nf-cellmemory: labels the cells of any query with the labels of a reference. See README.md.
 
-include { changedProblems; markAsUnfinished; rememberResults } from './functions/changed_results.nf'
+include { changedProblems; markAsUnfinished; placesOf; rememberResults } from './functions/changed_results.nf'
 include { readInputs; shortened } from './functions/inputs.nf'
 include { helpText; isTrue } from './functions/parameter_schema.nf'
 include { checksumsByPlace; runRecord; writeProvenance } from './functions/provenance.nf'
 include { expectedRecords; otherParts; resultNames; warningsIn } from './functions/records.nf'
 include { isGoingWell } from './functions/site.nf'
-include { summary } from './functions/summary.nf'
+include { orEndBadly; summary } from './functions/summary.nf'
 
 include { CELLMEMORY } from './workflows/cellmemory.nf'
 
@@ -25,11 +25,12 @@ workflow {
             error(shortened(problems).join('\n'))
         }
         def expected = expectedRecords(inputs)
-        def changed = changedProblems(inputs.settings.outdir, expected)
+        def places = placesOf(expected, inputs.references)
+        def changed = changedProblems(inputs.settings.outdir, places)
         if (changed) {
             error(changed.join('\n'))
         }
-        markAsUnfinished(file(inputs.settings.outdir, glob: false))
+        def since = workflow.preview ? null : markAsUnfinished(inputs.settings.outdir)
         CELLMEMORY(
             channel.fromList(inputs.queries),
             inputs.references,
@@ -62,12 +63,21 @@ workflow {
             }
 
         workflow.onComplete = {
-            def folder = file(inputs.settings.outdir, glob: false)
-            if (workflow.success) {
-                writeProvenance(folder, runRecord(workflow, inputs.settings), records.sort { record -> record.folder }, otherParts(inputs.references))
+            if (!workflow.preview) {
+                def folder = file(inputs.settings.outdir, glob: false)
+                orEndBadly("the records of the run cannot be written into ${folder.toUriString()}") {
+                    writeRecords(folder, inputs, records, since, places)
+                }
+                log.info(summary(workflow, inputs.queries.size(), folder, inputs.references))
             }
-            rememberResults(folder, checksumsByPlace(records))
-            log.info(summary(workflow, inputs.queries.size(), folder, inputs.references))
         }
     }
+}
+
+/** What a run writes last: of one that ended well what its results are made from, and of any what it wrote. */
+def writeRecords(folder, inputs, records, since, places) {
+    if (workflow.success) {
+        writeProvenance(folder, runRecord(workflow, inputs.settings), records.sort { record -> record.folder }, otherParts(inputs.references))
+    }
+    rememberResults(folder, since, places, checksumsByPlace(records))
 }

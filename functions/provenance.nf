@@ -43,9 +43,12 @@ def checksumsByPlace(records) {
     }.collectEntries()
 }
 
+/** Writes a JSON file: the whole of it, or nothing. */
 def writeJson(path, content) {
+    def partial = path.resolveSibling(".partial-${path.name}")
     path.parent.mkdirs()
-    path.text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(content)) + '\n'
+    partial.text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(content)) + '\n'
+    java.nio.file.Files.move(partial, path, java.nio.file.StandardCopyOption.REPLACE_EXISTING)
 }
 
 /** The run as RO-Crate 1.1: what the run was, what it took, and every result with its checksum. */

@@ -36,9 +36,12 @@ def resultsFolderProblems(inputs) {
     }
 }
 
-/** Models of an earlier run that hold more than a model does, [folder, names of that]: Nextflow replaces a folder as a whole. */
+/**
+ * Models of an earlier run that hold more than a model does, [folder, names of that]: Nextflow replaces a folder as a whole, but
+ * of a link only the link.
+ */
 def mixedModels(folder, places) {
-    return places.collect { place -> folder.resolve(place) }.findAll { model -> !isMissing(model) }
+    return places.collect { place -> folder.resolve(place) }.findAll { model -> !isMissing(model) && !java.nio.file.Files.isSymbolicLink(model) }
         .collect { model -> [model, model.listFiles().findAll { file -> !modelFiles(model.toUriString()).contains(file.toUriString()) }] }
         .findAll { _model, strangers -> strangers }
         .collect { model, strangers -> [model, strangers.collect { file -> visible(file.name) }.sort()] }

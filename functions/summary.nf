@@ -16,3 +16,20 @@ def summary(run, count, folder, references) {
     def lines = ["${count} ${count == 1 ? 'query' : 'queries'} mapped${onto} in ${run.duration} (${tasks})."] + reports
     return (lines + ["Results: ${folder.toUriString()}"]).join('\n')
 }
+
+/**
+ * Does the last work of a run; where it fails, the run ends with status 1, and a sentence that begins with `what`.
+ *
+ * What fails after the last task would leave Nextflow's status at 0, and what is logged by then may not reach the screen.
+ */
+def orEndBadly(what, work) {
+    try {
+        work.call()
+    }
+    catch (Exception failure) {
+        log.debug(what, failure)
+        System.err.println("ERROR ~ ${what}: ${failure.message}. Remove the cause, and run the same command with -resume.")
+        System.err.flush()
+        Runtime.runtime.halt(1)
+    }
+}
