@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -61,14 +62,22 @@ ANY_PATH = _Path(path_type=Path)
 #: The status of a process that was killed for memory: schedulers, and our pipeline, give the next try more.
 OUT_OF_MEMORY = 137
 
+MOST_THREADS = 4096
 #: Read by the libraries under numpy, scipy, scikit-learn and umap when they are loaded: how many threads each may start.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
+
+def _usual_threads() -> int:
+    """OMP_NUM_THREADS, where it says a number, else one for each core: the network keeps to it as other libraries do."""
+    number = os.environ.get("OMP_NUM_THREADS", "")
+    return min(int(number), MOST_THREADS) if re.fullmatch(r"0*[1-9]\d{0,8}", number) else len(os.sched_getaffinity(0))
+
+
 threads = click.option(
     "--threads",
-    type=click.IntRange(1, 4096),
-    default=lambda: len(os.sched_getaffinity(0)),
-    show_default="all",
+    type=click.IntRange(1, MOST_THREADS),
+    default=_usual_threads,
+    show_default="OMP_NUM_THREADS, or all",
     help="CPU threads.",
 )
 seed = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything random.")

@@ -127,8 +127,13 @@ def filesBelow(folder, depth) {
     return found.collectMany { path -> java.nio.file.Files.isRegularFile(path) ? [path] : filesBelow(path, depth - 1) }
 }
 
-/** When a file came to its place: a link to an old file is new. In milliseconds. */
+/** When a file came to its place, in milliseconds: an old file is new where it, or its folder, is there by a new link. */
 def changeOf(path) {
+    def folder = java.nio.file.Files.isSymbolicLink(path.parent) ? [path.parent] : []
+    return (folder + [path]).collect { each -> ownChangeOf(each) }.max()
+}
+
+def ownChangeOf(path) {
     try {
         return java.nio.file.Files.getAttribute(path, 'unix:ctime', java.nio.file.LinkOption.NOFOLLOW_LINKS).toMillis()
     }

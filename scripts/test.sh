@@ -14,6 +14,6 @@ if ! command -v chromedriver >/dev/null; then
 fi
 echo "Tests that need a GPU are left out (make test-cuda), and two thirds of the corpus of odd results (make test-corpus)." >&2
 # On the CPU alone, wherever this runs. Three side by side, which keep two cores busy: a run of the pipeline waits a third of its
-# time. A file at a time: tests of one file share what is made for them, a run of the pipeline among it. In the order of their
-# names: the long files of the pipeline are not left for the end.
+# time. A file at a time: tests of one file share what is made for them, a run of the pipeline among it. In the order of
+# tests/conftest.py: long files are not left for the end.
 CUDA_VISIBLE_DEVICES= exec pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not cuda and not corpus" "$@"

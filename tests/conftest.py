@@ -28,6 +28,14 @@ hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=Tr
 hypothesis.settings.load_profile("repeatable")
 
 
+#: Folders whose files take longest: begun first, so that the end finds all workers at work.
+LONG = ("pipeline", "training")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
 def script(name: str, *arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess:
     """Runs bin/<name>.py as a user does, from `folder`."""
     command = [sys.executable, str(ROOT / "bin" / f"{name}.py"), *map(str, arguments)]

@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 
+import click
 import pytest
 import scipy.linalg  # noqa: F401  its BLAS is looked for
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
+import _cli
 from _cli import THREAD_VARIABLES
 from cellmemory.errors import InputError
 from cellmemory.network.runtime import configure
@@ -65,6 +67,13 @@ def test_libraries_start_no_more_threads_than_they_were_given(option, arguments,
     command = [sys.executable, "-c", COUNTING.format(option=option), *arguments]
     done = subprocess.run(command, cwd=ROOT / "bin", env=bare | environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"[{threads}]"
+
+
+@pytest.mark.parametrize(("said", "threads"), [("1", 1), ("3", 3), ("", None), ("0", None), ("4,2", None), ("many", None)])
+def test_threads_are_as_many_as_the_environment_says_or_all(monkeypatch, said, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    command = click.command()(_cli.threads(lambda threads: threads))
+    assert command.main([], standalone_mode=False) == (threads or len(os.sched_getaffinity(0)))
 
 
 def test_only_the_blas_of_scipy_is_kept_to_one_thread():
