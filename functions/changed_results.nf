@@ -1,6 +1,6 @@
 // Results that somebody worked on since a run wrote them, and files that no run wrote: none is replaced.
 
-include { runFolder } from './pairs.nf'
+include { inFolder; runFolder } from './pairs.nf'
 include { isMissing; pathAt; visible } from './paths.nf'
 include { writeJson } from './provenance.nf'
 
@@ -32,7 +32,7 @@ def changedProblems(outdir, places) {
 def placesOf(records, references) {
     def runs = references.collect { meta, _path -> runFolder(meta) }
     def within = records.values().collectMany { kind -> kind.values() }
-    def pages = runs.collect { run -> [run, 'report.html'].findAll().join('/') }
+    def pages = runs.collect { run -> inFolder(run, 'report.html') }
     def kinds = [
         pair: [
             'alignment.json', 'annotated.h5ad', 'cell_clusters.csv', 'cluster_markers.tsv', 'clusters.tsv', 'contrasts.tsv', 'enrichment.tsv', 'faithfulness.tsv', 'labels.csv',
@@ -45,9 +45,9 @@ def placesOf(records, references) {
     }
     def models = records.model.values().collect { record -> "${record.folder}/config.json".toString() }
     return [
-        folders: within.collectMany { record -> [record.folder, "${record.folder}/figures".toString()] } + runs.collect { run -> [run, 'figures'].findAll().join('/') } + ['multiqc'],
+        folders: within.collectMany { record -> [record.folder, "${record.folder}/figures".toString()] } + runs.collect { run -> inFolder(run, 'figures') } + ['multiqc'],
         files: files + models + pages,
-        others: pages + ['model.provenance.json', 'inputs.json'].collectMany { end -> runs.collect { run -> [run, end].findAll().join('/') } } + ['ro-crate-metadata.json', 'pipeline_info/inputs.json', 'pipeline_info/versions.yml'],
+        others: pages + ['model.provenance.json', 'inputs.json'].collectMany { end -> runs.collect { run -> inFolder(run, end) } } + ['ro-crate-metadata.json', 'pipeline_info/inputs.json', 'pipeline_info/versions.yml'],
     ]
 }
 
