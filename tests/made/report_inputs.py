@@ -238,6 +238,9 @@ def _map(
     slots = usage[best] * rng.uniform(0.7, 1.3, (len(obs), N_SLOTS))
     cells.obsm["X_cellmemory_slots"] = (slots / slots.sum(axis=1, keepdims=True)).astype(np.float32)
     cells.obsm["X_umap"] = umap + rng.normal(0, 0.05, umap.shape).astype(np.float32)
+    shallow = np.where(unseen, 0.5, 1.0)
+    quality = [1500 * shallow * rng.uniform(0.5, 2, len(obs)), extra["n_genes"] * shallow, extra["percent_mito"]]
+    cells.obsm["cellmemory_quality"] = np.column_stack(quality).astype(np.float32)
     if spatial:
         cells.obsm["spatial"] = rng.uniform(0, 2000, (len(obs), 2))
     if attention:
@@ -257,7 +260,7 @@ def _map(
         "version": "0.1.0",
         "model_digest": "",
         "label_key": "cell_type",
-        "batch_key": "",
+        "batch_key": "donor",
         "truth_key": TRUTH_KEY if truth else "",
         "spatial_key": "spatial" if spatial else "",
         "slot_groups": np.array(labels),

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from cellmemory.annotation.annotated import annotate
 from cellmemory.annotation.ontology import term_ids
+from cellmemory.columns import CELL_COLUMNS, ONTOLOGY
 from cellmemory.errors import InputError
 from cellmemory.io.guarded import GuardedFile
 from cellmemory.mapping.mapped import MappedFile
@@ -20,8 +21,7 @@ from tests.conftest import DATA, refused, succeed
 from tests.corpus.made import write_10x, write_mtx
 
 #: What mapping adds to obs.
-OURS = {"cellmemory_label", "cellmemory_confidence", "cellmemory_status", "cellmemory_reason", "cellmemory_novelty"}
-OURS |= {"cellmemory_novelty_p", "cellmemory_label_set", "cellmemory_linear_share", "cellmemory_ontology_term_id"}
+OURS = {*CELL_COLUMNS, ONTOLOGY}
 
 
 def rich_query() -> ad.AnnData:

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 
 from cellmemory import sampling
 from cellmemory.columns import STATUSES
+from cellmemory.genes.quality import QUALITY_COLUMNS
 from cellmemory.reference import trained_model
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
-from cellmemory.report.sections import summary, tags, truth
+from cellmemory.report.sections import conditions, quality, summary, tags, truth
 from cellmemory.report.tables import JSON_FIELDS
 from cellmemory.report.wording import percent
 from tests.conftest import ROOT, refused, succeed
@@ -38,6 +39,8 @@ SECTIONS = (
     "markers",
     "clusters",
     "truth",
+    "conditions",
+    "quality",
     "tags",
     "enrichment",
     "inputs",
@@ -273,7 +276,7 @@ def test_figures_are_files_too(nasty_page: Path, run_page: Path):
     of_page = [*embedded(nasty_page)["figures"], "umap.label", "umap.confidence"]
     assert names == {f"{figure}.{kind}" for figure in of_page for kind in ("svg", "pdf", "png")}
     of_run = {path.stem for path in (run_page.parent / "figures").iterdir()}
-    assert of_run == {"composition", "set_sizes", "calibration", "training"}
+    assert of_run == {"composition", "donors", "set_sizes", "calibration", "training"}
     for name in names:
         content = (nasty_page.parent / "figures" / name).read_bytes()
         if name.endswith(".png"):
@@ -589,6 +592,7 @@ def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: in
         name=name, run=RunInfo(name, "", labels, 8, novelty_alpha=0.05, alpha=0.1), cells=cells,
         columns=pd.DataFrame({f"column {i}": rng.random(n) for i in range(data.MAX_COLUMNS)}), truth=None, genes=genes,
         slot_use=rng.random((n, 8)), umap=rng.random((n, 2)), spatial=rng.random((n, 2)),
+        quality=pd.DataFrame(rng.random((n, 3)), columns=list(QUALITY_COLUMNS)),
         reference_umap=rng.random((5000, 2)), reference_labels=rng.choice(labels, 5000),
         slot_write=slots, slot_read=slots,
         drawn=np.arange(drawn), drawn_ids=[f"AAACCTGAGAAGGCCT-{i}" for i in range(drawn)], expression=expression,
@@ -626,3 +630,86 @@ def test_multiqc_reads_it(run_page: Path, tmp_path: Path):
     assert "cellmemory_labels" in text
     assert "cellmemory_confidence" in text
     assert "Only the labels of assigned cells are used." in text
+
+
+# Quality
+
+
+@pytest.mark.parametrize(
+    ("genes", "share", "verdict"),
+    [(100, 0.02, "many of them may just be poor"), (1000, 0.5, "many of them"), (1000, 0.02, "they are not just poor")],
+)
+def test_unassigned_cells_are_held_against_assigned_ones(genes: int, share: float, verdict: str):
+    rng = np.random.default_rng(0)
+    sample = big_sample("a", ["B", "T"], ["CD3E"], n=200, drawn=10, rng=rng)
+    status = np.repeat(["assigned", "unassigned"], [150, 50])
+    values = {"counts": 3000.0, "genes": rng.normal(1000, 50, 200), "mitochondrial": rng.normal(0.02, 0.005, 200)}
+    values = pd.DataFrame(values)
+    values.loc[150:, ["genes", "mitochondrial"]] = [genes, share]
+    sample = replace(sample, cells=sample.cells.assign(status=status), quality=values)
+    notes = quality.section([sample], {"B": "#000000", "T": "#ffffff"}).blocks[0]
+    assert "of the 50 unassigned cells" in notes.sentences[0]
+    assert verdict in notes.sentences[0]
+
+
+def test_a_query_without_quality_says_so():
+    sample = big_sample("a", ["B", "T"], ["CD3E"], n=200, drawn=10, rng=np.random.default_rng(0))
+    assert "do not hold the quality" in quality.section([replace(sample, quality=None)], {}).absent
+
+
+def test_boxes_of_quality_are_of_labels_as_cells_count(run_page: Path):
+    figure = embedded(run_page)["figures"]["quality_by_label"]["variants"]["0,1"]
+    assert figure["data"][0]["meta"]["each"]["name"][-1] == "(ambiguous)"
+    assert figure["layout"]["xaxis"]["type"] == "log"
+
+
+# Donors and conditions
+
+
+def sample_of_donors(donors: int, conditions: list[str], batch_key: str = "donor") -> data.Sample:
+    """A sample of donors with 200 cells each, whose second half has more T cells; conditions: one for each donor."""
+    rng = np.random.default_rng(0)
+    sample = big_sample("a", ["B", "T"], ["CD3E"], n=200 * donors, drawn=10, rng=rng)
+    donor = np.repeat(np.arange(donors), 200)
+    is_t = rng.random(len(donor)) < np.where(donor < donors / 2, 0.3, 0.7)
+    cells = sample.cells.assign(label=pd.Categorical.from_codes(is_t.astype(int), ["B", "T"]), status="assigned")
+    columns = {"donor": pd.Categorical(donor.astype(str)), "condition": pd.Categorical(np.array(conditions)[donor])}
+    columns["of cells"] = pd.Categorical(rng.choice(["x", "y"], len(donor)))
+    return replace(sample, cells=cells, columns=pd.DataFrame(columns), run=replace(sample.run, batch_key=batch_key))
+
+
+def test_labels_are_compared_between_conditions_of_donors():
+    found = conditions.section([sample_of_donors(6, ["control"] * 3 + ["treated"] * 3)])
+    figure, table = found.blocks
+    assert figure.selectors[0].options == ["condition"]  # neither what varies within donors nor the donors themselves
+    rows = {row[1]: row for row in table.rows}
+    assert rows["T"][3] > 3 > 1 > rows["B"][3]
+    assert rows["T"][4] < rows["T"][3] < rows["T"][5]
+    assert rows["T"][6] < 0.01
+    assert rows["T"][2] == "control 28.3% (3), treated 69.8% (3)"
+    assert figure.variants["0"]["layout"]["yaxis"]["ticktext"][3] == "treated: 3"
+
+
+def test_samples_without_batches_are_donors():
+    whole = sample_of_donors(4, ["a", "a", "b", "b"], batch_key="")
+    parts = [
+        replace(whole, name=f"s{i}", cells=whole.cells[rows].reset_index(drop=True), columns=whole.columns[rows])
+        for i in range(4)
+        if (rows := (whole.columns["donor"] == str(i)).to_numpy()) is not None
+    ]
+    found = conditions.find_donors(parts)
+    assert found.counts.index.tolist() == ["s0", "s1", "s2", "s3"]
+    assert found.conditions["condition"].tolist() == ["a", "a", "b", "b"]
+
+
+def test_one_donor_of_each_condition_is_not_compared():
+    found = conditions.section([sample_of_donors(3, ["a", "b", "b"])])
+    assert "of 'condition', fewer than two values have 2 donors" in found.blocks[0].sentences[0]
+    assert [block.kind for block in found.blocks] == ["notes", "figure"]
+    assert "fewer than 3 donors" in conditions.section([sample_of_donors(2, ["a", "b"])]).absent
+
+
+def test_cells_without_a_donor_count_for_none():
+    sample = sample_of_donors(4, ["a", "a", "b", "b"])
+    sample.columns.loc[:9, "donor"] = None
+    assert conditions.find_donors([sample]).counts.to_numpy().sum() == 790

@@ -13,6 +13,7 @@ from cellmemory.errors import InputError
 from cellmemory.genes.align import alignment_summary, make_aligner, match_query
 from cellmemory.genes.names import read_gene_map
 from cellmemory.genes.panel import read_panel
+from cellmemory.genes.quality import quality_of
 from cellmemory.genes.writing import write_aligned
 from cellmemory.io.atomic import write_json
 from cellmemory.io.provenance import provenance
@@ -76,7 +77,8 @@ def preprocess_query(
             spatial_key=origin.spatial_key,
         )
         elements = {"var": var, f"uns/{RUN}": made, **coordinates(file, origin.spatial_key)}
-        empty = write_aligned(file, found.values.matrix, aligner, output, elements=elements)
+        quality = quality_of(file.var(found.values.matrix), found.match, found.values.scale, where=str(file.path))
+        empty = write_aligned(file, found.values.matrix, aligner, output, elements=elements, quality=quality)
         summary = alignment_summary(file, found, panel, sample=query.sample, empty=empty)
         if "spatial" in file.obsm and "obsm/spatial" not in elements:
             summary["messages"].append("obsm['spatial'] holds no places of cells, and was left out.")

@@ -28,6 +28,7 @@ from cellmemory.columns import (
     UMAP,
 )
 from cellmemory.errors import InputError, first_ids
+from cellmemory.genes.quality import QUALITY, QUALITY_COLUMNS
 from cellmemory.io.checked import Kind, choice, flag, integer, is_text, number, sequence, text, wrong_fields
 from cellmemory.io.samplesheet import is_sample
 from cellmemory.io.text import cleaned
@@ -173,7 +174,7 @@ def _within(values: np.ndarray, low: float, high: float) -> bool:
 
 def _wrong_shapes(file: CellFile, n_slots: int) -> list[str]:
     problems = []
-    for key, width in ((EMBEDDING, None), (SLOT_USE, n_slots), (UMAP, 2)):
+    for key, width in ((EMBEDDING, None), (SLOT_USE, n_slots), (UMAP, 2), (QUALITY, len(QUALITY_COLUMNS))):
         stored = file.stored(f"obsm/{key}")
         if stored is not None and not _is_array(stored, file.n_cells, width):
             columns = "" if width is None else f" x {width}"

@@ -34,6 +34,7 @@ from cellmemory.columns import (
     UNASSIGNED,
 )
 from cellmemory.errors import InputError, Problems, first_ids
+from cellmemory.genes.quality import QUALITY, QUALITY_COLUMNS
 from cellmemory.io import checked
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.hierarchy import column as level_column
@@ -46,6 +47,8 @@ from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 #: What the page calls the clusters of cells.
 CLUSTER_TITLE = "Leiden cluster"
+#: What it calls the measures of quality, by their names in QUALITY_COLUMNS.
+QUALITY_TITLES = {"counts": "Counts", "genes": "Genes expressed", "mitochondrial": "Mitochondrial share"}
 MAX_COLUMNS, MAX_LEVELS = 24, 50
 
 
@@ -62,6 +65,7 @@ class Sample:
     slot_use: np.ndarray | None  # (n, H): how much the cell's summary reads from each slot
     umap: np.ndarray | None  # (n, 2)
     spatial: np.ndarray | None  # (n, 2)
+    quality: pd.DataFrame | None  # (n, 3): QUALITY_COLUMNS
     reference_umap: np.ndarray | None  # (r, 2)
     reference_labels: np.ndarray | None  # (r,)
     slot_write: np.ndarray | None  # (genes, G, H)
@@ -210,6 +214,7 @@ def _read(path: Path, quota: int, trained: TrainedModel) -> Sample:
             genes=file.genes,
             slot_use=_embedding(file, SLOT_USE),
             umap=_embedding(file, UMAP),
+            quality=_quality(file),
             spatial=_coordinates(file, run.spatial_key or "spatial"),
             reference_umap=None if reference is None else np.asarray(reference[UMAP]),
             reference_labels=None if reference is None else np.asarray(reference["label"]).astype(str),
@@ -294,6 +299,11 @@ def level_title(key: str) -> str:
 
 def _embedding(file: MappedFile, key: str) -> np.ndarray | None:
     return file.embedding(key) if key in file.obsm else None
+
+
+def _quality(file: MappedFile) -> pd.DataFrame | None:
+    values = _embedding(file, QUALITY)
+    return None if values is None else pd.DataFrame(values, columns=list(QUALITY_COLUMNS))
 
 
 def _coordinates(file: MappedFile, key: str) -> np.ndarray | None:

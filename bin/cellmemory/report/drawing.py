@@ -14,7 +14,10 @@ from cellmemory.report.blocks import Selector, category_axis, plain, short, text
 from cellmemory.report.data import Sample
 
 MAX_VARIANTS = 200  # of figures of one sample and one label
+MAX_BOXES = 2_000  # of all variants of a figure
 LEGEND_ABOVE = {"traceorder": "normal", "orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
+#: What a caption says of `boxes`.
+BOXES = "Boxes span the middle half of a label's cells, the line is their median, whiskers reach the 5th and 95th percentile."
 LENGTH = Selector("Length", ["Share of cells", "Cells"])
 
 
@@ -41,16 +44,27 @@ def for_each_sample(samples: Sequence[Sample], make: Callable[[Sample], dict | N
 
 def shown_groups(samples: Sequence[Sample]) -> list[str]:
     """The labels that figures of one label exist for: all, or in a large run those with the most cells."""
-    groups, n = samples[0].groups, max(1, MAX_VARIANTS // len(samples))
+    return _with_most_cells(samples, MAX_VARIANTS // len(samples))
+
+
+def boxed_labels(samples: Sequence[Sample], measures: int) -> list[str]:
+    """The labels that have boxes, in a figure of this number of measures: all, or in a large run those with the most cells."""
+    return _with_most_cells(samples, MAX_BOXES // (len(samples) * measures))
+
+
+def _with_most_cells(samples: Sequence[Sample], at_most: int) -> list[str]:
+    """The labels that most cells got, one at least, in the model's order."""
+    groups, n = samples[0].groups, max(1, at_most)
     cells = sum(sample.cells["label"].value_counts().reindex(groups, fill_value=0) for sample in samples)
     kept = set(cells.sort_values(ascending=False, kind="stable").index[:n])
     return [group for group in groups if group in kept]
 
 
-def groups_note(samples: Sequence[Sample]) -> str:
-    """What a caption adds where `shown_groups` are not all."""
-    shown, groups = len(shown_groups(samples)), len(samples[0].groups)
-    return "" if shown == groups else f" Here for the {shown} labels with the most cells; the samples' own pages have all."
+def shown_note(samples: Sequence[Sample], shown: Sequence[str]) -> str:
+    """What a caption adds where the labels that are shown are not all."""
+    if len(shown) == len(samples[0].groups):
+        return ""
+    return f" Here for the {len(shown)} labels with the most cells; the samples' own pages have all."
 
 
 def heatmap(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, words: str, scale: str, title: str) -> dict:
@@ -69,7 +83,25 @@ def heatmap(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, 
     }
 
 
-def _digits(values: np.ndarray, n: int) -> np.ndarray:
+def boxes(values: pd.Series, labels: pd.Series, title: str, colours: dict[str, str], *, logarithmic: bool = False) -> dict:
+    """A box of the values (n,) for each label (n,) that has some, in the order of `colours`; they are named by `title`."""
+    values = values.where(values > 0) if logarithmic else values
+    groups = values.dropna().groupby(labels.to_numpy(), observed=True)
+    named = [label for label in colours if label in groups.groups]
+    quantiles = _digits([np.quantile(groups.get_group(label), [0.05, 0.25, 0.5, 0.75, 0.95]) for label in named], 3)
+    low, first, median, third, high = np.reshape(quantiles, (-1, 5)).T[..., None]
+    each = {"lowerfence": low, "q1": first, "median": median, "q3": third, "upperfence": high}
+    each |= {"y": [[place] for place in range(len(named))], "name": [short(label) for label in named]}
+    each["marker"] = [{"color": colours[label]} for label in named]
+    data: list[dict] = [{"type": "box", "orientation": "h", "line": {"width": 1.5}, "width": 0.6, "showlegend": False}]
+    data[0]["meta"] = {"each": each}  # the page's script makes a trace of each, with its own colour
+    axis: dict[str, Any] = {"title": {"text": title}}
+    axis |= {"type": "log"} if logarithmic else {"rangemode": "tozero"}
+    layout = {"xaxis": axis, "yaxis": category_axis(named, down=True), "hovermode": "closest"}
+    return figure(data, layout, 110 + 26 * max(3, len(named)))
+
+
+def _digits(values: Sequence | np.ndarray, n: int) -> np.ndarray:
     """Values to n significant digits: a colour needs no more, and a page of many heatmaps is half as large."""
     values = np.asarray(values, dtype=float)
     exponent = np.floor(np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values)))

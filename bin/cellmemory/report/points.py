@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from cellmemory.columns import AMBIGUOUS, ASSIGNED, UNASSIGNED
 from cellmemory.report.blocks import plain, text
 from cellmemory.report.colours import NOT_ASSIGNED, OTHER
-from cellmemory.report.data import DRAWN_REFERENCE, Sample, counted_labels, label_set_sizes
+from cellmemory.report.data import DRAWN_REFERENCE, QUALITY_TITLES, Sample, counted_labels, label_set_sizes
 from cellmemory.sampling import sample_cells_to_draw
 
 STATUS_COLOURS = {ASSIGNED: "#0072b2", AMBIGUOUS: "#8c8c8c", UNASSIGNED: "#d55e00"}
@@ -97,6 +97,10 @@ def _columns(samples: Sequence[Sample], colours: dict[str, str], palette: Sequen
         _categories("Status", cells["status"], STATUS_COLOURS, palette),
         _numbers("Size of the label set", sizes, "expression", None),
     ]
+    for key, title in QUALITY_TITLES.items():
+        parts = [None if s.quality is None else s.quality[key].iloc[s.drawn] for s in samples]
+        if any(part is not None and part.notna().any() for part in parts):
+            columns.append(_numbers(title, pd.to_numeric(_joined(parts, samples)), "expression", None))
     if len(samples) > 1:
         names = pd.Categorical.from_codes(
             np.repeat(np.arange(len(samples)), [len(s.drawn) for s in samples]), [s.name for s in samples]

@@ -145,7 +145,7 @@ def _prepare(ax: Axes, x: dict, y: dict) -> None:
 
 
 def _finish(ax: Axes, x: dict, y: dict) -> None:
-    from matplotlib.ticker import MultipleLocator, PercentFormatter
+    from matplotlib.ticker import LogLocator, MultipleLocator, NullLocator, PercentFormatter
 
     for axis, spec, limit in ((ax.xaxis, x, ax.set_xlim), (ax.yaxis, y, ax.set_ylim)):
         if "tickvals" in spec:
@@ -154,6 +154,11 @@ def _finish(ax: Axes, x: dict, y: dict) -> None:
             limit(*spec["range"])
         elif spec.get("rangemode") == "tozero":
             limit(left=0) if axis is ax.xaxis else limit(bottom=0)
+        if spec.get("type") == "log":
+            (ax.set_xscale if axis is ax.xaxis else ax.set_yscale)("log")
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:,.0f}")
+            axis.set_minor_locator(NullLocator())
         if "dtick" in spec:
             axis.set_major_locator(MultipleLocator(spec["dtick"]))
         if "%" in spec.get("tickformat", ""):

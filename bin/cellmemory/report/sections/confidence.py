@@ -7,7 +7,7 @@ import pandas as pd
 
 from cellmemory.columns import AMBIGUOUS, ASSIGNED, UNASSIGNED
 from cellmemory.report import drawing
-from cellmemory.report.blocks import Figure, Section, Selector, Table, bounded, category_axis, short
+from cellmemory.report.blocks import Figure, Section, Selector, Table, bounded
 from cellmemory.report.data import Sample
 
 
@@ -141,29 +141,15 @@ def confidence_by_label(samples: Sequence[Sample], colours: dict[str, str]) -> F
         "Novelty p": "novelty_p",
         "Linear share of the decision": "linear_share",
     }
-    variants = {}
+    variants, shown = {}, drawing.boxed_labels(samples, len(measures))
+    colours = {label: colours[label] for label in shown}
     for i, sample in enumerate(samples):
         for j, (title, key) in enumerate(measures.items()):
-            variants[drawing.key(samples, i, j)] = _boxes(sample, key, title, colours)
+            variants[drawing.key(samples, i, j)] = drawing.boxes(sample.cells[key], sample.cells["label"], title, colours)
     selectors = drawing.sample_selector(samples)
     caption = (
-        "Boxes span the middle half of a label's cells, the line is their median, whiskers reach the 5th and 95th "
-        "percentile. A label whose cells are far from the reference, or hardly ever confident, deserves a look at "
+        f"{drawing.BOXES} A label whose cells are far from the reference, or hardly ever confident, deserves a look at "
         "its markers. The linear share is how much of a decision the linear path made; attention explains the rest."
     )
+    caption += drawing.shown_note(samples, shown)
     return Figure("by_label", "By label", caption, variants, [*selectors, Selector("Show", list(measures))])
-
-
-def _boxes(sample: Sample, key: str, title: str, colours: dict[str, str]) -> dict:
-    groups = sample.cells.groupby("label", observed=True)[key]
-    labels = [label for label in colours if label in groups.groups]
-    quantiles = [np.nanquantile(groups.get_group(label), [0.05, 0.25, 0.5, 0.75, 0.95]) for label in labels]
-    low, first, median, third, high = np.reshape(quantiles, (-1, 5)).T[..., None]
-    each = {"lowerfence": low, "q1": first, "median": median, "q3": third, "upperfence": high}
-    each |= {"y": [[place] for place in range(len(labels))], "name": [short(label) for label in labels]}
-    each["marker"] = [{"color": colours[label]} for label in labels]
-    data = [{"type": "box", "orientation": "h", "line": {"width": 1.5}, "width": 0.6, "showlegend": False}]
-    data[0]["meta"] = {"each": each}  # the page's script makes a trace of each, with its own colour
-    axis = category_axis(labels, down=True)
-    layout = {"xaxis": {"title": {"text": title}, "rangemode": "tozero"}, "yaxis": axis, "hovermode": "closest"}
-    return drawing.figure(data, layout, 110 + 26 * max(3, len(labels)))

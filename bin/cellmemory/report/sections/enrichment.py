@@ -92,7 +92,7 @@ def enrichment_dots(samples: Sequence[Sample]) -> Figure:
         "set's genes crowd at an end of the ranking (NES), a triangle that they crowd at its lower end. Colour: the adjusted "
         f"p-value. At most {MAX_TERMS} sets, the three best of every column, adjusted p of {SIGNIFICANT} or less."
     )
-    caption += drawing.groups_note(samples)
+    caption += drawing.shown_note(samples, groups)
     empty = f"No gene set reaches an adjusted p-value of {SIGNIFICANT} here."
     return Figure("enrichment", "Enriched gene sets", caption, variants, selectors, empty)
 

@@ -49,7 +49,8 @@ def faithfulness_blocks(samples: Sequence[Sample]) -> list:
 
 def _figure_of_curves(samples: Sequence[Sample]) -> Figure:
     """Probability of a label while the first genes of a ranking are removed, and while only they are kept."""
-    groups = [ALL_LABELS, *drawing.shown_groups(samples)]
+    shown = drawing.shown_groups(samples)
+    groups = [ALL_LABELS, *shown]
     parts = {"Whole decision": "whole", "CLS token only": "cls"}
     variants = {}
     for i, sample in enumerate(samples):
@@ -69,7 +70,7 @@ def _figure_of_curves(samples: Sequence[Sample]) -> Figure:
     )
     selectors = [*drawing.sample_selector(samples), Selector("Label", groups), Selector("Probability", list(parts))]
     empty = "No cell of this sample has this label, or faithfulness was not tested."
-    return Figure("faithfulness", "Faithfulness", caption + drawing.groups_note(samples), variants, selectors, empty)
+    return Figure("faithfulness", "Faithfulness", caption + drawing.shown_note(samples, shown), variants, selectors, empty)
 
 
 def _curves(table: pd.DataFrame) -> dict:

@@ -97,7 +97,7 @@ def slot_heatmap(samples: Sequence[Sample]) -> Figure:
         + ("Read: of what the gene reads, the share that comes from the slot. " if read else "")
         + "A slot has no meaning of its own across training runs; look at which genes share one."
     )
-    caption += drawing.groups_note(samples)
+    caption += drawing.shown_note(samples, groups)
     return Figure("slots", "Genes of the memory slots", caption, variants, selectors, "No cell of this sample has this label.")
 
 
