@@ -91,13 +91,13 @@ def slices(run: Mapping) -> list[Path]:
 
 
 def arrays(path: Path) -> dict[str, tuple]:
-    """Every array and attribute of an h5ad by its name, as bytes."""
+    """Every array and attribute of an h5ad by its name, as text: NaN is like NaN."""
     found = {}
 
     def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
         attributes = {key: np.asarray(value).tolist() for key, value in item.attrs.items()}
         values = item[()] if isinstance(item, h5py.Dataset) else None
-        found[name] = (attributes, str(getattr(item, "dtype", "")), np.asarray(values).tolist() if values is not None else None)
+        found[name] = (attributes, str(getattr(item, "dtype", "")), repr(np.asarray(values).tolist()))
 
     with h5py.File(path) as file:
         file.visititems(keep)
