@@ -34,7 +34,7 @@ def _beside_output(context: click.Context, _: click.Parameter, given: Path | Non
 @click.option("--patience", type=click.IntRange(min=1), default=5, help="Epochs without a lower validation loss to stop after.")
 @click.option("--batch_size", type=click.IntRange(1, 100_000), default=32, help="Cells of a training step.")
 @click.option("--sampling", type=click.Choice(["balanced", "natural"]), default="balanced", help="How cells are drawn: every "
-              "label as often as every other, or as frequent as it is.")  # fmt: skip
+              "label as often as every other (in a large reference by the root of its cells), or as it is.")  # fmt: skip
 @click.option("--learning_rate", type=_cli.Number(min=0, max=1, min_open=True), default=1e-3, help="Highest learning rate.")
 @click.option("--variant", type=click.Choice(["light", "standard"]), default="light", help="standard: the paper's layers. "
               "light: gene tokens are not rewritten, at a tenth of the cost.")  # fmt: skip

@@ -27,7 +27,7 @@ from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
 from cellmemory.report.sections import conditions, quality, summary, tags, truth
 from cellmemory.report.tables import JSON_FIELDS
-from cellmemory.report.wording import percent
+from cellmemory.report.wording import EXPLAINED, percent
 from tests.conftest import ROOT, refused, succeed
 from tests.made.report_inputs import NASTY, NASTY_CELLS, UNSEEN, Inputs, make_inputs, write_page
 
@@ -292,6 +292,13 @@ def test_figures_are_files_too(nasty_page: Path, run_page: Path):
     drawn = (run_page.parent / "figures" / "composition.svg").read_text()
     assert "Composition · 2 samples" in drawn
     assert any("$x$" in word or word.startswith("=cmd+'/C calc'!A0 & <b>bold") for word in words)
+
+
+def test_every_heading_that_is_explained_is_one_of_a_table(run_page: Path):
+    """A heading that was renamed would lose its words."""
+    written = " ".join(path.read_text() for path in (ROOT / "bin/cellmemory/report/sections").glob("*.py"))
+    assert [title for title in EXPLAINED if f'"{title}"' not in written] == []
+    assert embedded(run_page)["explained"] == EXPLAINED
 
 
 def test_provenance_is_shown_as_it_is(inputs: Inputs, tmp_path: Path):

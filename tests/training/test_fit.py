@@ -26,7 +26,7 @@ from cellmemory.network.config import ModelConfig
 from cellmemory.network.model import CellMemory
 from cellmemory.network.runtime import configure, is_out_of_memory
 from cellmemory.network.tokens import Tokens, tokenize
-from cellmemory.training import checkpoints
+from cellmemory.training import checkpoints, warm_start
 from cellmemory.training.aligned_reference import ReferenceFiles
 from cellmemory.training.batches import TrainingBatches, TrainingCells
 from cellmemory.training.card import plot_history
@@ -121,6 +121,13 @@ class TestBatches:
         drawn = batches(tokens, labels, batch_size=600, sampling=sampling)
         drawn._target = np.eye(LABELS, dtype=np.float32)[labels[drawn.cells]]
         np.testing.assert_allclose(drawn.batch(0)[-1].mean(0), expected, atol=0.06)
+
+    def test_labels_of_a_large_reference_are_drawn_by_the_root_of_their_cells(self, tokens, labels, monkeypatch):
+        monkeypatch.setattr(warm_start, "EXACT_CELLS", 100)
+        drawn = batches(tokens, labels, batch_size=2_000)
+        drawn._target = np.eye(LABELS, dtype=np.float32)[labels[drawn.cells]]
+        roots = np.bincount(labels[drawn.cells]) ** 0.5
+        np.testing.assert_allclose(drawn.batch(0)[-1].mean(0), roots / roots.sum(), atol=0.03)
 
 
 class TestSchedule:

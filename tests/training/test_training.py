@@ -13,6 +13,7 @@ import pytest
 from scipy.special import softmax
 
 from cellmemory.columns import CELL_COLUMNS
+from cellmemory.network import linear_fit
 from cellmemory.network.tokens import Tokens
 from cellmemory.training import warm_start as warm_start_module
 from cellmemory.training.warm_start import fit_warm_start
@@ -201,7 +202,7 @@ def test_the_start_learns_nothing_from_validation_cells():
     np.testing.assert_array_equal(one.loadings, two.loadings)
     for a, b in zip(one.folds, two.folds, strict=True):
         np.testing.assert_array_equal(a.weight, b.weight)
-    classifiers = [one.classifier(tokens, y, training, 0) for y in (labels, other)]
+    classifiers = [one.classifier(tokens, y, training) for y in (labels, other)]
     np.testing.assert_array_equal(classifiers[0].weight, classifiers[1].weight)
     assert set(one.fold[training]) == set(range(len(one.folds)))
 
@@ -246,7 +247,7 @@ def test_the_linear_classifier_looks_at_the_genes_that_tell_labels_apart():
     bins[:, :3] = np.minimum(bins[:, :3] + 40 * np.eye(3, dtype=int)[labels[:90] % 3], 50)
     tokens, kinds = some_tokens(bins), labels[:90] % 3
     warm_start = fit_warm_start(tokens, kinds, np.arange(90), n_bins=50, seed=0)
-    weight = warm_start.classifier(tokens, kinds, np.arange(90), 0).weight
+    weight = warm_start.classifier(tokens, kinds, np.arange(90)).weight
     assert {0, 1, 2} <= set(warm_start.selected)
     assert len(warm_start.selected) == 500
     assert not np.delete(weight, warm_start.selected, 1).any()
@@ -277,21 +278,53 @@ def test_a_large_reference_shows_how_many_genes_the_linear_path_needs(monkeypatc
     assert [fold.weight.shape for fold in found.folds] == [(2, expected, 4)] * 5
 
 
-def test_the_classifiers_of_a_large_reference_see_all_cells(monkeypatch):
-    """Refitted by hand: on all cells of the other folds, and on all cells; only their scale is that of a part of them."""
+@pytest.mark.parametrize("exactly", [True, False])
+def test_the_classifiers_of_many_cells_see_all_of_them(monkeypatch, exactly):
+    """Each as scikit-learn fits it on all cells of the other folds. Of a large reference labels weigh as the root of their cells,
+    and the whole is the mean of the folds'."""
     from sklearn.linear_model import LogisticRegression
 
     monkeypatch.setattr(warm_start_module, "BASIS_CELLS", 100)
+    monkeypatch.setattr(warm_start_module, "EXACT_CELLS", 1_000 if exactly else 200)
+    monkeypatch.setattr(warm_start_module, "STRENGTHS", (0.05,))
+    monkeypatch.setattr(linear_fit, "FEWEST_STEPS", 4_000)
     tokens, labels = planted(400, 12, 3)
+    labels = np.where(np.arange(400) < 200, 0, labels)  # the first label has most cells
     found = fit_warm_start(tokens, labels, np.arange(400), n_bins=50, seed=0)
-    seen = found.scaler.views(tokens, np.arange(400), np.arange(12)).reshape(400, -1)
+    seen = found.scaler.views(tokens, np.arange(400), np.arange(12))
+    flat, weight = seen.reshape(400, -1), np.bincount(labels)[labels] ** -0.5
+
+    def fitted(rows: np.ndarray) -> np.ndarray:
+        if exactly:
+            model = LogisticRegression(C=found.penalty, class_weight="balanced", tol=1e-3).fit(flat[rows], labels[rows])
+        else:
+            share = weight[rows] / weight[rows].mean()
+            model = LogisticRegression(C=1 / (0.05 * rows.sum()), tol=1e-6).fit(flat[rows], labels[rows], share)
+        return model.predict_proba(flat)
+
     for fold, classifier in enumerate(found.folds):
-        others = found.fold != fold
-        model = LogisticRegression(C=found.penalty, class_weight="balanced", tol=1e-3).fit(seen[others], labels[others])
-        np.testing.assert_allclose(classifier(seen.reshape(400, 2, 12)), model.decision_function(seen), atol=1e-2)
-    whole = LogisticRegression(C=found.penalty, class_weight="balanced", tol=1e-3).fit(seen, labels)
-    classifier = found.classifier(tokens, labels, np.arange(400), 0)
-    np.testing.assert_allclose(classifier(seen.reshape(400, 2, 12)), whole.decision_function(seen), atol=1e-2)
+        np.testing.assert_allclose(softmax(classifier(seen), 1), fitted(found.fold != fold), atol=0.02)
+    whole = found.classifier(tokens, labels, np.arange(400))
+    if exactly:
+        np.testing.assert_allclose(softmax(whole(seen), 1), fitted(np.ones(400, bool)), atol=0.02)
+    else:
+        np.testing.assert_allclose(whole(seen), np.mean([classifier(seen) for classifier in found.folds], 0), atol=1e-5)
+
+
+def test_a_large_reference_chooses_genes_by_cells_that_were_left_out(monkeypatch):
+    """All where many say a little, few where few say all."""
+    monkeypatch.setattr(warm_start_module, "BASIS_CELLS", 200)
+    monkeypatch.setattr(warm_start_module, "EXACT_CELLS", 200)
+    monkeypatch.setattr(warm_start_module, "SELECTED_GENES", (10, 40))
+    monkeypatch.setattr(linear_fit, "FEWEST_STEPS", 300)
+    tokens, labels = planted(600, 40, 4)
+    batch = np.arange(600) // 4 % 10
+    assert len(fit_warm_start(tokens, labels, np.arange(600), batch=batch, n_bins=50, seed=0).selected) == 40
+    bins = np.random.default_rng(1).integers(1, 51, (600, 40))
+    bins[:, :3] = np.where(np.eye(4, dtype=int)[labels][:, :3], 50, 5)
+    found = fit_warm_start(some_tokens(bins), labels, np.arange(600), batch=batch, n_bins=50, seed=0)
+    assert len(found.selected) == 10
+    assert found.penalty is None
 
 
 def test_whole_batches_choose_the_number_of_genes():
@@ -319,7 +352,7 @@ def test_the_linear_path_is_its_classifier_on_any_panel():
     warm_start = fit_warm_start(tokens, labels, np.arange(40), n_bins=50, seed=0)
     network = CellMemory(ModelConfig(10, 4, d_model=8))
     network.start_from(warm_start.loadings, warm_start.scaler.mean, warm_start.scaler.spread, warm_start.share)
-    fitted = warm_start.classifier(tokens, labels, np.arange(40), 0)
+    fitted = warm_start.classifier(tokens, labels, np.arange(40))
     network.decide_by(fitted.weight, fitted.bias)
     path, weight = network.linear, fitted.weight.reshape(-1, 4)
     seen = warm_start.scaler(views(tokens, np.arange(40), 50))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -21,6 +22,7 @@ from cellmemory.report import points, sections
 from cellmemory.report.blocks import Section, plain
 from cellmemory.report.colours import THEMES, palette
 from cellmemory.report.data import Sample
+from cellmemory.report.wording import EXPLAINED
 
 _HERE = Path(__file__).parent
 MAX_BYTES = 14_500_000
@@ -59,8 +61,9 @@ def build(
         samples, trained, inputs=inputs, provenance=provenance, consensus=consensus, colours=colours, palette=shades
     )
     blocks = [block for part in parts for block in part.blocks]
-    data = {
+    data: dict[str, Any] = {
         "themes": THEMES,
+        "explained": EXPLAINED,
         "cells": points.payload(samples, colours, shades),
         "figures": {b.id: {"variants": b.variants} for b in blocks if b.kind == "figure"},
         "tables": {b.id: {"id": b.id, "columns": b.columns, "rows": plain(b.rows)} for b in blocks if b.kind == "table"},

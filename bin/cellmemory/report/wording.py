@@ -35,3 +35,29 @@ def count(n: int, noun: str) -> str:
 def listed(parts: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+#: What headings of tables mean, for whoever points at one (docs/glossary.md has the words at length).
+EXPLAINED = {
+    "Verdict": "Whether this label may be used in this query, by the share of its cells that are assigned and not perhaps new.",
+    "To be used": "Cells that are assigned, and not in a cluster that may be a new type.",
+    "Best guess of": "All cells whose most probable label this is, whatever their status.",
+    "Confidence": "Median of the calibrated probability of the label.",
+    "Median confidence": "Median of the calibrated probability of the label.",
+    "Assigned": "Like the reference, and confident enough: the label may be used.",
+    "Ambiguous": "Like the reference, but between labels.",
+    "Unassigned": "Unlike the reference, or of too low quality to be judged.",
+    "Unlike the reference": "Cells whose novelty p is below the threshold.",
+    "Panel measured": "The share of the model's genes that the query's file has.",
+    "Novelty AUROC": "How well novelty separates types that the reference lacks from others: 0.5 is chance, 1 perfect.",
+    "Mean novelty p": "Mean share of held-out reference cells that are at least as far from the reference.",
+    "In the label set": "Cells whose true label is among those that were not ruled out.",
+    "Markers kept": "The share of the label's markers in the reference that this cluster has as well.",
+    "Perhaps new": "Whether the cluster may be a type, or a state, that the reference lacks.",
+    "Odds ratio": "Odds of the label under the second condition, divided by those under the first: above 1 it is commoner there.",
+    "Adjusted p": "p corrected for the number of tests (Benjamini and Hochberg).",
+    "Macro F1": "Mean F1 of all types: each counts alike, however rare.",
+    "F1": "Harmonic mean of precision and recall.",
+    "Precision": "Of the cells that got this label, the share that are of it.",
+    "Recall": "Of the cells of this label, the share that got it.",
+}

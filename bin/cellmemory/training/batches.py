@@ -12,7 +12,7 @@ from cellmemory.network.batching import as_tensors, token_batches
 from cellmemory.network.tokens import Tokens, pad
 from cellmemory.training.settings import Sampling
 from cellmemory.training.split import Split
-from cellmemory.training.warm_start import WarmStart
+from cellmemory.training.warm_start import WarmStart, balance
 
 #: Steps of an epoch for a reference of 500 cells or fewer; beyond, they grow with the root of the cells: a label of many
 #: cells has been learned long before each of them was seen.
@@ -48,7 +48,8 @@ class TrainingBatches(IterableDataset):
         self._target = SOFT_LABEL_WEIGHT * softmax(warm_start.out_of_fold(self.tokens, self.cells), 1)
         self._target[np.arange(len(self.cells)), labels[self.cells]] += 1 - SOFT_LABEL_WEIGHT
         counts = np.bincount(labels[self.cells])[labels[self.cells]]
-        self._odds = np.cumsum(1 / counts if sampling.sampling == "balanced" else np.ones(len(self.cells)))
+        far = balance(len(split.all_training)) if sampling.sampling == "balanced" else 0.0
+        self._odds = np.cumsum(counts.astype(float) ** -far)
 
     @property
     def longest(self) -> int:

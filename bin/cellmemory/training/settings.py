@@ -45,9 +45,9 @@ class ModelSize:
 class Sampling:
     """How cells and tokens are drawn in training.
 
-    sampling: `balanced` draws every label as often as every other, `natural` every cell. tokens_per_cell: tokens of a cell
-    a step, a random subset where it has more (0: all). panel_dropout: up to this share of the panel is left out of a
-    step, so that the model learns to do without genes that a query did not measure.
+    sampling: `balanced` draws every label as often as every other (see warm_start.balance), `natural` every cell.
+    tokens_per_cell: tokens of a cell a step, a random subset where it has more (0: all). panel_dropout: up to this share of the
+    panel is left out of a step, so that the model learns to do without genes that a query did not measure.
     """
 
     batch_size: int = 32

@@ -10,7 +10,7 @@ VALIDATION_SHARE = 0.15
 #: Validation decides when to stop; more cells than these would not change its mind.
 MAX_VALIDATION = 5_000
 #: Cells that the linear classifiers see, at most.
-LINEAR_CELLS = 100_000
+LINEAR_CELLS = 1_000_000
 #: Training cells that novelty is learned from, and whose embeddings and map travel with the model.
 KEPT_CELLS = 5_000
 
@@ -39,7 +39,7 @@ def split_reference(labels: np.ndarray, batch: np.ndarray | None, seed: int, *, 
 
     labels, batch (or None): (n,) codes of all cells of the reference.
 
-    Beyond some size it grows with the reference by its part of the training cells only: at most 100,000 cells are for the warm
+    Beyond some size it grows with the reference by its part of the training cells only: at most a million cells are for the warm
     start, and at most 5,000 validate.
     """
     training, validation = split_validation(labels, batch, min(VALIDATION_SHARE, MAX_VALIDATION / len(labels)), seed)

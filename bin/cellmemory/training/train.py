@@ -123,7 +123,7 @@ def _finish(
     known, held_out = tokens.select(kept), tokens.select(split.validation)
     means = label_means(known, codes[kept], len(reference.labels), n_bins)
     profiles = learn_profiles(known, codes[kept], means[1], share=warm_start.share, seed=seed)
-    classifier = warm_start.classifier(tokens, codes, split.training, seed)
+    classifier = warm_start.classifier(tokens, codes, split.training)
     network.decide_by(classifier.weight, classifier.bias)
     inference = Inference(network, runtime)
     found = inference.run(tokens.select(np.r_[split.validation, kept]), attention=False)
@@ -145,7 +145,7 @@ def _finish(
         linear_weight=linear_weight,
         cls_weight=cls_weight,
     )
-    classifier = warm_start.classifier(tokens, codes, np.arange(len(codes)), seed)
+    classifier = warm_start.classifier(tokens, codes, np.arange(len(codes)))
     network.decide_by(classifier.weight, classifier.bias, linear_weight=linear_weight, cls_weight=cls_weight)
     with threadpool_limits(runtime.threads):
         reference_map = fit_map(found.embedding[n:], seed)

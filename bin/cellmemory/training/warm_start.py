@@ -5,18 +5,17 @@ then remembers every mislabelled cell. Two convex models of the same cells say b
 linear classifier. What each brought is in docs/decisions.md.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.special import log_softmax
 
+from cellmemory.network.linear_fit import Examples, Linear, fit_by_steps, fit_exactly, mean_of
 from cellmemory.network.linear_path import CLIP
-from cellmemory.network.threads import one_thread_of_scipy
 from cellmemory.network.tokens import SQRT_SHARE_SCALE, Tokens, views
 from cellmemory.sampling import stratified
-from cellmemory.training.split import LINEAR_CELLS
 
 COMPONENTS = 50
 #: Cells, at most, that the PCA, the scale of genes, their choice and that of the penalty are made on.
@@ -30,11 +29,16 @@ FOLDS = 5
 #: donor, protocol or species may express otherwise. Of a reference of more than BASIS_CELLS held-out cells choose the number.
 SELECTED_GENES = (500, 1_000, 2_000)
 #: Fewer genes are preferred where the cross-entropy is at most by this share above the lowest.
-INDIFFERENCE = 0.05
+INDIFFERENCE, LARGE_INDIFFERENCE = 0.05, 0.01
 #: Cells that choose it, at most.
 CHOOSING_CELLS = 20_000
-#: Values of views, at most, that are in memory at once while a classifier is fitted: 0.8 GB, and once more for a part of them.
-LINEAR_VALUES = 200_000_000
+#: Cells, at most, of which a classifier sees all views at once: with 2,000 genes 0.8 GB, and once more for a part of them. A
+#: reference of more is large.
+EXACT_CELLS = 50_000
+#: The strengths of the penalty beside the mean over the cells of a large reference, of which left-out cells choose.
+STRENGTHS = (1 / 500, 1 / 150, 1 / 50, 1 / 15)
+#: How far labels are balanced there: a label weighs as its cells to the power of 1 less this.
+BALANCE = 0.5
 #: Inverse strengths of its L2 penalty, on views of unit variance, of which the folds choose.
 PENALTIES = (0.01, 0.03, 0.1)
 #: For more cells the inverse strength falls as their number rises: the penalty then weighs as much beside the mean over cells as
@@ -42,19 +46,6 @@ PENALTIES = (0.01, 0.03, 0.1)
 OTHER_PENALTIES = (0.3, 3.0)
 #: Its loadings start larger than those of the PCA: they are about the labels.
 LINEAR_SCALE = 2.0
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A linear classifier on the centred and scaled views of genes: weight (2, genes, C), bias (C,)."""
-
-    weight: np.ndarray
-    bias: np.ndarray
-
-    def __call__(self, cells: np.ndarray) -> np.ndarray:
-        """Logits (n, C) of views (n, 2, genes)."""
-        weight = self.weight.reshape(-1, len(self.bias))
-        return cells.reshape(-1, len(weight)) @ weight + self.bias
 
 
 @dataclass(frozen=True)
@@ -86,24 +77,25 @@ class WarmStart:
     """loadings: (genes, k), where the gene embeddings start. scaler: of the genes' views. share: (genes,), mean share of a
     cell's counts.
 
-    selected: the genes that a classifier looks at; penalty: the inverse strength of its penalty. folds: classifiers on these
-    genes, each of which left out a part of the cells; fold: (n,) one that never saw a cell.
+    selected: the genes that a classifier looks at; penalty: the inverse strength of its penalty, None of a large reference.
+    folds: classifiers on these genes, each of which left out a part of the cells; fold: (n,) one that never saw a cell.
     """
 
     loadings: np.ndarray
     scaler: ViewScaler
     share: np.ndarray
     selected: np.ndarray
-    penalty: float
+    penalty: float | None
     folds: list[Linear]
     fold: np.ndarray
 
-    def classifier(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray, seed: int) -> Linear:
-        """One classifier of all of `cells`, or of as many as fit into memory; genes, their scale and the penalty are those of the
-        folds. Genes that it does not look at have no weight."""
-        seen = stratified(labels, cells, _at_most(len(self.selected)), np.random.default_rng(seed))
-        scaled = self.scaler.views(tokens, seen, self.selected)
-        found = _classifier(scaled, labels[seen], int(labels.max()) + 1, self.penalty)
+    def classifier(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray) -> Linear:
+        """One classifier of all of `cells`, of a large reference the mean of those of the folds. Genes, their scale and the
+        penalty are those of the folds. Genes that it does not look at have no weight."""
+        found = mean_of(self.folds)
+        if self.penalty is not None:
+            scaled = self.scaler.views(tokens, cells, self.selected)
+            found = fit_exactly(scaled, labels[cells], int(labels.max()) + 1, self.penalty)
         weight = np.zeros((*self.scaler.mean.shape, found.weight.shape[-1]), np.float32)
         weight[:, self.selected] = found.weight
         return replace(found, weight=weight)
@@ -118,13 +110,19 @@ class WarmStart:
         return logits
 
 
+def balance(n: int) -> float:
+    """How far labels are balanced in a reference of n training cells: entirely, or of a large one half of the way, where labels
+    of many cells would suffer from it (docs/decisions.md)."""
+    return BALANCE if n > EXACT_CELLS else 1.0
+
+
 def fit_warm_start(
     tokens: Tokens, labels: np.ndarray, cells: np.ndarray, *, batch: np.ndarray | None = None, n_bins: int, seed: int
 ) -> WarmStart:
     """Loadings of a PCA and of linear classifiers side by side, and the classifiers themselves.
 
     labels, batch (or None): (n,) codes of all cells of `tokens`; cells: those that are learned from. Memory: twice the genes for
-    up to 5,000 of these cells, and twice the selected genes for all up to LINEAR_VALUES, dense.
+    up to 5,000 of these cells, and twice the selected genes for all, up to 50,000, dense.
     """
     rng = np.random.default_rng(seed)
     basis = stratified(labels, cells, BASIS_CELLS, np.random.default_rng(seed))
@@ -137,30 +135,31 @@ def fit_warm_start(
     fold[cells] = part
     centred, n_labels = scaler(values), int(labels.max()) + 1
     ranking = rank_genes(centred, labels[basis], n_labels)
-    selected = np.sort(ranking[: SELECTED_GENES[0]])
-    penalty, folds = _choose_penalty(np.ascontiguousarray(centred[:, :, selected]), labels[basis], fold[basis], n_labels)
-    if len(cells) > len(basis):
-        choosing = stratified(labels, cells, CHOOSING_CELLS, np.random.default_rng(seed))
-        left_out = fold[choosing] == 0 if batch is None else _left_out_batches(batch[choosing], rng)
-        sizes = np.unique(np.minimum(SELECTED_GENES, len(ranking)))
-        trial = _Trial(lambda genes: scaler.views(tokens, choosing, genes), labels[choosing], left_out)
-        at_first = penalty * len(basis) / len(choosing)
-        selected, loss = _choose_genes([np.sort(ranking[:n]) for n in sizes], trial, at_first)
-        losses = {1.0: loss} | {factor: trial.loss(selected, factor * at_first) for factor in OTHER_PENALTIES}
-        factor = min(losses, key=lambda factor: losses[factor])
-        seen = stratified(labels, cells, _at_most(len(selected)), np.random.default_rng(seed))
-        penalty *= factor * len(basis) / len(seen)
-        folds = _fold_classifiers(scaler.views(tokens, seen, selected), labels[seen], fold[seen], n_labels, penalty=penalty)
+    candidates = [np.sort(ranking[:n]) for n in np.unique(np.minimum(SELECTED_GENES, len(ranking)))]
+    penalty: float | None = None
+    if len(cells) > EXACT_CELLS:
+        large = _LargeReference(tokens, scaler, labels, cells, seed)
+        left_out = part == 0 if batch is None else _left_out_batches(batch[cells], rng)
+        selected, strength = large.choose(candidates, left_out)
+        folds = large.fit(selected, part != np.arange(FOLDS)[:, None], np.full(FOLDS, strength))
+    else:
+        selected = candidates[0]
+        penalty, folds = _choose_penalty(np.ascontiguousarray(centred[:, :, selected]), labels[basis], fold[basis], n_labels)
+        if len(cells) > len(basis):
+            choosing = stratified(labels, cells, CHOOSING_CELLS, np.random.default_rng(seed))
+            left_out = fold[choosing] == 0 if batch is None else _left_out_batches(batch[choosing], rng)
+            trial = _Trial(lambda genes: scaler.views(tokens, choosing, genes), labels[choosing], left_out)
+            at_first = penalty * len(basis) / len(choosing)
+            selected, loss = _choose_genes(candidates, trial, at_first)
+            losses = {1.0: loss} | {factor: trial.loss(selected, factor * at_first) for factor in OTHER_PENALTIES}
+            penalty *= min(losses, key=lambda factor: losses[factor]) * len(basis) / len(cells)
+            seen = scaler.views(tokens, cells, selected)
+            folds = _fold_classifiers(seen, labels[cells], fold[cells], n_labels, penalty=penalty)
     supervised = np.zeros((len(share), n_labels), np.float32)
     supervised[selected] = np.mean([f.weight[0] for f in folds], 0) / scaler.spread[0][selected, None]
     unsupervised = _unit_variance(_principal_loadings(centred[:, 0], seed))
     loadings = np.hstack([LINEAR_SCALE * _unit_variance(supervised), unsupervised])
     return WarmStart(loadings, scaler, share / max(share.sum(), 1e-12), selected, penalty, folds, fold)
-
-
-def _at_most(n_genes: int) -> int:
-    """How many cells a classifier of n_genes sees, at most."""
-    return min(LINEAR_CELLS, LINEAR_VALUES // (2 * n_genes))
 
 
 def _left_out_batches(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -169,6 +168,55 @@ def _left_out_batches(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray
     if len(present) == 1:
         return np.arange(len(batch)) % FOLDS == 0
     return np.isin(batch, present[: max(1, len(present) // FOLDS)])
+
+
+@dataclass(frozen=True)
+class _LargeReference:
+    """The training cells of a large reference, and classifiers on all of them. labels: (n,) of all cells of `tokens`."""
+
+    tokens: Tokens
+    scaler: ViewScaler
+    labels: np.ndarray
+    cells: np.ndarray
+    seed: int
+
+    @property
+    def weight(self) -> np.ndarray:
+        """What each of the cells weighs in a loss, so that labels are balanced as far as they should be."""
+        labels = self.labels[self.cells]
+        return np.bincount(labels)[labels] ** -balance(len(labels))
+
+    def views(self, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
+        return self.scaler.views(self.tokens, cells, genes)
+
+    def fit(self, genes: np.ndarray, learns: np.ndarray, strengths: np.ndarray) -> list[Linear]:
+        """Classifiers on some genes, one for each row of `learns` (rows, cells) and its strength of penalty."""
+        examples = Examples(self.cells, self.labels[self.cells], self.weight, int(self.labels.max()) + 1)
+        return fit_by_steps(partial(self.views, genes=genes), examples, learns=learns, strengths=strengths, seed=self.seed)
+
+    def choose(self, candidates: list[np.ndarray], left_out: np.ndarray) -> tuple[np.ndarray, float]:
+        """Of sets of genes, from few to many, the first whose classifier is about as right about left-out cells as the best, and
+        the best strength of penalty for it. left_out: (cells,) bool.
+
+        By the cross-entropy, in which labels weigh as in the fit. A label that only left-out cells have cannot be learned, and is
+        not counted; where no other is left, the first genes and the middle strength are taken.
+        """
+        labels, strengths = self.labels[self.cells], np.array(STRENGTHS)
+        known = np.unique(labels[~left_out])
+        asked = np.random.default_rng(self.seed).permutation(np.flatnonzero(left_out & np.isin(labels, known)))[:CHOOSING_CELLS]
+        if not len(asked) or len(known) == 1:
+            return candidates[0], float(np.median(strengths))
+        learns = np.broadcast_to(~left_out, (len(strengths), len(left_out)))
+        losses = np.array([self._losses(self.fit(genes, learns, strengths), genes, asked) for genes in candidates])
+        lowest = losses.min(1)
+        chosen = int(np.argmax(lowest <= (1 + LARGE_INDIFFERENCE) * lowest.min()))
+        return candidates[chosen], float(strengths[losses[chosen].argmin()])
+
+    def _losses(self, classifiers: list[Linear], genes: np.ndarray, asked: np.ndarray) -> list[float]:
+        """The mean cross-entropy of each classifier on some of the cells, given by their numbers among these."""
+        seen, truth = self.views(self.cells[asked], genes), self.labels[self.cells[asked]]
+        losses = [-log_softmax(one(seen), 1)[np.arange(len(truth)), truth] for one in classifiers]
+        return [float(np.average(loss, weights=self.weight[asked])) for loss in losses]
 
 
 class _Trial:
@@ -188,7 +236,7 @@ class _Trial:
         if not self._says_something:
             return 0.0
         cells, seen, known = self._views_of(genes), ~self._left_out, self._known
-        classifier = _classifier(cells[seen], self._labels[seen], int(self._labels.max()) + 1, penalty)
+        classifier = fit_exactly(cells[seen], self._labels[seen], int(self._labels.max()) + 1, penalty)
         return float(-log_softmax(classifier(cells[known]), 1)[np.arange(known.sum()), self._labels[known]].mean())
 
 
@@ -227,7 +275,7 @@ def _choose_penalty(cells: np.ndarray, labels: np.ndarray, part: np.ndarray, n_l
 
 
 def _fold_classifiers(cells: np.ndarray, labels: np.ndarray, part: np.ndarray, n_labels: int, *, penalty: float) -> list[Linear]:
-    return [_classifier(cells[part != f], labels[part != f], n_labels, penalty) for f in range(FOLDS)]
+    return [fit_exactly(cells[part != f], labels[part != f], n_labels, penalty) for f in range(FOLDS)]
 
 
 def _out_of_fold_logits(folds: list[Linear], fold: np.ndarray, cells: np.ndarray) -> np.ndarray:
@@ -237,23 +285,6 @@ def _out_of_fold_logits(folds: list[Linear], fold: np.ndarray, cells: np.ndarray
         rows = fold == number
         logits[rows] = classifier(cells[rows])
     return logits
-
-
-def _classifier(cells: np.ndarray, labels: np.ndarray, n_labels: int, penalty: float) -> Linear:
-    """A linear classifier of centred cells (n, 2, genes); a label that does not occur gets no weight."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    weight, bias = np.zeros((cells.shape[1] * cells.shape[2], n_labels), np.float32), np.zeros(n_labels, np.float32)
-    if len(np.unique(labels)) == 1:  # a fold of a tiny reference: nothing separates labels there
-        return Linear(weight.reshape(*cells.shape[1:], n_labels), bias)
-    with warnings.catch_warnings(), one_thread_of_scipy():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a rough solution is all that is needed
-        model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=200, tol=1e-3)
-        model.fit(cells.reshape(len(cells), -1), labels)
-    columns = model.classes_ if len(model.classes_) > 2 else model.classes_[1:]  # of two labels only the second has weights
-    weight[:, columns], bias[columns] = model.coef_.T, model.intercept_
-    return Linear(weight.reshape(*cells.shape[1:], n_labels), bias)
 
 
 def _principal_loadings(centred: np.ndarray, seed: int) -> np.ndarray:

@@ -23,7 +23,8 @@ class Table {
     const head = element("tr");
     this.heads = this.spec.columns.map(([title, kind], i) => {
       const cell = element("th", { scope: "col", ...(atRight(kind) ? { class: "right" } : {}) });
-      const button = element("button", { type: "button" }, title);
+      const words = DATA.explained[title];
+      const button = element("button", { type: "button", ...(words ? { title: words } : {}) }, title);
       button.addEventListener("click", () => this.sortBy(i));
       cell.append(button);
       head.append(cell);
