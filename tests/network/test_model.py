@@ -215,7 +215,7 @@ def test_labels_that_only_two_programmes_together_decide_are_learned_by_the_netw
     split = split_reference(labels, None, 0)
     eight = TrainingSettings("label", schedule=Schedule(max_epochs=8))
     fitted = fit(TrainingCells(tokens, labels, split), network, eight, configure("cpu", "fp32", 1, seed=0))
-    linear = fitted.warm_start.classifier(tokens, labels, split.training, 0)
+    linear = fitted.warm_start.classifier(tokens, labels, split.training)
     seen = fitted.warm_start.scaler.views(tokens, split.validation, np.arange(genes))
     assert (linear(seen).argmax(1) == labels[split.validation]).mean() < 0.65
     assert fitted.history["validation_accuracy"].max() > 0.95

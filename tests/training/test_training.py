@@ -287,7 +287,7 @@ def test_the_classifiers_of_many_cells_see_all_of_them(monkeypatch, exactly):
     monkeypatch.setattr(warm_start_module, "BASIS_CELLS", 100)
     monkeypatch.setattr(warm_start_module, "EXACT_CELLS", 1_000 if exactly else 200)
     monkeypatch.setattr(warm_start_module, "STRENGTHS", (0.05,))
-    monkeypatch.setattr(linear_fit, "FEWEST_STEPS", 4_000)
+    monkeypatch.setattr(linear_fit, "FEWEST_STEPS", 2_000)
     tokens, labels = planted(400, 12, 3)
     labels = np.where(np.arange(400) < 200, 0, labels)  # the first label has most cells
     found = fit_warm_start(tokens, labels, np.arange(400), n_bins=50, seed=0)
