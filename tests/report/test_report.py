@@ -599,7 +599,7 @@ def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: in
         name=name, run=RunInfo(name, "", labels, 8, novelty_alpha=0.05, alpha=0.1), cells=cells,
         columns=pd.DataFrame({f"column {i}": rng.random(n) for i in range(data.MAX_COLUMNS)}), truth=None, genes=genes,
         slot_use=rng.random((n, 8)), umap=rng.random((n, 2)), spatial=rng.random((n, 2)),
-        quality=pd.DataFrame(rng.random((n, 3)), columns=list(QUALITY_COLUMNS)),
+        quality=pd.DataFrame(rng.random((n, 3)), columns=list(QUALITY_COLUMNS)), batch=None,
         reference_umap=rng.random((5000, 2)), reference_labels=rng.choice(labels, 5000),
         slot_write=slots, slot_read=slots,
         drawn=np.arange(drawn), drawn_ids=[f"AAACCTGAGAAGGCCT-{i}" for i in range(drawn)], expression=expression,
@@ -682,7 +682,8 @@ def sample_of_donors(donors: int, conditions: list[str], batch_key: str = "donor
     cells = sample.cells.assign(label=pd.Categorical.from_codes(is_t.astype(int), ["B", "T"]), status="assigned")
     columns = {"donor": pd.Categorical(donor.astype(str)), "condition": pd.Categorical(np.array(conditions)[donor])}
     columns["of cells"] = pd.Categorical(rng.choice(["x", "y"], len(donor)))
-    return replace(sample, cells=cells, columns=pd.DataFrame(columns), run=replace(sample.run, batch_key=batch_key))
+    batch = pd.Series(donor.astype(str), dtype=object) if batch_key else None
+    return replace(sample, cells=cells, columns=pd.DataFrame(columns), batch=batch, run=replace(sample.run, batch_key=batch_key))
 
 
 def test_labels_are_compared_between_conditions_of_donors():
@@ -718,5 +719,63 @@ def test_one_donor_of_each_condition_is_not_compared():
 
 def test_cells_without_a_donor_count_for_none():
     sample = sample_of_donors(4, ["a", "a", "b", "b"])
-    sample.columns.loc[:9, "donor"] = None
+    sample.batch.iloc[:10] = None
     assert conditions.find_donors([sample]).counts.to_numpy().sum() == 790
+
+
+def test_a_donor_of_several_samples_is_one_donor():
+    """Three libraries of the same two donors are no replicates."""
+    whole = sample_of_donors(6, ["x", "y"] * 3)
+    whole = replace(whole, batch=pd.Series(np.where(whole.columns["condition"] == "x", "P1", "P2"), dtype=object))
+    library = np.arange(1200) // 400
+    parts = [
+        replace(whole, name=f"s{i}", cells=whole.cells[library == i].reset_index(drop=True),
+                columns=whole.columns[library == i], batch=whole.batch[library == i])
+        for i in range(3)
+    ]  # fmt: skip
+    assert conditions.find_donors(parts).counts.sum(axis=1).to_dict() == {"P1": 600, "P2": 600}
+    assert "fewer than 3 donors" in conditions.section(parts).absent
+
+
+def test_donors_of_one_label_are_not_compared():
+    sample = sample_of_donors(6, ["a"] * 3 + ["b"] * 3)
+    sample.cells["label"] = pd.Categorical(["B"] * 1200, ["B", "T"])
+    assert [block.kind for block in conditions.section([sample]).blocks] == ["figure"]
+
+
+def test_predicted_labels_are_no_condition():
+    sample = sample_of_donors(6, ["a"] * 3 + ["b"] * 3)
+    columns = sample.columns.assign(**{"level lineage": sample.columns["condition"], "answer": sample.columns["condition"]})
+    sample = replace(sample, columns=columns, run=replace(sample.run, label_levels=["lineage", "cell_type"]))
+    assert conditions.find_donors([sample]).conditions.columns.tolist() == ["condition"]
+
+
+def test_every_number_of_a_donor_counts(inputs: Inputs, tmp_path: Path):
+    """Numbers of eight digits, and more of them than colours are offered for."""
+    query = ad.read_h5ad(inputs.mapped[1])
+    query.obs["donor"] = 20230000 + np.arange(query.n_obs) % 60
+    query.write_h5ad(tmp_path / "many.mapped.h5ad")
+    (sample,) = data.read_samples([tmp_path / "many.mapped.h5ad"], trained_model.load(inputs.model), {})
+    assert len(conditions.find_donors([sample]).counts) == 60
+
+
+def test_cells_without_counts_have_no_box(inputs: Inputs, tmp_path: Path):
+    """The page of a query of which some cells are empty: they have neither counts nor a share."""
+    query = ad.read_h5ad(inputs.mapped[1])
+    query.obsm["cellmemory_quality"][:3] = [0, 0, np.nan]
+    query.write_h5ad(tmp_path / "some.mapped.h5ad")
+    succeed("report", "--model", inputs.model, "--mapped", tmp_path / "some.mapped.h5ad", "--output", tmp_path / "page.html")
+    boxes = embedded(tmp_path / "page.html")["figures"]["quality_by_label"]["variants"]["0"]["data"][0]["meta"]["each"]
+    assert all(low[0] > 0 for low in boxes["lowerfence"])
+
+
+@pytest.mark.parametrize("value", [np.inf, -1.0, 1e300])
+def test_quality_that_no_cell_can_have_is_refused(inputs: Inputs, tmp_path: Path, value: float):
+    query = ad.read_h5ad(inputs.mapped[1])
+    query.obsm["cellmemory_quality"] = query.obsm["cellmemory_quality"].astype(float)
+    query.obsm["cellmemory_quality"][5, 2] = value
+    query.write_h5ad(tmp_path / "odd.mapped.h5ad")
+    (line,) = refused(
+        "report", "--model", inputs.model, "--mapped", tmp_path / "odd.mapped.h5ad", "--output", tmp_path / "page.html"
+    )
+    assert "obsm['cellmemory_quality'] holds infinite or negative values" in line

@@ -147,7 +147,18 @@ def _wrong_numbers(file: CellFile) -> list[str]:
         elif not _within(stored[:], *limits):
             low, high = limits
             problems.append(f"the obs column '{column}' holds numbers out of its range ({low:g} to {high:g}) or lacks some")
-    return problems
+    return problems + _wrong_quality(file)
+
+
+def _wrong_quality(file: CellFile) -> list[str]:
+    """A clause for measures of quality that no cell can have; those that are not known are NaN."""
+    stored = file.stored(f"obsm/{QUALITY}")
+    if stored is None or not _is_array(stored, file.n_cells, len(QUALITY_COLUMNS)):
+        return []  # its shape is looked at apart
+    known = np.nan_to_num(stored[:], nan=0.0, posinf=-1.0, neginf=-1.0)
+    if (known >= 0).all() and (known[:, 2] <= 1).all():
+        return []
+    return [f"obsm['{QUALITY}'] holds infinite or negative values, or a share above 1"]
 
 
 def _wrong_names(file: CellFile, run: Mapping) -> list[str]:

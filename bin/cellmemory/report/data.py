@@ -66,6 +66,7 @@ class Sample:
     umap: np.ndarray | None  # (n, 2)
     spatial: np.ndarray | None  # (n, 2)
     quality: pd.DataFrame | None  # (n, 3): QUALITY_COLUMNS
+    batch: pd.Series | None  # (n,) names of batches, None where a cell has none
     reference_umap: np.ndarray | None  # (r, 2)
     reference_labels: np.ndarray | None  # (r,)
     slot_write: np.ndarray | None  # (genes, G, H)
@@ -215,6 +216,7 @@ def _read(path: Path, quota: int, trained: TrainedModel) -> Sample:
             slot_use=_embedding(file, SLOT_USE),
             umap=_embedding(file, UMAP),
             quality=_quality(file),
+            batch=_batches(file.obs, run.batch_key),
             spatial=_coordinates(file, run.spatial_key or "spatial"),
             reference_umap=None if reference is None else np.asarray(reference[UMAP]),
             reference_labels=None if reference is None else np.asarray(reference["label"]).astype(str),
@@ -299,6 +301,14 @@ def level_title(key: str) -> str:
 
 def _embedding(file: MappedFile, key: str) -> np.ndarray | None:
     return file.embedding(key) if key in file.obsm else None
+
+
+def _batches(obs: pd.DataFrame, key: str) -> pd.Series | None:
+    """The name of each cell's batch (n,), where there is such a column."""
+    if key not in obs:
+        return None
+    names = _names(obs[key])
+    return names.astype(object).where(names.notna(), None)
 
 
 def _quality(file: MappedFile) -> pd.DataFrame | None:

@@ -86,7 +86,8 @@ def heatmap(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, 
 def boxes(values: pd.Series, labels: pd.Series, title: str, colours: dict[str, str], *, logarithmic: bool = False) -> dict:
     """A box of the values (n,) for each label (n,) that has some, in the order of `colours`; they are named by `title`."""
     values = values.where(values > 0) if logarithmic else values
-    groups = values.dropna().groupby(labels.to_numpy(), observed=True)
+    known = values.notna().to_numpy()
+    groups = values[known].groupby(labels.to_numpy()[known])
     named = [label for label in colours if label in groups.groups]
     quantiles = _digits([np.quantile(groups.get_group(label), [0.05, 0.25, 0.5, 0.75, 0.95]) for label in named], 3)
     low, first, median, third, high = np.reshape(quantiles, (-1, 5)).T[..., None]

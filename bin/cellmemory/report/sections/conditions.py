@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Block, Figure, Notes, Section, Selector, Table, bounded, category_axis
-from cellmemory.report.data import CLUSTER_TITLE, MAX_LEVELS, Sample, counted_labels
+from cellmemory.report.data import CLUSTER_TITLE, Sample, counted_labels, level_title
 from cellmemory.report.proportions import compare_groups, log_odds
 from cellmemory.report.wording import listed
 
@@ -43,28 +44,19 @@ def section(samples: Sequence[Sample]) -> Section:
 
 
 def find_donors(samples: Sequence[Sample]) -> Donors:
-    """The donors of all samples, in the order of their first cells."""
-    donor, names = pd.factorize(pd.concat([_donor_of_cells(sample, of_several=len(samples) > 1) for sample in samples]))
+    """The donors of all samples, in the order of their first cells. A batch of one name is one donor, in whatever samples."""
+    of_cells = [sample.batch if sample.batch is not None else pd.Series([sample.name] * len(sample.cells)) for sample in samples]
+    donor, names = pd.factorize(pd.concat(of_cells))
     labels = [counted_labels(sample.cells) for sample in samples]
     codes, kinds = np.concatenate([own.cat.codes for own in labels]), list(labels[0].cat.categories)
     cells = np.zeros((len(names), len(kinds)), np.int64)
     np.add.at(cells, (donor[donor >= 0], codes[donor >= 0]), 1)
     counts = pd.DataFrame(cells, names, kinds)
-    batch_keys = {sample.run.batch_key for sample in samples}
-    keys = dict.fromkeys(key for sample in samples for key in sample.columns if key not in {CLUSTER_TITLE, *batch_keys})
+    levels = {level_title(level_column(level)) for sample in samples for level in sample.run.label_levels or ()}
+    not_asked = {CLUSTER_TITLE, *levels, *({"answer"} if levels else ()), *(sample.run.batch_key for sample in samples)}
+    keys = dict.fromkeys(key for sample in samples for key in sample.columns if key not in not_asked)
     found = {key: values for key in keys if (values := _values_of_donors(samples, key, donor)) is not None}
     return Donors(counts.loc[:, counts.sum() > 0], pd.DataFrame(found, names))
-
-
-def _donor_of_cells(sample: Sample, *, of_several: bool) -> pd.Series:
-    """The name of each cell's donor (n,): its batch, or the sample where it has none."""
-    key = sample.run.batch_key
-    if key not in sample.columns or sample.columns[key].nunique() > MAX_LEVELS:
-        return pd.Series([sample.name] * len(sample.cells))
-    column = sample.columns[key]
-    text = column.map(lambda value: f"{value:g}") if pd.api.types.is_numeric_dtype(column.dtype) else column
-    text = text.astype(object).where(column.notna(), None)
-    return f"{sample.name}, " + text if of_several else text
 
 
 def _values_of_donors(samples: Sequence[Sample], key: str, donor: np.ndarray) -> list[str] | None:
@@ -92,8 +84,8 @@ def _too_few(donors: Donors) -> str:
     """Why nothing is compared."""
     if donors.conditions.empty:
         return (
-            "No differences between conditions: no column of obs has one value in all cells of each donor, and the same value in "
-            "several donors."
+            "No differences between conditions: no column of names in obs has one value in all cells of each donor, and the same "
+            "value in several donors."
         )
     names = [f"'{name}'" for name in donors.conditions]
     return (
@@ -133,6 +125,8 @@ def _differences(donors: Donors, compared: dict[str, pd.Series]) -> list[Table]:
     for name, condition in compared.items():
         counts = donors.counts.loc[condition.index]
         counts = counts.loc[:, counts.sum() > 0]
+        if counts.shape[1] < 2:  # every donor has the same share of the only label: all
+            continue
         groups, codes = np.unique(condition, return_inverse=True)
         found = compare_groups(log_odds(counts.to_numpy(float)), codes).set_axis(counts.columns)
         shares = counts.div(counts.sum(axis=1), axis=0).groupby(codes).mean()
