@@ -92,8 +92,9 @@ class WarmStart:
     def classifier(self, tokens: Tokens, labels: np.ndarray, cells: np.ndarray) -> Linear:
         """One classifier of all of `cells`, of a large reference the mean of those of the folds. Genes, their scale and the
         penalty are those of the folds. Genes that it does not look at have no weight."""
-        found = mean_of(self.folds)
-        if self.penalty is not None:
+        if self.penalty is None:
+            found = mean_of(self.folds)
+        else:
             scaled = self.scaler.views(tokens, cells, self.selected)
             found = fit_exactly(scaled, labels[cells], int(labels.max()) + 1, self.penalty)
         weight = np.zeros((*self.scaler.mean.shape, found.weight.shape[-1]), np.float32)
@@ -208,15 +209,14 @@ class _LargeReference:
             return candidates[0], float(np.median(strengths))
         learns = np.broadcast_to(~left_out, (len(strengths), len(left_out)))
         losses = np.array([self._losses(self.fit(genes, learns, strengths), genes, asked) for genes in candidates])
-        lowest = losses.min(1)
-        chosen = int(np.argmax(lowest <= (1 + LARGE_INDIFFERENCE) * lowest.min()))
+        chosen = _first_about_lowest(losses.min(1), LARGE_INDIFFERENCE)
         return candidates[chosen], float(strengths[losses[chosen].argmin()])
 
     def _losses(self, classifiers: list[Linear], genes: np.ndarray, asked: np.ndarray) -> list[float]:
         """The mean cross-entropy of each classifier on some of the cells, given by their numbers among these."""
         seen, truth = self.views(self.cells[asked], genes), self.labels[self.cells[asked]]
-        losses = [-log_softmax(one(seen), 1)[np.arange(len(truth)), truth] for one in classifiers]
-        return [float(np.average(loss, weights=self.weight[asked])) for loss in losses]
+        losses, weight = [-log_softmax(one(seen), 1)[np.arange(len(truth)), truth] for one in classifiers], self.weight[asked]
+        return [float(np.average(loss, weights=weight)) for loss in losses]
 
 
 class _Trial:
@@ -244,8 +244,13 @@ def _choose_genes(candidates: list[np.ndarray], trial: _Trial, penalty: float) -
     """Of sets of genes, from few to many, the first whose classifier is about as right about left-out cells as the best, and its
     loss."""
     losses = [trial.loss(genes, penalty) for genes in candidates]
-    chosen = int(np.argmax(np.array(losses) <= (1 + INDIFFERENCE) * min(losses)))
+    chosen = _first_about_lowest(np.array(losses), INDIFFERENCE)
     return candidates[chosen], losses[chosen]
+
+
+def _first_about_lowest(losses: np.ndarray, indifference: float) -> int:
+    """The first of the losses that is at most by this share above the lowest."""
+    return int(np.argmax(losses <= (1 + indifference) * losses.min()))
 
 
 def rank_genes(cells: np.ndarray, labels: np.ndarray, n_labels: int) -> np.ndarray:

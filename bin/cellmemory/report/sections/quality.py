@@ -56,9 +56,12 @@ def by_label(samples: Sequence[Sample], colours: dict[str, str]) -> Figure:
     variants, shown = {}, drawing.boxed_labels(samples, len(QUALITY_TITLES))
     colours = {label: colours[label] for label in [*shown, *NOT_ASSIGNED]}
     for i, sample in enumerate(samples):
+        if sample.quality is None:
+            continue
+        labels = counted_labels(sample.cells)
         for j, (column, title) in enumerate(QUALITY_TITLES.items()):
-            if sample.quality is not None and sample.quality[column].notna().any():
-                values, labels = sample.quality[column], counted_labels(sample.cells)
+            values = sample.quality[column]
+            if values.notna().any():
                 boxes = drawing.boxes(values, labels, title, colours, logarithmic=column != "mitochondrial")
                 variants[drawing.key(samples, i, j)] = boxes
     caption = (
