@@ -493,6 +493,28 @@ def test_a_hundred_colours_are_seen_on_black_and_on_white():
     assert (1.05 / (luminance + 0.05)).min() > 1.6
 
 
+#: Red-, green- and blue-blind eyes on linear RGB, by Viénot, Brettel and Mollon (1999) and Brettel, Viénot and Mollon (1997):
+#: not the matrices that the palette is chosen with.
+EYES = {
+    "most": np.eye(3),
+    "red-blind": np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]),
+    "green-blind": np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]),
+}
+
+
+@pytest.mark.parametrize(("n", "apart"), [(8, 0.075), (20, 0.045), (100, 0.015)])
+@pytest.mark.parametrize("eyes", EYES)
+def test_colour_blind_eyes_tell_labels_apart(n: int, apart: float, eyes: str):
+    """In OKLab, where colours side by side are told apart from about 0.02 on. Greys stand for cells without a label."""
+    shades = [*colours.palette(n), *colours.NOT_ASSIGNED.values()]
+    rgb = np.array([[int(shade[i : i + 2], 16) / 255 for i in (1, 3, 5)] for shade in shades])
+    linear = np.clip(np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ EYES[eyes].T, 0, 1)
+    places = np.cbrt(linear @ colours._RGB_TO_LMS.T) @ colours._LMS_TO_LAB.T
+    distances = np.linalg.norm(places[:n, None] - places[None], axis=2)
+    assert distances[:, :n][np.triu_indices(n, 1)].min() > apart
+    assert distances[:, n:].min() > min(apart, 0.035)
+
+
 @given(st.text(max_size=300))
 def test_plotly_text_is_literal(name: str):
     shown = blocks.text(name)

@@ -34,7 +34,9 @@ THEMES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 # Okabe and Ito's set without its black and yellow, which vanish on one of the two grounds; what follows is computed.
-_FIRST = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#8a7a2f")
+_FIRST = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+#: What a distance counts to most eyes, of which the same colours are farther apart than to others.
+_MOST_EYES = 0.6
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB: protanopia, deuteranopia, tritanopia.
 _VISIONS = (
     np.eye(3),
@@ -60,7 +62,7 @@ _LMS_TO_LAB = np.array(
 
 @cache
 def palette(n: int) -> tuple[str, ...]:
-    """n colours as #rrggbb, each as far as can be from those before it, to four kinds of eyes.
+    """n colours as #rrggbb, each as far as can be from those before it and from greys, to the kind of eyes that sees least of it.
 
     The first k of palette(n) are palette(k): a label keeps its colour when labels are added after it.
     """
@@ -68,7 +70,7 @@ def palette(n: int) -> tuple[str, ...]:
     chosen = list(_rgb(_FIRST[:n]))
     seen = _seen(candidates)
     nearest = np.full(len(candidates), np.inf)
-    for colour in (*chosen, *_rgb((OTHER,))):
+    for colour in (*chosen, *_rgb((OTHER, *NOT_ASSIGNED.values()))):
         nearest = np.minimum(nearest, _distance(seen, _seen(colour[None])))
     while len(chosen) < n:
         best = int(nearest.argmax())
@@ -82,9 +84,9 @@ def _rgb(colours: tuple[str, ...]) -> np.ndarray:
 
 
 def _candidates() -> np.ndarray:
-    """sRGB colours (n, 3), from muted to vivid, as light as can be seen on black and on white."""
+    """sRGB colours (n, 3), from muted to vivid, as light and as dark as can be seen on black and on white."""
     lightness, chroma, hue = np.meshgrid(
-        np.arange(0.54, 0.81, 0.035), np.arange(0.08, 0.20, 0.03), np.arange(0, 360, 12), indexing="ij"
+        np.linspace(0.48, 0.82, 11), np.linspace(0.05, 0.17, 5), np.arange(0, 360, 10), indexing="ij"
     )
     angle = np.deg2rad(hue.ravel())
     lab = np.stack([lightness.ravel(), chroma.ravel() * np.cos(angle), chroma.ravel() * np.sin(angle)], axis=1)
@@ -100,9 +102,6 @@ def _seen(rgb: np.ndarray) -> np.ndarray:
 
 
 def _distance(seen: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Distance (n) of colours to one: half for most eyes, half for those that distinguish them least.
-
-    Tritanopia is rare and counts less.
-    """
+    """Distance (n) of colours to one, to the eyes that tell them apart least."""
     apart = np.linalg.norm(seen - colour, axis=2)
-    return (apart[0] + np.minimum(apart[1:3].min(axis=0), 1.5 * apart[3])) / 2
+    return np.minimum(_MOST_EYES * apart[0], apart[1:].min(axis=0))
