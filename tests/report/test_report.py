@@ -515,6 +515,15 @@ def test_colour_blind_eyes_tell_labels_apart(n: int, apart: float, eyes: str):
     assert distances[:, n:].min() > min(apart, 0.035)
 
 
+@given(st.floats(1e-6, 1e9), st.integers(2, 30))
+def test_the_bar_of_a_tissue_has_a_round_length(width: float, n: int):
+    places = np.stack([np.linspace(3, 3 + width, n), np.zeros(n)], axis=1)
+    length = points.bar_length(np.vstack([places, [np.nan, 0]]))
+    assert width / 10.01 < length <= width / 4 * 1.001
+    assert f"{length:.6e}"[:8] in ("1.000000", "2.000000", "5.000000")
+    assert points.bar_length(places[:1]) == points.bar_length(np.full((3, 2), np.nan)) == 0
+
+
 @given(st.text(max_size=300))
 def test_plotly_text_is_literal(name: str):
     shown = blocks.text(name)

@@ -161,6 +161,13 @@ def test_colours_genes_samples_and_theme_are_switched(chromium, run_page: Path, 
     gene.send_keys("no such gene", Keys.TAB)
     assert "not among them" in find(driver, '[data-explorer="umap"] .gene-part .hint').text
 
+    tissue = "const plot = document.querySelector('[data-explorer=tissue] .plot.{}'); "
+    for plot in ("tall", "genes"):
+        length, words = driver.execute_script(
+            tissue.format(plot) + "const [bar] = plot.layout.shapes; return [bar.x1 - bar.x0, plot.layout.annotations[0].text]"
+        )
+        assert length == pytest.approx(float(words))
+
     choose(driver, '[data-figure="tags"] [data-name="Sample"]', "unseen_type")
     followed = "return document.querySelector('[data-figure=slots] [data-name=Sample]').selectedOptions[0].textContent"
     assert driver.execute_script(followed) == "unseen_type"

@@ -56,7 +56,18 @@ def _space(samples: Sequence[Sample], name: str) -> dict | None:
     ]
     values = np.concatenate(drawn)
     has = [i for i, part in enumerate(parts) if part is not None]
-    return {"x": pack(values[:, 0], "f4"), "y": pack(values[:, 1], "f4"), "samples": has}
+    space = {"x": pack(values[:, 0], "f4"), "y": pack(values[:, 1], "f4"), "samples": has}
+    return space | ({"bars": [bar_length(part) for part in drawn]} if name == "spatial" else {})
+
+
+def bar_length(places: np.ndarray) -> float:
+    """A round length (1, 2 or 5 times a power of ten), at most a quarter of the width of places (n, 2); 0 without a width."""
+    across = places[np.isfinite(places).all(axis=1), 0]
+    longest = np.ptp(across) / 4 if len(across) else 0.0
+    if not longest > 0:
+        return 0.0
+    power = 10.0 ** np.floor(np.log10(longest))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= longest))
 
 
 def _reference(samples: Sequence[Sample], labels: list[str]) -> list[dict]:

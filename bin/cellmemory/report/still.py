@@ -16,6 +16,7 @@ from cellmemory.io.outputs import DRAWN_BY
 from cellmemory.report.blocks import Figure, Section
 from cellmemory.report.colours import NOT_ASSIGNED, OTHER, THEMES
 from cellmemory.report.data import Sample, counted_labels
+from cellmemory.report.points import bar_length
 from cellmemory.report.wording import count
 
 if TYPE_CHECKING:
@@ -292,6 +293,7 @@ def _map(xy: np.ndarray, behind: np.ndarray | None, values: pd.Series, colours: 
         ax.scatter(*behind.T, color=LIGHT["reference"], alpha=0.5, label="reference", **dots)
     else:
         ax.invert_yaxis()  # as in images
+        _scale_bar(ax, xy)
     if isinstance(values.dtype, pd.CategoricalDtype):
         for label in values.cat.categories:
             ax.scatter(*xy[(values == label).to_numpy()].T, color=colours.get(label, OTHER), label=_words(label)[:40], **dots)
@@ -301,3 +303,15 @@ def _map(xy: np.ndarray, behind: np.ndarray | None, values: pd.Series, colours: 
         drawn = ax.scatter(xy[:, 0], xy[:, 1], c=values, cmap=_scale("confidence"), vmin=0, vmax=1, **dots)
         _plain_bar(canvas.colorbar(drawn, ax=ax, shrink=0.4), values.name)
     return canvas
+
+
+def _scale_bar(ax: Axes, places: np.ndarray) -> None:
+    """A bar below the tissue at its left, and its length in the units of the places (n, 2)."""
+    length, known = bar_length(places), places[np.isfinite(places).all(axis=1)]
+    if not length:
+        return
+    (left, top), bottom = known.min(axis=0), known[:, 1].max()
+    level = bottom + 0.08 * (bottom - top or length)
+    ax.plot([left, left + length], [level, level], color=LIGHT["@ink"], lw=2)
+    place = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center"}
+    ax.annotate(f"{length:g}", (left + length / 2, level), size=9, **place)

@@ -69,6 +69,17 @@ class Explorer {
       margin: { l: 24, r: 10, t: 26, b: 26 }, dragmode: this.plot.node.clientWidth < 700 ? false : "pan", ...more,
     };
   }
+  // A round length in the units of the coordinates, below the tissue at its left.
+  scaleBar(rows) {
+    const sample = +this.input.sample.value;
+    const length = this.space.bars ? this.space.bars[sample] : 0;
+    if (!length) return { shapes: [], annotations: [] };
+    const { x, y } = this.space;
+    const [left, low, high] = rows.reduce(([l, a, b], i) => [Math.min(l, x[i]), Math.min(a, y[i]), Math.max(b, y[i])], [Infinity, Infinity, -Infinity]);
+    const level = high + 0.08 * (high - low || length);
+    const text = { x: left + length / 2, y: level, text: format(length), showarrow: false, yanchor: "bottom", font: { size: 11, color: "@ink" } };
+    return { shapes: [{ type: "line", x0: left, x1: left + length, y0: level, y1: level, line: { color: "@ink", width: 2 } }], annotations: [text] };
+  }
   referenceTraces(mode) {
     const part = this.reference();
     if (!part || mode === "none") return [];
@@ -118,7 +129,8 @@ class Explorer {
         marker: { size, color: own.map((i) => column.values[i]), cmin: column.low, cmax: column.high, opacity: 0.9, reversescale: column.scale === "confidence" && theme === "dark", colorbar: { title: { text: escaped(column.title, 40) } } },
       });
     }
-    const more = { annotations, showlegend: true, legend: { itemsizing: "constant" } };
+    const bar = this.scaleBar(rows);
+    const more = { shapes: bar.shapes, annotations: [...annotations, ...bar.annotations], showlegend: true, legend: { itemsizing: "constant" } };
     const width = this.plot.node.parentElement.clientWidth;
     return this.plot.show({ data: traces, layout: this.layout(width < NARROW ? width : 600, more) });
   }
@@ -182,7 +194,7 @@ class Explorer {
     const axis = { showgrid: false, zeroline: false, showticklabels: false };
     const up = this.isMap ? {} : { autorange: "reversed" };
     const domains = sides.length === 1 ? [[[0, 1], [0, 1]]] : stacked ? [[[0, 1], [0.56, 1]], [[0, 1], [0, 0.44]]] : [[[0, 0.455], [0, 1]], [[0.545, 1], [0, 1]]];
-    const layout = { height: stacked ? 640 : 420, uirevision: this.input.sample.value, margin: { l: 10, r: 10, t: 30, b: 10 }, dragmode: width < 700 ? false : "pan", annotations: [] };
+    const layout = { height: stacked ? 640 : 420, uirevision: this.input.sample.value, margin: { l: 10, r: 10, t: 30, b: 10 }, dragmode: width < 700 ? false : "pan", ...this.scaleBar(rows) };
     sides.forEach(([, title], side) => {
       const suffix = side ? "2" : "";
       layout["xaxis" + suffix] = { ...axis, domain: domains[side][0], anchor: "y" + suffix, ...(side ? { matches: "x" } : {}) };

@@ -8,7 +8,10 @@ from cellmemory.report.data import Sample
 
 def section(samples: Sequence[Sample]) -> Section:
     """Cells where they lie in the tissue."""
-    lead = "The cells at their place in the tissue. The vertical axis points down, as in images."
+    lead = (
+        "The cells at their place in the tissue. The vertical axis points down, as in images. The bar is as long as its number "
+        "says, in the units of your coordinates: micrometres for most imaging methods, pixels of the full image for Visium."
+    )
     if all(sample.spatial is None for sample in samples):
         return Section(
             "spatial",
