@@ -13,6 +13,8 @@ import _cli
 @click.option("--model", type=_cli.FILE_OR_FOLDER, required=True, help="The model that mapped the query: its folder or archive.")
 @click.option("--resolution", type=_cli.Number(min=0.01, max=100), default=1.0, help="A higher one gives more clusters.")
 @click.option("--top", type=click.IntRange(min=0), default=20, help="Marker genes to list of each comparison; 0: all.")
+@click.option("--gmt", "gmts", type=_cli.FILE, multiple=True,
+              help="Gene sets, such as markers of cell types, to look up genes of clusters in that may be new.")  # fmt: skip
 @click.option("--cell_clusters", "cells_path", type=_cli.Output("cell_clusters"), required=True, metavar="CSV",
               help="Output: the cluster of each cell, and the label of most of its cells.")  # fmt: skip
 @click.option(
@@ -22,13 +24,14 @@ import _cli
               help="Output: marker genes of each cluster.")  # fmt: skip
 @_cli.threads
 @_cli.seed
-def main(mapped_path: Path, model: Path, resolution: float, top: int, cells_path: Path, clusters_path: Path, markers_path: Path,
-         threads: int, seed: int) -> None:  # fmt: skip
+def main(mapped_path: Path, model: Path, resolution: float, top: int, gmts: tuple[Path, ...], cells_path: Path,
+         clusters_path: Path, markers_path: Path, threads: int, seed: int) -> None:  # fmt: skip
     """Cluster a mapped query by expression (Leiden), with the labels, doubt and marker genes of each cluster.
 
     A cluster may be of a new type if a quarter of its cells or more, and at least five, are unlike the reference; or if it
     expresses genes far beyond the reference's cells of its labels. If it has the markers of its label, it is a state rather than
-    a type. Its cells are then also compared with the assigned ones of the label that most of them got.
+    a type. Its cells are then also compared with the assigned ones of the label that most of them got, and its genes beyond the
+    reference are looked up among the markers of the reference's labels and in the gene sets.
     """
     from contextlib import ExitStack
 
@@ -39,7 +42,7 @@ def main(mapped_path: Path, model: Path, resolution: float, top: int, cells_path
     from cellmemory.io.tables import write_table
     from cellmemory.reference import trained_model
 
-    found = cluster_query(mapped_path, trained_model.load(model), ClusterSettings(resolution, top, seed))
+    found = cluster_query(mapped_path, trained_model.load(model), ClusterSettings(resolution, top, seed), gmts)
     with ExitStack() as outputs:
         for path, table in ((clusters_path, found.clusters), (markers_path, found.markers)):
             write_table(table, outputs.enter_context(replacing(path)))

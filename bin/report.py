@@ -23,7 +23,7 @@ import _cli
 @click.option("--cell_clusters", type=_cli.FILE, multiple=True, help="<sample>.cell_clusters.csv of cluster.py.")
 @click.option("--metrics", type=_cli.FILE, multiple=True, help="<sample>.metrics.json of evaluate.py.")
 @click.option("--consensus", type=_cli.FILE, multiple=True, help="<sample>.consensus.json of consensus.py.")
-@click.option("--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run, shown as it is.")
+@click.option("--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run.")
 @click.option("--output", type=_cli.Output("page"), required=True, help="The HTML page.")
 @click.option("--mqc_dir", type=_cli.Output("multiqc_folder"), help="Folder for MultiQC's *_mqc.json.")
 @click.option("--figures_dir", type=_cli.Output("figures"), help="Folder for the page's figures as SVG and PNG.")

@@ -1,6 +1,6 @@
 // What the pages of the report are made of.
 
-include { sampleOf } from './pairs.nf'
+include { folderOf; runFolder; sampleOf } from './pairs.nf'
 
 /** How many files there are about a pair, beside the mapped one: its page waits for these, and for nothing of another pair. */
 def detailCount(meta, gene_sets, settings) {
@@ -11,17 +11,38 @@ def detailCount(meta, gene_sets, settings) {
     return 1 + attended + (settings.clusters == false ? 0 : 3) + (meta.truth_key ? 1 : 0)
 }
 
-/** What a page says of where it comes from. No dates or run names: the same run again must be resumed, not repeated. */
-def pageFacts(settings) {
+/**
+ * What a page says of where it comes from. No run names and no -resume: the same run again must be resumed, not repeated.
+ *
+ * links: where the page leads, by words.
+ */
+def pageFacts(settings, links) {
     def given = settings.findAll { name, value -> value != null && !(name in ['help', 'version', 'outdir', 'publish_dir_mode', 'queue', 'checkpoint_dir']) }
     def about = [
         pipeline: workflow.manifest.name,
         version: workflow.manifest.version,
         revision: workflow.commitId,
         nextflow: workflow.nextflow.version.toString(),
+        command: workflow.commandLine.replaceAll(' -resume( [0-9a-f-]{36}| [a-z]+_[a-z]+)?', ''),
         parameters: given,
+        links: links,
     ]
     return groovy.json.JsonOutput.toJson(about.findAll { _name, value -> value != null })
+}
+
+/** From the page of a pair to that of the run, and to what else there is about the pair. */
+def linksOfPair(meta, mapped, details, settings) {
+    def up = folderOf(meta).tokenize('/').collect { _folder -> '..' }
+    def run = (up + [runFolder([id: meta.reference]), 'report.html']).findAll().join('/')
+    def own = (settings.annotated == false ? [] : ['annotated.h5ad']) + ['labels.csv']
+    def files = own.collect { suffix -> "${meta.id}.${suffix}".toString() } + ([mapped] + details).collect { path -> path.name }
+    return ['All samples': run] + files.collectEntries { name -> [name, name] }
+}
+
+/** From the page of a run on a reference to those of its queries; metas: of the pairs, in the order of the page. */
+def linksOfRun(reference, metas) {
+    def up = reference ? ['..', '..'] : []
+    return metas.collectEntries { meta -> [sampleOf(meta), (up + [folderOf(meta), "${meta.id}.report.html"]).join('/')] }
 }
 
 /**

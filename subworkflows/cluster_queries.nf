@@ -8,11 +8,12 @@ workflow CLUSTER_QUERIES {
     take:
     mapped // channel of [meta, path]
     models // channel of [id of a pair, paths]
+    gene_sets // list of paths
     settings // map
 
     main:
     grouped = withPair(settings.clusters == false ? channel.empty() : mapped, models)
-    CLUSTER(grouped.item, grouped.own, settings.subMap(['resolution', 'seed']))
+    CLUSTER(grouped.item, grouped.own, gene_sets, settings.subMap(['resolution', 'seed']))
     cell_clusters = settings.clusters == false ? mapped.map { meta, _query -> [meta, []] } : CLUSTER.out.cell_clusters
     clustered = CLUSTER.out.cell_clusters.mix(CLUSTER.out.clusters, CLUSTER.out.cluster_markers)
     versions = CLUSTER.out.versions

@@ -1,6 +1,6 @@
 // A page for each query on each reference, and one for all queries on a reference.
 
-include { detailCount; gapsOf; pageFacts } from '../functions/pages.nf'
+include { detailCount; gapsOf; linksOfPair; linksOfRun; pageFacts } from '../functions/pages.nf'
 include { sampleOf; withReference } from '../functions/pairs.nf'
 
 include { REPORT as REPORT_RUN } from '../modules/report/main.nf'
@@ -18,7 +18,6 @@ workflow WRITE_REPORTS {
     settings // map
 
     main:
-    facts = pageFacts(settings)
     grouped = details
         .map { meta, path -> [groupKey(meta, detailCount(meta, gene_sets, settings)), path] }
         .groupTuple(sort: { a, b -> a.name <=> b.name })
@@ -27,7 +26,12 @@ workflow WRITE_REPORTS {
     about = models.join(inputs) // [name of a reference, files of its model, what was found in the inputs]
 
     own = withReference(complete, about.map { reference, model, found -> [reference, [model, found]] })
-    REPORT_SAMPLE(own.item, own.own.map { model, _found -> model }, own.own.map { _model, found -> found }, facts)
+    REPORT_SAMPLE(
+        own.item,
+        own.own.map { model, _found -> model },
+        own.own.map { _model, found -> found },
+        own.item.map { meta, query, found -> pageFacts(settings, linksOfPair(meta, query, found, settings)) },
+    )
 
     places = ordered.flatMap { rows -> rows.withIndex().collect { row, place -> [row[0].id, place] } }
     agreements = agreed
@@ -36,18 +40,19 @@ workflow WRITE_REPORTS {
         .toSortedList { a, b -> a[2] <=> b[2] }
         .map { found -> [found.collect { _sample, path, _place -> path }] }
     run = complete
-        .map { meta, query, found -> [sampleOf(meta), meta.reference ?: '', query, found] }
+        .map { meta, query, found -> [sampleOf(meta), meta, query, found] }
         .combine(places, by: 0)
-        .map { _sample, reference, query, found, place -> [reference, [place, query, found]] }
+        .map { _sample, meta, query, found, place -> [meta.reference ?: '', [place, meta, query, found]] }
         .groupTuple(sort: { a, b -> a[0] <=> b[0] })
         .join(about)
         .combine(agreements)
         .multiMap { reference, pages, model, found, agreement ->
-            pages: [[id: reference], pages.collect { page -> page[1] }, pages.collectMany { page -> page[2] } + agreement]
+            pages: [[id: reference], pages.collect { page -> page[2] }, pages.collectMany { page -> page[3] } + agreement]
             model: model
             inputs: found
+            facts: pageFacts(settings, linksOfRun(reference, pages.collect { page -> page[1] }))
         }
-    REPORT_RUN(run.pages, run.model, run.inputs, facts)
+    REPORT_RUN(run.pages, run.model, run.inputs, run.facts)
     REPORT_SAMPLE.out.figures.mix(REPORT_RUN.out.figures).subscribe { figures, tables, count ->
         def gaps = gapsOf(figures, tables, count)
         if (gaps) {

@@ -26,7 +26,7 @@ workflow CELLMEMORY {
     (inputs, query_genes, samples, ordered, v1) = CHECK(queries, references, gene_map, gene_sets, settings)
     (trained, models, panels, made, v2) = TRAIN_REFERENCES(references, query_genes, settings)
     (alignment, mapped, labels, pairs, own_models, v3) = MAP_QUERIES(samples, references, panels, models, gene_map, settings)
-    (cell_clusters, clustered, v4) = CLUSTER_QUERIES(mapped, own_models, settings)
+    (cell_clusters, clustered, v4) = CLUSTER_QUERIES(mapped, own_models, gene_sets, settings)
     (tags, slot_tags, contrasts, faithfulness, enrichment, profiles, v5) = EXPLAIN(
         mapped, cell_clusters, own_models, alignment, panels, gene_sets, settings
     )

@@ -75,6 +75,8 @@ CLUSTER_COLUMNS += [
     "markers",
     "markers_against_label",
     "excess_genes",
+    "known_as",
+    "known_genes",
     "batches",
     "umap_1",
     "umap_2",
@@ -88,7 +90,7 @@ CLUSTER_MARKER_COLUMNS += ["n_cells_other"]
 TEXT_COLUMNS = frozenset(["level", "contrast", "group", "slot", "direction", "gene", "differential"])
 TEXT_COLUMNS |= {"method", "library", "term", "overlap", "genes", "part", "curve", "ranking"}
 TEXT_COLUMNS |= {"cluster", "label", "candidate", "markers", "markers_against_label", "excess_genes"}
-TEXT_COLUMNS |= {"batches", "against"}
+TEXT_COLUMNS |= {"known_as", "known_genes", "batches", "against"}
 
 #: Without those of the curves' points.
 FAITHFULNESS_COLUMNS = ["group", "part", "curve", "ranking", "area", "gain", "gain_error", "n_cells"]

@@ -1,4 +1,4 @@
-include { commandLine; quoted; quotedAll } from '../../functions/command_line.nf'
+include { calledByOrigin; commandLine; quoted; quotedAll; repeated } from '../../functions/command_line.nf'
 
 // Clusters a query's cells, and says which clusters may be types that the reference lacks.
 process CLUSTER {
@@ -10,6 +10,7 @@ process CLUSTER {
     input:
     tuple val(meta), path(mapped)
     path model, stageAs: 'model/*', arity: '1..*'
+    path gene_sets, stageAs: 'gene_sets_?/*', arity: '0..*'
     val options
 
     output:
@@ -29,7 +30,7 @@ process CLUSTER {
         --cell_clusters ${quoted("${meta.id}.cell_clusters.csv")} \\
         --clusters ${quoted("${meta.id}.clusters.tsv")} \\
         --cluster_markers ${quoted("${meta.id}.cluster_markers.tsv")}
-    versions.py "${task.process}" anndata igraph scikit-learn scipy > versions.yml
+    versions.py "${task.process}" anndata gseapy igraph scikit-learn scipy > versions.yml
     """
 
     stub:

@@ -12,7 +12,7 @@ process REPORT {
     tuple val(meta), path(mapped, arity: '1..*'), path(details, arity: '0..*')
     path model, stageAs: 'model/*', arity: '1..*'
     path inputs
-    val provenance // JSON
+    val provenance // JSON object, not empty
 
     output:
     tuple val(meta), path("${named(meta.id, 'report')}.html"), emit: html
@@ -39,7 +39,7 @@ process REPORT {
     def options = suffixes.collect { option, suffix -> repeated(option, details.findAll { path -> path.name.endsWith(suffix) }) }
     """
     # code ${task.ext.code_digest}
-    printf '%s\\n' ${quoted(provenance)} > provenance.json
+    printf '{"written": "%s", %s\\n' "\$(date -u +%F)" ${quoted(provenance.drop(1))} > provenance.json
     report.py \\
         --model model \\
         --inputs ${quoted(inputs)} \\

@@ -11,7 +11,7 @@ from cellmemory.clusters import clustering
 from cellmemory.clusters.clustering import Clustered, ClusterSettings, cluster_query
 from cellmemory.columns import CLUSTER_COLUMNS
 from cellmemory.reference import trained_model
-from tests.conftest import refused, succeed
+from tests.conftest import ROOT, refused, succeed
 from tests.made.report_inputs import UNSEEN, Inputs, make_inputs
 
 OUTPUTS = ("--cell_clusters", "q.cell_clusters.csv", "--clusters", "q.clusters.tsv", "--cluster_markers", "q.cluster_markers.tsv")
@@ -38,8 +38,9 @@ def given(made: Inputs) -> tuple[object, ...]:
 
 
 def test_the_type_that_the_reference_lacks_is_found_with_its_markers(made: Inputs, tmp_path: Path):
-    said = succeed("cluster", *given(made), "--threads", 1, folder=tmp_path)
-    clusters = pd.read_csv(tmp_path / "q.clusters.tsv", sep="\t", dtype={"cluster": str})
+    sets = ROOT / "assets/genesets/blood_cell_markers.gmt"
+    said = succeed("cluster", *given(made), "--gmt", sets, "--threads", 1, folder=tmp_path)
+    clusters = pd.read_csv(tmp_path / "q.clusters.tsv", sep="\t", dtype={"cluster": str}, keep_default_na=False)
     cells = pd.read_csv(tmp_path / "q.cell_clusters.csv", index_col="cell", dtype=str)
     obs = ad.read_h5ad(made.mapped[0]).obs
     assert clusters.columns.tolist() == CLUSTER_COLUMNS
@@ -54,6 +55,10 @@ def test_the_type_that_the_reference_lacks_is_found_with_its_markers(made: Input
     assert f"{', '.join(new)} may be of types that the reference lacks" in said
     named = ";".join(clusters.loc[clusters["candidate"] == "yes", "markers"]).split(";")
     assert {"CD79A", "CD79B", "MS4A1"} & set(named)
+    known = clusters[clusters["known_as"] != ""]
+    assert set(known["candidate"]) <= {"yes", "state"}
+    assert known["known_as"].str.match(r"(B|PLASMA)_[A-Z]+ \(blood_cell_markers\)").any()
+    assert {"CD79A", "MS4A1"} <= set(known["known_genes"].str.cat(sep=";").split(";"))
     markers = pd.read_csv(tmp_path / "q.cluster_markers.tsv", sep="\t", dtype={"cluster": str})
     assert (markers["expression_adjusted_p_value"] <= 0.05).all()
     assert (markers["expression_log2_change"] >= 0.25).all()

@@ -931,6 +931,14 @@ for _option, _words in (("metrics", "known_cells is missing"), ("consensus", "sa
     )
 case(
     "report",
+    "provenance_that_leads_out_of_the_folder",
+    content("provenance.json", b'{"links": {"a": "//somewhere/a.html"}}'),
+    "provenance.json (--provenance): links is",
+    "not an object of relative paths",
+    more="--provenance provenance.json",
+)
+case(
+    "report",
     "provenance_with_half_a_pair",
     content("provenance.json", b'{"version": "\\udcff"}'),
     "provenance.json (--provenance)",

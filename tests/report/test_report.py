@@ -301,13 +301,19 @@ def test_every_heading_that_is_explained_is_one_of_a_table(run_page: Path):
     assert embedded(run_page)["explained"] == EXPLAINED
 
 
-def test_provenance_is_shown_as_it_is(inputs: Inputs, tmp_path: Path):
-    (tmp_path / "made.json").write_text(json.dumps({"Run": {"commit": "abc<1>", "threads": 2}, "nextflow": "24.10.0"}))
+def test_provenance_is_shown_as_it_is_and_its_links_lead_to_files(inputs: Inputs, tmp_path: Path):
+    made = {"parameters": {"commit": "abc<1>", "threads": 2}, "nextflow": "24.10.0", "written": "2026-11-30"}
+    made["links"] = {"a <b>": "samples/a b?/javascript:x.html", "All": "../../report.html"}
+    (tmp_path / "made.json").write_text(json.dumps(made))
     options = ["--provenance", tmp_path / "made.json", "--output", tmp_path / "a.html", "--mqc_dir", tmp_path]
     succeed("report", *inputs.arguments(), *options)
     text = (tmp_path / "a.html").read_text()
     assert "<dd>abc&lt;1&gt;</dd>" in text
     assert "<dd>24.10.0</dd>" in text
+    assert re.search(r"<p>nf-cellmemory \S+, 2026-11-30\. Method", text)
+    assert '<a href="samples/a%20b%3F/javascript%3Ax.html">a &lt;b&gt;</a>' in text
+    assert '<a href="../../report.html">All</a>' in text
+    assert "<h3>Links</h3>" not in text
 
 
 def test_genes_are_told_by_attention_contributions_expression_and_faithfulness(run_page: Path):

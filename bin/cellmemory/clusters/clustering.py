@@ -1,5 +1,6 @@
 """From a mapped query to its clusters: each cell's, a table of them, and their marker genes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pandas as pd
 
 from cellmemory.clusters.excess import find_excess, kept_markers
 from cellmemory.clusters.graph import Clusters, find_clusters
+from cellmemory.clusters.known import known_sets, reference_library
 from cellmemory.clusters.markers import marker_table, named_excess, named_markers
 from cellmemory.clusters.summary import cluster_table, labels_of_clusters
-from cellmemory.columns import CANDIDATE, CLUSTER, CLUSTER_COLUMNS, CLUSTER_LABEL, LABEL, UMAP
+from cellmemory.columns import CANDIDATE, CLUSTER, CLUSTER_COLUMNS, CLUSTER_LABEL, LABEL, NEITHER, UMAP
+from cellmemory.explanation.enrichment import read_libraries
 from cellmemory.log import say
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.trained_model import TrainedModel
@@ -42,13 +45,18 @@ class Clustered:
     markers: pd.DataFrame
 
 
-def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings) -> Clustered:
+def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings, gene_sets: Sequence[Path] = ()) -> Clustered:
     """Clusters the cells of a mapped query by expression. trained: the model that mapped it.
 
-    Raises InputError for a file that was not mapped, or by another model.
+    gene_sets: GMT files in which the genes of clusters that may be new are looked up, beside the markers of the reference's
+    labels. Raises InputError for a file that was not mapped, or by another model, and for GMT files as
+    `enrichment.read_libraries`.
     """
     with MappedFile(mapped) as file:
         file.check_model(trained, adapted=True)
+        measured = file.var()["measured"].to_numpy(bool)
+        background = {gene for gene, there in zip(file.genes, measured, strict=True) if there}
+        libraries = [reference_library(trained, measured), *read_libraries(gene_sets, trained.panel, background)]
         labels = pd.Index(trained.labels).get_indexer(file.obs[LABEL].astype(str))
         rows = sample_cells_to_draw(labels, CLUSTERED_CELLS, settings.seed)
         values = file.picked("X", rows)
@@ -57,13 +65,15 @@ def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings
         found = find_clusters(values, settings.resolution, settings.seed)
         codes = _of_all_cells(file, rows, found)
         places = file.embedding(UMAP) if UMAP in file.obsm else None
-        measured = file.var()["measured"].to_numpy(bool)
         excess = find_excess(values, found.codes, labels[rows], states=trained.states, measured=measured)
         kept = kept_markers(values, found.codes, _most_frequent(labels, codes), states=trained.states, measured=measured)
         table = cluster_table(file.obs, codes, excess=excess.score, kept=kept, batch_key=file.run.batch_key, places=places)
         markers = marker_table(values, found.codes, file.obs.iloc[rows], table, genes=file.genes, top=settings.top)
         table["markers"], table["markers_against_label"] = named_markers(table, markers)
         table["excess_genes"] = [named_excess(genes, file.genes) for genes in excess.genes]
+        candidates = (table["candidate"] != NEITHER).to_numpy()
+        known = known_sets(excess.genes, candidates, file.genes, libraries=libraries, background=background)
+        table = table.join(known)
         cells = pd.DataFrame(
             {
                 CLUSTER: pd.Categorical.from_codes(codes, table["cluster"].tolist()),

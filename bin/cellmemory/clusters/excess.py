@@ -55,28 +55,45 @@ def kept_markers(
     """(K,) the share of its label's marker genes that each cluster expresses at half of their height or more; NaN where the label
     has too few.
 
-    A cell of a known type in a state of its own keeps these, a cell of another type does not. Markers are the genes by which the
-    label is furthest above the mean of the others, in standard deviations within a label; height is what it is above that mean.
-    label_of: (K,) code of each cluster's label; otherwise as `find_excess`.
+    A cell of a known type in a state of its own keeps these, a cell of another type does not. Height is what the label is above
+    the mean of the others. label_of: (K,) code of each cluster's label; otherwise as `find_excess`.
     """
-    present = np.unique(states.label)
-    means = np.array([states.mean[states.label == label].mean(0) for label in present])
     kept = np.full(codes.max() + 1, np.nan)
-    if len(present) < 2:
+    markers = markers_of_labels(states, measured)
+    if not markers:
         return kept
     sizes = np.bincount(codes, minlength=len(kept))[:, None]
     of_clusters = sums_of_groups(values, codes, len(kept)) / sizes
+    heights = _heights(states)
     for cluster, label in enumerate(label_of):
-        own = present == label
-        if not own.any():
-            continue
-        others = means[~own].mean(0)
-        height = np.where(measured, means[own][0] - others, 0)
-        markers = np.argsort(-height / states.spread, kind="stable")[:MARKER_GENES]
-        markers = markers[height[markers] >= MARKER_HEIGHT * states.spread[markers]]
-        if len(markers) >= LEAST_MARKERS:
-            kept[cluster] = ((of_clusters[cluster] - others)[markers] >= height[markers] / 2).mean()
+        own = markers.get(label, [])
+        if len(own) >= LEAST_MARKERS:
+            others, height = heights[label]
+            kept[cluster] = ((of_clusters[cluster] - others)[own] >= height[own] / 2).mean()
     return kept
+
+
+def markers_of_labels(states: LabelStates, measured: np.ndarray) -> dict[int, np.ndarray]:
+    """The marker genes of each label by its code, the highest first: at most MARKER_GENES of the measured (M,) ones.
+
+    They are the genes by which the label is furthest above the mean of the others, in standard deviations within a label.
+    """
+    found = {}
+    for label, (_, height) in _heights(states).items():
+        apart = np.where(measured, height, 0) / states.spread
+        genes = np.argsort(-apart, kind="stable")[:MARKER_GENES]
+        found[label] = genes[apart[genes] >= MARKER_HEIGHT]
+    return found
+
+
+def _heights(states: LabelStates) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """By each label's code the mean of the other labels, and what its own is above that, (M,) each; nothing for a lone label."""
+    present = np.unique(states.label)
+    means = np.array([states.mean[states.label == label].mean(0) for label in present])
+    if len(present) < 2:
+        return {}
+    others = [np.delete(means, place, axis=0).mean(0) for place in range(len(present))]
+    return {int(label): (other, own - other) for label, own, other in zip(present, means, others, strict=True)}
 
 
 def _medians_of_others(values: np.ndarray) -> np.ndarray:

@@ -89,7 +89,17 @@ class Notes:
     kind: str = "notes"
 
 
-Block = Figure | Explorer | Table | Facts | Tiles | Notes
+@dataclass(frozen=True)
+class Links:
+    """Files beside the page: words and the path of each, relative to the page and with every letter quoted that a link needs."""
+
+    title: str
+    items: list[tuple[str, str]]
+    caption: str = ""
+    kind: str = "links"
+
+
+Block = Figure | Explorer | Table | Facts | Tiles | Notes | Links
 
 
 @dataclass(frozen=True)

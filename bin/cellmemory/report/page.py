@@ -54,8 +54,10 @@ def build(
     provenance: dict | None = None,
     consensus: Sequence[dict] = (),
 ) -> tuple[str, list[Section]]:
-    """The whole page, and what it is made of. inputs: what check_inputs.py wrote; provenance: names and values of the run,
-    in groups or not; consensus: summaries of consensus.py."""
+    """The whole page, and what it is made of. inputs: what check_inputs.py wrote; consensus: summaries of consensus.py.
+
+    provenance: names and values of the run, in groups or not, the day when it was `written`, and `links` to what lies beside it.
+    """
     colours, shades = label_colours(samples, trained), palette(100)
     parts = sections.all_sections(
         samples, trained, inputs=inputs, provenance=provenance, consensus=consensus, colours=colours, palette=shades
@@ -73,16 +75,17 @@ def build(
     left = MAX_BYTES - len(_plotly_js()) - len(safe_json(data))
     data["cells"]["genes"] = points.genes(samples, min(points.GENE_BYTES, left))
     title = samples[0].name if len(samples) == 1 else f"Run of {len(samples)} samples"
-    return render(title, parts, data), parts
+    return render(title, parts, data, written=(provenance or {}).get("written", "")), parts
 
 
-def render(title: str, parts: Sequence[Section], data: dict) -> str:
-    """The page of the given sections; data: what the page's script draws of them."""
+def render(title: str, parts: Sequence[Section], data: dict, *, written: str = "") -> str:
+    """The page of the given sections; data: what the page's script draws of them; written: the day, where it is known."""
     plotly, script = _plotly_js(), _page_script()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string((_HERE / "page.html.j2").read_text()).render(
         title=title,
         version=__version__,
+        written=written,
         sections=parts,
         style=Markup((_HERE / "page.css").read_text()),
         plotly=Markup(plotly),

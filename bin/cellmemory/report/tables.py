@@ -56,6 +56,10 @@ def _is_confusion(value: Any) -> bool:
     return [len(row) for row in value["counts"]] == [len(value["predicted"])] * len(value["true"])
 
 
+def _are_links(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(path, str) and path and path[0] != "/" for path in value.values())
+
+
 _LEVELS = {
     "levels": _rows(level=text(), accuracy=_SCORE, macro_f1=_SCORE),
     "answers": _rows(level=text(), share=_SCORE, accuracy=_SCORE),
@@ -109,6 +113,7 @@ JSON_FIELDS = {
         {},
         {"reference": either(_some(warnings=_NAMES, path=text(empty=True)), None), "gmt": sequence(_some(sets=_COUNT))},
     ),
+    "provenance": ({}, {"links": Kind("an object of relative paths", _are_links), "written": text()}),
 }  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def all_sections(
     consensus: the summaries of consensus.py; without them, as in a run with one reference, there is no such section.
     """
     found = [
-        summary.section(samples, trained, inputs),
+        summary.section(samples, trained, inputs, (provenance or {}).get("links", {})),
         labels.section(samples, trained, colours),
         *([references.section(consensus)] if consensus else []),
         maps.section(samples),

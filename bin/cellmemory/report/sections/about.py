@@ -34,11 +34,10 @@ def section(samples: Sequence[Sample], trained: TrainedModel, provenance: dict |
     for key, title in (("model", "Model"), ("training", "Training")):
         if trained.config.get(key):
             blocks.append(Facts(title, _flat(trained.config[key])))
-    if provenance:
-        blocks += [
-            Facts("Run" if not isinstance(v, dict) else str(k), _flat(v if isinstance(v, dict) else {k: v}))
-            for k, v in provenance.items()
-        ]
+    groups = {name: value for name, value in (provenance or {}).items() if isinstance(value, dict) and name != "links"}
+    single = {name: value for name, value in (provenance or {}).items() if not isinstance(value, dict)}
+    blocks += [Facts("Run", _flat(single))] if single else []
+    blocks += [Facts(name.capitalize(), _flat(group)) for name, group in groups.items()]
     blocks.append(
         Facts("Checksums (SHA-256)", [*trained.config.get("files", {}).items(), ("model", trained.config.get("digest", ""))])
     )

@@ -19,6 +19,7 @@ _COLUMNS = [
     ("Most frequent label", "label"),
     ("Marker genes", "text"),
     ("Beyond the reference's label", "text"),
+    ("Known as", "text"),
     ("Excess", "number"),
     ("Cells with the label", "share"),
     ("Assigned", "share"),
@@ -33,6 +34,7 @@ _SHOWN = [
     "label",
     "markers",
     "excess_genes",
+    "known_as",
     "excess",
     "label_share",
     "assigned",
@@ -53,7 +55,8 @@ _MARKERS_SHOWN = ["cluster", "against", "rank", "gene", "expression_log2_change"
 _MARKERS_SHOWN += ["fraction_expressing", "fraction_expressing_other"]
 _CAPTION = (
     "Marker genes are higher than in all other cells of the query. Genes beyond the reference's label are higher than in the "
-    "reference's cells of the same labels; excess says by how much, as a multiple of the middle cluster of the query. Markers "
+    "reference's cells of the same labels; excess says by how much, as a multiple of the middle cluster of the query. Known as: "
+    "the gene set (--gmt), or label of the reference, that has more of these genes than chance would give. Markers "
     "kept: the share of the label's marker genes that the cluster expresses at half of their height or more."
 )
 #: Marker genes that a sentence names.
@@ -107,10 +110,11 @@ def candidates(sample: Sample) -> list[str]:
 def _new_type(sample: Sample, row: pd.Series) -> str:
     genes, unlike = _first(row["excess_genes"]), f"{row['unlike']:.0%}"
     beyond = f", but they express {genes} beyond the reference's cells of their labels" if genes else ""
+    known = f" {_first(row['known_genes'])} are known as {row['known_as']}." if row["known_as"] else ""
     doubt = f" {unlike} are unlike the reference." if unlike != "0%" else ""
     return (
         f"{sample.name}, cluster {row['cluster']} ({count(int(row['n_cells']), 'cell')}) may be a type that the reference lacks. "
-        f"Most were called {row['label']}{beyond}.{doubt}"
+        f"Most were called {row['label']}{beyond}.{known}{doubt}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from cellmemory.columns import AMBIGUOUS, ASSIGNED, UNASSIGNED
 from cellmemory.reference.alarms import unlearned
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import wording
-from cellmemory.report.blocks import Facts, Notes, Section, Table, Tiles
+from cellmemory.report.blocks import Facts, Links, Notes, Section, Table, Tiles
 from cellmemory.report.data import Sample, alignment_of, share_of
 from cellmemory.report.sections import clusters
 from cellmemory.report.verdicts import CHECK, DO_NOT_USE, USE, Verdict, is_used, judge
@@ -33,10 +34,14 @@ _LABEL_CAPTION = (
     "and labels of which a tenth may be a new type. Genes: the highest contributions to the label in its assigned cells. "
     "Confidence: the median of the cells to be used."
 )
+_LINKS_CAPTION = "The links lead to files where the pipeline writes them. They work as long as this page lies there as well."
 
 
-def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | None) -> Section:
-    """A sentence, the figures to look at first, a verdict on every label, and a row for every sample."""
+def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | None, links: dict[str, str]) -> Section:
+    """A sentence, the figures to look at first, a verdict on every label, a row for every sample, and what lies beside the page.
+
+    links: words and the path of each, relative to the page.
+    """
     cells = pd.concat([s.cells for s in samples], ignore_index=True)
     verdicts = _verdicts(cells, trained)
     unusual = [*unlearned(trained.calibration, trained.config["label_key"]), *_reference(inputs).get("warnings", ())]
@@ -45,7 +50,9 @@ def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | Non
     notes = [Notes(unusual, "Read this first", warning=True)] if unusual else []
     blocks = [Tiles(_tiles(samples, cells, trained)), *notes, _labels(samples, cells, verdicts)]
     several = [_samples(samples)] if len(samples) > 1 else []
-    return Section("summary", "Summary", _sentence(samples, cells, verdicts), [*blocks, *several, _facts(trained, inputs)])
+    beside = [Links("Beside this page", [(words, quote(path)) for words, path in links.items()], _LINKS_CAPTION)] if links else []
+    blocks += [*several, *beside, _facts(trained, inputs)]
+    return Section("summary", "Summary", _sentence(samples, cells, verdicts), blocks)
 
 
 def _reference(inputs: dict | None) -> dict:
