@@ -11,6 +11,7 @@ import _cli
 @_cli.command
 @click.option("--mapped", "mapped_path", type=_cli.FILE, required=True, metavar="H5AD", help="Mapped query.")
 @click.option("--model", type=_cli.FILE_OR_FOLDER, required=True, help="The model that mapped the query: its folder or archive.")
+@click.option("--cluster_key", help="Column of obs with clusters of your own, to be used instead of new ones.")
 @click.option("--resolution", type=_cli.Number(min=0.01, max=100), default=1.0, help="A higher one gives more clusters.")
 @click.option("--top", type=click.IntRange(min=0), default=20, help="Marker genes to list of each comparison; 0: all.")
 @click.option("--gmt", "gmts", type=_cli.FILE, multiple=True,
@@ -24,9 +25,9 @@ import _cli
               help="Output: marker genes of each cluster.")  # fmt: skip
 @_cli.threads
 @_cli.seed
-def main(mapped_path: Path, model: Path, resolution: float, top: int, gmts: tuple[Path, ...], cells_path: Path,
-         clusters_path: Path, markers_path: Path, threads: int, seed: int) -> None:  # fmt: skip
-    """Cluster a mapped query by expression (Leiden), with the labels, doubt and marker genes of each cluster.
+def main(mapped_path: Path, model: Path, cluster_key: str | None, resolution: float, top: int, gmts: tuple[Path, ...],
+         cells_path: Path, clusters_path: Path, markers_path: Path, threads: int, seed: int) -> None:  # fmt: skip
+    """Cluster a mapped query by expression (Leiden), or take its own clusters, with the labels, doubt and marker genes of each.
 
     A cluster may be of a new type if a quarter of its cells or more, and at least five, are unlike the reference; or if it
     expresses genes far beyond the reference's cells of its labels. If it has the markers of its label, it is a state rather than
@@ -42,7 +43,8 @@ def main(mapped_path: Path, model: Path, resolution: float, top: int, gmts: tupl
     from cellmemory.io.tables import write_table
     from cellmemory.reference import trained_model
 
-    found = cluster_query(mapped_path, trained_model.load(model), ClusterSettings(resolution, top, seed), gmts)
+    settings = ClusterSettings(resolution, top, seed, cluster_key)
+    found = cluster_query(mapped_path, trained_model.load(model), settings, gmts)
     with ExitStack() as outputs:
         for path, table in ((clusters_path, found.clusters), (markers_path, found.markers)):
             write_table(table, outputs.enter_context(replacing(path)))

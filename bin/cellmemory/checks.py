@@ -192,6 +192,7 @@ def _check_query(
             "batch_key": query.origin.batch_key,
             "spatial_key": query.origin.spatial_key,
             "truth_key": query.origin.truth_key,
+            "cluster_key": query.origin.cluster_key,
         }
         names = panel["gene"].to_numpy()[match.measured]
     return summary, pd.DataFrame({"sample": query.sample, "gene": names})

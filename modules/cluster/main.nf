@@ -26,7 +26,8 @@ process CLUSTER {
         --mapped ${quoted(mapped)} \\
         --model model \\
         --threads ${task.cpus} \\
-        ${commandLine(options)} \\
+        ${repeated('gmt', gene_sets)} ${calledByOrigin(gene_sets)} \\
+        ${commandLine(meta.subMap('cluster_key') + options)} \\
         --cell_clusters ${quoted("${meta.id}.cell_clusters.csv")} \\
         --clusters ${quoted("${meta.id}.clusters.tsv")} \\
         --cluster_markers ${quoted("${meta.id}.cluster_markers.tsv")}

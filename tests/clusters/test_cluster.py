@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellmemory.cells import named_columns
 from cellmemory.clusters import clustering
 from cellmemory.clusters.clustering import Clustered, ClusterSettings, cluster_query
 from cellmemory.columns import CLUSTER_COLUMNS
+from cellmemory.errors import InputError
+from cellmemory.io.tables import read_cells
 from cellmemory.reference import trained_model
 from tests.conftest import ROOT, refused, succeed
 from tests.made.report_inputs import UNSEEN, Inputs, make_inputs
@@ -62,6 +65,30 @@ def test_the_type_that_the_reference_lacks_is_found_with_its_markers(made: Input
     markers = pd.read_csv(tmp_path / "q.cluster_markers.tsv", sep="\t", dtype={"cluster": str})
     assert (markers["expression_adjusted_p_value"] <= 0.05).all()
     assert (markers["expression_log2_change"] >= 0.25).all()
+
+
+def test_the_users_clusters_are_taken(made: Inputs, tmp_path: Path):
+    cells = ad.read_h5ad(made.mapped[0])
+    own = np.where(cells.obs["author_label"] == UNSEEN, "=unseen, 'b'", np.where(np.arange(cells.n_obs) % 2, "2", "10"))
+    cells.obs["mine"] = pd.Series(own, cells.obs_names).where(np.arange(cells.n_obs) > 4)
+    cells.write_h5ad(tmp_path / "own.h5ad")
+    arguments = ("--mapped", tmp_path / "own.h5ad", *given(made)[2:], "--cluster_key", "mine", "--threads", 1)
+    succeed("cluster", *arguments, folder=tmp_path)
+    table = pd.read_csv(tmp_path / "q.clusters.tsv", sep="\t", dtype={"cluster": str}).set_index("cluster")
+    counts = cells.obs["mine"].fillna("(none)").value_counts()
+    assert table["n_cells"].to_dict() == counts.to_dict()
+    assert table["n_cells"].is_monotonic_decreasing
+    assert table.loc["=unseen, 'b'", "candidate"] == "yes"
+    found = read_cells(tmp_path / "q.cell_clusters.csv", ("cellmemory_cluster",))["cellmemory_cluster"].astype(str)
+    assert found.tolist() == cells.obs["mine"].fillna("(none)").tolist()
+    (sentence,) = refused("cluster", *arguments[:-3], "nowhere", folder=tmp_path)
+    assert "the cluster column 'nowhere' (--cluster_key) is not in obs" in sentence
+
+
+def test_a_column_of_too_many_values_holds_no_clusters(made: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(named_columns, "MOST_CLUSTERS", 3)
+    with pytest.raises(InputError, match=r"column 'author_label' \(--cluster_key\) holds \d+ values, and may hold 3"):
+        clustered(made, cluster_key="author_label")
 
 
 def test_twice_alike_and_finer_by_a_higher_resolution(made: Inputs, tmp_path: Path):

@@ -26,7 +26,7 @@ def test_shares_are_counted_by_hand():
     obs = obs_of(("a", KNOWN), ("a", BETWEEN), ("b", UNLIKE), ("a", LOW), ("b", KNOWN), donors="xyxxy")
     places = np.array([[0, 0], [1, 5], [2, 1], [9, 2], [7, 7]])
     table = cluster_table(
-        obs, np.array([0, 0, 0, 0, 1]), excess=np.full(2, np.nan), kept=np.full(2, np.nan), batch_key="donor", places=places
+        obs, np.array([0, 0, 0, 0, 1]), ["1", "2"], excess=np.full(2, np.nan), kept=np.full(2, np.nan), batch_key="donor", places=places
     )
     assert table["cluster"].tolist() == ["1", "2"]
     assert table["n_cells"].tolist() == [4, 1]
@@ -40,7 +40,7 @@ def test_shares_are_counted_by_hand():
 
 def test_without_batches_and_a_map_these_are_empty():
     table = cluster_table(
-        obs_of(("a", KNOWN)), np.array([0]), excess=np.array([np.nan]), kept=np.array([np.nan]), batch_key="", places=None
+        obs_of(("a", KNOWN)), np.array([0]), ["1"], excess=np.array([np.nan]), kept=np.array([np.nan]), batch_key="", places=None
     )
     assert table["batches"].tolist() == [""]
     assert table[["umap_1", "umap_2"]].isna().all(axis=None)
@@ -53,7 +53,7 @@ def test_without_batches_and_a_map_these_are_empty():
 def test_a_candidate_has_a_quarter_and_five_cells_that_are_unlike_the_reference(unlike, low, known, found):
     obs = obs_of(*[("a", UNLIKE)] * unlike, *[("a", LOW)] * low, *[("a", KNOWN)] * known)
     table = cluster_table(
-        obs, np.zeros(len(obs), int), excess=np.array([np.nan]), kept=np.array([np.nan]), batch_key="", places=None
+        obs, np.zeros(len(obs), int), ["1"], excess=np.array([np.nan]), kept=np.array([np.nan]), batch_key="", places=None
     )
     assert table["candidate"].tolist() == [found]
     assert labels_of_clusters(table) == ["(perhaps new)" if found == "yes" else "a"]
@@ -62,7 +62,7 @@ def test_a_candidate_has_a_quarter_and_five_cells_that_are_unlike_the_reference(
 @pytest.mark.parametrize(("excess", "n", "found"), [(2.5, 10, "yes"), (2.4, 10, "no"), (9, 9, "no"), (np.nan, 10, "no")])
 def test_so_has_one_whose_genes_are_in_excess(excess, n, found):
     table = cluster_table(
-        obs_of(*[("a", KNOWN)] * n), np.zeros(n, int), excess=np.array([excess]), kept=np.array([0.7]), batch_key="", places=None
+        obs_of(*[("a", KNOWN)] * n), np.zeros(n, int), ["1"], excess=np.array([excess]), kept=np.array([0.7]), batch_key="", places=None
     )
     assert table["candidate"].tolist() == [found]
 
@@ -70,7 +70,7 @@ def test_so_has_one_whose_genes_are_in_excess(excess, n, found):
 @pytest.mark.parametrize(("unlike", "kept", "found"), [(0, 0.8, "state"), (0, 0.75, "yes"), (0, np.nan, "yes"), (5, 1, "yes")])
 def test_with_the_markers_of_its_label_it_is_a_state(unlike, kept, found):
     obs = obs_of(*[("a", UNLIKE)] * unlike, *[("a", KNOWN)] * (20 - unlike))
-    table = cluster_table(obs, np.zeros(20, int), excess=np.array([5]), kept=np.array([kept]), batch_key="", places=None)
+    table = cluster_table(obs, np.zeros(20, int), ["1"], excess=np.array([5]), kept=np.array([kept]), batch_key="", places=None)
     assert table["candidate"].tolist() == [found]
     assert labels_of_clusters(table) == ["(perhaps new)" if found == "yes" else "a"]
 
@@ -88,7 +88,7 @@ def cells() -> tuple[sp.csr_matrix, np.ndarray, pd.DataFrame, pd.DataFrame]:
         values,
         codes,
         obs,
-        cluster_table(obs, codes, excess=np.full(3, np.nan), kept=np.full(3, np.nan), batch_key="", places=None),
+        cluster_table(obs, codes, ["1", "2", "3"], excess=np.full(3, np.nan), kept=np.full(3, np.nan), batch_key="", places=None),
     )
 
 

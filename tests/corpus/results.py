@@ -1142,6 +1142,9 @@ _beyond_float = text("model/config.json", lambda found: found.replace("{", '{"x"
 for _script in ("map_query", "report"):
     case(_script, "config_with_a_number_beyond_float", _beyond_float, "model", "1e999", "too large")
 case("train", "a_label_of_cells_that_are_alike", data("aligned.h5ad", lambda f: _first_row_everywhere(f, "B")), ok=True)
+case("cluster", "no_such_clusters", nothing, "the cluster column 'mine' (--cluster_key) is not in obs", more="--cluster_key mine")
+case("cluster", "clusters_of_a_cell_each", data(QUERY, column("mine", lambda i: f"={i}")), "clusters", ok=True,
+     more="--cluster_key mine")  # fmt: skip
 case("cluster", "cells_that_are_all_alike", data(QUERY, lambda f: f[[0] * 25].copy()), "1 cluster", ok=True)
 for _name in ("(all labels)", "(all other cells)", "(unassigned)"):
     case(

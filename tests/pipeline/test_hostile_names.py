@@ -43,6 +43,7 @@ def test_hostile_names_everywhere_are_only_names(tmp_path: Path):
         "counts_layer": f"counts {TEXT}",
         "spatial_key": f"place {TEXT}",
         "batch_key": f"state {TEXT}",
+        "cluster_key": f"state {TEXT}",
     }
     (folder / f"-sheet {HOSTILE}.csv").write_text(",".join(cells) + "\n" + ",".join(map(quoted, cells.values())) + "\n")
     sets = (ROOT / "assets" / "genesets" / "blood_cell_markers.gmt").read_text()

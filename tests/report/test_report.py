@@ -156,7 +156,7 @@ def test_a_cluster_that_may_be_new_is_told_at_once_and_counts_under_no_label(tmp
     new = {trace["name"]: trace["x"] for trace in bars}["(perhaps new)"]
     assert new == [table.loc[table["candidate"] == "yes", "n_cells"].sum()]
     points = {column["title"]: column for column in embedded(tmp_path / "report.html")["cells"]["columns"]}
-    assert points["Leiden cluster"]["levels"] == list(table.index)
+    assert points["Cluster"]["levels"] == list(table.index)
 
 
 def test_clusters_in_a_state_of_their_own_keep_their_labels(tmp_path: Path):

@@ -3,15 +3,20 @@
 import numpy as np
 
 from cellmemory import PREFIX
+from cellmemory.cells.groups import group_codes
 from cellmemory.cells.labels import clean_labels
 from cellmemory.cells.reading import CellFile
-from cellmemory.errors import Problems, first_ids
+from cellmemory.errors import InputError, Problems, first_ids
 from cellmemory.io.samplesheet import Origin
 
 #: HDF5 keeps the names of columns in 64 KB, 16 bytes each, and ours come to them.
 MOST_COLUMNS = 4000
 #: No coordinate of a cell lies above it, in whichever unit.
 LARGEST_PLACE = 1e30
+#: Values of a column of clusters, at most: each is compared with all others, gene by gene.
+MOST_CLUSTERS = 500
+#: What the cells are in that a column of clusters has no value of.
+NO_CLUSTER = "(none)"
 
 
 def column_problems(file: CellFile, origin: Origin) -> list[str]:
@@ -20,10 +25,14 @@ def column_problems(file: CellFile, origin: Origin) -> list[str]:
     for key, role, option in (
         (origin.batch_key, "batch", "batch_key"),
         (origin.truth_key, "truth", "truth_key"),
+        (origin.cluster_key, "cluster", "cluster_key"),
     ):
         with problems.collect():
             if key and not clean_labels(file.column(key, role, option)).notna().any():
                 problems.append(f"{file.path}: the {role} column '{key}' (--{option}) holds no value. Name another one, or none.")
+    if origin.cluster_key in file.obs:
+        with problems.collect():
+            users_clusters(file, origin.cluster_key)
     if origin.spatial_key and origin.spatial_key not in file.obsm:
         found = ", ".join(file.obsm) or "(none)"
         problems.append(
@@ -33,6 +42,27 @@ def column_problems(file: CellFile, origin: Origin) -> list[str]:
         with problems.collect():
             problems += place_problems(file, origin.spatial_key)
     return problems + taken_columns(file)
+
+
+def users_clusters(file: CellFile, key: str) -> tuple[np.ndarray, list[str]]:
+    """(N,) the cluster of each cell by a column of obs, from 0, the largest first, and their names; NO_CLUSTER where it has none.
+
+    Raises InputError where there is no such column, and where it holds more than MOST_CLUSTERS values.
+    """
+    codes, names = group_codes(file.column(key, "cluster", "cluster_key"))
+    if len(names) > MOST_CLUSTERS:
+        raise InputError(
+            f"{file.path}: the cluster column '{key}' (--cluster_key) holds {len(names):,} values, and may hold {MOST_CLUSTERS}. "
+            "Name a column of clusters."
+        )
+    if (codes < 0).any():
+        names = [*names, *([NO_CLUSTER] if NO_CLUSTER not in names else [])]
+        codes = np.where(codes < 0, names.index(NO_CLUSTER), codes)
+    sizes = np.bincount(codes, minlength=len(names))
+    order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
+    place = np.zeros(len(names), np.int64)
+    place[order] = np.arange(len(order))
+    return place[codes], [names[i] for i in order]
 
 
 def place_problems(file: CellFile, key: str) -> list[str]:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
+from cellmemory.cells.named_columns import users_clusters
 from cellmemory.clusters.excess import find_excess, kept_markers
 from cellmemory.clusters.graph import Clusters, find_clusters
 from cellmemory.clusters.known import known_sets, reference_library
@@ -26,11 +28,15 @@ CLUSTERED_CELLS = 20_000
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """resolution: a higher one gives more clusters; top: marker genes to list of each comparison (0: all)."""
+    """resolution: a higher one gives more clusters; top: marker genes to list of each comparison (0: all).
+
+    cluster_key: the column of obs with the user's clusters, where these are taken instead.
+    """
 
     resolution: float = 1.0
     top: int = 20
     seed: int = 0
+    cluster_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Clustered:
 
 
 def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings, gene_sets: Sequence[Path] = ()) -> Clustered:
-    """Clusters the cells of a mapped query by expression. trained: the model that mapped it.
+    """Clusters the cells of a mapped query by expression, or takes the user's clusters. trained: the model that mapped it.
 
     gene_sets: GMT files in which the genes of clusters that may be new are looked up, beside the markers of the reference's
     labels. Raises InputError for a file that was not mapped, or by another model, and for GMT files as
@@ -58,17 +64,14 @@ def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings
         background = {gene for gene, there in zip(file.genes, measured, strict=True) if there}
         libraries = [reference_library(trained, measured), *read_libraries(gene_sets, trained.panel, background)]
         labels = pd.Index(trained.labels).get_indexer(file.obs[LABEL].astype(str))
-        rows = sample_cells_to_draw(labels, CLUSTERED_CELLS, settings.seed)
-        values = file.picked("X", rows)
-        part = "" if len(rows) == file.n_cells else f", {len(rows):,} of them first"
-        say(f"Clustering {file.n_cells:,} cells of {mapped}{part}.")
-        found = find_clusters(values, settings.resolution, settings.seed)
-        codes = _of_all_cells(file, rows, found)
+        rows, values, codes, names = _clusters(file, labels, settings)
+        tested = codes[rows]
         places = file.embedding(UMAP) if UMAP in file.obsm else None
-        excess = find_excess(values, found.codes, labels[rows], states=trained.states, measured=measured)
-        kept = kept_markers(values, found.codes, _most_frequent(labels, codes), states=trained.states, measured=measured)
-        table = cluster_table(file.obs, codes, excess=excess.score, kept=kept, batch_key=file.run.batch_key, places=places)
-        markers = marker_table(values, found.codes, file.obs.iloc[rows], table, genes=file.genes, top=settings.top)
+        excess = find_excess(values, tested, labels[rows], states=trained.states, measured=measured)
+        kept = kept_markers(values, tested, _most_frequent(labels, codes), states=trained.states, measured=measured)
+        batch_key = file.run.batch_key
+        table = cluster_table(file.obs, codes, names, excess=excess.score, kept=kept, batch_key=batch_key, places=places)
+        markers = marker_table(values, tested, file.obs.iloc[rows], table, genes=file.genes, top=settings.top)
         table["markers"], table["markers_against_label"] = named_markers(table, markers)
         table["excess_genes"] = [named_excess(genes, file.genes) for genes in excess.genes]
         candidates = (table["candidate"] != NEITHER).to_numpy()
@@ -83,6 +86,24 @@ def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings
             index=pd.Index(file.names(0, file.n_cells), name="cell"),
         )
     return Clustered(cells, table[CLUSTER_COLUMNS], markers)
+
+
+def _clusters(
+    file: MappedFile, labels: np.ndarray, settings: ClusterSettings
+) -> tuple[np.ndarray, sp.csr_matrix, np.ndarray, list[str]]:
+    """The cells whose genes are tested, (n,) by number, and their values (n, M); (N,) the cluster of each cell, and the names."""
+    if settings.cluster_key:
+        codes, names = users_clusters(file, settings.cluster_key)
+        rows = sample_cells_to_draw(codes, CLUSTERED_CELLS, settings.seed)
+        say(f"Taking the {len(names)} clusters in '{settings.cluster_key}' of {file.path}.")
+        return rows, file.picked("X", rows), codes, names
+    rows = sample_cells_to_draw(labels, CLUSTERED_CELLS, settings.seed)
+    values = file.picked("X", rows)
+    part = "" if len(rows) == file.n_cells else f", {len(rows):,} of them first"
+    say(f"Clustering {file.n_cells:,} cells of {file.path}{part}.")
+    found = find_clusters(values, settings.resolution, settings.seed)
+    codes = _of_all_cells(file, rows, found)
+    return rows, values, codes, [str(code + 1) for code in range(codes.max() + 1)]
 
 
 def _most_frequent(labels: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -20,16 +20,23 @@ KEPT_MARKERS = 0.8
 
 
 def cluster_table(
-    obs: pd.DataFrame, codes: np.ndarray, *, excess: np.ndarray, kept: np.ndarray, batch_key: str, places: np.ndarray | None
+    obs: pd.DataFrame,
+    codes: np.ndarray,
+    names: list[str],
+    *,
+    excess: np.ndarray,
+    kept: np.ndarray,
+    batch_key: str,
+    places: np.ndarray | None,
 ) -> pd.DataFrame:
-    """A row a cluster, named from 1, with its cells' most frequent label and shares of statuses and reasons.
+    """A row a cluster, with its cells' most frequent label and shares of statuses and reasons.
 
-    obs: of N mapped cells; codes: (N,) cluster of each, from 0. excess, kept: (K,) see `excess`, NaN where unknown. batch_key:
-    the column of batches, or an empty text. places: (N, 2) on the reference's map, where there is one; a cluster's place is the
-    median.
+    obs: of N mapped cells; codes: (N,) cluster of each, from 0; names: (K,). excess, kept: (K,) see `excess`, NaN where unknown.
+    batch_key: the column of batches, or an empty text. places: (N, 2) on the reference's map, where there is one; a cluster's
+    place is the median.
     """
-    labels, names = group_codes(obs[LABEL])
-    counts = pd.crosstab(codes, labels).reindex(columns=range(len(names)), fill_value=0).to_numpy()
+    labels, known = group_codes(obs[LABEL])
+    counts = pd.crosstab(codes, labels).reindex(columns=range(len(known)), fill_value=0).to_numpy()
     n_cells = counts.sum(1)
     status, reason = obs[STATUS].to_numpy(str), obs[REASON].to_numpy(str)
     unlike = (status == UNASSIGNED) & (reason == UNLIKE)
@@ -45,9 +52,9 @@ def cluster_table(
 
     return pd.DataFrame(
         {
-            "cluster": [str(code + 1) for code in range(len(n_cells))],
+            "cluster": names,
             "n_cells": n_cells,
-            "label": [names[best] for best in counts.argmax(1)],
+            "label": [known[best] for best in counts.argmax(1)],
             "label_share": counts.max(1) / n_cells,
             "confidence": share(obs[CONFIDENCE].to_numpy(float)),
             "assigned": share(status == ASSIGNED),

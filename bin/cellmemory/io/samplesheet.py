@@ -38,6 +38,7 @@ class Origin:
     batch_key: str | None = None
     spatial_key: str | None = None
     truth_key: str | None = None
+    cluster_key: str | None = None
 
 
 @dataclass(frozen=True)

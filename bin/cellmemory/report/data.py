@@ -46,7 +46,7 @@ from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 #: What the page calls the clusters of cells.
-CLUSTER_TITLE = "Leiden cluster"
+CLUSTER_TITLE = "Cluster"
 #: What it calls the measures of quality, by their names in QUALITY_COLUMNS.
 QUALITY_TITLES = {"counts": "Counts", "genes": "Genes expressed", "mitochondrial": "Mitochondrial share"}
 MAX_COLUMNS, MAX_LEVELS = 24, 50
