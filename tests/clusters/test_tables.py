@@ -26,7 +26,13 @@ def test_shares_are_counted_by_hand():
     obs = obs_of(("a", KNOWN), ("a", BETWEEN), ("b", UNLIKE), ("a", LOW), ("b", KNOWN), donors="xyxxy")
     places = np.array([[0, 0], [1, 5], [2, 1], [9, 2], [7, 7]])
     table = cluster_table(
-        obs, np.array([0, 0, 0, 0, 1]), ["1", "2"], excess=np.full(2, np.nan), kept=np.full(2, np.nan), batch_key="donor", places=places
+        obs,
+        np.array([0, 0, 0, 0, 1]),
+        ["1", "2"],
+        excess=np.full(2, np.nan),
+        kept=np.full(2, np.nan),
+        batch_key="donor",
+        places=places,
     )
     assert table["cluster"].tolist() == ["1", "2"]
     assert table["n_cells"].tolist() == [4, 1]
@@ -62,7 +68,13 @@ def test_a_candidate_has_a_quarter_and_five_cells_that_are_unlike_the_reference(
 @pytest.mark.parametrize(("excess", "n", "found"), [(2.5, 10, "yes"), (2.4, 10, "no"), (9, 9, "no"), (np.nan, 10, "no")])
 def test_so_has_one_whose_genes_are_in_excess(excess, n, found):
     table = cluster_table(
-        obs_of(*[("a", KNOWN)] * n), np.zeros(n, int), ["1"], excess=np.array([excess]), kept=np.array([0.7]), batch_key="", places=None
+        obs_of(*[("a", KNOWN)] * n),
+        np.zeros(n, int),
+        ["1"],
+        excess=np.array([excess]),
+        kept=np.array([0.7]),
+        batch_key="",
+        places=None,
     )
     assert table["candidate"].tolist() == [found]
 
