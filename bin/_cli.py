@@ -122,6 +122,7 @@ class _Command(click.Command):
     def invoke(self, context: click.Context) -> Any:
         called = dict(context.params.pop("called"))
         show_on_standard_error(called)
+        os.environ["MPLBACKEND"] = "Agg"  # Jupyter hands its own to all that it starts, and a script has no such module
         _limit_threads(context)
         if context.params.pop("debug"):
             _check_outputs(context)

@@ -301,6 +301,23 @@ def test_every_heading_that_is_explained_is_one_of_a_table(run_page: Path):
     assert embedded(run_page)["explained"] == EXPLAINED
 
 
+def test_tables_of_another_query_of_the_same_name_are_refused(inputs: Inputs, tmp_path: Path):
+    """Names of samples are made of names of files: several lanes may have one."""
+    mapped, name = inputs.mapped[1], "unseen_type"
+    half = ad.read_h5ad(mapped)[:50].copy()
+    half.uns["cellmemory"]["n_cells"] = 50
+    half.write_h5ad(tmp_path / f"{name}.mapped.h5ad")
+    given = ["--model", inputs.model, "--output", "a.html", "--mapped", tmp_path / f"{name}.mapped.h5ad"]
+    for option, end in (("metrics", "json"), ("alignment", "json"), ("clusters", "tsv"), ("tags", "tsv")):
+        table = mapped.parent / f"{name}.{option}.{end}"
+        (sentence,) = refused("report", *given, f"--{option}", table, folder=tmp_path)
+        assert re.search(rf"{table} \(--{option}\) is about \d+ cells, but {name} has 50", sentence)
+    shutil.copy(mapped.parent / f"{name}.tags.tsv", tmp_path / f"{name}.b.tags.tsv")
+    twice = ["--tags", mapped.parent / f"{name}.tags.tsv", "--tags", tmp_path / f"{name}.b.tags.tsv"]
+    (sentence,) = refused("report", "--model", inputs.model, "--output", "a.html", "--mapped", mapped, *twice, folder=tmp_path)
+    assert f"are both --tags of the sample '{name}'. Give one of them." in sentence
+
+
 def test_provenance_is_shown_as_it_is_and_its_links_lead_to_files(inputs: Inputs, tmp_path: Path):
     made = {"parameters": {"commit": "abc<1>", "threads": 2}, "nextflow": "24.10.0", "written": "2026-11-30"}
     made["links"] = {"a <b>": "samples/a b?/javascript:x.html", "All": "../../report.html"}
@@ -636,7 +653,7 @@ def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: in
         name=name, run=RunInfo(name, "", labels, 8, novelty_alpha=0.05, alpha=0.1), cells=cells,
         columns=pd.DataFrame({f"column {i}": rng.random(n) for i in range(data.MAX_COLUMNS)}), truth=None, genes=genes,
         slot_use=rng.random((n, 8)), umap=rng.random((n, 2)), spatial=rng.random((n, 2)),
-        quality=pd.DataFrame(rng.random((n, 3)), columns=list(QUALITY_COLUMNS)), batch=None,
+        quality=pd.DataFrame(rng.random((n, 3)), columns=list(QUALITY_COLUMNS)), batch=None, of_batches=pd.DataFrame(index=[""]),
         reference_umap=rng.random((5000, 2)), reference_labels=rng.choice(labels, 5000),
         slot_write=slots, slot_read=slots,
         drawn=np.arange(drawn), drawn_ids=[f"AAACCTGAGAAGGCCT-{i}" for i in range(drawn)], expression=expression,
@@ -720,7 +737,13 @@ def sample_of_donors(donors: int, conditions: list[str], batch_key: str = "donor
     columns = {"donor": pd.Categorical(donor.astype(str)), "condition": pd.Categorical(np.array(conditions)[donor])}
     columns["of cells"] = pd.Categorical(rng.choice(["x", "y"], len(donor)))
     batch = pd.Series(donor.astype(str), dtype=object) if batch_key else None
-    return replace(sample, cells=cells, columns=pd.DataFrame(columns), batch=batch, run=replace(sample.run, batch_key=batch_key))
+    run = replace(sample.run, batch_key=batch_key)
+    return with_values(replace(sample, cells=cells, columns=pd.DataFrame(columns), batch=batch, run=run))
+
+
+def with_values(sample: data.Sample) -> data.Sample:
+    """The sample with what its batches have in common, as it is read from obs."""
+    return replace(sample, of_batches=data._values_of_batches(sample.columns, sample.batch, ("", sample.run.batch_key)))
 
 
 def test_labels_are_compared_between_conditions_of_donors():
@@ -738,7 +761,7 @@ def test_labels_are_compared_between_conditions_of_donors():
 def test_samples_without_batches_are_donors():
     whole = sample_of_donors(4, ["a", "a", "b", "b"], batch_key="")
     parts = [
-        replace(whole, name=f"s{i}", cells=whole.cells[rows].reset_index(drop=True), columns=whole.columns[rows])
+        with_values(replace(whole, name=f"s{i}", cells=whole.cells[rows].reset_index(drop=True), columns=whole.columns[rows]))
         for i in range(4)
         if (rows := (whole.columns["donor"] == str(i)).to_numpy()) is not None
     ]
@@ -766,8 +789,8 @@ def test_a_donor_of_several_samples_is_one_donor():
     whole = replace(whole, batch=pd.Series(np.where(whole.columns["condition"] == "x", "P1", "P2"), dtype=object))
     library = np.arange(1200) // 400
     parts = [
-        replace(whole, name=f"s{i}", cells=whole.cells[library == i].reset_index(drop=True),
-                columns=whole.columns[library == i], batch=whole.batch[library == i])
+        with_values(replace(whole, name=f"s{i}", cells=whole.cells[library == i].reset_index(drop=True),
+                            columns=whole.columns[library == i], batch=whole.batch[library == i]))
         for i in range(3)
     ]  # fmt: skip
     assert conditions.find_donors(parts).counts.sum(axis=1).to_dict() == {"P1": 600, "P2": 600}
@@ -780,11 +803,32 @@ def test_donors_of_one_label_are_not_compared():
     assert [block.kind for block in conditions.section([sample]).blocks] == ["figure"]
 
 
-def test_predicted_labels_are_no_condition():
-    sample = sample_of_donors(6, ["a"] * 3 + ["b"] * 3)
-    columns = sample.columns.assign(**{"level lineage": sample.columns["condition"], "answer": sample.columns["condition"]})
-    sample = replace(sample, columns=columns, run=replace(sample.run, label_levels=["lineage", "cell_type"]))
-    assert conditions.find_donors([sample]).conditions.columns.tolist() == ["condition"]
+def test_a_condition_is_found_behind_any_number_of_other_columns(inputs: Inputs, tmp_path: Path):
+    """Of any number of values; predicted labels are none."""
+    query = ad.read_h5ad(inputs.mapped[1])
+    donor = np.arange(query.n_obs) % 26
+    for i in range(40):
+        query.obs[f"other {i}"] = np.random.default_rng(i).choice(["x", "y"], query.n_obs)
+    query.obs["donor"], query.obs["condition"] = donor.astype(str), [f"c{i // 2}" for i in donor]
+    query.obs["cellmemory_level_lineage"] = query.obs["condition"]
+    query.uns["cellmemory"]["batch_key"] = "donor"
+    query.write_h5ad(tmp_path / "many.mapped.h5ad")
+    (sample,) = data.read_samples([tmp_path / "many.mapped.h5ad"], trained_model.load(inputs.model), {})
+    found = conditions.find_donors([sample]).conditions
+    assert found.columns.tolist() == ["condition"]
+    assert found["condition"].nunique() == 13
+
+
+def test_a_sample_and_a_batch_of_one_name_are_two_donors():
+    whole = sample_of_donors(3, ["a", "b", "b"])
+    other = replace(sample_of_donors(3, ["a", "b", "b"], batch_key=""), name="0")
+    assert conditions.find_donors([whole, other]).counts.index.tolist() == ["0", "1", "2", "0 (sample)"]
+
+
+def test_values_of_one_donor_are_said_to_be_left_out():
+    found = conditions.section([sample_of_donors(6, ["a", "a", "b", "b", "d", "c"])])
+    assert found.blocks[0].sentences == ["'condition': c and d have one donor, and no part in the test."]
+    assert {row[2].count("(") for row in found.blocks[-1].rows} == {2}
 
 
 def test_every_number_of_a_donor_counts(inputs: Inputs, tmp_path: Path):

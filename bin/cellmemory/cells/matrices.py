@@ -81,7 +81,8 @@ class DenseRows(Matrix):
 
 
 class CsrRows(Matrix):
-    """A sparse matrix stored by cells: `indptr` (cells + 1) is kept in memory, the rest is read by rows."""
+    """A sparse matrix stored by cells: `indptr` (cells + 1) is kept in memory, the rest is read by rows. Values of one place are
+    summed."""
 
     @cached_property
     def _indptr(self) -> np.ndarray:
@@ -90,7 +91,9 @@ class CsrRows(Matrix):
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
         first, last = self._indptr[start], self._indptr[stop]
         data, indices = _read_values(self._stored, self._name, first, last, n=self.shape[1])
-        return sp.csr_matrix((data, indices, self._indptr[start : stop + 1] - first), (stop - start, self.shape[1]))
+        rows = sp.csr_matrix((data, indices, self._indptr[start : stop + 1] - first), (stop - start, self.shape[1]))
+        rows.sum_duplicates()
+        return rows
 
 
 class SpooledRows(Matrix):

@@ -28,7 +28,7 @@ TABLES = {
     "contrasts": ("contrast\tgroup\tdirection\trank", 20),
     "faithfulness": ("group\tpart\tcurve\tranking", 17),
     "enrichment": ("level\tcontrast\tgroup\tslot\tmethod", 14),
-    "clusters": ("cluster\tn_cells\tlabel\tlabel_share", 18),
+    "clusters": ("cluster\tn_cells\tlabel\tlabel_share", 20),
     "cluster_markers": ("cluster\tagainst\trank\tgene", 11),
     "stability": ("first\tsecond\tslot\tmatched_slot", 8),
 }

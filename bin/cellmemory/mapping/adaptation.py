@@ -16,7 +16,7 @@ from scipy.special import log_softmax, softmax
 from cellmemory.errors import InputError
 from cellmemory.genes.values import checked
 from cellmemory.log import say, warn
-from cellmemory.mapping.aligned import open_aligned, sample_name
+from cellmemory.mapping.aligned import open_aligned, sample_name, values_digest
 from cellmemory.mapping.mapper import Mapper
 from cellmemory.network.linear_path import CLIP
 from cellmemory.network.runtime import Runtime
@@ -142,14 +142,14 @@ def adapt(query: Path, trained: TrainedModel, output: Path, runtime: Runtime, *,
         if not cells.shape[0]:
             raise InputError(f"{query}: no cell expresses a gene of the panel, so there is nothing to adapt to.")
         adapted = learn_query(mapper.tokenize(cells, file.var()["measured"].to_numpy(bool)), mapper)
-        sample = sample_name(file)
+        sample, values = sample_name(file), values_digest(file)
     losses = adapted.losses(trained.labels)
     refuse, found = auto and bool(losses), _found(adapted, losses)
     if refuse:
-        save_adapted(output, trained, {}, temperature=trained.calibration.temperature, to="", found=found)
+        save_adapted(output, trained, {}, temperature=trained.calibration.temperature, to="", values=values, found=found)
     else:
         weights = {"linear.weight": adapted.weight.astype(np.float32)}
-        save_adapted(output, trained, weights, temperature=adapted.temperature, to=sample, found=found)
+        save_adapted(output, trained, weights, temperature=adapted.temperature, to=sample, values=values, found=found)
     learned = adapted.label[adapted.label >= 0]
     say(
         f"Looked at {cells.shape[0]:,} cells of '{sample}' and learned from the {len(learned):,} that the model is sure of and "

@@ -48,6 +48,12 @@ def sample_name(file: CellFile) -> str:
     return str(stored) or sample_named(file.path)
 
 
+def values_digest(file: CellFile) -> str:
+    """The digest of the query's aligned values, or an empty text where preprocessing left none."""
+    with reading(file.path, f"uns/{RUN}/values_digest"):
+        return str(file.uns[RUN]["values_digest"].asstr()[()]) if f"{RUN}/values_digest" in file.uns else ""
+
+
 def describe_run(file: CellFile, trained: TrainedModel, doubt: DoubtSettings, precision: str) -> RunInfo:
     """How the query is mapped."""
     from anndata.io import read_elem
@@ -56,6 +62,11 @@ def describe_run(file: CellFile, trained: TrainedModel, doubt: DoubtSettings, pr
     with reading(file.path, f"uns/{RUN}"):
         aligned = read_elem(file.uns[RUN]) if RUN in file.uns else {}
     sample = sample_name(file)
+    if trained.adapted_to == sample and not trained.is_adapted_to_values(values_digest(file)):
+        raise InputError(
+            f"{trained.path}: this model is adapted to another query that is called '{sample}' as well. Give the trained one, or "
+            "adapt it to this query."
+        )
     if trained.adapted_to not in ("", sample):
         raise InputError(
             f"{trained.path}: this model is adapted to '{trained.adapted_to}', but the query is '{sample}'. Give the trained "

@@ -90,7 +90,7 @@ class MappedFile(CellFile):
 def _adaptations(run: RunInfo, trained: TrainedModel) -> str:
     """What the model that mapped a run and this one were adapted to, where it is not the same."""
     if run.adapted_to == trained.adapted_to:
-        return ""
+        return ", adapted to another query of the same name" if run.model_digest == trained.trained_digest else ""
     names = (run.adapted_to, trained.adapted_to)
     one, other = (f"one adapted to '{name}'" if name else "one that is not adapted" for name in names)
     return f" ({one}, not {other})"

@@ -63,7 +63,7 @@ _CONFIG = {
 }  # fmt: skip
 _ADAPTED = {
     "batch_key": either(text(empty=True), None),
-    **dict.fromkeys(("adapted_to", "adapting"), text(empty=True)),
+    **dict.fromkeys(("adapted_to", "adapted_values", "adapting"), text(empty=True)),
     "adapted_from": text(),
 }
 _CALIBRATION = {
@@ -205,7 +205,7 @@ def check_agreement(
             f"{files / 'config.json'}: label_levels is {shown(config['label_levels'])}, but the levels in labels.tsv are "
             f"{shown(levels)}. {UNTOUCHED_COPY}"
         )
-    adapted = ("adapted_to", "adapted_from", "adapting")
+    adapted = ("adapted_to", "adapted_values", "adapted_from", "adapting")
     if any(name in config for name in adapted) and not all(name in config for name in adapted):
         problems.append(f"{files / 'config.json'}: it has only some of {', '.join(adapted)}. {UNTOUCHED_COPY}")
     return problems

@@ -109,14 +109,18 @@ class TrainedModel:
         """The digest of the model as it was trained, adapted since or not."""
         return self.config.get("adapted_from", self.config["digest"])
 
+    def is_adapted_to_values(self, values_digest: str) -> bool:
+        """Whether these are the values that an adapted model was adapted to: another query may have the same name."""
+        return values_digest == self.config.get("adapted_values", "")
+
     def mapped(self, run: RunInfo, *, adapted: bool = False) -> bool:
         """Whether this model, adapted to that query or to none, made a run.
 
         With adapted, a trained model also counts for what was mapped once it was adapted to the query: panel, labels,
         network and training are the same in both, and so is all that a report shows of a model.
         """
-        same = run.adapted_to == self.adapted_to or (adapted and not self.adapted_to)
-        return same and run.model_digest == self.trained_digest
+        same = run.adapted_to == self.adapted_to and (not self.adapted_to or self.is_adapted_to_values(run.values_digest))
+        return (same or (adapted and not self.adapted_to)) and run.model_digest == self.trained_digest
 
     def network(self) -> "CellMemory":
         """The network in evaluation mode."""
@@ -169,9 +173,13 @@ def load(path: str | Path) -> TrainedModel:
 
 def copy(path: str | Path, output: str | Path) -> TrainedModel:
     """Copies a trained model, byte for byte, into a folder, or into an archive where `output` ends with .zip. Raises InputError
-    as `load` does."""
-    trained = load(path)
-    _write(Path(output), {name: (trained.files / name).read_bytes() for name in ALL_FILES})
+    as `load` does, and where another model is at `output`: it may be the only copy."""
+    trained, output = load(path), Path(output)
+    if any(output.iterdir()) if output.is_dir() else output.is_file() and output.stat().st_size:
+        there = read_json(model_files(output, ALL_FILES) / "config.json")
+        if there.get("digest") != trained.config["digest"]:
+            raise InputError(f"--output {output} is another trained model than {path}. Give another path, or remove it first.")
+    _write(output, {name: (trained.files / name).read_bytes() for name in ALL_FILES})
     return trained
 
 
@@ -221,17 +229,26 @@ class ModelContent:
 
 
 def save_adapted(
-    path: str | Path, trained: TrainedModel, weights: dict[str, np.ndarray], *, temperature: float, to: str, found: str
+    path: str | Path,
+    trained: TrainedModel,
+    weights: dict[str, np.ndarray],
+    *,
+    temperature: float,
+    to: str,
+    values: str,
+    found: str,
 ) -> None:
     """Writes a trained model with some tensors and the temperature replaced, for the query `to`, whole or not at all.
 
-    to: empty where nothing is replaced, since adapting was refused. found: what was found on adapting it, a sentence.
+    to: empty where nothing is replaced, since adapting was refused. values: the digest of the query's. found: what was found on
+    adapting it, a sentence.
     """
     config = {name: value for name, value in trained.config.items() if name not in ("files", "digest")}
+    adapted = {"adapted_to": to, "adapted_values": values, "adapted_from": trained.trained_digest, "adapting": found}
     card = (trained.files / "model_card.md").read_text("utf-8")
     ModelContent(
         tensors=trained.weights | weights,
-        config=config | {"adapted_to": to, "adapted_from": trained.trained_digest, "adapting": found},
+        config=config | adapted,
         panel=trained.panel,
         label_table=read_tsv(trained.files / "labels.tsv"),
         calibration=replace(trained.calibration, temperature=temperature),

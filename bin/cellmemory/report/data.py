@@ -67,6 +67,7 @@ class Sample:
     spatial: np.ndarray | None  # (n, 2)
     quality: pd.DataFrame | None  # (n, 3): QUALITY_COLUMNS
     batch: pd.Series | None  # (n,) names of batches, None where a cell has none
+    of_batches: pd.DataFrame  # (batches, columns): the value of each of the user's columns of names that has one in all its cells
     reference_umap: np.ndarray | None  # (r, 2)
     reference_labels: np.ndarray | None  # (r,)
     slot_write: np.ndarray | None  # (genes, G, H)
@@ -96,9 +97,13 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
         with problems.collect(), MappedFile(path) as file:
             sizes.append(file.n_cells)
             problems += _check(path, file, trained, names)
-    owners, prefixes = {}, {_prefix(path): name for name, path in names.items()} | {name: name for name in names}
+    owners: dict[tuple[str, Path], str] = {}
+    prefixes = {_prefix(path): name for name, path in names.items()} | {name: name for name in names}
     for option, path in dict.fromkeys((name, path) for name, paths in tables.items() for path in paths):
-        if owner := _owner(path, option, prefixes):
+        owner = _owner(path, option, prefixes)
+        if owner and (other := next((p for (kind, p), name in owners.items() if (kind, name) == (option, owner)), None)):
+            problems.append(f"{path} and {other} are both --{option} of the sample '{owner}'. Give one of them.")
+        elif owner:
             owners[option, path] = owner
         else:
             problems.append(
@@ -115,6 +120,7 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
                 raise InputError(
                     f"{path} (--{option}) is of the sample {table['sample']!r}, not of '{owner}'. Give that of '{owner}'."
                 )
+            _check_size(path, option, by_name[owner])
             if option == "slot_tags":
                 _check_slots(path, by_name[owner])
             if option == "cell_clusters":
@@ -125,6 +131,28 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
             _add_clusters(sample, of_several=len(samples) > 1)
     problems.raise_any()
     return samples
+
+
+def _check_size(path: Path, option: str, sample: Sample) -> None:
+    """Raises InputError where a table is about other cells than the mapped query's: another query may have the same name."""
+    table, n = sample.tables[option], len(sample.cells)
+    whole = max(n, sample.run.n_cells or n)  # of which cells may have been taken away since
+    if option in ("alignment", "metrics"):
+        counted = table.get("cells", n)
+        wrong = counted != n and (option == "metrics" or counted != whole)
+    elif option == "clusters":
+        counted = int(table["n_cells"].sum())
+        wrong = counted != n
+    elif option == "tags":
+        counted = int(table.drop_duplicates("group")["n_cells"].sum())
+        wrong = counted > whole
+    else:
+        return
+    if wrong:
+        raise InputError(
+            f"{path} (--{option}) is about {counted:,} cells, but {sample.name} has {n:,}. It is of another query, or of other "
+            "cells of it: give the file that was made of its mapped file."
+        )
 
 
 def _check_slots(path: Path, sample: Sample) -> None:
@@ -216,7 +244,8 @@ def _read(path: Path, quota: int, trained: TrainedModel) -> Sample:
             slot_use=_embedding(file, SLOT_USE),
             umap=_embedding(file, UMAP),
             quality=_quality(file),
-            batch=_batches(file.obs, run.batch_key),
+            batch=(batch := _batches(file.obs, run.batch_key)),
+            of_batches=_values_of_batches(file.obs, batch, (run.truth_key, run.batch_key)),
             spatial=_coordinates(file, run.spatial_key or "spatial"),
             reference_umap=None if reference is None else np.asarray(reference[UMAP]),
             reference_labels=None if reference is None else np.asarray(reference["label"]).astype(str),
@@ -309,6 +338,21 @@ def _batches(obs: pd.DataFrame, key: str) -> pd.Series | None:
         return None
     names = _names(obs[key])
     return names.astype(object).where(names.notna(), None)
+
+
+def _values_of_batches(obs: pd.DataFrame, batch: pd.Series | None, left_out: tuple[str, ...]) -> pd.DataFrame:
+    """The value that a column of names has in all cells of a batch, None where it has several or none; of all such columns but
+    ours and `left_out`. Without batches all cells are one, which is called ''."""
+    batches, names = pd.factorize(batch) if batch is not None else (np.zeros(len(obs), np.int64), np.array([""], object))
+    found = {}
+    for key, column in obs.items():
+        numbers = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+        if not numbers and not str(key).startswith(PREFIX) and key not in left_out:
+            codes, values = group_codes(column)
+            of_batch = pd.Series(codes[batches >= 0]).groupby(batches[batches >= 0]).agg(["min", "max"])
+            one = of_batch["min"].where(of_batch["min"] == of_batch["max"], -1).reindex(range(len(names)), fill_value=-1)
+            found[str(key)] = [None if code < 0 else values[code] for code in one]
+    return pd.DataFrame(found, index=names, dtype=object)
 
 
 def _quality(file: MappedFile) -> pd.DataFrame | None:

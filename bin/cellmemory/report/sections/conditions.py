@@ -6,15 +6,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Block, Figure, Notes, Section, Selector, Table, bounded, category_axis
-from cellmemory.report.data import CLUSTER_TITLE, Sample, counted_labels, level_title
+from cellmemory.report.data import Sample, counted_labels
 from cellmemory.report.proportions import compare_groups, log_odds
 from cellmemory.report.wording import listed
 
-#: Donors that the heatmap is drawn for, at least, and at most; values of a column that is a condition, at most.
-FEWEST, MAX_DONORS, MAX_CONDITIONS = 3, 100, 10
+#: Donors that the heatmap is drawn for, at least, and at most.
+FEWEST, MAX_DONORS = 3, 100
 #: Donors under a condition, from which on it is compared.
 TO_COMPARE = 2
 
@@ -39,45 +38,59 @@ def section(samples: Sequence[Sample]) -> Section:
         words = f"there are fewer than {FEWEST} donors (values of batch_key, or samples without one)"
         return Section("conditions", "Donors and conditions", lead, absent=words)
     compared = {name: column for name in donors.conditions if (column := _comparable(donors.conditions[name])) is not None}
-    blocks: list[Block] = [Notes([_too_few(donors)])] if not compared else []
+    left_out = [sentence for name, column in compared.items() if (sentence := _left_out(name, donors.conditions[name], column))]
+    notes = left_out if compared else [_too_few(donors)]
+    blocks: list[Block] = [Notes(notes)] if notes else []
     return Section("conditions", "Donors and conditions", lead, [*blocks, _heatmaps(donors), *_differences(donors, compared)])
 
 
 def find_donors(samples: Sequence[Sample]) -> Donors:
-    """The donors of all samples, in the order of their first cells. A batch of one name is one donor, in whatever samples."""
-    of_cells = [sample.batch if sample.batch is not None else pd.Series([sample.name] * len(sample.cells)) for sample in samples]
+    """The donors of all samples, in the order of their first cells.
+
+    A batch of one name is one donor, in whatever samples. A sample without batches is a donor of its own, also where a batch of
+    another sample has its name.
+    """
+    batches = {name for sample in samples if sample.batch is not None for name in sample.batch.dropna()}
+    whole = {sample.name: f"{sample.name} (sample)" if sample.name in batches else sample.name for sample in samples}
+    of_cells = [
+        sample.batch if sample.batch is not None else pd.Series([whole[sample.name]] * len(sample.cells)) for sample in samples
+    ]
     donor, names = pd.factorize(pd.concat(of_cells))
     labels = [counted_labels(sample.cells) for sample in samples]
     codes, kinds = np.concatenate([own.cat.codes for own in labels]), list(labels[0].cat.categories)
     cells = np.zeros((len(names), len(kinds)), np.int64)
     np.add.at(cells, (donor[donor >= 0], codes[donor >= 0]), 1)
     counts = pd.DataFrame(cells, names, kinds)
-    levels = {level_title(level_column(level)) for sample in samples for level in sample.run.label_levels or ()}
-    not_asked = {CLUSTER_TITLE, *levels, *({"answer"} if levels else ()), *(sample.run.batch_key for sample in samples)}
-    keys = dict.fromkeys(key for sample in samples for key in sample.columns if key not in not_asked)
-    found = {key: values for key in keys if (values := _values_of_donors(samples, key, donor)) is not None}
+    values = [s.of_batches if s.batch is not None else s.of_batches.set_axis([whole[s.name]]) for s in samples]
+    keys = [key for key in values[0] if all(key in own for own in values)]
+    found = {key: column for key in keys if (column := _condition(pd.concat([own[key] for own in values]), names)) is not None}
     return Donors(counts.loc[:, counts.sum() > 0], pd.DataFrame(found, names))
 
 
-def _values_of_donors(samples: Sequence[Sample], key: str, donor: np.ndarray) -> list[str] | None:
-    """The value that a column of categories has in all cells of each donor; None where it is not a condition of the donors.
+def _condition(values: pd.Series, donors: np.ndarray) -> list[str] | None:
+    """The value of each donor (those named), where the column is a condition: each has one, and several donors have the same.
 
-    donor: (N,) codes of all samples' cells.
+    values: by donor, once for each sample that the donor is in; None where a donor's cells have several values or none.
     """
-    if not all(key in s.columns and isinstance(s.columns[key].dtype, pd.CategoricalDtype) for s in samples):
+    if values.isna().any():
         return None
-    code, values = pd.factorize(pd.concat([sample.columns[key].astype(object) for sample in samples]))
-    pairs = np.unique(np.stack([donor, code])[:, donor >= 0], axis=1)
-    n_donors = len(np.unique(pairs[0]))
-    if pairs.shape[1] > n_donors or (pairs[1] < 0).any() or not 2 <= len(set(pairs[1])) <= min(MAX_CONDITIONS, n_donors - 1):
+    of_donor = values.groupby(level=0).agg(["first", "nunique"]).loc[donors]
+    if (of_donor["nunique"] > 1).any() or not 2 <= of_donor["first"].nunique() <= len(donors) - 1:
         return None
-    return [str(values[value]) for value in pairs[1]]
+    return of_donor["first"].tolist()
 
 
 def _comparable(condition: pd.Series) -> pd.Series | None:
     """The donors (of one condition each) whose condition has TO_COMPARE of them; None where that is not so of two conditions."""
     kept = condition[condition.map(condition.value_counts()) >= TO_COMPARE]
     return kept if kept.nunique() >= 2 else None
+
+
+def _left_out(name: str, condition: pd.Series, kept: pd.Series) -> str:
+    """Which values of a condition are not compared, as a sentence; '' where all are."""
+    alone = sorted(set(condition) - set(kept))
+    have = "has" if len(alone) == 1 else "have"
+    return f"'{name}': {listed(alone)} {have} one donor, and no part in the test." if alone else ""
 
 
 def _too_few(donors: Donors) -> str:
