@@ -1,5 +1,6 @@
 """The API for notebooks: results are those of the scripts, cells are left alone, what is wrong is a sentence."""
 
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -123,11 +124,39 @@ def test_what_is_wrong_is_said_in_the_words_of_a_notebook(opened, query, options
     assert error.value.problems == sentences
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"mode": "quick"}, "mode is not one of fast, full ('quick')."),
+        ({"sampling": "balancd"}, "sampling is not one of balanced, natural ('balancd')."),
+        ({"batch_size": 0}, "batch_size is not a whole number from 1 to 100,000 (0)."),
+        ({"learning_rate": float("nan")}, "learning_rate is not a number from 1e-12 to 1 (nan)."),
+        ({"d_model": 16.0}, "d_model is not a whole number from 8 to 4,096 or null (16.0)."),
+        ({"batch_key": ["a"]}, "batch_key is not a text with something in it or null (['a'])."),
+        ({"label_levels": "author_label"}, "label_levels is not a list of names ('author_label')."),
+        ({"label_levels": None}, "label_levels is not a list of names (None)."),
+        ({"genes": "CD3E"}, "genes is not a list of names ('CD3E')."),
+    ],
+)
+def test_wrong_options_of_a_training_replace_no_model(model, query, tmp_path, options, sentence):
+    shutil.copytree(model, tmp_path / "model")
+    with pytest.raises(InputError) as error:
+        cellmemory.train(query, "author_label", folder=tmp_path / "model", **options)
+    assert error.value.problems == [sentence]
+    assert cellmemory.load(tmp_path / "model").labels
+
+
 def test_what_is_not_cells_or_a_model_is_refused(opened, query, tmp_path):
     with pytest.raises(InputError, match=r"^The cells are of the type DataFrame\. Give an AnnData, or the path of a file\.$"):
         opened.map(query.obs)
     with pytest.raises(InputError, match="the trained model is incomplete"):
         cellmemory.load(tmp_path)
+    with pytest.raises(InputError, match="The model is of the type NoneType"):
+        cellmemory.load(None)
+    with pytest.raises(InputError, match="https://x/y"):
+        cellmemory.load("https://x/y")
+    with pytest.raises(InputError, match="gene_map: there is no such file"):
+        opened.map(query, gene_map="nowhere.tsv")
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match=r"^folder \S+ exists, and this step did not write it"):
         cellmemory.train(query, "author_label", folder=tmp_path)
@@ -163,8 +192,26 @@ def test_a_notebook_has_the_defaults_and_limits_of_the_scripts():
     assert numbers.pop("sample") == "query"
     assert len(numbers) > 15
     assert numbers == {name: options[name].default for name in numbers}
-    for name in ("novelty_alpha", "min_confidence", "min_coverage", "threads", "seed", "n_genes"):
+    for name in (
+        "novelty_alpha",
+        "min_confidence",
+        "min_coverage",
+        "threads",
+        "seed",
+        "n_genes",
+        "max_epochs",
+        "batch_size",
+        "n_layers",
+        "d_model",
+    ):
         allowed, known = options[name].type, {name: notebook._OPTIONS[name]}
         assert [wrong_fields({name: value}, known) for value in (allowed.min, allowed.max) if value is not None].count([]) >= 1
         assert wrong_fields({name: allowed.min - 1}, known)
         assert allowed.max is None or wrong_fields({name: allowed.max + 1}, known)
+    named = {name: options[name].type.choices for name in notebook._OPTIONS if hasattr(options[name].type, "choices")}
+    assert len(named) == 6
+    for name, choices in named.items():
+        assert [wrong_fields({name: value}, {name: notebook._OPTIONS[name]}) for value in choices] == [[]] * len(choices)
+        assert wrong_fields({name: "quick"}, {name: notebook._OPTIONS[name]})
+    given = {name for function in (notebook.Model.map, notebook.train) for name in signature(function).parameters}
+    assert given - set(notebook._OPTIONS) == {"self", "cells", "sample", "gene_map", "folder", "label_levels", "genes"}

@@ -37,6 +37,15 @@ def test_neither_clock_nor_language_nor_hash_seed_changes_a_byte(date, here, ali
         assert there[name].read_bytes() == path.read_bytes(), name
 
 
+def test_the_settings_of_jupyter_are_not_those_of_a_script(aligned, tmp_path, monkeypatch):
+    """It hands a backend of matplotlib to all that it starts, of a module that only its own kernels have."""
+    monkeypatch.setenv("MPLBACKEND", "module://no_such_module.backend_inline")
+    given = ("--reference", aligned / "reference.h5ad", "--panel", aligned / "panel.tsv", "--label_key", "cell_type")
+    small = ("--max_epochs", 1, "--d_model", 16, "--n_layers", 1, "--threads", 1)
+    succeed("train", *given, *small, "--output", "model", folder=tmp_path)
+    assert (tmp_path / "model" / "history.png").stat().st_size > 1000
+
+
 def test_threads_change_no_label_and_numbers_by_rounding_alone(here, aligned, model, tmp_path):
     there = map_one(tmp_path, DATA / "unseen_type.h5ad", aligned, model, threads=2)
     one, two = (pd.read_csv(files["q.labels.csv"], index_col=0) for files in (here, there))

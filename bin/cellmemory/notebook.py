@@ -20,11 +20,11 @@ from cellmemory.errors import InputError
 from cellmemory.genes.align import describe
 from cellmemory.genes.query_cells import preprocess_query
 from cellmemory.genes.reference_cells import preprocess_reference
-from cellmemory.io.checked import choice, integer, number, text, wrong_fields
+from cellmemory.io.checked import choice, either, flag, integer, number, shown, text, wrong_fields
 from cellmemory.io.outputs import checkpoints_beside, output_problems
 from cellmemory.io.samplesheet import COLUMNS, SAMPLE_NAME, Origin, Query
 from cellmemory.io.tables import write_table
-from cellmemory.io.text import is_url, url_for_an_output
+from cellmemory.io.text import is_url, url_for_a_file, url_for_an_output
 from cellmemory.log import say, warn
 from cellmemory.mapping.mapper import MappingSettings, map_query
 from cellmemory.network.runtime import Runtime, configure
@@ -35,17 +35,31 @@ from cellmemory.reference.trained_model import TrainedModel
 
 Cells: TypeAlias = ad.AnnData | str | Path
 _SHARE = number(0, 1)
+_NAME = either(text(), None)
 _OPTIONS = {
+    **dict.fromkeys(("counts_layer", "gene_column", "batch_key", "spatial_key", "truth_key"), _NAME),
     "min_coverage": _SHARE,
     "novelty_alpha": _SHARE,
     "alpha": number(1e-9, 1 - 1e-9),
     "min_confidence": number(0.5, 1),
+    "novelty_shift": flag(),
+    "attention": flag(),
     "precision": choice(["auto", "fp32", "bf16"]),
     "device": choice(["auto", "cpu", "cuda"]),
     "threads": integer(1, 4096),
     "seed": integer(0, 2**32 - 1),
     "n_genes": integer(2, 10**9),
     "label_key": text(),
+    "mode": choice(["fast", "full"]),
+    "binning": choice(["quantile", "log"]),
+    "max_epochs": integer(1, 10_000),
+    "patience": integer(1, 10**9),
+    "batch_size": integer(1, 100_000),
+    "sampling": choice(["balanced", "natural"]),
+    "learning_rate": number(1e-12, 1),
+    "variant": choice(["light", "standard"]),
+    "d_model": either(integer(8, 4096), None),
+    "n_layers": integer(1, 100),
 }
 
 
@@ -138,6 +152,13 @@ class Model:
         """
         threads = threads or available_threads()
         _check_options(
+            counts_layer=counts_layer,
+            gene_column=gene_column,
+            batch_key=batch_key,
+            spatial_key=spatial_key,
+            truth_key=truth_key,
+            novelty_shift=novelty_shift,
+            attention=attention,
             min_coverage=min_coverage,
             novelty_alpha=novelty_alpha,
             alpha=alpha,
@@ -153,7 +174,7 @@ class Model:
             summary = preprocess_query(
                 Query(sample, _as_file(cells, folder, sample), origin),
                 self.trained.files / "panel.tsv",
-                gene_map=Path(gene_map) if gene_map else None,
+                gene_map=None if gene_map is None else _file("gene_map", gene_map),
                 min_coverage=min_coverage,
                 output=aligned,
                 alignment=folder / "alignment.json",
@@ -184,6 +205,10 @@ def load(path: str | Path) -> Model:
     InputError
         Where the model is incomplete, changed since training, or none.
     """
+    if not isinstance(path, str | Path):
+        raise InputError(f"The model is of the type {type(path).__name__}. Give the path of its folder or archive.")
+    if is_url(str(path)):
+        raise InputError(url_for_a_file(str(path)))
     return Model(Path(path), trained_model.load(path))
 
 
@@ -253,7 +278,28 @@ def train(
     from cellmemory.training.train import CheckpointFolder, train_reference
 
     threads = threads or available_threads()
-    _check_options(label_key=label_key, n_genes=n_genes, precision=precision, device=device, threads=threads, seed=seed)
+    _check_options(
+        label_key=label_key,
+        batch_key=batch_key,
+        counts_layer=counts_layer,
+        gene_column=gene_column,
+        n_genes=n_genes,
+        mode=mode,
+        binning=binning,
+        max_epochs=max_epochs,
+        patience=patience,
+        batch_size=batch_size,
+        sampling=sampling,
+        learning_rate=learning_rate,
+        variant=variant,
+        d_model=d_model,
+        n_layers=n_layers,
+        precision=precision,
+        device=device,
+        threads=threads,
+        seed=seed,
+    )
+    levels, genes = _names("label_levels", label_levels), None if genes is None else _names("genes", genes)
     kept = None
     if folder is None:
         kept = tempfile.TemporaryDirectory(prefix="cellmemory-model-")
@@ -267,7 +313,7 @@ def train(
     settings = TrainingSettings(
         label_key=label_key,
         batch_key=batch_key,
-        label_levels=tuple(parse_levels(",".join(label_levels), label_key)),
+        label_levels=tuple(parse_levels(",".join(levels), label_key)),
         mode=mode,
         binning=binning,
         seed=seed,
@@ -305,6 +351,19 @@ def _check_options(**given: object) -> None:
         raise InputError(f"{clause}." for clause in clauses)
 
 
+def _names(option: str, given: Iterable[str]) -> list[str]:
+    """Several names: of a text alone each letter would be one."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(f"{option} is not a list of names ({shown(given)}).")
+    return [str(name) for name in given]
+
+
+def _file(option: str, path: str | Path) -> Path:
+    if not isinstance(path, str | Path) or not Path(path).is_file():
+        raise InputError(f"{option}: there is no such file ({shown(str(path), 200)}).")
+    return Path(path)
+
+
 def _as_file(cells: Cells, folder: Path, name: str) -> Path:
     """The file of some cells; those in memory are written to `folder`, without changing them."""
     if isinstance(cells, str | Path):
@@ -338,12 +397,12 @@ def _write(cells: ad.AnnData, path: Path) -> None:
                 writer.write(name, values)
 
 
-def _gene_list(genes: Iterable[str] | None, folder: Path) -> Path | None:
+def _gene_list(genes: list[str] | None, folder: Path) -> Path | None:
     """The genes that a panel may hold, as check_inputs.py writes them."""
     if genes is None:
         return None
     path = folder / "genes.tsv"
-    write_table(pd.DataFrame({"sample": "query", "gene": [str(gene) for gene in genes]}), path)
+    write_table(pd.DataFrame({"sample": "query", "gene": genes}), path)
     return path
 
 

@@ -51,11 +51,16 @@ def test_which_genes_are_expressed_tells_no_share():
     assert np.isnan(measured(["CD3E", "CD19", "LYZ", "MT-CO1"], COUNTS > 0, "binary")[:, [0, 2]]).all()
 
 
-def test_a_query_keeps_the_quality_of_its_cells(tmp_path):
-    """Of all genes of its file, not of the panel's."""
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_query_keeps_the_quality_of_its_cells(twice: bool, tmp_path):
+    """Of all genes of its file, not of the panel's. twice: each value in two halves, which both count for its gene."""
     values = np.random.default_rng(0).poisson(2, (7, 13)).astype(np.float32)
     names = [*GENES, *OTHERS, "MT-CO1"]
-    ad.AnnData(sp.csr_matrix(values), var=pd.DataFrame(index=names)).write_h5ad(tmp_path / "query.h5ad")
+    stored = sp.csr_matrix(values)
+    if twice:
+        parts = (np.repeat(stored.data / 2, 2), np.repeat(stored.indices, 2), stored.indptr * 2)
+        stored = sp.csr_matrix(parts, values.shape)
+    ad.AnnData(stored, var=pd.DataFrame(index=names)).write_h5ad(tmp_path / "query.h5ad")
     panel_table().to_csv(tmp_path / "panel.tsv", sep="\t", index=False)
     outputs = ("--output", tmp_path / "aligned.h5ad", "--alignment", tmp_path / "alignment.json")
     succeed("preprocess_query", "--query", tmp_path / "query.h5ad", "--panel", tmp_path / "panel.tsv", *outputs)

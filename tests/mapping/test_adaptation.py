@@ -18,6 +18,7 @@ import evaluate
 import extract_tags
 import faithfulness
 import report
+from cellmemory.errors import InputError
 from cellmemory.explanation import contrasts
 from cellmemory.mapping.adaptation import PENALTY, Adapted, _difference, adapt, learn_query
 from cellmemory.mapping.mapped import MappedFile
@@ -240,6 +241,24 @@ def test_scripts_take_the_model_that_mapped_the_query_and_a_report_its_trained_o
     # The page shows panel, labels and training of the reference's model, which are those of the adapted one.
     refusal = sentence("adapted", "trained")
     assert refusal == "" if script is report else "(one adapted to 'few', not one that is not adapted)" in refusal
+
+
+def test_a_model_adapted_to_another_query_of_the_same_name_is_refused(both_ways, aligned, tmp_path):
+    other = ad.read_h5ad(aligned / "unseen_type.aligned.h5ad")[60:120].copy()
+    other.uns["cellmemory"]["sample"] = "few"
+    other.uns["cellmemory"]["values_digest"] = "0123456789abcdef"
+    other.write_h5ad(tmp_path / "few.h5ad")
+    given = ("--model", both_ways / "adapted", "--output", tmp_path / "m.h5ad", "--labels", tmp_path / "l.csv", *RUNTIME)
+    (sentence,) = refused("map_query", "--query", tmp_path / "few.h5ad", *given)
+    assert "this model is adapted to another query that is called 'few' as well" in sentence
+    mapped = ad.read_h5ad(both_ways / "adapted.h5ad")
+    mapped.uns["cellmemory"]["values_digest"] = "0123456789abcdef"
+    mapped.write_h5ad(tmp_path / "other.h5ad")
+    with (
+        MappedFile(tmp_path / "other.h5ad") as file,
+        pytest.raises(InputError, match="adapted to another query of the same name"),
+    ):
+        file.check_model(trained_model.load(both_ways / "adapted"))
 
 
 def test_attention_by_a_model_and_by_it_adapted_may_be_contrasted(both_ways):

@@ -40,6 +40,19 @@ def test_a_copy_is_the_model_byte_for_byte_and_the_same_each_time(model: Path, p
     assert (tmp_path / "again.ZIP").read_bytes() == packed.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["there", "there.zip"])
+def test_a_copy_does_not_replace_another_model(name: str, model: Path, aligned: Path, tmp_path: Path):
+    """What was trained or adapted may be the only copy; the same model again is no loss."""
+    there = tmp_path / name
+    succeed("adapt", "--query", aligned / "unseen_type.aligned.h5ad", "--model", model, "--output", there, "--threads", 1)
+    before = trained_model.load(there).config["digest"]
+    (sentence,) = refused("copy_model", "--model", model, "--output", there)
+    assert f"--output {there} is another trained model than {model}. Give another path, or remove it first." in sentence
+    assert trained_model.load(there).config["digest"] == before
+    succeed("copy_model", "--model", model, "--output", tmp_path / f"new_{name}")
+    succeed("copy_model", "--model", model, "--output", tmp_path / f"new_{name}")
+
+
 def test_an_archive_is_adapted_as_its_folder_is(model: Path, packed: Path, aligned: Path, tmp_path: Path):
     """A file of any name: a workflow manager may call it dataset_1.dat. That it maps alike, tests/test_notebook.py shows."""
     archive = shutil.copy(packed, tmp_path / "dataset_1.dat")

@@ -30,7 +30,7 @@ def column_problems(file: CellFile, origin: Origin) -> list[str]:
         with problems.collect():
             if key and not clean_labels(file.column(key, role, option)).notna().any():
                 problems.append(f"{file.path}: the {role} column '{key}' (--{option}) holds no value. Name another one, or none.")
-    if origin.cluster_key in file.obs:
+    if origin.cluster_key and origin.cluster_key in file.obs:
         with problems.collect():
             users_clusters(file, origin.cluster_key)
     if origin.spatial_key and origin.spatial_key not in file.obsm:

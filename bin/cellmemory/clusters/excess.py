@@ -66,9 +66,9 @@ def kept_markers(
     of_clusters = sums_of_groups(values, codes, len(kept)) / sizes
     heights = _heights(states)
     for cluster, label in enumerate(label_of):
-        own = markers.get(label, [])
-        if len(own) >= LEAST_MARKERS:
-            others, height = heights[label]
+        own = markers.get(int(label))
+        if own is not None and len(own) >= LEAST_MARKERS:
+            others, height = heights[int(label)]
             kept[cluster] = ((of_clusters[cluster] - others)[own] >= height[own] / 2).mean()
     return kept
 
