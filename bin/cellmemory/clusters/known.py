@@ -17,7 +17,7 @@ TESTED_GENES = 20
 #: A set is named from so many of these genes, and below this adjusted p-value.
 LEAST_GENES, LARGEST_P = 2, 0.05
 #: The name of the library that the reference's own labels make.
-REFERENCE = "reference"
+OWN_LABELS = "reference"
 
 
 def reference_library(trained: TrainedModel, measured: np.ndarray) -> Library:
@@ -27,7 +27,7 @@ def reference_library(trained: TrainedModel, measured: np.ndarray) -> Library:
     sets = {trained.labels[label]: genes[markers].tolist() for label, markers in found.items()}
     kept = {label: markers for label, markers in sets.items() if len(markers) >= MIN_OVER_REPRESENTED}
     named = {gene for markers in kept.values() for gene in markers}
-    return Library(REFERENCE, kept, len(sets), len(named), len(named), case_folded=False)
+    return Library(OWN_LABELS, kept, len(sets), len(named), len(named), case_folded=False)
 
 
 def known_sets(

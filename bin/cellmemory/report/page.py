@@ -56,7 +56,7 @@ def build(
 ) -> tuple[str, list[Section]]:
     """The whole page, and what it is made of. inputs: what check_inputs.py wrote; consensus: summaries of consensus.py.
 
-    provenance: names and values of the run, in groups or not, the day when it was `written`, and `links` to what lies beside it.
+    provenance: names and values of the run, in groups or not, the day when it was `written`, and `links` to files next to it.
     """
     colours, shades = label_colours(samples, trained), palette(100)
     parts = sections.all_sections(

@@ -50,7 +50,7 @@ def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | Non
     notes = [Notes(unusual, "Read this first", warning=True)] if unusual else []
     blocks = [Tiles(_tiles(samples, cells, trained)), *notes, _labels(samples, cells, verdicts)]
     several = [_samples(samples)] if len(samples) > 1 else []
-    beside = [Links("Beside this page", [(words, quote(path)) for words, path in links.items()], _LINKS_CAPTION)] if links else []
+    beside = [Links("Next to this page", [(words, quote(path)) for words, path in links.items()], _LINKS_CAPTION)] if links else []
     blocks += [*several, *beside, _facts(trained, inputs)]
     return Section("summary", "Summary", _sentence(samples, cells, verdicts), blocks)
 
