@@ -26,12 +26,8 @@ workflow WRITE_REPORTS {
     about = models.join(inputs) // [name of a reference, files of its model, what was found in the inputs]
 
     own = withReference(complete, about.map { reference, model, found -> [reference, [model, found]] })
-    REPORT_SAMPLE(
-        own.item,
-        own.own.map { model, _found -> model },
-        own.own.map { _model, found -> found },
-        own.item.map { meta, query, found -> pageFacts(settings, linksOfPair(meta, query, found, settings)) },
-    )
+    facts = own.item.map { meta, query, found -> pageFacts(settings, linksOfPair(meta, query, found, settings)) }
+    REPORT_SAMPLE(own.item, own.own.map { model, _found -> model }, own.own.map { _model, found -> found }, facts)
 
     places = ordered.flatMap { rows -> rows.withIndex().collect { row, place -> [row[0].id, place] } }
     agreements = agreed
@@ -59,16 +55,13 @@ workflow WRITE_REPORTS {
             error(gaps)
         }
     }
-    sample_reports = REPORT_SAMPLE.out.html
-    run_reports = REPORT_RUN.out.html
-    multiqc = REPORT_RUN.out.multiqc
-    pages = complete.join(sample_reports).map { meta, query, found, page -> [meta, [query] + found + [page]] }
+    pages = complete.join(REPORT_SAMPLE.out.html).map { meta, query, found, page -> [meta, [query] + found + [page]] }
     versions = REPORT_SAMPLE.out.versions.mix(REPORT_RUN.out.versions)
 
     emit:
-    sample_reports // [meta, path]
-    run_reports // [meta, path]; meta.id: name of the reference or ''
-    multiqc // paths
+    sample_reports = REPORT_SAMPLE.out.html // [meta, path]
+    run_reports = REPORT_RUN.out.html // [meta, path]; meta.id: name of the reference or ''
+    multiqc = REPORT_RUN.out.multiqc // paths
     pages // [meta, paths]: the mapped query, what there is about it, and its page
     versions
 }

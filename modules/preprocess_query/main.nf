@@ -26,7 +26,7 @@ process PREPROCESS_QUERY {
     preprocess_query.py \\
         ${commandLine([query: query, sample: meta.id, panel: panel, gene_map: gene_map])} \\
         ${calledByOrigin([query, gene_map])} \\
-        ${commandLine(meta.subMap(optionalColumns('input')) + options)} \\
+        ${commandLine(meta.subMap(optionalColumns('input') - 'cluster_key') + options)} \\
         --output ${quoted("${meta.id}.aligned.h5ad")} \\
         --alignment ${quoted("${meta.id}.alignment.json")}
     versions.py "${task.process}" anndata scipy > versions.yml

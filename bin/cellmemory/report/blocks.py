@@ -91,7 +91,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class Links:
-    """Files beside the page: words and the path of each, relative to the page and with every letter quoted that a link needs."""
+    """Files next to the page: words and the path of each, relative to the page and with every letter quoted that a link needs."""
 
     title: str
     items: list[tuple[str, str]]

@@ -38,7 +38,7 @@ _LINKS_CAPTION = "The links lead to files where the pipeline writes them. They w
 
 
 def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | None, links: dict[str, str]) -> Section:
-    """A sentence, the figures to look at first, a verdict on every label, a row for every sample, and what lies beside the page.
+    """A sentence, the figures to look at first, a verdict on every label, a row for every sample, and files next to the page.
 
     links: words and the path of each, relative to the page.
     """
@@ -50,8 +50,9 @@ def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | Non
     notes = [Notes(unusual, "Read this first", warning=True)] if unusual else []
     blocks = [Tiles(_tiles(samples, cells, trained)), *notes, _labels(samples, cells, verdicts)]
     several = [_samples(samples)] if len(samples) > 1 else []
-    beside = [Links("Next to this page", [(words, quote(path)) for words, path in links.items()], _LINKS_CAPTION)] if links else []
-    blocks += [*several, *beside, _facts(trained, inputs)]
+    files = [(words, quote(path)) for words, path in links.items()]
+    next_to = [Links("Next to this page", files, _LINKS_CAPTION)] if files else []
+    blocks += [*several, *next_to, _facts(trained, inputs)]
     return Section("summary", "Summary", _sentence(samples, cells, verdicts), blocks)
 
 
