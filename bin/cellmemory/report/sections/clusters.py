@@ -110,7 +110,7 @@ def candidates(sample: Sample) -> list[str]:
 def _new_type(sample: Sample, row: pd.Series) -> str:
     genes, unlike = _first(row["excess_genes"]), f"{row['unlike']:.0%}"
     beyond = f", but they express {genes} beyond the reference's cells of their labels" if genes else ""
-    known = f" {_first(row['known_genes'])} are known as {row['known_as']}." if row["known_as"] else ""
+    known = f" {_first(row['known_genes'])} are genes of {row['known_as']}." if row["known_as"] else ""
     doubt = f" {unlike} are unlike the reference." if unlike != "0%" else ""
     return (
         f"{sample.name}, cluster {row['cluster']} ({count(int(row['n_cells']), 'cell')}) may be a type that the reference lacks. "
