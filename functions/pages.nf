@@ -12,7 +12,7 @@ def detailCount(meta, gene_sets, settings) {
 }
 
 /**
- * What a page says of where it comes from. No run names and no -resume: the same run again must be resumed, not repeated.
+ * What a page says of where it comes from. No names and no places of a run: the same run again must be resumed, not repeated.
  *
  * links: where the page leads, by words.
  */
@@ -23,11 +23,18 @@ def pageFacts(settings, links) {
         version: workflow.manifest.version,
         revision: workflow.commitId,
         nextflow: workflow.nextflow.version.toString(),
-        command: workflow.commandLine.replaceAll(' -resume( [0-9a-f-]{36}| [a-z]+_[a-z]+)?', ''),
+        command: sameCommand(workflow.commandLine),
         parameters: given,
         links: links,
     ]
     return groovy.json.JsonOutput.toJson(about.findAll { _name, value -> value != null })
+}
+
+/** The command without what may differ when the same run is resumed: -resume, the name of the run, its folders, its log. */
+def sameCommand(line) {
+    return line
+        .replaceAll(/ -resume( [0-9a-f-]{36}| [a-z]+_[a-z]+)?(?= |\z)/, '')
+        .replaceAll(/ (-w|-work-dir|-name|-ansi-log|--outdir)[ =]('[^']*'|"[^"]*"|[^ ]+)/, '')
 }
 
 /** From the page of a pair to that of the run, and to what else there is about the pair. */
