@@ -55,13 +55,16 @@ workflow WRITE_REPORTS {
             error(gaps)
         }
     }
-    pages = complete.join(REPORT_SAMPLE.out.html).map { meta, query, found, page -> [meta, [query] + found + [page]] }
+    sample_reports = REPORT_SAMPLE.out.html
+    run_reports = REPORT_RUN.out.html
+    multiqc = REPORT_RUN.out.multiqc
+    pages = complete.join(sample_reports).map { meta, query, found, page -> [meta, [query] + found + [page]] }
     versions = REPORT_SAMPLE.out.versions.mix(REPORT_RUN.out.versions)
 
     emit:
-    sample_reports = REPORT_SAMPLE.out.html // [meta, path]
-    run_reports = REPORT_RUN.out.html // [meta, path]; meta.id: name of the reference or ''
-    multiqc = REPORT_RUN.out.multiqc // paths
+    sample_reports // [meta, path]
+    run_reports // [meta, path]; meta.id: name of the reference or ''
+    multiqc // paths
     pages // [meta, paths]: the mapped query, what there is about it, and its page
     versions
 }

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cellmemory import sampling
@@ -539,6 +539,7 @@ def test_colour_blind_eyes_tell_labels_apart(n: int, apart: float, eyes: str):
 
 
 @given(st.floats(1e-6, 1e9), st.integers(2, 30))
+@example(0.4, 2)  # a quarter of it is a little less than 0.1, and its logarithm is -1
 def test_the_bar_of_a_tissue_has_a_round_length(width: float, n: int):
     places = np.stack([np.linspace(3, 3 + width, n), np.zeros(n)], axis=1)
     length = points.bar_length(np.vstack([places, [np.nan, 0]]))

@@ -66,8 +66,9 @@ def bar_length(places: np.ndarray) -> float:
     longest = np.ptp(across) / 4 if len(across) else 0.0
     if not longest > 0:
         return 0.0
-    power = 10.0 ** np.floor(np.log10(longest))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= longest))
+    power = int(np.floor(np.log10(longest)))
+    # Of the next lower power as well: a logarithm may be rounded up to the power itself.
+    return max(length for length in (step * 10.0**p for p in (power - 1, power) for step in (1, 2, 5)) if length <= longest)
 
 
 def _reference(samples: Sequence[Sample], labels: list[str]) -> list[dict]:
