@@ -49,7 +49,7 @@ def test_the_markers_of_a_label_are_what_it_is_above_the_others_in():
     mean[0, :3], mean[1, :3], mean[2, 3:6], mean[3, 6] = [3, 2, 1], [3, 2, 1], 2, 0.1
     states = LabelStates(mean, np.array([0, 0, 1, 2]), np.ones(10, np.float32))
     found = markers_of_labels(states, np.arange(10) != 1)
-    assert found[0].tolist() == [0, 2]
-    assert sorted(found[1]) == [3, 4, 5]
-    assert found[2].tolist() == [], "0.1 is too little"
+    assert found[0].genes.tolist() == [0, 2]
+    assert sorted(found[1].genes) == [3, 4, 5]
+    assert found[2].genes.tolist() == [], "0.1 is too little"
     assert markers_of_labels(LabelStates(mean[:2], np.zeros(2, int), np.ones(10, np.float32)), np.ones(10, bool)) == {}

@@ -5,6 +5,7 @@ Letters: n cells, M panel genes, K clusters.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -64,36 +65,38 @@ def kept_markers(
         return kept
     sizes = np.bincount(codes, minlength=len(kept))[:, None]
     of_clusters = sums_of_groups(values, codes, len(kept)) / sizes
-    heights = _heights(states)
     for cluster, label in enumerate(label_of):
         own = markers.get(int(label))
-        if own is not None and len(own) >= LEAST_MARKERS:
-            others, height = heights[int(label)]
-            kept[cluster] = ((of_clusters[cluster] - others)[own] >= height[own] / 2).mean()
+        if own is not None and len(own.genes) >= LEAST_MARKERS:
+            kept[cluster] = ((of_clusters[cluster] - own.others)[own.genes] >= own.height[own.genes] / 2).mean()
     return kept
 
 
-def markers_of_labels(states: LabelStates, measured: np.ndarray) -> dict[int, np.ndarray]:
-    """The marker genes of each label by its code, the highest first: at most MARKER_GENES of the measured (M,) ones.
+class Markers(NamedTuple):
+    """The marker genes of a label by number, the highest first; (M,) means of the other labels, and its own less these."""
+
+    genes: np.ndarray
+    others: np.ndarray
+    height: np.ndarray
+
+
+def markers_of_labels(states: LabelStates, measured: np.ndarray) -> dict[int, Markers]:
+    """The markers of each label by its code, at most MARKER_GENES of the measured (M,) ones; nothing for a lone label.
 
     They are the genes by which the label is furthest above the mean of the others, in standard deviations within a label.
     """
-    found = {}
-    for label, (_, height) in _heights(states).items():
-        apart = np.where(measured, height, 0) / states.spread
-        genes = np.argsort(-apart, kind="stable")[:MARKER_GENES]
-        found[label] = genes[apart[genes] >= MARKER_HEIGHT]
-    return found
-
-
-def _heights(states: LabelStates) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """By each label's code the mean of the other labels, and what its own is above that, (M,) each; nothing for a lone label."""
     present = np.unique(states.label)
     means = np.array([states.mean[states.label == label].mean(0) for label in present])
     if len(present) < 2:
         return {}
-    others = [np.delete(means, place, axis=0).mean(0) for place in range(len(present))]
-    return {int(label): (other, own - other) for label, own, other in zip(present, means, others, strict=True)}
+    found = {}
+    for place, label in enumerate(present):
+        others = np.delete(means, place, axis=0).mean(0)
+        height = means[place] - others
+        apart = np.where(measured, height, 0) / states.spread
+        genes = np.argsort(-apart, kind="stable")[:MARKER_GENES]
+        found[int(label)] = Markers(genes[apart[genes] >= MARKER_HEIGHT], others, height)
+    return found
 
 
 def _medians_of_others(values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.clusters.excess import markers_of_labels
+from cellmemory.clusters.markers import largest_excess
 from cellmemory.explanation.enrichment import MIN_OVER_REPRESENTED, Library, over_representation
 from cellmemory.reference.trained_model import TrainedModel
 
@@ -24,7 +25,7 @@ def reference_library(trained: TrainedModel, measured: np.ndarray) -> Library:
     """The reference's labels as gene sets: the measured (M,) marker genes of each."""
     genes = trained.panel["gene"].to_numpy(str)
     found = markers_of_labels(trained.states, measured)
-    sets = {trained.labels[label]: genes[markers].tolist() for label, markers in found.items()}
+    sets = {trained.labels[label]: genes[markers.genes].tolist() for label, markers in found.items()}
     kept = {label: markers for label, markers in sets.items() if len(markers) >= MIN_OVER_REPRESENTED}
     named = {gene for markers in kept.values() for gene in markers}
     return Library(OWN_LABELS, kept, len(sets), len(named), len(named), case_folded=False)
@@ -39,15 +40,10 @@ def known_sets(
     the set and in brackets its library; known_genes, those of them that the set has, joined by `;`; both '' where there is none.
     """
     rows = [
-        _best(_largest(values, genes), libraries, background) if candidate else ("", "")
+        _best(largest_excess(values, genes, TESTED_GENES), libraries, background) if candidate else ("", "")
         for values, candidate in zip(excess, candidates, strict=True)
     ]
     return pd.DataFrame(rows, columns=["known_as", "known_genes"])
-
-
-def _largest(excess: np.ndarray, genes: list[str]) -> list[str]:
-    known = np.nan_to_num(excess, nan=-1)
-    return [genes[i] for i in np.argsort(-known, kind="stable")[:TESTED_GENES] if known[i] > 0]
 
 
 def _best(tested: list[str], libraries: Sequence[Library], background: set[str]) -> tuple[str, str]:

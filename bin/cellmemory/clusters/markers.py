@@ -44,9 +44,14 @@ def named_markers(clusters: pd.DataFrame, markers: pd.DataFrame) -> tuple[list[s
 
 
 def named_excess(excess: np.ndarray, genes: list[str]) -> str:
-    """The genes of the largest excess (M,) of a cluster, those above 0, joined by `;`."""
+    """The first genes of the largest excess (M,) of a cluster, joined by `;`."""
+    return ";".join(largest_excess(excess, genes, LISTED_MARKERS))
+
+
+def largest_excess(excess: np.ndarray, genes: list[str], most: int) -> list[str]:
+    """The genes of the largest excess (M,) of a cluster, those above 0, at most so many."""
     known = np.nan_to_num(excess, nan=-1)
-    return ";".join(genes[i] for i in np.argsort(-known, kind="stable")[:LISTED_MARKERS] if known[i] > 0)
+    return [genes[i] for i in np.argsort(-known, kind="stable")[:most] if known[i] > 0]
 
 
 def _compare(

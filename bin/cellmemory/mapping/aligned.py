@@ -38,20 +38,24 @@ def open_aligned(path: Path, trained: TrainedModel) -> CellFile:
 
 def sample_name(file: CellFile) -> str:
     """What the aligned query says its name is, else one made of its file's name. Raises InputError for any other name."""
-    with reading(file.path, f"uns/{RUN}/sample"):
-        stored = file.uns[RUN]["sample"].asstr()[()] if f"{RUN}/sample" in file.uns else ""
-    if stored and not is_sample(str(stored)):
+    stored = _stored_text(file, "sample")
+    if stored and not is_sample(stored):
         raise InputError(
-            f"{file.path}: it says that its sample is {str(stored)[:80]!r}, but a sample cannot be called so. Align the query "
+            f"{file.path}: it says that its sample is {stored[:80]!r}, but a sample cannot be called so. Align the query "
             "again with preprocess_query.py."
         )
-    return str(stored) or sample_named(file.path)
+    return stored or sample_named(file.path)
 
 
 def values_digest(file: CellFile) -> str:
     """The digest of the query's aligned values, or an empty text where preprocessing left none."""
-    with reading(file.path, f"uns/{RUN}/values_digest"):
-        return str(file.uns[RUN]["values_digest"].asstr()[()]) if f"{RUN}/values_digest" in file.uns else ""
+    return _stored_text(file, "values_digest")
+
+
+def _stored_text(file: CellFile, name: str) -> str:
+    """What preprocessing left under a name, or an empty text."""
+    with reading(file.path, f"uns/{RUN}/{name}"):
+        return str(file.uns[RUN][name].asstr()[()]) if f"{RUN}/{name}" in file.uns else ""
 
 
 def describe_run(file: CellFile, trained: TrainedModel, doubt: DoubtSettings, precision: str) -> RunInfo:

@@ -139,7 +139,7 @@ def _check_size(path: Path, option: str, sample: Sample) -> None:
     whole = max(n, sample.run.n_cells or n)  # of which cells may have been taken away since
     if option in ("alignment", "metrics"):
         counted = table.get("cells", n)
-        wrong = counted != n and (option == "metrics" or counted != whole)
+        wrong = counted not in ({n} if option == "metrics" else {n, whole})
     elif option == "clusters":
         counted = int(table["n_cells"].sum())
         wrong = counted != n
@@ -314,13 +314,18 @@ def _colourings(obs: pd.DataFrame, truth_key: str, levels: list[str]) -> pd.Data
     for key, column in obs.items():
         if str(key).startswith(PREFIX) or key == truth_key or len(kept) == MAX_COLUMNS:
             continue
-        if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        if _is_measure(column):
             values = _numbers(column)
             if np.isfinite(values).any() and np.nanmin(values) < np.nanmax(values):
                 kept[str(key)] = values
         elif column.nunique() <= MAX_LEVELS:
             kept[str(key)] = _names(column).array
     return pd.DataFrame(kept, index=range(len(obs)))
+
+
+def _is_measure(column: pd.Series) -> bool:
+    """Whether a column holds numbers, and no names."""
+    return pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
 
 
 def level_title(key: str) -> str:
@@ -346,8 +351,7 @@ def _values_of_batches(obs: pd.DataFrame, batch: pd.Series | None, left_out: tup
     batches, names = pd.factorize(batch) if batch is not None else (np.zeros(len(obs), np.int64), np.array([""], object))
     found = {}
     for key, column in obs.items():
-        numbers = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
-        if not numbers and not str(key).startswith(PREFIX) and key not in left_out:
+        if not _is_measure(column) and not str(key).startswith(PREFIX) and key not in left_out:
             codes, values = group_codes(column)
             of_batch = pd.Series(codes[batches >= 0]).groupby(batches[batches >= 0]).agg(["min", "max"])
             one = of_batch["min"].where(of_batch["min"] == of_batch["max"], -1).reindex(range(len(names)), fill_value=-1)
