@@ -11,7 +11,7 @@ import _cli
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cellmemory.explanation.enrichment import Library
+    from cellmemory.genes.gene_sets import Library
 
 
 @_cli.command
@@ -53,6 +53,7 @@ def main(
     import pandas as pd
 
     from cellmemory.explanation import enrichment, gsea, profiles
+    from cellmemory.genes import gene_sets
     from cellmemory.genes.panel import read_panel
     from cellmemory.io.atomic import replacing
     from cellmemory.io.tables import read_table, write_table
@@ -67,9 +68,9 @@ def main(
     _say_rankings(rankings, top)
     if 2 * top > len(background):
         _cli.warn(f"The first {top} genes are over half of the background; choose a lower --top to see a difference.")
-    libraries = enrichment.read_libraries(gmts, panel, background, enrichr)
+    libraries = enrichment.find_libraries(gmts, panel, background, enrichr)
     for library in libraries:
-        _say_library(library, enrichment.MIN_OVER_REPRESENTED)
+        _say_library(library, gene_sets.LEAST_MEASURED)
     tables = [enrichment.over_represented(rankings, libraries, background, top)]
     if profiles_path:
         sizes = [len(genes) for library in libraries for genes in library.sets.values()]

@@ -2,10 +2,15 @@
 """Writes the report: one self-contained HTML page of a sample, or of a run, its figures, and content for MultiQC."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import _cli
+
+if TYPE_CHECKING:
+    from cellmemory.reference.trained_model import TrainedModel
+    from cellmemory.report.data import Sample
 
 
 @_cli.command
@@ -23,6 +28,7 @@ import _cli
 @click.option("--cell_clusters", type=_cli.FILE, multiple=True, help="<sample>.cell_clusters.csv of cluster.py.")
 @click.option("--metrics", type=_cli.FILE, multiple=True, help="<sample>.metrics.json of evaluate.py.")
 @click.option("--consensus", type=_cli.FILE, multiple=True, help="<sample>.consensus.json of consensus.py.")
+@click.option("--gmt", "gmts", type=_cli.FILE, multiple=True, help="Gene sets, such as markers of cell types, to show by label.")
 @click.option("--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run.")
 @click.option("--output", type=_cli.Output("page"), required=True, help="The HTML page.")
 @click.option("--mqc_dir", type=_cli.Output("multiqc_folder"), help="Folder for MultiQC's *_mqc.json.")
@@ -42,6 +48,7 @@ def main(
     cell_clusters: tuple[Path, ...],
     metrics: tuple[Path, ...],
     consensus: tuple[Path, ...],
+    gmts: tuple[Path, ...],
     provenance: Path | None,
     output: Path,
     mqc_dir: Path | None,
@@ -85,6 +92,7 @@ def main(
         inputs=read_json(inputs, "inputs") if inputs else None,
         provenance=read_json(provenance, "provenance") if provenance else None,
         consensus=[read_json(path, "consensus") for path in consensus],
+        gene_sets=_gene_sets(gmts, trained, samples) if gmts else {},
     )
     colours = page.label_colours(samples, trained)
     with replacing(output) as partial:
@@ -94,6 +102,14 @@ def main(
         _cli.say(f"Wrote {len(multiqc.write(samples, trained, colours, mqc_dir))} files for MultiQC to {mqc_dir}.")
     if figures_dir:
         _cli.say(f"Wrote {len(still.write(samples, parts, colours, figures_dir))} files of figures to {figures_dir}.")
+
+
+def _gene_sets(gmts: tuple[Path, ...], trained: "TrainedModel", samples: "list[Sample]") -> dict[str, dict[str, list[str]]]:
+    """The genes of each set by the name of its file, as the panel writes them; of those that some sample measured."""
+    from cellmemory.genes.gene_sets import read_libraries
+
+    measured = {gene for sample in samples for gene, there in zip(sample.genes, sample.measured, strict=True) if there}
+    return {library.name: library.sets for library in read_libraries(gmts, trained.panel, measured)}
 
 
 if __name__ == "__main__":

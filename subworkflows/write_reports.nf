@@ -27,7 +27,7 @@ workflow WRITE_REPORTS {
 
     own = withReference(complete, about.map { reference, model, found -> [reference, [model, found]] })
     facts = own.item.map { meta, query, found -> pageFacts(settings, linksOfPair(meta, query, found, settings)) }
-    REPORT_SAMPLE(own.item, own.own.map { model, _found -> model }, own.own.map { _model, found -> found }, facts)
+    REPORT_SAMPLE(own.item, own.own.map { model, _found -> model }, own.own.map { _model, found -> found }, gene_sets, facts)
 
     places = ordered.flatMap { rows -> rows.withIndex().collect { row, place -> [row[0].id, place] } }
     agreements = agreed
@@ -48,7 +48,7 @@ workflow WRITE_REPORTS {
             inputs: found
             facts: pageFacts(settings, linksOfRun(reference, pages.collect { page -> page[1] }))
         }
-    REPORT_RUN(run.pages, run.model, run.inputs, run.facts)
+    REPORT_RUN(run.pages, run.model, run.inputs, gene_sets, run.facts)
     REPORT_SAMPLE.out.figures.mix(REPORT_RUN.out.figures).subscribe { figures, tables, count ->
         def gaps = gapsOf(figures, tables, count)
         if (gaps) {

@@ -3,10 +3,13 @@
 import ast
 import json
 import re
+import shlex
 import subprocess
 import tokenize
 import tomllib
 from functools import cache
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -143,6 +146,24 @@ def test_every_package_that_a_run_needs_is_cited():
     known = {"torch": "pytorch"}
     names = [re.match(r"[\w-]+", need)[0] for need in project["dependencies"]]
     assert [name for name in names if re.sub(r"\W", "", known.get(name, name)) not in text] == []
+
+
+def test_the_notebook_of_the_tutorial_says_what_the_page_says():
+    spec = spec_from_file_location("make_tutorial", ROOT / "scripts" / "make_tutorial.py")
+    maker = module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    assert maker.notebook((ROOT / "docs" / "tutorial.md").read_text()) == maker.NOTEBOOK.read_text()
+
+
+def test_the_loop_over_the_scripts_gives_options_that_there_are():
+    loop = (ROOT / "docs" / "usage.md").read_text().split("\n    mkdir -p out\n")[1].split("\n    done\n")[0].replace("\\\n", " ")
+    commands = [shlex.split(line) for line in loop.splitlines() if ".py " in line]
+    assert len(commands) == 12
+    for script, *options in commands:
+        known = {option.opts[0]: option for option in import_module(script.removesuffix(".py")).main.params}
+        given = {option for option in options if option.startswith("--")}
+        assert given <= known.keys(), script
+        assert {name for name, option in known.items() if option.required} <= given, script
 
 
 def test_the_glossary_has_each_term_once():

@@ -1,4 +1,4 @@
-include { commandLine; quoted; quotedAll; repeated } from '../../functions/command_line.nf'
+include { calledByOrigin; commandLine; quoted; quotedAll; repeated } from '../../functions/command_line.nf'
 include { named } from '../../functions/pairs.nf'
 
 // One self-contained page about a query, or about all queries of a run; its figures as files as well.
@@ -12,6 +12,7 @@ process REPORT {
     tuple val(meta), path(mapped, arity: '1..*'), path(details, arity: '0..*')
     path model, stageAs: 'model/*', arity: '1..*'
     path inputs
+    path gene_sets, stageAs: 'gene_sets_?/*', arity: '0..*'
     val provenance // JSON object, not empty
 
     output:
@@ -46,6 +47,7 @@ process REPORT {
         --provenance provenance.json \\
         ${repeated('mapped', mapped)} \\
         ${options.join(' ')} \\
+        ${repeated('gmt', gene_sets)} ${calledByOrigin(gene_sets)} \\
         ${commandLine([output: "${named(meta.id, 'report')}.html", mqc_dir: multiqc, figures_dir: 'figures'])}
     n_files=\$(find figures multiqc -type f | wc -l)
     versions.py "${task.process}" anndata jinja2 matplotlib plotly > versions.yml

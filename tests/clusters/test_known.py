@@ -5,7 +5,7 @@ import pytest
 
 from cellmemory.clusters.excess import markers_of_labels
 from cellmemory.clusters.known import known_sets
-from cellmemory.explanation.enrichment import Library
+from cellmemory.genes.gene_sets import Library
 from cellmemory.reference.states import LabelStates
 
 GENES = [f"g{i}" for i in range(200)]

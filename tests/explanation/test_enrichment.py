@@ -14,6 +14,7 @@ import enrich
 from cellmemory.columns import ENRICHMENT_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.explanation import enrichment
+from cellmemory.genes import gene_sets
 from cellmemory.io.gmt import EXPECTED, read_gmt
 from cellmemory.io.tables import read_table
 
@@ -95,7 +96,7 @@ def test_figures_equal_fishers_test_and_benjamini_hochberg(tmp_path):
     st.lists(st.sampled_from(GENES), min_size=1, unique=True),
 )
 def test_p_values_are_hypergeometric_and_adjustment_is_monotonic(sets, query):
-    library = enrichment.Library("x", {f"S{i}": sorted(genes) for i, genes in enumerate(sets)}, len(sets), 40, 40, False)
+    library = gene_sets.Library("x", {f"S{i}": sorted(genes) for i, genes in enumerate(sets)}, len(sets), 40, 40, False)
     table = enrichment.over_representation(query, library, set(GENES))
     assert list(table["p_value"]) == sorted(table["p_value"])
     assert table["adjusted_p_value"].between(table["p_value"] * (1 - 1e-9), 1).all()

@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from cellmemory import evaluation
 from cellmemory.clusters.clustering import ClusterSettings, cluster_query
 from cellmemory.explanation import attribution, contrasts, enrichment, faithfulness, grouping, profiles, tags
+from cellmemory.genes.gene_sets import read_libraries
 from cellmemory.io.atomic import write_json
 from cellmemory.io.spreadsheet import write_csv
 from cellmemory.io.tables import write_table
@@ -89,7 +90,7 @@ def make_inputs(
     inputs = Inputs(folder / "model")
     digest = _write_model(inputs.model, reference, types, labels, rng, levels)
     if extras:
-        inputs.options["inputs"] = [_write_inputs(folder, reference, types, samples)]
+        inputs.options |= {"inputs": [_write_inputs(folder, reference, types, samples)], "gmt": [GENE_SETS]}
     for sample in samples:
         query = ad.read_h5ad(DATA / f"{sample}.h5ad")
         query.obs[TRUTH_KEY] = query.obs[TRUTH_KEY].astype(str).replace(rename).astype("category")
@@ -339,7 +340,7 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
         answers = [contrasts.contrast_groups(question, codes, groups, budget=1000, permutations=50, seed=0)]
         of_slots = tags.slot_tags(tags.read_slots(file), sums, file.genes, TOP)
         genes, background = file.genes, set(file.genes)
-    libraries = enrichment.read_libraries([GENE_SETS], trained.panel, background)
+    libraries = read_libraries([GENE_SETS], trained.panel, background)
     write_table(of_groups, output("tags", "tags.tsv"))
     write_table(of_slots, output("slot_tags", "slot_tags.tsv"))
     compared = contrasts.table(answers, genes, TOP)

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -23,6 +24,7 @@ import pytest
 import scipy.io
 
 from cellmemory.reference import trained_model
+from tests.conftest import ROOT
 from tests.pipeline.nextflow import DATA, STEPS, Run, counted, lose, pipeline, start, succeed
 
 SAMPLES = ("reduced_panel", "unseen_type")
@@ -52,6 +54,28 @@ def test_every_step_runs_once_for_each_query(real_run: Run):
 def test_the_end_says_where_the_report_is(real_run: Run, results: Path):
     assert f"Report:  {results / 'report.html'}" in real_run.output
     assert "2 queries mapped" in real_run.output
+
+
+def test_the_tutorial_names_the_type_that_the_reference_lacks(results: Path, tmp_path: Path):
+    """Its blocks of Python, one after the other, on these results."""
+    shutil.copytree(results / "samples", tmp_path / "results" / "samples")
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "tutorial.md").read_text(), re.MULTILINE | re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    used, right = map(int, re.search(r"(\d+) of 195 cells have .*\n(\d+) of the \1 cells", done.stdout).groups())
+    assert used > 60
+    assert right > 0.8 * used
+    cells = ad.read_h5ad(tmp_path / "results" / "samples" / "unseen_type" / "labelled.h5ad").obs
+    of_b_cells = cells.loc[cells["author_label"] == "CD19+ B", "cell_type"]
+    assert of_b_cells.isin(["B cell (new)", "plasma cell (new)"]).mean() > 0.95
+    assert set(of_b_cells) >= {"B cell (new)", "plasma cell (new)"}
 
 
 def test_what_was_written_is_remembered(results: Path):

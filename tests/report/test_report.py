@@ -381,6 +381,23 @@ def test_markers_are_those_of_the_row_that_has_most(tmp_path: Path):
         assert column[unseen].mean() > max(others), gene
 
 
+def test_known_markers_are_the_measured_genes_of_sets_that_list_markers(tmp_path: Path):
+    made = make_inputs(tmp_path, samples=("reduced_panel",), attention=False, extras=False)
+    cells = ad.read_h5ad(made.mapped[0])
+    measured, missing = (cells.var_names[cells.var["measured"] == there].tolist() for there in (True, False))
+    sets = {"<few>": [measured[3], missing[0], measured[1], measured[2]], "eight": measured[10:18], "many": measured[:40]}
+    (tmp_path / "own.gmt").write_text("".join("\t".join([name, "", *genes]) + "\n" for name, genes in sets.items()))
+    (tmp_path / "many.gmt").write_text("\t".join(["many", "", *measured[:40]]) + "\n")
+    gmts = ("--gmt", tmp_path / "own.gmt", "--gmt", tmp_path / "many.gmt")
+    succeed("report", *made.arguments(), *gmts, "--output", tmp_path / "report.html")
+    figure = embedded(tmp_path / "report.html")["figures"]["known_markers"]["variants"][""]
+    columns = figure["layout"]["xaxis"]["ticktext"]
+    assert columns[:3] == [f"&lt;few&gt;: {measured[3]}", measured[1], measured[2]]
+    assert columns[3:] == [f"eight: {sets['eight'][0]}", *sets["eight"][1:6]]
+    assert [line["x0"] for line in figure["layout"]["shapes"]] == [2.5]
+    assert any(words.startswith(f"{measured[3]} (&lt;few&gt;) in ") for words in figure["data"][0]["hovertext"])
+
+
 def test_a_query_of_fewer_genes_is_told_what_it_costs(run_page: Path):
     """400 of 765 genes, 52 %, between the 50 % and the 100 % that the model tried."""
     text = run_page.read_text()

@@ -15,7 +15,7 @@ from cellmemory.clusters.known import known_sets, reference_library
 from cellmemory.clusters.markers import marker_table, named_excess, named_markers
 from cellmemory.clusters.summary import cluster_table, labels_of_clusters
 from cellmemory.columns import CANDIDATE, CLUSTER, CLUSTER_COLUMNS, CLUSTER_LABEL, LABEL, NEITHER, UMAP
-from cellmemory.explanation.enrichment import read_libraries
+from cellmemory.genes.gene_sets import read_libraries
 from cellmemory.log import say
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.trained_model import TrainedModel
@@ -56,7 +56,7 @@ def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings
 
     gene_sets: GMT files in which the genes of clusters that may be new are looked up, beside the markers of the reference's
     labels. Raises InputError for a file that was not mapped, or by another model, and for GMT files as
-    `enrichment.read_libraries`.
+    `read_libraries`.
     """
     with MappedFile(mapped) as file:
         file.check_model(trained, adapted=True)

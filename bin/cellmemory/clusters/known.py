@@ -10,7 +10,8 @@ import pandas as pd
 
 from cellmemory.clusters.excess import markers_of_labels
 from cellmemory.clusters.markers import largest_excess
-from cellmemory.explanation.enrichment import MIN_OVER_REPRESENTED, Library, over_representation
+from cellmemory.explanation.enrichment import over_representation
+from cellmemory.genes.gene_sets import LEAST_MEASURED, Library
 from cellmemory.reference.trained_model import TrainedModel
 
 #: Genes of a cluster that are looked up, those of the largest excess.
@@ -26,7 +27,7 @@ def reference_library(trained: TrainedModel, measured: np.ndarray) -> Library:
     genes = trained.panel["gene"].to_numpy(str)
     found = markers_of_labels(trained.states, measured)
     sets = {trained.labels[label]: genes[markers.genes].tolist() for label, markers in found.items()}
-    kept = {label: markers for label, markers in sets.items() if len(markers) >= MIN_OVER_REPRESENTED}
+    kept = {label: markers for label, markers in sets.items() if len(markers) >= LEAST_MEASURED}
     named = {gene for markers in kept.values() for gene in markers}
     return Library(OWN_LABELS, kept, len(sets), len(named), len(named), case_folded=False)
 

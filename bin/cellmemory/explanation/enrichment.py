@@ -8,8 +8,7 @@ A family of tests is all sets of one library that one method tested for one rank
 set that is not listed counts in it.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,30 +19,14 @@ from gseapy.stats import calc_pvalues, multiple_testing_correction
 from cellmemory.columns import ENRICHMENT_COLUMNS
 from cellmemory.errors import InputError, Problems, first_ids
 from cellmemory.explanation import gsea
-from cellmemory.genes.matching import case_hides, no_shared_gene, panel_index
-from cellmemory.genes.names import folded, normalise
+from cellmemory.genes.gene_sets import Library, match_library, read_libraries
 from cellmemory.io.checked import read_json, sequence, text
-from cellmemory.io.gmt import read_gmt
-from cellmemory.io.text import file_name
 
 if TYPE_CHECKING:
     import anndata as ad
 
 MAX_LISTED = 0.25  # adjusted p-value of a pre-ranked test; all sets get one, and most say nothing
-MIN_OVER_REPRESENTED = 3  # of a set that are in the background: what is smaller cannot reach a small p-value
 KEYS = ["level", "contrast", "group", "slot"]  # of a ranking
-
-
-@dataclass(frozen=True)
-class Library:
-    """The gene sets of one GMT file, in the panel's own gene names and cut to the background."""
-
-    name: str
-    sets: dict[str, list[str]]
-    n_sets: int  # in the file
-    n_genes: int  # in the file, different ones
-    n_matched: int  # genes of the background that the file names
-    case_folded: bool
 
 
 def read_missing(path: str | Path) -> list[str]:
@@ -57,62 +40,22 @@ def read_missing(path: str | Path) -> list[str]:
     return missing
 
 
-def read_libraries(
+def find_libraries(
     paths: Iterable[str | Path], panel: pd.DataFrame, background: set[str], enrichr: Iterable[str] = ()
 ) -> list[Library]:
-    """Reads GMT files, and libraries of Enrichr by name, and matches them to the panel; a file's name is its stem.
+    """GMT files, and libraries of Enrichr by name, matched to the panel.
 
-    Raises InputError, for all at once: malformed lines, two of one name, one that shares no gene with the panel, a library
-    of Enrichr that cannot be downloaded.
+    Raises InputError, for all at once: as `read_libraries`, and for a library of Enrichr that cannot be downloaded.
     """
     libraries: list[Library] = []
     problems = Problems()
-    for path in map(Path, paths):
-        if (name := _library_name(path)) in [library.name for library in libraries]:
-            problems.append(f"{path}: another GMT file is also named {name!r}. Rename one: results go by that name.")
-            continue
-        with problems.collect():
-            libraries.append(match_library(path, read_gmt(path), panel, background))
+    with problems.collect():
+        libraries += read_libraries(paths, panel, background)
     for name in enrichr:
         with problems.collect():
             libraries.append(match_library(Path(name), enrichr_library(name), panel, background))
     problems.raise_any()
     return libraries
-
-
-def match_library(path: Path, sets: Mapping[str, list[str]], panel: pd.DataFrame, background: set[str]) -> Library:
-    """Finds which panel gene each gene of a GMT is, by `gene` or `source_id`, and cuts the sets to the background.
-
-    Case is ignored only if nearly nothing matches otherwise (sets of human genes, a panel of mouse genes).
-    Sets with fewer than MIN_OVER_REPRESENTED genes in the background are left out. Raises InputError where nothing matches.
-    """
-    named = {gene for genes in sets.values() for gene in genes}
-    genes = panel["gene"].tolist()
-    known = {name: genes[i] for name, i in panel_index(panel).items()}
-    exact = {gene: known[normalise(gene)] for gene in named if normalise(gene) in known}
-    # Of names that differ only in case the first of the panel counts.
-    known_folded = {folded(name): gene for name, gene in reversed(known.items())}
-    without_case = {g: known_folded[folded(normalise(g))] for g in named if folded(normalise(g)) in known_folded}
-    case_folded = case_hides(len(exact), len(without_case), min(len(named), len(genes)))
-    translation = without_case if case_folded else exact
-    if not translation:
-        raise InputError(no_shared_gene(path, named, genes))
-    cut = {
-        term: [gene for gene in dict.fromkeys(map(translation.get, members)) if gene in background]
-        for term, members in sets.items()
-    }
-    return Library(
-        name=_library_name(path),
-        sets={term: members for term, members in cut.items() if len(members) >= MIN_OVER_REPRESENTED},
-        n_sets=len(sets),
-        n_genes=len(named),
-        n_matched=len(background.intersection(translation.values())),
-        case_folded=case_folded,
-    )
-
-
-def _library_name(path: Path) -> str:
-    return Path(file_name(path)).stem
 
 
 def over_representation(genes: list[str], library: Library, background: set[str]) -> pd.DataFrame:

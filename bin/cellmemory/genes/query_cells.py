@@ -10,11 +10,10 @@ from cellmemory import RUN
 from cellmemory.cells.named_columns import column_problems, place_problems
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError
-from cellmemory.genes.align import alignment_summary, make_aligner, match_query
+from cellmemory.genes.align import alignment_summary, make_aligner, match_query, write_aligned
 from cellmemory.genes.names import read_gene_map
 from cellmemory.genes.panel import read_panel
 from cellmemory.genes.quality import quality_of
-from cellmemory.genes.writing import write_aligned
 from cellmemory.io.atomic import write_json
 from cellmemory.io.provenance import provenance
 from cellmemory.io.samplesheet import Query

@@ -12,7 +12,7 @@ from cellmemory import RUN
 from cellmemory.cells.labels import as_text, check_labels, label_notes, label_problems
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
-from cellmemory.genes.align import make_aligner
+from cellmemory.genes.align import make_aligner, write_aligned
 from cellmemory.genes.choice import queried, reference_genes, select_panel
 from cellmemory.genes.matching import Match, match_own_genes
 from cellmemory.genes.names import expression_rows
@@ -20,7 +20,6 @@ from cellmemory.genes.panel import write_panel
 from cellmemory.genes.scales import LOG_BASES, undo_log
 from cellmemory.genes.values import checked, find_values
 from cellmemory.genes.variability import Chunk, Moments
-from cellmemory.genes.writing import write_aligned
 from cellmemory.io.provenance import provenance
 from cellmemory.io.samplesheet import Origin
 from cellmemory.io.text import file_name

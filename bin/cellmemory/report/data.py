@@ -62,6 +62,7 @@ class Sample:
     columns: pd.DataFrame  # obs columns that can colour points: the user's, and labels of other levels
     truth: pd.Series | None  # true labels as categories, where known
     genes: list[str]
+    measured: np.ndarray  # (genes,) whether the query measured it
     slot_use: np.ndarray | None  # (n, H): how much the cell's summary reads from each slot
     umap: np.ndarray | None  # (n, 2)
     spatial: np.ndarray | None  # (n, 2)
@@ -241,6 +242,7 @@ def _read(path: Path, quota: int, trained: TrainedModel) -> Sample:
             columns=_colourings(file.obs, run.truth_key, [level_column(level) for level in run.label_levels or ()]),
             truth=_names(file.obs[run.truth_key]) if run.truth_key in file.obs else None,
             genes=file.genes,
+            measured=file.var()["measured"].to_numpy(bool),
             slot_use=_embedding(file, SLOT_USE),
             umap=_embedding(file, UMAP),
             quality=_quality(file),

@@ -7,7 +7,7 @@ scripts with the right checksums and nothing else, and load nothing.
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,14 +53,23 @@ def build(
     inputs: dict | None = None,
     provenance: dict | None = None,
     consensus: Sequence[dict] = (),
+    gene_sets: Mapping[str, Mapping[str, list[str]]] | None = None,
 ) -> tuple[str, list[Section]]:
     """The whole page, and what it is made of. inputs: what check_inputs.py wrote; consensus: summaries of consensus.py.
 
     provenance: names and values of the run, in groups or not, the day when it was `written`, and `links` to files next to it.
+    gene_sets: by the name of their file, the genes of each set as the panel writes them.
     """
     colours, shades = label_colours(samples, trained), palette(100)
     parts = sections.all_sections(
-        samples, trained, inputs=inputs, provenance=provenance, consensus=consensus, colours=colours, palette=shades
+        samples,
+        trained,
+        inputs=inputs,
+        provenance=provenance,
+        consensus=consensus,
+        gene_sets=gene_sets or {},
+        colours=colours,
+        palette=shades,
     )
     blocks = [block for part in parts for block in part.blocks]
     data: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """The report's sections in order, a module for each: its figures, tables and notes, and why one is not there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cellmemory.reference.trained_model import TrainedModel
@@ -35,12 +35,14 @@ def all_sections(
     inputs: dict | None,
     provenance: dict | None,
     consensus: Sequence[dict],
+    gene_sets: Mapping[str, Mapping[str, list[str]]],
     colours: dict[str, str],
     palette: Sequence[str],
 ) -> list[Section]:
     """Every section of the page that has something to show: about the cells first, and then about the model.
 
     consensus: the summaries of consensus.py; without them, as in a run with one reference, there is no such section.
+    gene_sets: by the name of their file, the genes of each set as the panel writes them.
     """
     found = [
         summary.section(samples, trained, inputs, (provenance or {}).get("links", {})),
@@ -48,7 +50,7 @@ def all_sections(
         *([references.section(consensus)] if consensus else []),
         maps.section(samples),
         spatial.section(samples),
-        markers.section(samples),
+        markers.section(samples, gene_sets),
         clusters.section(samples),
         truth.section(samples, palette),
         conditions.section(samples),

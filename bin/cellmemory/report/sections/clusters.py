@@ -14,6 +14,7 @@ _COLUMNS = [
     ("Sample", "text"),
     ("Cluster", "text"),
     ("Cells", "count"),
+    ("Of its sample", "share"),
     ("Perhaps new", "text"),
     ("Markers kept", "share"),
     ("Most frequent label", "label"),
@@ -29,6 +30,7 @@ _COLUMNS = [
 _SHOWN = [
     "cluster",
     "n_cells",
+    "share",
     "candidate",
     "kept_markers",
     "label",
@@ -79,7 +81,7 @@ def section(samples: Sequence[Sample]) -> Section:
         notes = Notes(found, "Perhaps types or states that the reference lacks", warning=True)
     else:
         notes = Notes(["No cluster looks like a type, or a state, that the reference lacks."])
-    tables = [sample.tables["clusters"].assign(sample=sample.name) for sample in known]
+    tables = [_with_share(sample) for sample in known]
     table = pd.concat(tables, ignore_index=True)
     for column in ("markers", "excess_genes"):
         table[column] = [_first(genes) for genes in table[column]]
@@ -97,6 +99,12 @@ def section(samples: Sequence[Sample]) -> Section:
         )
         blocks.append(bounded("cluster_markers", "Marker genes of clusters", _MARKER_COLUMNS, markers, caption=caption))
     return Section("clusters", "Clusters and new types", lead, blocks)
+
+
+def _with_share(sample: Sample) -> pd.DataFrame:
+    """A sample's table of clusters, with the sample and the share of its cells."""
+    table = sample.tables["clusters"]
+    return table.assign(sample=sample.name, share=table["n_cells"] / len(sample.cells))
 
 
 def candidates(sample: Sample) -> list[str]:

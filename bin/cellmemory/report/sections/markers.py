@@ -1,79 +1,143 @@
-"""Which genes tell the labels apart: markers found in the cells themselves, in the cells of every label and in those of none."""
+"""Which genes tell the labels apart: markers found in the cells themselves, and those that sets of the user name, in the cells
+of every label and in those of none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cellmemory.report import drawing
-from cellmemory.report.blocks import Figure, Section, category_axis, text
+from cellmemory.report.blocks import Figure, Section, Selector, category_axis, text
 from cellmemory.report.data import Sample, counted_labels
 from cellmemory.report.sections.tags import means_of_labels
 
-#: Genes of each row, columns of the figure, and cells that a row needs.
-MARKERS_OF_ROW, MAX_GENES, MIN_DRAWN = 4, 80, 5
+#: Genes of each row, columns of the figures of markers that are found and that are known, and cells that a row needs.
+MARKERS_OF_ROW, MAX_GENES, MAX_KNOWN, MIN_DRAWN = 4, 80, 120, 5
 #: Rows, those with the most cells, and dots in the figures of all samples: with very many samples there are fewer genes.
 MAX_LABELS, MAX_DOTS = 40, 4_000
 #: A marker is expressed by this share of its row's cells.
 EXPRESSED = 0.25
+#: Genes of a set that is taken for a list of markers, at most, and how many of them are shown, the first.
+MARKER_SET, GENES_OF_SET = 30, 6
+_DOTS = "Size: the share of the row's cells that express the gene. Colour: the mean, relative to the highest row."
 
 
-def section(samples: Sequence[Sample]) -> Section:
-    """A dot plot of markers by label."""
+class _Means(NamedTuple):
+    """rows: labels with enough cells, and what stands for none. (rows, genes): means, and shares of cells that express a gene."""
+
+    rows: list[str]
+    means: np.ndarray
+    shares: np.ndarray
+
+
+def section(samples: Sequence[Sample], gene_sets: Mapping[str, Mapping[str, list[str]]]) -> Section:
+    """Dot plots by label: of the markers that the cells show, and of those that the user's sets name.
+
+    gene_sets: by the name of their file, the genes of each set as the panel writes them.
+    """
     lead = (
         "Genes that cells of one label express and those of no other do. A label whose own markers are missing, or that has "
         "those of another, is to be doubted. Cells that count under no label have rows of their own."
     )
-    caption = (
-        "Columns: for each row the genes whose mean is furthest above that of every other row. Size: the share of the row's "
-        "cells that express the gene. Colour: the mean, relative to the highest row. Rows count cells as the composition does; "
-        f"rows of fewer than {MIN_DRAWN} of the drawn cells are left out, and those beyond the {MAX_LABELS} largest."
-    )
-    variants, selectors = drawing.for_each_sample(samples, lambda sample: _dots(sample, MAX_DOTS // len(samples)))
-    if not variants:
-        return Section("markers", "Markers", lead, absent="No label has enough cells, so that there are no markers.")
-    return Section("markers", "Markers", lead, [Figure("markers", "Markers by label", caption, variants, selectors)])
+    means = [_means(sample) for sample in samples]
+    figures = [figure for figure in (_found(samples, means), _known(samples, means, gene_sets)) if figure]
+    absent = "" if figures else "No label has enough cells, so that there are no markers."
+    return Section("markers", "Markers", lead, figures, absent)
 
 
-def _dots(sample: Sample, most: int) -> dict | None:
+def _means(sample: Sample) -> _Means:
     labels = counted_labels(sample.cells.iloc[sample.drawn])
     counts = labels.value_counts(sort=False)
     most_cells = counts[counts >= MIN_DRAWN].sort_values(ascending=False, kind="stable").index[:MAX_LABELS]
     rows = [str(label) for label in counts.index if label in most_cells]
-    if len(rows) < 2:
-        return None
     codes = labels.cat.set_categories(rows).cat.codes.to_numpy()
-    means = means_of_labels(sample.expression, codes, len(rows))
-    shares = means_of_labels(sample.expression > 0, codes, len(rows))
-    genes = _markers(means, shares, min(MAX_GENES, max(1, most // len(rows))))
-    if not genes:
-        return None
+    return _Means(rows, *(means_of_labels(values, codes, len(rows)) for values in (sample.expression, sample.expression > 0)))
+
+
+def _found(samples: Sequence[Sample], means: Sequence[_Means]) -> Figure | None:
+    """The markers that the cells themselves show."""
+    caption = (
+        f"Columns: for each row the genes whose mean is furthest above that of every other row. {_DOTS} Rows count cells as the "
+        f"composition does; rows of fewer than {MIN_DRAWN} of the drawn cells are left out, and those beyond the {MAX_LABELS} "
+        "largest."
+    )
+    variants = {}
+    for i, (sample, found) in enumerate(zip(samples, means, strict=True)):
+        genes = _markers(found.means, found.shares, _at_most(samples, found, MAX_GENES)) if len(found.rows) > 1 else []
+        if genes:
+            variants[drawing.key(samples, i)] = _dots(sample, found, genes)
+    return Figure("markers", "Markers by label", caption, variants, drawing.sample_selector(samples)) if variants else None
+
+
+def _known(samples: Sequence[Sample], means: Sequence[_Means], gene_sets: Mapping[str, Mapping[str, list[str]]]) -> Figure | None:
+    """The genes of the user's sets, set by set."""
+    caption = (
+        f"Columns: the first genes of each set of --gmt that are in the panel and were measured, at most {GENES_OF_SET}, and "
+        f"fewer where there are many sets. Sets of more than {MARKER_SET} genes of the panel are left out: they are pathways "
+        f"rather than lists of markers. {_DOTS}"
+    )
+    lists = {name: [genes for genes in sets.items() if len(genes[1]) <= MARKER_SET] for name, sets in gene_sets.items()}
+    lists = {name: sets for name, sets in lists.items() if sets}
+    variants = {}
+    for i, (sample, found) in enumerate(zip(samples, means, strict=True)):
+        for j, sets in enumerate(lists.values()):
+            if found.rows and (columns := _columns(sample, sets, _at_most(samples, found, MAX_KNOWN))):
+                variants[drawing.key(samples, i, *([j] if len(lists) > 1 else []))] = _dots(sample, found, *columns)
+    selectors = drawing.sample_selector(samples) + ([Selector("Gene sets", list(lists))] if len(lists) > 1 else [])
+    empty = "This sample measured no gene of these sets."
+    return Figure("known_markers", "Known markers by label", caption, variants, selectors, empty) if variants else None
+
+
+def _columns(sample: Sample, sets: Sequence[tuple[str, list[str]]], limit: int) -> tuple[list[int], list[str]] | None:
+    """The columns of the first genes of each set, at most `limit` in all, and the set of each."""
+    place = {gene: i for i, gene in enumerate(sample.genes) if sample.measured[i]}
+    known = [(name, [place[gene] for gene in genes if gene in place]) for name, genes in sets]
+    known = [(name, genes) for name, genes in known if genes][:limit]
+    each = max(1, min(GENES_OF_SET, limit // max(1, len(known))))
+    shown = [(gene, name) for name, genes in known for gene in genes[:each]]
+    return ([gene for gene, _ in shown], [name for _, name in shown]) if shown else None
+
+
+def _at_most(samples: Sequence[Sample], found: _Means, most: int) -> int:
+    """How many genes a figure has: fewer than `most` where there are many samples or rows."""
+    return min(most, max(1, MAX_DOTS // len(samples) // max(1, len(found.rows))))
+
+
+def _dots(sample: Sample, found: _Means, genes: Sequence[int], sets: Sequence[str] = ()) -> dict:
+    """A dot for each row and gene; `genes` are columns of the means. sets: the set of each gene, with a line between two sets."""
+    rows, means, shares = found
     highest = np.maximum(means[:, genes].max(axis=0), 1e-12)
     places = [(row, column) for row in range(len(rows)) for column in range(len(genes)) if shares[row, genes[column]] > 0]
     names = [sample.genes[gene] for gene in genes]
-    found = [(means[row, genes[column]], shares[row, genes[column]], highest[column]) for row, column in places]
+    of_set = [f" ({text(name)})" for name in sets] or [""] * len(genes)
+    shown = [(means[row, genes[column]], shares[row, genes[column]], highest[column]) for row, column in places]
     trace = {
         "type": "scatter",
         "mode": "markers",
         "x": [column for _, column in places],
         "y": [row for row, _ in places],
         "hovertext": [
-            f"{text(names[column])} in {text(rows[row])}<br>mean {mean:.2f}, in {share:.0%} of the cells"
-            for (row, column), (mean, share, _) in zip(places, found, strict=True)
+            f"{text(names[column])}{of_set[column]} in {text(rows[row])}<br>mean {mean:.2f}, in {share:.0%} of the cells"
+            for (row, column), (mean, share, _) in zip(places, shown, strict=True)
         ],
         "hoverinfo": "text",
         "meta": {"scale": "expression"},
         "showlegend": False,
         "marker": {
             "opacity": 1,
-            "size": [3 + 13 * share**0.5 for _, share, _ in found],
-            "color": [mean / top for mean, _, top in found],
+            "size": [3 + 13 * share**0.5 for _, share, _ in shown],
+            "color": [mean / top for mean, _, top in shown],
             "cmin": 0,
             "cmax": 1,
             "colorbar": {"title": {"text": "relative mean"}},
             "line": {"width": 0.5, "color": "@muted"},
         },
     }
-    layout = {"xaxis": category_axis(names, side="top", tickangle=-60), "yaxis": category_axis(rows, down=True)}
+    first = [column for column, name in enumerate(sets) if column == 0 or sets[column - 1] != name]
+    ticks = [f"{sets[i]}: {name}" if i in first else name for i, name in enumerate(names)]
+    layout: dict[str, Any] = {"xaxis": category_axis(ticks, side="top", tickangle=-60), "yaxis": category_axis(rows, down=True)}
+    line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"color": "@line", "width": 1, "dash": "solid"}}
+    layout["shapes"] = [{**line, "x0": column - 0.5, "x1": column - 0.5} for column in first[1:]]
     return drawing.figure([trace], layout, 190 + 26 * len(rows), 320 + 20 * len(genes))
 
 
