@@ -62,7 +62,7 @@ def main(
     from cellmemory.io.atomic import replacing
     from cellmemory.reference import trained_model
     from cellmemory.report import multiqc, page, still
-    from cellmemory.report.data import read_samples
+    from cellmemory.report.data import RunFacts, read_samples
     from cellmemory.report.tables import read_json
 
     tables = {
@@ -86,14 +86,13 @@ def main(
         )
     if mqc_dir:
         multiqc.check_folder(samples, mqc_dir, output)
-    text, parts = page.build(
-        samples,
-        trained,
+    facts = RunFacts(
         inputs=read_json(inputs, "inputs") if inputs else None,
         provenance=read_json(provenance, "provenance") if provenance else None,
         consensus=[read_json(path, "consensus") for path in consensus],
-        gene_sets=_gene_sets(gmts, trained, samples) if gmts else {},
+        gene_sets=_gene_sets(gmts, trained, samples),
     )
+    text, parts = page.build(samples, trained, facts)
     colours = page.label_colours(samples, trained)
     with replacing(output) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -651,7 +651,7 @@ def test_a_hundred_labels_and_full_samples_stay_small(inputs: Inputs):
     model = replace(model, label_table=table)
     genes = [f"GENE{i}" for i in range(2000)]
     samples = [big_sample(f"sample_{i}", labels, genes, 50_000, data.DRAWN_QUERY // 20, rng) for i in range(20)]
-    text, _ = page.build(samples, model)
+    text, _ = page.build(samples, model, data.RunFacts())
     assert len(text.encode()) < 15_000_000
 
 

@@ -85,6 +85,21 @@ class Sample:
         return self.run.slot_groups
 
 
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of a run beside its samples and its model.
+
+    inputs: what check_inputs.py wrote; provenance: names and values of the run, in groups or not, the day when it was `written`,
+    and `links` to files next to its page; consensus: summaries of consensus.py; gene_sets: by the name of their file, the genes
+    of each set as the panel writes them.
+    """
+
+    inputs: dict | None = None
+    provenance: dict | None = None
+    consensus: Sequence[dict] = ()
+    gene_sets: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
+
+
 def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[str, Sequence[Path]]) -> list[Sample]:
     """Reads every mapped query and the tables (by option name) whose file names start with its sample's name and a dot, or as
     the name of its own file does: what is in `a.mapped.h5ad` and `a.tags.tsv` belongs together, whatever its sample is called.

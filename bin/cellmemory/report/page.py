@@ -7,7 +7,7 @@ scripts with the right checksums and nothing else, and load nothing.
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,7 @@ from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report import points, sections
 from cellmemory.report.blocks import Section, plain
 from cellmemory.report.colours import THEMES, palette
-from cellmemory.report.data import Sample
+from cellmemory.report.data import RunFacts, Sample
 from cellmemory.report.wording import EXPLAINED
 
 _HERE = Path(__file__).parent
@@ -49,28 +49,11 @@ def label_colours(samples: Sequence[Sample], trained: TrainedModel) -> dict[str,
 def build(
     samples: Sequence[Sample],
     trained: TrainedModel,
-    *,
-    inputs: dict | None = None,
-    provenance: dict | None = None,
-    consensus: Sequence[dict] = (),
-    gene_sets: Mapping[str, Mapping[str, list[str]]] | None = None,
+    facts: RunFacts,
 ) -> tuple[str, list[Section]]:
-    """The whole page, and what it is made of. inputs: what check_inputs.py wrote; consensus: summaries of consensus.py.
-
-    provenance: names and values of the run, in groups or not, the day when it was `written`, and `links` to files next to it.
-    gene_sets: by the name of their file, the genes of each set as the panel writes them.
-    """
+    """The whole page, and what it is made of."""
     colours, shades = label_colours(samples, trained), palette(100)
-    parts = sections.all_sections(
-        samples,
-        trained,
-        inputs=inputs,
-        provenance=provenance,
-        consensus=consensus,
-        gene_sets=gene_sets or {},
-        colours=colours,
-        palette=shades,
-    )
+    parts = sections.all_sections(samples, trained, facts, colours=colours, palette=shades)
     blocks = [block for part in parts for block in part.blocks]
     data: dict[str, Any] = {
         "themes": THEMES,
@@ -84,7 +67,7 @@ def build(
     left = MAX_BYTES - len(_plotly_js()) - len(safe_json(data))
     data["cells"]["genes"] = points.genes(samples, min(points.GENE_BYTES, left))
     title = samples[0].name if len(samples) == 1 else f"Run of {len(samples)} samples"
-    return render(title, parts, data, written=(provenance or {}).get("written", "")), parts
+    return render(title, parts, data, written=(facts.provenance or {}).get("written", "")), parts
 
 
 def render(title: str, parts: Sequence[Section], data: dict, *, written: str = "") -> str:

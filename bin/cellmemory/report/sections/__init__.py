@@ -1,11 +1,11 @@
 """The report's sections in order, a module for each: its figures, tables and notes, and why one is not there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report.blocks import Block, Section, Table
-from cellmemory.report.data import Sample
+from cellmemory.report.data import RunFacts, Sample
 from cellmemory.report.sections import (
     about,
     checks,
@@ -31,40 +31,33 @@ from cellmemory.report.sections import (
 def all_sections(
     samples: Sequence[Sample],
     trained: TrainedModel,
+    facts: RunFacts,
     *,
-    inputs: dict | None,
-    provenance: dict | None,
-    consensus: Sequence[dict],
-    gene_sets: Mapping[str, Mapping[str, list[str]]],
     colours: dict[str, str],
     palette: Sequence[str],
 ) -> list[Section]:
-    """Every section of the page that has something to show: about the cells first, and then about the model.
-
-    consensus: the summaries of consensus.py; without them, as in a run with one reference, there is no such section.
-    gene_sets: by the name of their file, the genes of each set as the panel writes them.
-    """
+    """Every section of the page that has something to show: about the cells first, and then about the model."""
     found = [
-        summary.section(samples, trained, inputs, (provenance or {}).get("links", {})),
+        summary.section(samples, trained, facts.inputs, (facts.provenance or {}).get("links", {})),
         labels.section(samples, trained, colours),
-        *([references.section(consensus)] if consensus else []),
+        *([references.section(facts.consensus)] if facts.consensus else []),
         maps.section(samples),
         spatial.section(samples),
-        markers.section(samples, gene_sets),
+        markers.section(samples, facts.gene_sets),
         clusters.section(samples),
         truth.section(samples, palette),
         conditions.section(samples),
         quality.section(samples, colours),
         tags.section(samples),
         enrichment.section(samples),
-        checks.section(samples, inputs, trained),
+        checks.section(samples, facts.inputs, trained),
         confidence.section(samples, colours),
         label_sets.section(samples, palette),
         slots.section(samples),
         training.section(trained),
     ]
     absent = [part.absent for part in found if part.absent]
-    parts = [*(part for part in found if not part.absent), about.section(samples, trained, provenance, absent)]
+    parts = [*(part for part in found if not part.absent), about.section(samples, trained, facts.provenance, absent)]
     if len(samples) == 1:
         parts = [replace(part, blocks=[_without_sample(block) for block in part.blocks]) for part in parts]
     return parts
