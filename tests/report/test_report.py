@@ -651,7 +651,8 @@ def test_a_hundred_labels_and_full_samples_stay_small(inputs: Inputs):
     model = replace(model, label_table=table)
     genes = [f"GENE{i}" for i in range(2000)]
     samples = [big_sample(f"sample_{i}", labels, genes, 50_000, data.DRAWN_QUERY // 20, rng) for i in range(20)]
-    text, _ = page.build(samples, model, data.RunFacts())
+    sets = {f"set {i}": genes[20 * i : 20 * i + 20] for i in range(100)}
+    text, _ = page.build(samples, model, data.RunFacts(gene_sets={"one": sets, "other": sets}))
     assert len(text.encode()) < 15_000_000
 
 
@@ -670,6 +671,7 @@ def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: in
     return data.Sample(
         name=name, run=RunInfo(name, "", labels, 8, novelty_alpha=0.05, alpha=0.1), cells=cells,
         columns=pd.DataFrame({f"column {i}": rng.random(n) for i in range(data.MAX_COLUMNS)}), truth=None, genes=genes,
+        measured=np.ones(len(genes), bool),
         slot_use=rng.random((n, 8)), umap=rng.random((n, 2)), spatial=rng.random((n, 2)),
         quality=pd.DataFrame(rng.random((n, 3)), columns=list(QUALITY_COLUMNS)), batch=None, of_batches=pd.DataFrame(index=[""]),
         reference_umap=rng.random((5000, 2)), reference_labels=rng.choice(labels, 5000),

@@ -13,7 +13,7 @@ from cellmemory.report.sections.tags import means_of_labels
 
 #: Genes of each row, columns of the figures of markers that are found and that are known, and cells that a row needs.
 MARKERS_OF_ROW, MAX_GENES, MAX_KNOWN, MIN_DRAWN = 4, 80, 120, 5
-#: Rows, those with the most cells, and dots in the figures of all samples: with very many samples there are fewer genes.
+#: Rows, those with the most cells, and dots in all variants of a figure: with very many samples there are fewer genes.
 MAX_LABELS, MAX_DOTS = 40, 4_000
 #: A marker is expressed by this share of its row's cells.
 EXPRESSED = 0.25
@@ -63,7 +63,7 @@ def _found(samples: Sequence[Sample], means: Sequence[_Means]) -> Figure | None:
     )
     variants = {}
     for i, (sample, found) in enumerate(zip(samples, means, strict=True)):
-        genes = _markers(found.means, found.shares, _at_most(samples, found, MAX_GENES)) if len(found.rows) > 1 else []
+        genes = _markers(found.means, found.shares, _at_most(len(samples), found, MAX_GENES)) if len(found.rows) > 1 else []
         if genes:
             variants[drawing.key(samples, i)] = _dots(sample, found, genes)
     return Figure("markers", "Markers by label", caption, variants, drawing.sample_selector(samples)) if variants else None
@@ -81,7 +81,7 @@ def _known(samples: Sequence[Sample], means: Sequence[_Means], gene_sets: Mappin
     variants = {}
     for i, (sample, found) in enumerate(zip(samples, means, strict=True)):
         for j, sets in enumerate(lists.values()):
-            if found.rows and (columns := _columns(sample, sets, _at_most(samples, found, MAX_KNOWN))):
+            if found.rows and (columns := _columns(sample, sets, _at_most(len(samples) * len(lists), found, MAX_KNOWN))):
                 variants[drawing.key(samples, i, *([j] if len(lists) > 1 else []))] = _dots(sample, found, *columns)
     selectors = drawing.sample_selector(samples) + ([Selector("Gene sets", list(lists))] if len(lists) > 1 else [])
     empty = "This sample measured no gene of these sets."
@@ -98,9 +98,9 @@ def _columns(sample: Sample, sets: Sequence[tuple[str, list[str]]], limit: int) 
     return ([gene for gene, _ in shown], [name for _, name in shown]) if shown else None
 
 
-def _at_most(samples: Sequence[Sample], found: _Means, most: int) -> int:
-    """How many genes a figure has: fewer than `most` where there are many samples or rows."""
-    return min(most, max(1, MAX_DOTS // len(samples) // max(1, len(found.rows))))
+def _at_most(n_variants: int, found: _Means, most: int) -> int:
+    """How many genes a variant of a figure has: fewer than `most` where there are many variants or rows."""
+    return min(most, max(1, MAX_DOTS // n_variants // max(1, len(found.rows))))
 
 
 def _dots(sample: Sample, found: _Means, genes: Sequence[int], sets: Sequence[str] = ()) -> dict:
