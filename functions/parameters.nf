@@ -106,6 +106,10 @@ def combinationProblems(values) {
     if (values.reference && !values.label_key) {
         problems += ['--label_key is missing: it names the column of the reference with the labels.']
     }
+    def finest = values.label_levels?.toString()?.split(',', -1)?.last()?.trim()
+    if (values.reference && values.label_key && finest != null && finest != values.label_key.toString()) {
+        problems += ["--label_levels '${values.label_levels}' ends with '${finest}', but the labels to train on (--label_key) are '${values.label_key}': put the finest level last."]
+    }
     if (values.checkpoint_dir?.contains('://')) {
         problems += ["--checkpoint_dir: ${values.checkpoint_dir} is not a folder of a file system, but a training writes to it as it goes."]
     }

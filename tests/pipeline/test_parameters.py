@@ -100,6 +100,22 @@ def test_all_problems_are_said_at_once(tmp_path: Path):
         assert sentence in output
 
 
+def test_levels_end_with_the_labels_before_any_task(tmp_path: Path):
+    options = ("--input", DATA / "samplesheet.csv", "--reference", DATA / "reference.h5ad", "--label_key", "cell_type", "-stub-run")
+    output = refused(*options, "--label_levels", "cell_type, lineage", folder=tmp_path)
+    assert "--label_levels 'cell_type, lineage' ends with 'lineage', but the labels to train on (--label_key) are 'cell_type'" in output
+
+
+def test_the_test_profile_takes_a_model_in_place_of_its_reference(tmp_path: Path):
+    (tmp_path / "model").mkdir()
+    for name in ("config.json", "panel.tsv"):
+        (tmp_path / "model" / name).touch()
+    run = pipeline("-profile", "test", "--model", "model", "-stub-run", folder=tmp_path)
+    assert "--reference" not in run.output
+    assert not [task for task in run.submitted if task.startswith(("TRAIN", "PREPROCESS_REFERENCE"))]
+    assert run.status == 0
+
+
 def test_a_run_replaces_neither_inputs_nor_what_others_wrote(tmp_path: Path):
     """As `--outdir` of a folder did that had a report, a model and the query itself in it."""
     out = tmp_path / "out"
