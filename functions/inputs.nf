@@ -1,5 +1,6 @@
 // All that a user hands to a run: parameters, sheets, and the place where it runs; read and checked at the start.
 
+include { engineProblems; isSuccess } from './engines.nf'
 include { readParameters; geneSetPaths } from './parameters.nf'
 include { folderProblems; isMissing; pathAt } from './paths.nf'
 include { allReferences } from './references.nf'
@@ -34,6 +35,7 @@ def contrastProblems(settings, queries) {
 def placeProblems(settings) {
     def work_folder = workflow.workDir
     def problems = siteProblems(resolvedConfig(), settings, work_folder.toUriString(), System.getenv()) { command -> isOnPath(command) }
+    problems += engineProblems(resolvedConfig(), settings, work_folder, System.getenv(), { command -> isOnPath(command) }, { command -> isSuccess(command) })
     // The code's folder stands in double quotes in each task, on the PATH.
     problems += folderProblems('The pipeline\'s folder', workflow.projectDir, '["$`\\\\:\\p{Cntrl}]')
     return problems + folderProblems('-work-dir', work_folder, '[$*?\\[\\]{}\\p{Cntrl}]')

@@ -71,6 +71,62 @@ def test_a_run_that_lacks_something_is_refused(tmp_path: Path):
     assert "--queue is missing: it names the job queue of AWS Batch." in output
 
 
+NO_COMMAND = "There is no {} on the PATH: install it, or leave out -profile {}."
+NO_IMAGE = "{} has no image nf-cellmemory:{}-{}"
+VERSION = cellmemory.__version__
+ENGINES_WITHOUT = {
+    # Engine, executor, settings, commands on the PATH, those that fail, and the beginnings of what is said.
+    "docker: missing": ("docker", "local", {}, [], [], [NO_COMMAND.format("docker", "docker")]),
+    "docker: a dead daemon": ("docker", "local", {}, ["docker"], ["docker info"], ["docker does not answer: 'docker info' "]),
+    "docker: no image": ("docker", "local", {}, ["docker"], ["docker image"], [NO_IMAGE.format("docker", VERSION, "cpu")]),
+    "podman: no images": ("podman", "local", {"use_gpu": True}, ["podman"], ["podman image"],
+                          [NO_IMAGE.format("podman", VERSION, "cpu"), NO_IMAGE.format("podman", VERSION, "cuda")]),
+    "podman: a registry": ("podman", "local", {"registry": "r"}, ["podman"], ["podman image"], []),
+    "docker: on a cluster's nodes": ("docker", "slurm", {}, [], [], []),
+    "docker: in a cloud": ("docker", "awsbatch", {}, [], [], []),
+    "singularity: nothing": ("singularity", "slurm", {}, [], [],
+                             [NO_COMMAND.format("singularity", "singularity"), NO_IMAGE.format("singularity", VERSION, "cpu")]),
+    "apptainer: a registry": ("apptainer", "local", {"registry": "r"}, ["apptainer"], [], []),
+    "charliecloud: missing": ("charliecloud", "local", {}, [], [], [NO_COMMAND.format("ch-run", "charliecloud")]),
+    "conda: missing": ("conda", "slurm", {}, [], [], [NO_COMMAND.format("conda", "conda")]),
+    "conda: there": ("conda", "local", {}, ["conda"], [], []),
+    "none": ("none", "local", {}, [], [], []),
+}  # fmt: skip
+
+
+def test_what_an_engine_lacks_is_said_before_a_run(tmp_path: Path):
+    """The check by itself: no engine is on every machine, and none is dead or without images when a test needs it."""
+    (tmp_path / "cases.json").write_text(json.dumps(ENGINES_WITHOUT))
+    (tmp_path / "nextflow.config").write_text(f"includeConfig '{ROOT}/nextflow.config'\nmanifest.mainScript = 'main.nf'\n")
+    (tmp_path / "main.nf").write_text(f"""
+        include {{ engineProblems }} from '{ROOT}/functions/engines.nf'
+        workflow {{
+            def container = nextflow.Global.session.config.process.container
+            def cases = new groovy.json.JsonSlurper().parse(file("${{projectDir}}/cases.json"))
+            def found = cases.collectEntries {{ name, about ->
+                def config = [(about[0]): [enabled: true], process: [container: container, executor: about[1]]]
+                def reaches = {{ command -> command in about[3] }}
+                def succeeds = {{ command -> !about[4].any {{ start -> command.join(' ').startsWith(start) }} }}
+                [name, engineProblems(config, about[2], '/w', [:], reaches, succeeds)]
+            }}
+            println("found: ${{groovy.json.JsonOutput.toJson(found)}}")
+        }}
+        """)
+    run = nextflow("run", "main.nf", folder=tmp_path)
+    assert run.status == 0, run.output
+    found = json.loads(re.search("^found: (.*)", run.output, re.MULTILINE)[1])
+    for name, (*_, expected) in ENGINES_WITHOUT.items():
+        assert len(found[name]) == len(expected), (name, found[name])
+        assert all(sentence.startswith(start) for sentence, start in zip(found[name], expected, strict=True)), found[name]
+
+
+def test_a_run_with_a_dead_daemon_is_refused(tmp_path: Path):
+    (tmp_path / "docker").write_text("#!/bin/bash\necho 'Cannot connect' >&2\nexit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    output = refused("-profile", "test,docker", folder=tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert "docker does not answer: 'docker info' fails. Start it, and see that you may use it." in output
+
+
 def scheduler(folder: Path) -> str:
     """A PATH with the submit commands of three schedulers that run a job at once, on this machine."""
     commands = folder / "commands"
