@@ -77,6 +77,7 @@ def main(
         fit = sum(gsea.MIN_SET <= size <= gsea.MAX_SET for size in sizes)
         _cli.say(f"Pre-ranked tests take {fit:,} sets of {gsea.MIN_SET} to {gsea.MAX_SET} genes in the background.")
         ranked = profiles.load(profiles_path)
+        profiles.check_cells(ranked, of_groups, profiles_path)
         tables.append(enrichment.preranked(ranked, libraries, background, permutations=gsea_permutations, seed=seed))
     table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)
     with replacing(output) as partial:

@@ -34,7 +34,7 @@ def pageFacts(settings, links) {
 def sameCommand(line) {
     return line
         .replaceAll(/ -resume( [0-9a-f-]{36}| [a-z]+_[a-z]+)?(?= |\z)/, '')
-        .replaceAll(/ (-w|-work-dir|-name|-ansi-log|--outdir)[ =]('[^']*'|"[^"]*"|[^ ]+)/, '')
+        .replaceAll(/ (-w|-work-dir|-name|-ansi-log|--outdir)[ =]('[^']*'|"[^"]*"|(\\.|[^ \\])+)/, '')
 }
 
 /** From the page of a pair to that of the run, and to what else there is about the pair. */

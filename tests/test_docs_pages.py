@@ -184,6 +184,19 @@ def test_yaml_is_yaml(path: Path):
     assert load(path)
 
 
+def test_json_has_each_key_once():
+    """Readers take the last of two, or refuse them."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict:
+        assert len({key for key, _ in pairs}) == len(pairs), [key for key, _ in pairs]
+        return dict(pairs)
+
+    paths = [*ROOT.glob("*.json"), *ROOT.glob("assets/*.json"), *ROOT.glob("docs/**/*.ipynb")]
+    assert len(paths) > 3
+    for path in paths:
+        json.loads(path.read_text(), object_pairs_hook=once)
+
+
 def test_actions_are_pinned_to_a_major_version():
     used = [step["uses"] for path in WORKFLOWS for step in steps(load(path)) if "uses" in step]
     assert [name for name in used if not re.fullmatch(r"[\w.-]+/[\w./-]+@v\d+", name)] == []

@@ -116,6 +116,8 @@ def test_a_path_is_mapped_like_its_cells(by_door, opened):
         ({"truth_key": "x"}, ["query.h5ad: the truth column 'x' (truth_key) is not in obs; its columns are: author_label."]),
         ({"sample": "a/b"}, ["The sample is called 'a/b'. A sample name may hold only letters, digits, '.', '_' and '-', "
                              "begins with a letter or digit, and has at most 80 characters."]),
+        ({"sample": 3}, ["The sample is called 3. A sample name may hold only letters, digits, '.', '_' and '-', "
+                         "begins with a letter or digit, and has at most 80 characters."]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_the_words_of_a_notebook(opened, query, options, sentences):
@@ -157,6 +159,8 @@ def test_what_is_not_cells_or_a_model_is_refused(opened, query, tmp_path):
         cellmemory.load("https://x/y")
     with pytest.raises(InputError, match="gene_map: there is no such file"):
         opened.map(query, gene_map="nowhere.tsv")
+    with pytest.raises(InputError, match=r"^folder is of the type int\. Give a path\.$"):
+        cellmemory.train(query, "author_label", folder=3)
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match=r"^folder \S+ exists, and this step did not write it"):
         cellmemory.train(query, "author_label", folder=tmp_path)

@@ -167,6 +167,8 @@ class Model:
             device=device,
             threads=threads,
         )
+        if not isinstance(sample, str) or not SAMPLE_NAME.fullmatch(sample):
+            raise InputError(f"The sample is called {shown(sample)}. {COLUMNS['sample']['errorMessage']}")
         origin = Origin(counts_layer, gene_column, batch_key, spatial_key, truth_key)
         with tempfile.TemporaryDirectory(prefix="cellmemory-") as name, _sentences_for(Path(name)):
             folder = Path(name)
@@ -304,6 +306,8 @@ def train(
     if folder is None:
         kept = tempfile.TemporaryDirectory(prefix="cellmemory-model-")
         folder = Path(kept.name) / "model"
+    if not isinstance(folder, str | Path):
+        raise InputError(f"folder is of the type {type(folder).__name__}. Give a path.")
     if is_url(str(folder)):
         raise InputError(url_for_an_output(str(folder)))
     output = Path(folder)
@@ -370,8 +374,6 @@ def _as_file(cells: Cells, folder: Path, name: str) -> Path:
         return Path(cells)
     if not isinstance(cells, ad.AnnData):
         raise InputError(f"The cells are of the type {type(cells).__name__}. Give an AnnData, or the path of a file.")
-    if not SAMPLE_NAME.fullmatch(name):
-        raise InputError(f"The sample is called '{name[:100]}'. {COLUMNS['sample']['errorMessage']}")
     path = folder / f"{name}.h5ad"
     try:
         _write(cells.to_memory() if cells.isbacked else cells, path)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from cellmemory.cells.groups import group_codes
 from cellmemory.cells.labels import clean_labels
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import H5adWriter, plain_column
@@ -42,6 +43,14 @@ def test_labels_are_the_same_before_and_after_a_step_wrote_them(column, tmp_path
     with CellFile(tmp_path / "cells.h5ad") as file:
         assert clean_labels(file.column("label", "label", "label_key")).tolist() == expected
     assert clean_labels(ad.read_h5ad(tmp_path / "cells.h5ad").obs["label"]).tolist() == expected
+
+
+@pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS)
+def test_groups_are_named_as_labels_are(column):
+    """A donor is the same in a file where one of its cells has no value."""
+    given, expected = column
+    codes, names = group_codes(given)
+    assert [None if code < 0 else names[code] for code in codes] == expected
 
 
 def test_other_nullable_integers_stay_numbers():

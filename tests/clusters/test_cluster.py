@@ -83,6 +83,17 @@ def test_the_users_clusters_are_taken(made: Inputs, tmp_path: Path):
     assert found.tolist() == mine.tolist()
     (sentence,) = refused("cluster", *arguments[:-3], "nowhere", folder=tmp_path)
     assert "the cluster column 'nowhere' (--cluster_key) is not in obs" in sentence
+    (sentence,) = refused("cluster", *arguments[:-3], "", folder=tmp_path)
+    assert "the cluster column '' (--cluster_key) is not in obs" in sentence
+
+
+def test_a_column_without_values_holds_no_clusters(made: Inputs, tmp_path: Path):
+    cells = ad.read_h5ad(made.mapped[0])
+    cells.obs["mine"] = np.full(cells.n_obs, np.nan)
+    cells.write_h5ad(tmp_path / "own.h5ad")
+    arguments = ("--mapped", tmp_path / "own.h5ad", *given(made)[2:], "--cluster_key", "mine")
+    (sentence,) = refused("cluster", *arguments, folder=tmp_path)
+    assert "the cluster column 'mine' (--cluster_key) holds no value. Name a column of clusters." in sentence
 
 
 def test_a_column_of_too_many_values_holds_no_clusters(made: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -339,13 +339,13 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
         question = contrasts.by_column(file, "condition:stimulated:control")
         answers = [contrasts.contrast_groups(question, codes, groups, budget=1000, permutations=50, seed=0)]
         of_slots = tags.slot_tags(tags.read_slots(file), sums, file.genes, TOP)
-        genes, background = file.genes, set(file.genes)
+        genes, background, found = file.genes, set(file.genes), file.obs["cellmemory_label"]
     libraries = read_libraries([GENE_SETS], trained.panel, background)
     write_table(of_groups, output("tags", "tags.tsv"))
     write_table(of_slots, output("slot_tags", "slot_tags.tsv"))
     compared = contrasts.table(answers, genes, TOP)
     write_table(compared, output("contrasts", "contrasts.tsv"))
-    write_table(_faithfulness(trained.labels), output("faithfulness", "faithfulness.tsv"))
+    write_table(_faithfulness(trained.labels, found), output("faithfulness", "faithfulness.tsv"))
     rankings = enrichment.rankings_of(of_groups, of_slots, compared)
     parts = [enrichment.over_represented(rankings, libraries, background, 50)]
     parts.append(
@@ -355,10 +355,11 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
     write_table(terms, output("enrichment", "enrichment.tsv"))
 
 
-def _faithfulness(labels: list[str]) -> pd.DataFrame:
-    """Curves of five cells of each label that fall, or rise, at a rate that depends on the ranking."""
+def _faithfulness(labels: list[str], found: pd.Series) -> pd.DataFrame:
+    """Curves of up to five cells of each label that was found that fall, or rise, at a rate that depends on the ranking."""
+    cells = found.value_counts().reindex(labels, fill_value=0).clip(upper=5).to_numpy()
     x, rng = np.log2(1 + np.array(faithfulness.STEPS)), np.random.default_rng(2)
-    rate = np.array([0.3, 0.6, 0.7, 0.8, 0.15, 0.08])[:, None] * rng.uniform(0.8, 1.2, (5 * len(labels), 2, 1, 6, 1))
+    rate = np.array([0.3, 0.6, 0.7, 0.8, 0.15, 0.08])[:, None] * rng.uniform(0.8, 1.2, (cells.sum(), 2, 1, 6, 1))
     falling = np.exp(-rate * x)
-    found = np.concatenate([falling, 1 - falling], axis=2)
-    return faithfulness.summarise(found, np.repeat(np.arange(len(labels)), 5), labels)
+    curves = np.concatenate([falling, 1 - falling], axis=2)
+    return faithfulness.summarise(curves, np.repeat(np.arange(len(labels)), cells), labels)

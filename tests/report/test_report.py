@@ -20,13 +20,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cellmemory import sampling
+from cellmemory.clusters import clustering
 from cellmemory.columns import STATUSES
 from cellmemory.genes.quality import QUALITY_COLUMNS
 from cellmemory.reference import trained_model
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
 from cellmemory.report.sections import conditions, quality, summary, tags, truth
-from cellmemory.report.tables import JSON_FIELDS
+from cellmemory.report.tables import JSON_FIELDS, TESTED_CELLS
 from cellmemory.report.wording import EXPLAINED, percent
 from tests.conftest import ROOT, refused, succeed
 from tests.made.report_inputs import NASTY, NASTY_CELLS, UNSEEN, Inputs, make_inputs, write_page
@@ -316,6 +317,38 @@ def test_tables_of_another_query_of_the_same_name_are_refused(inputs: Inputs, tm
     twice = ["--tags", mapped.parent / f"{name}.tags.tsv", "--tags", tmp_path / f"{name}.b.tags.tsv"]
     (sentence,) = refused("report", "--model", inputs.model, "--output", "a.html", "--mapped", mapped, *twice, folder=tmp_path)
     assert f"are both --tags of the sample '{name}'. Give one of them." in sentence
+
+
+def test_tables_that_are_not_of_one_run_are_refused(inputs: Inputs, tmp_path: Path):
+    """Of a query of the same name and number of cells, or of the same query once more with other options."""
+    mapped, name = inputs.mapped[1], "unseen_type"
+    tables = {option: next(path for path in paths if path.name.startswith(name)) for option, paths in inputs.options.items()
+              if len(paths) == 2}  # fmt: skip
+
+    def said(changed: str, column: str, value: object) -> str:
+        table = pd.read_csv(tables[changed], sep="\t", dtype=str, keep_default_na=False)
+        table[column] = value
+        other = tmp_path / tables[changed].name
+        table.to_csv(other, sep="\t", index=False)
+        options = [part for option, path in (tables | {changed: other}).items() for part in (f"--{option}", path)]
+        given = ("--model", inputs.model, "--output", "a.html", "--mapped", mapped, *options)
+        (sentence,) = refused("report", *given, folder=tmp_path)
+        return sentence
+
+    sentence = said("tags", "n_cells", "1")
+    assert "(--tags) has other numbers of cells of the labels than unseen_type. It is of another query" in sentence
+    for changed, column, value, other in (
+        ("slot_tags", "mean_expression", "9", "tags"),
+        ("enrichment", "genes", "CD3D;NOT_LISTED", "tags"),
+        ("cluster_markers", "n_cells", "1", "clusters"),
+        ("cluster_markers", "cluster", "99", "clusters"),
+    ):
+        assert re.search(rf"\(--{changed}\) and \S+ \(--{other}\) are not of one run\.", said(changed, column, value)), changed
+    assert "(--faithfulness) is about" in said("faithfulness", "n_cells", "999")
+
+
+def test_the_report_knows_how_many_cells_are_tested():
+    assert TESTED_CELLS == clustering.CLUSTERED_CELLS
 
 
 def test_provenance_is_shown_as_it_is_and_its_links_lead_to_files(inputs: Inputs, tmp_path: Path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from cellmemory.cells.labels import written_values
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.text import cleaned
@@ -14,11 +15,11 @@ MIN_CELLS = 3
 def group_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     """Group number of every cell (-1: no value) and the groups' names, in the order of the categories or sorted.
 
-    Names are texts by the rule of labels (see labels.cleaned): those that are the same by it are one group, and a blank one
+    Names are texts by the rule of labels (see labels.clean_labels): those that are the same by it are one group, and a blank one
     counts as no value.
     """
     values = column.astype("category").cat
-    names = [cleaned(str(name)) for name in values.categories]
+    names = [cleaned(name) for name in written_values(values.categories)]
     groups = list(dict.fromkeys(name for name in names if name is not None))
     place = {name: number for number, name in enumerate(groups)}
     return np.array([*(-1 if name is None else place[name] for name in names), -1], np.int64)[values.codes], groups

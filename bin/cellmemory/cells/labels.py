@@ -31,11 +31,11 @@ def clean_labels(column: pd.Series) -> pd.Series:
     integers where a value is missing.
     """
     values = column.astype("category").cat
-    names = np.array([cleaned(name) for name in _written(values.categories)] + [None], object)
+    names = np.array([cleaned(name) for name in written_values(values.categories)] + [None], object)
     return pd.Series(names[values.codes], column.index, dtype=object)
 
 
-def _written(values: pd.Index) -> list[str]:
+def written_values(values: pd.Index) -> list[str]:
     """Values as text; floats as integers where none has a fraction."""
     is_whole = pd.api.types.is_float_dtype(values.dtype) and ((abs(values) < LARGEST_EXACT) & (values == np.round(values))).all()
     return [str(int(value) if is_whole else value) for value in values]

@@ -47,9 +47,11 @@ def column_problems(file: CellFile, origin: Origin) -> list[str]:
 def users_clusters(file: CellFile, key: str) -> tuple[np.ndarray, list[str]]:
     """(N,) the cluster of each cell by a column of obs, from 0, the largest first, and their names; NO_CLUSTER where it has none.
 
-    Raises InputError where there is no such column, and where it holds more than MOST_CLUSTERS values.
+    Raises InputError where there is no such column, and where it holds no value or more than MOST_CLUSTERS of them.
     """
     codes, names = group_codes(file.column(key, "cluster", "cluster_key"))
+    if not names:
+        raise InputError(f"{file.path}: the cluster column '{key}' (--cluster_key) holds no value. Name a column of clusters.")
     if len(names) > MOST_CLUSTERS:
         raise InputError(
             f"{file.path}: the cluster column '{key}' (--cluster_key) holds {len(names):,} values, and may hold {MOST_CLUSTERS}. "

@@ -92,7 +92,7 @@ def _clusters(
     file: MappedFile, labels: np.ndarray, settings: ClusterSettings
 ) -> tuple[np.ndarray, sp.csr_matrix, np.ndarray, list[str]]:
     """The cells whose genes are tested, (n,) by number, and their values (n, M); (N,) the cluster of each cell, and the names."""
-    if settings.cluster_key:
+    if settings.cluster_key is not None:
         codes, names = users_clusters(file, settings.cluster_key)
         rows = sample_cells_to_draw(codes, CLUSTERED_CELLS, settings.seed)
         say(f"Taking the {len(names)} clusters in '{settings.cluster_key}' of {file.path}.")

@@ -97,3 +97,17 @@ def load(path: str | Path) -> "ad.AnnData":
     for column in ("level", "contrast", "group", "slot"):
         profiles.obs[column] = profiles.obs[column].astype(str)
     return profiles
+
+
+def check_cells(profiles: "ad.AnnData", tags: pd.DataFrame, path: Path) -> None:
+    """Raises InputError where the profiles in `path` are of other cells than a table of TAGs, by their numbers in each group."""
+    if "n_cells" not in tags:
+        return
+    of_tags = tags.drop_duplicates("group").set_index("group")["n_cells"]
+    of_labels = profiles.obs[profiles.obs["level"] == "label"].set_index("group")["n_cells"]
+    both = of_tags.index.intersection(of_labels.index)
+    if other := [group for group in both if of_tags[group] != of_labels[group]]:
+        raise InputError(
+            f"{path} is of other cells than --tags: {other[0]} has {int(of_labels[other[0]]):,} in it, and "
+            f"{int(of_tags[other[0]]):,} there. Give both of one run of extract_tags.py."
+        )

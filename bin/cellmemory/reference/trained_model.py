@@ -111,7 +111,7 @@ class TrainedModel:
 
     def is_adapted_to_values(self, values_digest: str) -> bool:
         """Whether these are the values that an adapted model was adapted to: another query may have the same name."""
-        return values_digest == self.config.get("adapted_values", "")
+        return values_digest == self.config.get("adapted_values", "") != ""
 
     def mapped(self, run: RunInfo, *, adapted: bool = False) -> bool:
         """Whether this model, adapted to that query or to none, made a run.

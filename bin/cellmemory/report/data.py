@@ -16,9 +16,10 @@ from anndata.io import read_elem
 from cellmemory import PREFIX
 from cellmemory.cells.faults import reading
 from cellmemory.cells.groups import group_codes
-from cellmemory.cells.labels import PERHAPS_NEW, LabelSets
+from cellmemory.cells.labels import ALL_LABELS, PERHAPS_NEW, LabelSets
 from cellmemory.columns import (
     AMBIGUOUS,
+    ASSIGNED,
     ATTENTION,
     CELL_COLUMNS,
     LABEL,
@@ -41,7 +42,7 @@ from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report.colours import NOT_ASSIGNED
-from cellmemory.report.tables import TABLES_OF_SAMPLES, read_result
+from cellmemory.report.tables import TABLES_OF_SAMPLES, conflicts, read_result
 from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
@@ -145,8 +146,22 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
     for sample in samples:
         with problems.collect():
             _add_clusters(sample, of_several=len(samples) > 1)
+            problems += _conflicts(sample, {option: path for (option, path), owner in owners.items() if owner == sample.name})
     problems.raise_any()
     return samples
+
+
+def _conflicts(sample: Sample, paths: Mapping[str, Path]) -> list[str]:
+    """A sentence for each table that cannot be of this query, or of the run of another table. paths: by option."""
+    problems = []
+    if "tags" in paths and len(sample.cells) == (sample.run.n_cells or len(sample.cells)) and not _are_groups(sample):
+        problems.append(
+            f"{paths['tags']} (--tags) has other numbers of cells of the labels than {sample.name}. It is of another query: give "
+            "the file that was made of its mapped file."
+        )
+    for option, other in conflicts(sample.tables):
+        problems.append(f"{paths[option]} (--{option}) and {paths[other]} (--{other}) are not of one run. Give those that are.")
+    return problems
 
 
 def _check_size(path: Path, option: str, sample: Sample) -> None:
@@ -162,6 +177,10 @@ def _check_size(path: Path, option: str, sample: Sample) -> None:
     elif option == "tags":
         counted = int(table.drop_duplicates("group")["n_cells"].sum())
         wrong = counted > whole
+    elif option == "faithfulness":
+        of_labels = table.groupby("group")["n_cells"].max()
+        counted = int(of_labels.drop(ALL_LABELS, errors="ignore").sum())
+        wrong = n == whole and (of_labels > sample.cells["label"].value_counts().reindex(of_labels.index)).any()
     else:
         return
     if wrong:
@@ -169,6 +188,22 @@ def _check_size(path: Path, option: str, sample: Sample) -> None:
             f"{path} (--{option}) is about {counted:,} cells, but {sample.name} has {n:,}. It is of another query, or of other "
             "cells of it: give the file that was made of its mapped file."
         )
+
+
+def _are_groups(sample: Sample) -> bool:
+    """Whether the groups of the table of genes, where they are labels of the model, have the cells that they have in the query:
+    by their assigned labels, or by one of its columns. Other groups are a user's own, and nothing is known of them."""
+    counts = sample.tables["tags"].drop_duplicates("group").set_index("group")["n_cells"]
+    if not set(counts.index) <= set(sample.cells["label"].cat.categories):
+        return True
+    assigned = sample.cells[(sample.cells["status"] == ASSIGNED).to_numpy()]
+    columns = [column for _, column in sample.columns.items() if isinstance(column.dtype, pd.CategoricalDtype)]
+    ways = [assigned["label"], *([sample.truth] if sample.truth is not None else []), *columns]
+    if "candidate" in assigned:
+        ways.append(assigned["label"][~assigned["candidate"]])
+    found = [way.value_counts().reindex(counts.index, fill_value=0) for way in ways]
+    # Without clusters it is not known which cells were left out for theirs.
+    return any((each == counts).all() for each in found) or ("candidate" not in assigned and (counts <= found[0]).all())
 
 
 def _check_slots(path: Path, sample: Sample) -> None:

@@ -1,9 +1,11 @@
 """What belongs to a mapped query in a report: tables of results and JSON, looked at field by field as they are read."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cellmemory.columns import (
@@ -115,6 +117,34 @@ JSON_FIELDS = {
     ),
     "provenance": ({}, {"links": Kind("an object of relative paths", _are_links), "written": text()}),
 }  # fmt: skip
+
+
+#: The cells whose genes cluster.py tests, at most.
+TESTED_CELLS = 20_000
+
+
+def conflicts(tables: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Pairs of a sample's tables, by their options, that cannot be of one run: what both of them say is not the same."""
+    found = []
+    if "tags" in tables and "slot_tags" in tables:
+        both = tables["tags"].astype({"group": str}).merge(tables["slot_tags"].astype({"group": str}), on=["group", "gene"])
+        if not np.allclose(both["mean_expression_x"], both["mean_expression_y"], rtol=1e-3, atol=1e-6, equal_nan=True):
+            found.append(("slot_tags", "tags"))
+    if "tags" in tables and "enrichment" in tables:
+        listed = tables["tags"].groupby("group")["gene"].agg(set).to_dict()
+        tests = tables["enrichment"]
+        of_labels = tests[(tests["level"] == "label") & (tests["method"] == "ora")]
+        if not all(
+            set(genes.split(";")) <= listed.get(group, set()) for group, genes in of_labels[["group", "genes"]].to_numpy()
+        ):
+            found.append(("enrichment", "tags"))
+    if "clusters" in tables and "cluster_markers" in tables:
+        sizes = tables["clusters"].set_index("cluster")["n_cells"]
+        tested = tables["cluster_markers"].groupby("cluster")["n_cells"].max()
+        known = sizes.reindex(tested.index).fillna(-1)
+        if (tested > known).any() or (sizes.sum() <= TESTED_CELLS and (tested != known).any()):
+            found.append(("cluster_markers", "clusters"))
+    return found
 
 
 def read_json(path: Path, option: str) -> dict:
