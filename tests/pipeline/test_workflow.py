@@ -110,3 +110,22 @@ def test_the_strict_parser_runs_every_step(tmp_path: Path):
     again = succeed(*asked, folder=tmp_path)
     assert counted(again.submitted) == counted(run.submitted)
     assert files_in(tmp_path / "results") == strict
+
+
+def test_a_pages_command_has_nothing_that_differs_when_the_same_run_is_resumed(tmp_path: Path):
+    lines = {
+        "nextflow run . -resume --input a.csv --outdir out": "nextflow run . --input a.csv",
+        "nextflow run . --input a.csv --outdir 'my out' -w \"wk 1\" -resume angry_bell": "nextflow run . --input a.csv",
+        r"nextflow run . --outdir out\ o\'dir --seed 1 -name x": "nextflow run . --seed 1",
+        "nextflow run . --outdir=out -profile test": "nextflow run . -profile test",
+    }
+    (tmp_path / "lines.json").write_text(json.dumps(list(lines)))
+    (tmp_path / "main.nf").write_text(f"""
+        include {{ sameCommand }} from '{ROOT}/functions/pages.nf'
+        workflow {{
+            def lines = new groovy.json.JsonSlurper().parse(file("${{projectDir}}/lines.json"))
+            println("found: ${{groovy.json.JsonOutput.toJson(lines.collect {{ line -> sameCommand(line) }})}}")
+        }}
+        """)
+    run = nextflow("run", "main.nf", folder=tmp_path)
+    assert json.loads(re.search("^found: (.*)", run.output, re.MULTILINE)[1]) == list(lines.values())
