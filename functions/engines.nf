@@ -68,7 +68,7 @@ def ownImages(config, settings) {
         return []
     }
     return (settings.use_gpu ? [null, [request: 1]] : [null]).collect { accelerator ->
-        def about = [params: [:], task: [accelerator: accelerator]]
+        def about = config + [task: [accelerator: accelerator]]
         config.process.container.rehydrate(about, about, about).call().toString()
     }
 }

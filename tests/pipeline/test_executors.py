@@ -104,7 +104,7 @@ def test_what_an_engine_lacks_is_said_before_a_run(tmp_path: Path):
             def container = nextflow.Global.session.config.process.container
             def cases = new groovy.json.JsonSlurper().parse(file("${{projectDir}}/cases.json"))
             def found = cases.collectEntries {{ name, about ->
-                def config = [(about[0]): [enabled: true], process: [container: container, executor: about[1]]]
+                def config = [(about[0]): [enabled: true], process: [container: container, executor: about[1]], params: [:]]
                 def reaches = {{ command -> command in about[3] }}
                 def succeeds = {{ command -> !about[4].any {{ start -> command.join(' ').startsWith(start) }} }}
                 [name, engineProblems(config, about[2], '/w', [:], reaches, succeeds)]
