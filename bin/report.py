@@ -104,11 +104,11 @@ def main(
 
 
 def _gene_sets(gmts: tuple[Path, ...], trained: "TrainedModel", samples: "list[Sample]") -> dict[str, dict[str, list[str]]]:
-    """The genes of each set by the name of its file, as the panel writes them; of those that some sample measured."""
-    from cellmemory.genes.gene_sets import read_libraries
+    """The genes of each list of markers, by the name of its file; those that some sample measured."""
+    from cellmemory.genes.gene_sets import marker_lists
 
     measured = {gene for sample in samples for gene, there in zip(sample.genes, sample.measured, strict=True) if there}
-    return {library.name: library.sets for library in read_libraries(gmts, trained.panel, measured)}
+    return marker_lists(gmts, trained.panel, measured)
 
 
 if __name__ == "__main__":

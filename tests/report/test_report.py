@@ -420,8 +420,9 @@ def test_known_markers_are_the_measured_genes_of_sets_that_list_markers(tmp_path
     measured, missing = (cells.var_names[cells.var["measured"] == there].tolist() for there in (True, False))
     sets = {"<few>": [measured[3], missing[0], measured[1], measured[2]], "eight": measured[10:18], "many": measured[:40]}
     (tmp_path / "own.gmt").write_text("".join("\t".join([name, "", *genes]) + "\n" for name, genes in sets.items()))
-    (tmp_path / "many.gmt").write_text("\t".join(["many", "", *measured[:40]]) + "\n")
-    gmts = ("--gmt", tmp_path / "own.gmt", "--gmt", tmp_path / "many.gmt")
+    (tmp_path / "many.gmt").write_text("\t".join(["many", "", *measured[:5], *(f"NOT_{i}" for i in range(40))]) + "\n")
+    (tmp_path / "sets.gmt").write_text("".join("\t".join([f"set {i}", "", *measured[:5]]) + "\n" for i in range(101)))
+    gmts = [part for name in ("own", "many", "sets") for part in ("--gmt", tmp_path / f"{name}.gmt")]
     succeed("report", *made.arguments(), *gmts, "--output", tmp_path / "report.html")
     figure = embedded(tmp_path / "report.html")["figures"]["known_markers"]["variants"][""]
     columns = figure["layout"]["xaxis"]["ticktext"]

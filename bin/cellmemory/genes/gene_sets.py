@@ -1,7 +1,7 @@
 """Gene sets of GMT files as a panel writes their genes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +14,8 @@ from cellmemory.io.text import file_name
 
 #: Genes of a set that are in the background: no test of fewer can reach a small p-value.
 LEAST_MEASURED = 3
+#: Genes of a list of markers, and such lists in a file, at most.
+MARKER_SET, MARKER_LISTS = 30, 100
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Library:
     n_genes: int  # in the file, different ones
     n_matched: int  # genes of the background that the file names
     case_folded: bool
+    sizes: dict[str, int] = field(default_factory=dict)  # genes of each set in the file
 
 
 def read_libraries(paths: Iterable[str | Path], panel: pd.DataFrame, background: set[str]) -> list[Library]:
@@ -43,6 +46,20 @@ def read_libraries(paths: Iterable[str | Path], panel: pd.DataFrame, background:
             libraries.append(match_library(path, read_gmt(path), panel, background))
     problems.raise_any()
     return libraries
+
+
+def marker_lists(paths: Iterable[str | Path], panel: pd.DataFrame, measured: set[str]) -> dict[str, dict[str, list[str]]]:
+    """The sets of GMT files that are lists of markers, by the names of the files: the measured genes of each, as the panel writes
+    them. Sets of more than MARKER_SET genes are pathways, and files of more than MARKER_LISTS sets are collections of such.
+
+    Raises InputError as `read_libraries`.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for library in read_libraries(paths, panel, measured):
+        kept = {name: genes for name, genes in library.sets.items() if library.sizes[name] <= MARKER_SET}
+        if kept and library.n_sets <= MARKER_LISTS:
+            found[library.name] = kept
+    return found
 
 
 def match_library(path: Path, sets: Mapping[str, list[str]], panel: pd.DataFrame, background: set[str]) -> Library:
@@ -73,6 +90,7 @@ def match_library(path: Path, sets: Mapping[str, list[str]], panel: pd.DataFrame
         n_genes=len(named),
         n_matched=len(background.intersection(translation.values())),
         case_folded=case_folded,
+        sizes={term: len(members) for term, members in sets.items()},
     )
 
 

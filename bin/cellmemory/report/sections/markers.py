@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cellmemory.genes.gene_sets import MARKER_LISTS, MARKER_SET
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Section, Selector, category_axis, text
 from cellmemory.report.data import Sample, counted_labels
@@ -17,8 +18,8 @@ MARKERS_OF_ROW, MAX_GENES, MAX_KNOWN, MIN_DRAWN = 4, 80, 120, 5
 MAX_LABELS, MAX_DOTS = 40, 4_000
 #: A marker is expressed by this share of its row's cells.
 EXPRESSED = 0.25
-#: Genes of a set that is taken for a list of markers, at most, and how many of them are shown, the first.
-MARKER_SET, GENES_OF_SET = 30, 6
+#: Genes of a list of markers that are shown, the first.
+GENES_OF_SET = 6
 _DOTS = "Size: the share of the row's cells that express the gene. Colour: the mean, relative to the highest row."
 
 
@@ -73,11 +74,10 @@ def _known(samples: Sequence[Sample], means: Sequence[_Means], gene_sets: Mappin
     """The genes of the user's sets, set by set."""
     caption = (
         f"Columns: the first genes of each set of --gmt that are in the panel and were measured, at most {GENES_OF_SET}, and "
-        f"fewer where there are many sets. Sets of more than {MARKER_SET} genes of the panel are left out: they are pathways "
-        f"rather than lists of markers. {_DOTS}"
+        f"fewer where there are many sets. Sets of more than {MARKER_SET} genes, and files of more than {MARKER_LISTS} sets, are "
+        f"left out: they are pathways rather than lists of markers. {_DOTS}"
     )
-    lists = {name: [genes for genes in sets.items() if len(genes[1]) <= MARKER_SET] for name, sets in gene_sets.items()}
-    lists = {name: sets for name, sets in lists.items() if sets}
+    lists = {name: list(sets.items()) for name, sets in gene_sets.items()}
     variants = {}
     for i, (sample, found) in enumerate(zip(samples, means, strict=True)):
         for j, sets in enumerate(lists.values()):
