@@ -20,7 +20,7 @@ def engineProblems(config, settings, work_folder, environment, reaches, succeeds
         return executor == 'local' ? daemonProblems(engine, config, settings, reaches, succeeds) : []
     }
     if (engine in ['singularity', 'apptainer']) {
-        return imageFileProblems(engine, config, settings, work_folder, environment, reaches)
+        return imageFileProblems(engine, executor, config, settings, work_folder, environment, reaches)
     }
     return engine && executor == 'local' && !reaches.call('ch-run') ? [noCommand('ch-run', 'charliecloud')] : []
 }
@@ -42,9 +42,9 @@ def daemonProblems(engine, config, settings, reaches, succeeds) {
 }
 
 /** Nextflow makes the files of images here, also for the nodes of a cluster. */
-def imageFileProblems(engine, config, settings, work_folder, environment, reaches) {
+def imageFileProblems(engine, executor, config, settings, work_folder, environment, reaches) {
     if (config.process?.container instanceof CharSequence) {
-        return config.process.executor || reaches.call(engine) ? [] : [noCommand(engine, engine)]
+        return executor != 'local' || reaches.call(engine) ? [] : [noCommand(engine, engine)]
     }
     def name = engine.toUpperCase()
     def folders = [

@@ -34,8 +34,9 @@ def contrastProblems(settings, queries) {
 
 def placeProblems(settings) {
     def work_folder = workflow.workDir
-    def problems = siteProblems(resolvedConfig(), settings, work_folder.toUriString(), System.getenv()) { command -> isOnPath(command) }
-    problems += engineProblems(resolvedConfig(), settings, work_folder, System.getenv(), { command -> isOnPath(command) }, { command -> isSuccess(command) })
+    def config = resolvedConfig()
+    def problems = siteProblems(config, settings, work_folder.toUriString(), System.getenv()) { command -> isOnPath(command) }
+    problems += engineProblems(config, settings, work_folder, System.getenv(), { command -> isOnPath(command) }, { command -> isSuccess(command) })
     // The code's folder stands in double quotes in each task, on the PATH.
     problems += folderProblems('The pipeline\'s folder', workflow.projectDir, '["$`\\\\:\\p{Cntrl}]')
     return problems + folderProblems('-work-dir', work_folder, '[$*?\\[\\]{}\\p{Cntrl}]')

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from cellmemory.cells import named_columns
+from cellmemory.cells.reading import CellFile
 from cellmemory.clusters import clustering
 from cellmemory.clusters.clustering import Clustered, ClusterSettings, cluster_query
 from cellmemory.columns import CLUSTER_COLUMNS
 from cellmemory.errors import InputError
+from cellmemory.io.samplesheet import Origin
 from cellmemory.io.tables import read_cells
 from cellmemory.reference import trained_model
 from tests.conftest import ROOT, refused, succeed
@@ -93,7 +95,10 @@ def test_a_column_without_values_holds_no_clusters(made: Inputs, tmp_path: Path)
     cells.write_h5ad(tmp_path / "own.h5ad")
     arguments = ("--mapped", tmp_path / "own.h5ad", *given(made)[2:], "--cluster_key", "mine")
     (sentence,) = refused("cluster", *arguments, folder=tmp_path)
-    assert "the cluster column 'mine' (--cluster_key) holds no value. Name a column of clusters." in sentence
+    assert "the cluster column 'mine' (--cluster_key) holds no value. Name another one, or none." in sentence
+    with CellFile(tmp_path / "own.h5ad") as file:
+        of_cluster = [one for one in named_columns.column_problems(file, Origin(cluster_key="mine")) if "--cluster_key" in one]
+    assert len(of_cluster) == 1
 
 
 def test_a_column_of_too_many_values_holds_no_clusters(made: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -22,15 +22,11 @@ NO_CLUSTER = "(none)"
 def column_problems(file: CellFile, origin: Origin) -> list[str]:
     """A sentence for each column that a samplesheet names and the file lacks, and for those that mapping would write."""
     problems = Problems()
-    for key, role, option in (
-        (origin.batch_key, "batch", "batch_key"),
-        (origin.truth_key, "truth", "truth_key"),
-        (origin.cluster_key, "cluster", "cluster_key"),
-    ):
+    for key, role, option in ((origin.batch_key, "batch", "batch_key"), (origin.truth_key, "truth", "truth_key")):
         with problems.collect():
             if key and not clean_labels(file.column(key, role, option)).notna().any():
                 problems.append(f"{file.path}: the {role} column '{key}' (--{option}) holds no value. Name another one, or none.")
-    if origin.cluster_key and origin.cluster_key in file.obs:
+    if origin.cluster_key:
         with problems.collect():
             users_clusters(file, origin.cluster_key)
     if origin.spatial_key and origin.spatial_key not in file.obsm:
@@ -51,7 +47,7 @@ def users_clusters(file: CellFile, key: str) -> tuple[np.ndarray, list[str]]:
     """
     codes, names = group_codes(file.column(key, "cluster", "cluster_key"))
     if not names:
-        raise InputError(f"{file.path}: the cluster column '{key}' (--cluster_key) holds no value. Name a column of clusters.")
+        raise InputError(f"{file.path}: the cluster column '{key}' (--cluster_key) holds no value. Name another one, or none.")
     if len(names) > MOST_CLUSTERS:
         raise InputError(
             f"{file.path}: the cluster column '{key}' (--cluster_key) holds {len(names):,} values, and may hold {MOST_CLUSTERS}. "

@@ -103,11 +103,13 @@ def check_cells(profiles: "ad.AnnData", tags: pd.DataFrame, path: Path) -> None:
     """Raises InputError where the profiles in `path` are of other cells than a table of TAGs, by their numbers in each group."""
     if "n_cells" not in tags:
         return
-    of_tags = tags.drop_duplicates("group").set_index("group")["n_cells"]
-    of_labels = profiles.obs[profiles.obs["level"] == "label"].set_index("group")["n_cells"]
+    of_tags, of_labels = (
+        pd.to_numeric(rows.drop_duplicates("group").set_index("group")["n_cells"], errors="coerce")
+        for rows in (tags, profiles.obs[profiles.obs["level"] == "label"])
+    )
     both = of_tags.index.intersection(of_labels.index)
     if other := [group for group in both if of_tags[group] != of_labels[group]]:
         raise InputError(
-            f"{path} is of other cells than --tags: {other[0]} has {int(of_labels[other[0]]):,} in it, and "
-            f"{int(of_tags[other[0]]):,} there. Give both of one run of extract_tags.py."
+            f"{path} is of other cells than --tags: {other[0]} has {of_labels[other[0]]:,.0f} in it, and "
+            f"{of_tags[other[0]]:,.0f} there. Give both of one run of extract_tags.py."
         )

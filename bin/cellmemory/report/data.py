@@ -85,6 +85,11 @@ class Sample:
         """The labels that the slot matrices are made for, in the order of their columns."""
         return self.run.slot_groups
 
+    @property
+    def n_mapped(self) -> int:
+        """How many cells were mapped, of which some may have been taken away since."""
+        return max(len(self.cells), self.run.n_cells or 0)
+
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -154,7 +159,7 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
 def _conflicts(sample: Sample, paths: Mapping[str, Path]) -> list[str]:
     """A sentence for each table that cannot be of this query, or of the run of another table. paths: by option."""
     problems = []
-    if "tags" in paths and len(sample.cells) == (sample.run.n_cells or len(sample.cells)) and not _are_groups(sample):
+    if "tags" in paths and len(sample.cells) == sample.n_mapped and not _are_groups(sample):
         problems.append(
             f"{paths['tags']} (--tags) has other numbers of cells of the labels than {sample.name}. It is of another query: give "
             "the file that was made of its mapped file."
@@ -167,20 +172,19 @@ def _conflicts(sample: Sample, paths: Mapping[str, Path]) -> list[str]:
 def _check_size(path: Path, option: str, sample: Sample) -> None:
     """Raises InputError where a table is about other cells than the mapped query's: another query may have the same name."""
     table, n = sample.tables[option], len(sample.cells)
-    whole = max(n, sample.run.n_cells or n)  # of which cells may have been taken away since
     if option in ("alignment", "metrics"):
         counted = table.get("cells", n)
-        wrong = counted not in ({n} if option == "metrics" else {n, whole})
+        wrong = counted not in ({n} if option == "metrics" else {n, sample.n_mapped})
     elif option == "clusters":
         counted = int(table["n_cells"].sum())
         wrong = counted != n
     elif option == "tags":
         counted = int(table.drop_duplicates("group")["n_cells"].sum())
-        wrong = counted > whole
+        wrong = counted > sample.n_mapped
     elif option == "faithfulness":
         of_labels = table.groupby("group")["n_cells"].max()
         counted = int(of_labels.drop(ALL_LABELS, errors="ignore").sum())
-        wrong = n == whole and (of_labels > sample.cells["label"].value_counts().reindex(of_labels.index)).any()
+        wrong = n == sample.n_mapped and (of_labels > sample.cells["label"].value_counts().reindex(of_labels.index)).any()
     else:
         return
     if wrong:

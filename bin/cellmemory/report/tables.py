@@ -127,7 +127,7 @@ def conflicts(tables: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Pairs of a sample's tables, by their options, that cannot be of one run: what both of them say is not the same."""
     found = []
     if "tags" in tables and "slot_tags" in tables:
-        both = tables["tags"].astype({"group": str}).merge(tables["slot_tags"].astype({"group": str}), on=["group", "gene"])
+        both = tables["tags"].merge(tables["slot_tags"], on=["group", "gene"])
         if not np.allclose(both["mean_expression_x"], both["mean_expression_y"], rtol=1e-3, atol=1e-6, equal_nan=True):
             found.append(("slot_tags", "tags"))
     if "tags" in tables and "enrichment" in tables:
@@ -139,7 +139,7 @@ def conflicts(tables: Mapping[str, Any]) -> list[tuple[str, str]]:
         ):
             found.append(("enrichment", "tags"))
     if "clusters" in tables and "cluster_markers" in tables:
-        sizes = tables["clusters"].set_index("cluster")["n_cells"]
+        sizes = tables["clusters"].groupby("cluster")["n_cells"].sum()
         tested = tables["cluster_markers"].groupby("cluster")["n_cells"].max()
         known = sizes.reindex(tested.index).fillna(-1)
         if (tested > known).any() or (sizes.sum() <= TESTED_CELLS and (tested != known).any()):
