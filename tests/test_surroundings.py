@@ -1,12 +1,15 @@
 """What must not matter to results: clock, dates of files, time zone, language, hash seed, and the number of threads."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.conftest import DATA, succeed
+from tests.conftest import DATA, ROOT, succeed
 
 ELSEWHERE = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "7"}
 
@@ -51,3 +54,46 @@ def test_threads_change_no_label_and_numbers_by_rounding_alone(here, aligned, mo
     one, two = (pd.read_csv(files["q.labels.csv"], index_col=0) for files in (here, there))
     pd.testing.assert_frame_equal(two, one, rtol=1e-4, atol=1e-5)
     assert one["cellmemory_label"].nunique() > 1
+
+
+def cache_of_numba(temporary: Path) -> Path:
+    """Where a step has it whose temporary folder this is."""
+    told = [sys.executable, "-c", "import cellmemory, os; print(os.environ['NUMBA_CACHE_DIR'])"]
+    environment = {name: value for name, value in os.environ.items() if not name.endswith(("CACHE_DIR", "_CACHE"))}
+    environment |= {"TMPDIR": str(temporary), "PYTHONPATH": str(ROOT / "bin")}
+    return Path(subprocess.run(told, env=environment, capture_output=True, text=True, check=True).stdout.strip())
+
+
+def written_by_all(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+
+
+def elsewhere(folder: Path) -> None:
+    (folder.parent / "elsewhere").mkdir()
+    folder.symlink_to("elsewhere")
+
+
+def of_somebody_else(folder: Path) -> None:
+    folder.mkdir()
+    try:
+        os.chown(folder, os.getuid() + 1, -1)
+    except PermissionError:
+        pytest.skip("only root gives folders away")
+
+
+@pytest.mark.parametrize("lay", [written_by_all, elsewhere, of_somebody_else])
+def test_caches_that_others_may_write_are_not_used(lay: Callable[[Path], None], tmp_path: Path):
+    """numba runs what its cache holds."""
+    folder = tmp_path / f"cellmemory-{os.getuid()}"
+    lay(folder)
+    before = set(tmp_path.iterdir())
+    assert cache_of_numba(tmp_path).parent not in before
+    assert set(tmp_path.iterdir()) == before  # its own folder is gone with it
+    assert list(folder.iterdir()) == []
+
+
+def test_caches_are_kept_where_nobody_else_writes(tmp_path: Path):
+    folder = tmp_path / f"cellmemory-{os.getuid()}"
+    assert cache_of_numba(tmp_path) == cache_of_numba(tmp_path) == folder / "numba_cache_dir"
+    assert folder.stat().st_mode & 0o777 == 0o700

@@ -3,9 +3,13 @@
 In a notebook: `cellmemory.load(folder).map(cells)` and `cellmemory.train(cells, label_key)` (docs/notebook.md).
 """
 
+import atexit
 import importlib
 import os
+import shutil
+import stat
 import tempfile
+from contextlib import suppress
 from typing import Any
 
 __version__ = "0.1.0"
@@ -16,9 +20,22 @@ PREFIX = f"{RUN}_"
 
 def _keep_caches_out_of_the_image() -> None:
     """Containers are read-only and homes may be: caches of numba, matplotlib and torch go to a folder that is writable."""
-    folder = os.environ.get("CELLMEMORY_CACHE") or os.path.join(tempfile.gettempdir(), f"cellmemory-{os.getuid()}")
+    folder = os.environ.get("CELLMEMORY_CACHE") or _own_folder(os.path.join(tempfile.gettempdir(), f"cellmemory-{os.getuid()}"))
     for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR"):
         os.environ.setdefault(name, os.path.join(folder, name.lower()))
+
+
+def _own_folder(path: str) -> str:
+    """`path`, a folder that is written by this user alone, made if need be. Where somebody else laid something there, a new
+    folder for as long as this process runs: numba and torch run what they find in their caches."""
+    with suppress(OSError):
+        os.mkdir(path, 0o700)
+    with suppress(FileNotFoundError):
+        found = os.lstat(path)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            path = tempfile.mkdtemp(prefix="cellmemory-")
+            atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
 
 
 _keep_caches_out_of_the_image()

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from cellmemory.cells.labels import SEPARATOR
@@ -77,6 +76,8 @@ def fit_weights(linear: np.ndarray, cls: np.ndarray, labels: np.ndarray, trainin
     Few cells say little about which part to trust: a penalty draws the ratio to RATIO then, or to more where there were few
     training cells as well, and another draws the linear path's weight to SCALE; both fade with more held-out cells.
     """
+    from scipy.optimize import minimize
+
     rows, penalty, scale = np.arange(len(labels)), RATIO_PENALTY / len(labels), SCALE_PENALTY / len(labels)
     ratio = np.log(RATIO * max(1.0, RATIO_CELLS / training_cells))
 

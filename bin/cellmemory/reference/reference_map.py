@@ -5,11 +5,15 @@ query.
 """
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
+
+if TYPE_CHECKING:
+    from sklearn.neighbors import NearestNeighbors
 
 #: Neighbours that UMAP connects each cell with.
 NEIGHBOURS = 15
@@ -42,7 +46,7 @@ class ReferenceMap:
         return (np.einsum("nk,nkc->nc", weight, places) / weight.sum(1, keepdims=True)).astype(np.float32)
 
     @cached_property
-    def _finder(self) -> NearestNeighbors:
+    def _finder(self) -> "NearestNeighbors":
         return _neighbours(self.embedding, PLACED_AMONG)
 
 
@@ -54,11 +58,14 @@ def fit_map(embedding: np.ndarray, seed: int) -> np.ndarray:
     n = len(embedding)
     if n < 4:  # too few for UMAP: side by side
         return np.column_stack([np.arange(n), np.zeros(n)]).astype(np.float32)
-    from umap import UMAP, umap_
+    from umap import UMAP, layouts, umap_
 
-    # For several threads, which are not used here, compiling them takes twice as long as the rest, in every process.
-    for kernel in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
+    # Compiling them takes longer than all else: for several threads, which are not used here, twice as long, and in every process.
+    kernels = (umap_.smooth_knn_dist, umap_.compute_membership_strengths, layouts._nb_optimize_layout_euclidean_single_epoch)
+    for kernel in kernels:
         kernel.targetoptions["parallel"] = False
+        with suppress(RuntimeError):  # no place to keep them
+            kernel.enable_caching()
     n_neighbors = min(NEIGHBOURS, n - 1)
     # UMAP's own search is approximate, and compiling it takes a minute in every process; it counts a cell as its own first.
     distance, near = _neighbours(embedding, n_neighbors).kneighbors(n_neighbors=n_neighbors - 1)
@@ -71,8 +78,10 @@ def fit_map(embedding: np.ndarray, seed: int) -> np.ndarray:
         return reducer.fit_transform(embedding).astype(np.float32)
 
 
-def _neighbours(cells: np.ndarray, n: int) -> NearestNeighbors:
+def _neighbours(cells: np.ndarray, n: int) -> "NearestNeighbors":
     """Between rows of length 1 the order of Euclidean distances is that of cosine distances, and is found faster."""
+    from sklearn.neighbors import NearestNeighbors  # a second, which steps that place no cell do without
+
     return NearestNeighbors(n_neighbors=min(n, len(cells)), algorithm="brute").fit(_unit(cells))
 
 

@@ -59,8 +59,9 @@ def write(samples: Sequence[Sample], parts: Sequence[Section], colours: dict[str
     with replacing(folder) as partial, matplotlib.rc_context(EDITABLE):
         partial.mkdir()
         for name, figure in drawings.items():
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # it is laid out, once for all formats
+            # Laid out once for all formats. With an engine, or the placeholder of "none", each would be drawn twice.
+            figure.get_layout_engine().execute(figure)
+            figure.set_layout_engine(None)
             for kind, metadata in FORMATS.items():
                 figure.savefig(partial / f"{name}.{kind}", metadata=metadata, dpi=RESOLUTION)
     return sorted(folder.iterdir())

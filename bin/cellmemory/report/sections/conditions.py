@@ -9,7 +9,6 @@ import pandas as pd
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Block, Figure, Notes, Section, Selector, Table, bounded, category_axis
 from cellmemory.report.data import Sample, counted_labels
-from cellmemory.report.proportions import compare_groups, log_odds
 from cellmemory.report.wording import listed
 
 #: Donors that the heatmap is drawn for, at least, and at most.
@@ -134,6 +133,8 @@ def _heatmap(donors: Donors, condition: str | None) -> dict:
 
 def _differences(donors: Donors, compared: dict[str, pd.Series]) -> list[Table]:
     """A row for each condition and label, the smallest p of each condition first."""
+    from cellmemory.report.proportions import compare_groups, log_odds  # half a second, which other pages do without
+
     rows = []
     for name, condition in compared.items():
         counts = donors.counts.loc[condition.index]
