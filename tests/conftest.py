@@ -1,8 +1,11 @@
 """Shared by all tests: where things are, and one thread, so that parallel tests do not fight over cores."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -57,10 +60,23 @@ def refused(name: str, *arguments: object, folder: Path | None = None) -> list[s
     return [line.removeprefix("Error: ") for line in done.stderr.splitlines() if line.startswith("Error: ")]
 
 
-@pytest.fixture(scope="session")
-def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the test profile's data checked and preprocessed: reference.h5ad, panel.tsv, <query>.aligned.h5ad."""
-    folder = tmp_path_factory.mktemp("aligned")
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder `name`, filled by `make`, which the first worker that asks for it makes for all."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = root / name, root / f"{name}.done"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
+def align(folder: Path) -> None:
+    """Checks and preprocesses the test profile's data: reference.h5ad, panel.tsv, <query>.aligned.h5ad."""
     succeed("check_inputs", "--samplesheet", DATA / "samplesheet.csv", "--reference", DATA / "reference.h5ad",
             "--label_key", "cell_type", "--output", "inputs.json", "--query_genes", "genes.tsv", folder=folder)  # fmt: skip
     succeed("preprocess_reference", "--reference", DATA / "reference.h5ad", "--label_key", "cell_type",
@@ -69,13 +85,20 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         succeed("preprocess_query", "--query", DATA / f"{query}.h5ad", "--panel", "panel.tsv",
                 "--truth_key", "author_label", "--output", f"{query}.aligned.h5ad",
                 "--alignment", f"{query}.alignment.json", folder=folder)  # fmt: skip
-    return folder
 
 
 @pytest.fixture(scope="session")
-def model(aligned: Path) -> Path:
+def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what `align` makes."""
+    return once(tmp_path_factory, "aligned", align)
+
+
+@pytest.fixture(scope="session")
+def model(aligned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model trained for a moment on the test data: real in every part, but no measure of accuracy."""
-    folder = aligned / "model"
-    succeed("train", "--reference", "reference.h5ad", "--panel", "panel.tsv", "--label_key", "cell_type",
-            "--output", folder, "--max_epochs", 1, "--threads", 1, folder=aligned)  # fmt: skip
-    return folder
+
+    def train(folder: Path) -> None:
+        succeed("train", "--reference", aligned / "reference.h5ad", "--panel", aligned / "panel.tsv", "--label_key", "cell_type",
+                "--output", folder / "model", "--max_epochs", 1, "--threads", 1, folder=folder)  # fmt: skip
+
+    return once(tmp_path_factory, "trained", train) / "model"

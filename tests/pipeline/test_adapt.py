@@ -19,7 +19,8 @@ def test_each_query_has_its_own_model(tmp_path: Path):
 def test_a_query_is_mapped_with_its_own_model_in_slices_and_its_genes_are_explained_by_it(model: Path, tmp_path: Path):
     (tmp_path / "queries.csv").write_text(f"sample,h5ad\nq,{DATA / 'reduced_panel.h5ad'}\n")
     run = succeed("--model", model, "--input", "queries.csv", "--adapt", "auto", "--cells_per_task", "60",
-                  "--faithfulness", "false", "--permutations", "0", folder=tmp_path)  # fmt: skip
+                  "--faithfulness", "false", "--clusters", "false", "--annotated", "false",
+                  "--permutations", "0", folder=tmp_path)  # fmt: skip
     assert counted(run.submitted)["ADAPT"] == 1
     assert counted(run.submitted)["GATHER"] == 1
     sample = tmp_path / "results" / "samples" / "q"

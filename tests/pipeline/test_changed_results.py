@@ -1,11 +1,12 @@
 """What a run does not replace in its folder, and what it leaves when its end fails. Stub runs, which write in the same way."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.nextflow import Run, files_in, pipeline, succeed
+from tests.pipeline.nextflow import ROOT, Run, files_in, nextflow, pipeline, succeed
 
 STUB = ("-profile", "test", "-stub", "--faithfulness", "false", "--attention", "false", "-resume")
 SAMPLE = Path("samples") / "unseen_type"
@@ -79,12 +80,31 @@ def test_a_preview_writes_nothing(results: Path, folder: Path):
 
 
 def test_a_list_of_results_that_is_damaged_is_one_sentence(results: Path, folder: Path):
-    for content in ("", "{", "[]", '{"report.html": 1}'):
-        (results / "pipeline_info" / "written.json").write_text(content)
-        run = pipeline(*STUB, "--outdir", results, folder=folder)
-        assert run.status == 1
-        assert run.submitted == []
-        assert "pipeline_info/written.json, by which results that were changed are told, cannot be read." in run.output
+    (results / "pipeline_info" / "written.json").write_text("{")
+    run = pipeline(*STUB, "--outdir", results, folder=folder)
+    assert run.status == 1
+    assert run.submitted == []
+    assert "pipeline_info/written.json, by which results that were changed are told, cannot be read." in run.output
+
+
+def test_lists_of_results_that_are_none(tmp_path: Path):
+    whole = {"report.html": {"bytes": 1, "modified": 2, "sha256": "a"}}
+    contents = {"empty": "", "cut": "{", "list": "[]", "number": '{"report.html": 1}', "whole": json.dumps(whole)}
+    for name, content in contents.items():
+        (tmp_path / name / "pipeline_info").mkdir(parents=True)
+        (tmp_path / name / "pipeline_info" / "written.json").write_text(content)
+    names = "', '".join(contents)
+    (tmp_path / "main.nf").write_text(f"""
+        include {{ remembered }} from '{ROOT}/functions/changed_results.nf'
+        workflow {{
+            def found = ['{names}', 'nowhere'].collectEntries {{ name -> [name, remembered(file("${{projectDir}}/${{name}}"))] }}
+            file("${{projectDir}}/found.json").text = groovy.json.JsonOutput.toJson(found)
+        }}
+        """)
+    run = nextflow("run", "main.nf", folder=tmp_path)
+    assert run.status == 0, run.output
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found == dict.fromkeys(contents) | {"whole": whole, "nowhere": {}}
 
 
 @pytest.mark.parametrize("file", ["ro-crate-metadata.json", "pipeline_info/written.json"])

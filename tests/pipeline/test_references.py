@@ -122,7 +122,8 @@ def test_two_references_and_their_consensus(model: Path, tmp_path: Path):
     write(tmp_path / "references.csv", "reference,model,h5ad,label_key", f"blood,{model},,", "renamed,,renamed.h5ad,kind")
     write(tmp_path / "queries.csv", "sample,h5ad", f"q.1,{DATA / 'unseen_type.h5ad'}")
     run = succeed("--references", "references.csv", "--input", "queries.csv", "--n_genes", "200",
-                  "--max_epochs", "1", "--attention", "false", folder=tmp_path)  # fmt: skip
+                  "--max_epochs", "1", "--attention", "false", "--clusters", "false", "--annotated", "false",
+                  folder=tmp_path)  # fmt: skip
     assert "1 query mapped onto 2 references" in run.output
     assert "q.1: the references blood and renamed give no label in common" in run.output
 
