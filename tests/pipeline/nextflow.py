@@ -1,5 +1,6 @@
 """Runs the real Nextflow, as a user does, and reads what it says."""
 
+import json
 import os
 import re
 import shutil
@@ -97,6 +98,27 @@ def refused(*arguments: object, folder: Path, **environment: str) -> str:
     assert run.submitted == []
     assert "Exception" not in run.output
     return run.output
+
+
+def problems(*runs: dict[str, object], folder: Path) -> list[list[str]]:
+    """What the functions that read parameters say of each run's, as `pipeline` would from `folder`; in one start of Nextflow."""
+    script = folder / "problems"
+    script.mkdir()
+    groups = json.loads((ROOT / "nextflow_schema.json").read_text())["$defs"].values()
+    defaults = {name: about.get("default") for group in groups for name, about in group["properties"].items()}
+    given = [defaults | {name: str(value) for name, value in run.items()} for run in runs]
+    (script / "given.json").write_text(json.dumps(given))
+    (script / "main.nf").write_text(f"""
+        include {{ readInputs }} from '{ROOT}/functions/inputs.nf'
+        workflow {{
+            def runs = new groovy.json.JsonSlurper().parse(file("${{projectDir}}/given.json"))
+            def found = runs.collect {{ given -> readInputs(given)[1].collect {{ text -> text.toString() }} }}
+            file("${{projectDir}}/found.json").text = groovy.json.JsonOutput.toJson(found)
+        }}
+        """)
+    run = nextflow("run", script, folder=folder)
+    assert run.status == 0, run.output
+    return json.loads((script / "found.json").read_text())
 
 
 def counted(tasks: list[str]) -> dict[str, int]:

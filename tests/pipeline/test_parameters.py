@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cellmemory
-from tests.pipeline.nextflow import DATA, ROOT, nextflow, pipeline, refused
+from tests.pipeline.nextflow import DATA, ROOT, nextflow, pipeline, problems, refused
 
 REFERENCE = ("--reference", DATA / "reference.h5ad", "--label_key", "cell_type")
 
@@ -44,12 +44,11 @@ def test_configurations_of_institutions_are_loaded_where_they_are_and_missed_by_
     run = pipeline("--version", "-profile", "here", "--custom_config_base", tmp_path, folder=tmp_path)
     assert run.status == 0, run.output
     assert "nf-cellmemory 9.9" in run.output
-    # No name ends in .invalid: a network that does not reach it is like none.
-    for offline in ("true", "false"):
-        nowhere = ("--custom_config_base", "https://configs.invalid/master")
-        run = pipeline("--version", *nowhere, folder=tmp_path, NXF_OFFLINE=offline)
-        assert run.status == 0, run.output
-        assert f"nf-cellmemory {cellmemory.__version__}" in run.output
+    # No name ends in .invalid: a network that does not reach it is like none. All other tests are without a network.
+    nowhere = ("--custom_config_base", "https://configs.invalid/master")
+    run = pipeline("--version", *nowhere, folder=tmp_path, NXF_OFFLINE="false")
+    assert run.status == 0, run.output
+    assert f"nf-cellmemory {cellmemory.__version__}" in run.output
 
 
 def test_configuration_has_the_defaults_of_the_schema(tmp_path: Path):
@@ -101,9 +100,10 @@ def test_all_problems_are_said_at_once(tmp_path: Path):
 
 
 def test_levels_end_with_the_labels_before_any_task(tmp_path: Path):
-    output = refused("-profile", "test", "--label_levels", "cell_type, lineage", folder=tmp_path)
+    reference = {"input": DATA / "samplesheet.csv", "reference": DATA / "reference.h5ad", "label_key": "cell_type"}
+    found = problems(*(reference | {"label_levels": f"cell_type, {last}"} for last in ("lineage", "cell_type")), folder=tmp_path)
     said = "--label_levels 'cell_type, lineage' ends with 'lineage', but the labels to train on (--label_key) are 'cell_type'"
-    assert said in output
+    assert found == [[f"{said}: put the finest level last."], []]
 
 
 def test_the_test_profile_takes_a_model_in_place_of_its_reference(tmp_path: Path):
@@ -126,34 +126,40 @@ def test_a_run_replaces_neither_inputs_nor_what_others_wrote(tmp_path: Path):
     (out / "model" / "thesis.txt").write_text("mine")
     (tmp_path / "sheet.csv").write_text(f"sample,h5ad\na,{query}\n")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    reference = ("--input", "sheet.csv", "--reference", DATA / "reference.h5ad", "--label_key", "cell_type", "-stub-run")
-    output = refused(*reference, "--outdir", "out", folder=tmp_path)
+    output = refused("--input", "sheet.csv", *REFERENCE, "--outdir", "out", folder=tmp_path)
     assert f"--outdir {out} holds samples, model, which this pipeline did not write. Give another folder." in output
     assert f"--outdir {out}: the input {query} lies where results are written. Give another folder." in output
-    output = refused("--input", "sheet.csv", "--model", out / "model", "--outdir", out / "model" / "new", folder=tmp_path)
-    assert f"--outdir {out / 'model' / 'new'} lies in the model {out / 'model'}, an input. Give another folder." in output
-    # Records of their own, too.
-    records = ("ro-crate-metadata.json", "model.provenance.json", "pipeline_info/versions.yml")
-    for record in records:
-        (tmp_path / "own" / record).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "own" / record).write_text("mine")
-    output = refused(*reference, "--outdir", "own", folder=tmp_path)
-    assert all(record in output for record in records)
-    assert all((tmp_path / "own" / record).read_text() == "mine" for record in records)
-    # A model that is trained now has the place of one that is given.
-    (tmp_path / "refs.csv").write_text(
-        f"reference,h5ad,model,label_key\na,{DATA / 'reference.h5ad'},,cell_type\nold,,own/references/a/model,\n"
-    )
-    (tmp_path / "own" / "references" / "a" / "model").mkdir(parents=True)
-    output = refused("--input", "sheet.csv", "--references", "refs.csv", "--outdir", "own", "-stub-run", folder=tmp_path)
-    place = tmp_path / "own" / "references" / "a" / "model"
-    assert f"--outdir {tmp_path / 'own'}: the input {place} lies where results are written. Give another folder." in output
-    # Beside what an earlier run wrote, too.
-    (out / "pipeline_info").mkdir(exist_ok=True)
-    (out / "pipeline_info" / "inputs.json").touch()
-    output = refused(*reference, "--outdir", "out", folder=tmp_path)
-    assert f"the model {out / 'model'} is replaced, but holds what is not of it (new, thesis.txt). Move this away." in output
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_a_run_would_replace_in_its_folder_is_said(tmp_path: Path):
+    (tmp_path / "sheet.csv").write_text(f"sample,h5ad\na,{DATA / 'unseen_type.h5ad'}\n")
+    own, earlier = tmp_path / "own", tmp_path / "earlier"
+    records = ("ro-crate-metadata.json", "model.provenance.json", "pipeline_info/versions.yml")
+    of_a_run = [earlier / "pipeline_info" / "inputs.json", earlier / "model" / "thesis.txt"]
+    for path in [own / record for record in records] + of_a_run:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    # A model that is trained now has the place of one that is given.
+    place = own / "references" / "a" / "model"
+    place.mkdir(parents=True)
+    rows = f"a,{DATA / 'reference.h5ad'},,cell_type\nold,,own/references/a/model,\n"
+    (tmp_path / "refs.csv").write_text(f"reference,h5ad,model,label_key\n{rows}")
+    sheet = {"input": "sheet.csv"}
+    reference = sheet | {"reference": DATA / "reference.h5ad", "label_key": "cell_type"}
+    within, records_of_their_own, trained, beside = problems(
+        sheet | {"model": earlier / "model", "outdir": earlier / "model" / "new"},
+        reference | {"outdir": "own"},
+        sheet | {"references": "refs.csv", "outdir": "own"},
+        reference | {"outdir": "earlier"},
+        folder=tmp_path,
+    )
+    assert f"--outdir {earlier}/model/new lies in the model {earlier}/model, an input. Give another folder." in within
+    listed = "references, model.provenance.json, ro-crate-metadata.json, pipeline_info/versions.yml"
+    assert records_of_their_own == [f"--outdir {own} holds {listed}, which this pipeline did not write. Give another folder."]
+    assert f"--outdir {own}: the input {place} lies where results are written. Give another folder." in trained
+    strangers = f"the model {earlier}/model is replaced, but holds what is not of it (thesis.txt). Move this away."
+    assert beside == [f"--outdir {earlier}: {strangers}"]
 
 
 def test_problems_of_a_samplesheet_name_their_line(tmp_path: Path):
