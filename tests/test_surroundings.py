@@ -1,15 +1,17 @@
 """What must not matter to results: clock, dates of files, time zone, language, hash seed, and the number of threads."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.conftest import DATA, ROOT, succeed
+from tests.conftest import DATA, ROOT, refused, succeed
 
 ELSEWHERE = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "7"}
 
@@ -91,6 +93,23 @@ def test_caches_that_others_may_write_are_not_used(lay: Callable[[Path], None], 
     assert cache_of_numba(tmp_path).parent not in before
     assert set(tmp_path.iterdir()) == before  # its own folder is gone with it
     assert list(folder.iterdir()) == []
+
+
+def test_a_cache_that_lost_the_ends_of_its_files_is_one_sentence(aligned, tmp_path, monkeypatch):
+    """As after a crash of the machine."""
+    given = ("--reference", aligned / "reference.h5ad", "--panel", aligned / "panel.tsv", "--label_key", "cell_type")
+    small = ("--max_epochs", 1, "--d_model", 16, "--n_layers", 1, "--threads", 1)
+    cache = tmp_path / "numba"
+    shutil.copytree(cache_of_numba(Path(tempfile.gettempdir())), cache)
+    kept = list(cache.rglob("*.nbi"))
+    assert kept
+    for path in kept:
+        os.truncate(path, 10)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(cache))
+    assert refused("train", *given, *small, "--output", "model", folder=tmp_path) == [
+        f"the cache of numba, {cache}, is damaged. Delete this folder, and run again."
+    ]
+    assert not (tmp_path / "model").exists()
 
 
 def test_caches_are_kept_where_nobody_else_writes(tmp_path: Path):

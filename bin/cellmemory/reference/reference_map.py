@@ -4,13 +4,17 @@ Cells of queries are placed on it one by one: all queries share one picture, and
 query.
 """
 
+import os
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pickle import UnpicklingError  # numba's caches are pickles; nothing of a user's is
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from cellmemory.errors import InputError
 
 if TYPE_CHECKING:
     from sklearn.neighbors import NearestNeighbors
@@ -53,19 +57,28 @@ class ReferenceMap:
 def fit_map(embedding: np.ndarray, seed: int) -> np.ndarray:
     """UMAP coordinates (r, 2), float32, of embeddings (r, d) by cosine distance (McInnes et al. 2018).
 
-    The same embeddings and seed give the same map.
+    The same embeddings and seed give the same map. InputError where what numba has kept is damaged.
     """
     n = len(embedding)
     if n < 4:  # too few for UMAP: side by side
         return np.column_stack([np.arange(n), np.zeros(n)]).astype(np.float32)
+    try:
+        return _fit_umap(embedding, seed)
+    except (EOFError, UnpicklingError) as error:  # a machine that stopped, or a full disk, left files without their ends
+        message = f"the cache of numba, {os.environ.get('NUMBA_CACHE_DIR')}, is damaged. Delete this folder, and run again."
+        raise InputError(message) from error
+
+
+def _fit_umap(embedding: np.ndarray, seed: int) -> np.ndarray:
     from umap import UMAP, layouts, umap_
 
-    # Compiling them takes longer than all else: for several threads, which are not used here, twice as long, and in every process.
+    # Compiling them takes longer than all else, twice as long for several threads, which are not used here, and in every process.
     kernels = (umap_.smooth_knn_dist, umap_.compute_membership_strengths, layouts._nb_optimize_layout_euclidean_single_epoch)
     for kernel in kernels:
         kernel.targetoptions["parallel"] = False
         with suppress(RuntimeError):  # no place to keep them
             kernel.enable_caching()
+    n = len(embedding)
     n_neighbors = min(NEIGHBOURS, n - 1)
     # UMAP's own search is approximate, and compiling it takes a minute in every process; it counts a cell as its own first.
     distance, near = _neighbours(embedding, n_neighbors).kneighbors(n_neighbors=n_neighbors - 1)

@@ -60,7 +60,8 @@ def write(samples: Sequence[Sample], parts: Sequence[Section], colours: dict[str
         partial.mkdir()
         for name, figure in drawings.items():
             # Laid out once for all formats. With an engine, or the placeholder of "none", each would be drawn twice.
-            figure.get_layout_engine().execute(figure)
+            if engine := figure.get_layout_engine():
+                engine.execute(figure)
             figure.set_layout_engine(None)
             for kind, metadata in FORMATS.items():
                 figure.savefig(partial / f"{name}.{kind}", metadata=metadata, dpi=RESOLUTION)
