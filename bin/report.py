@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--provenance", type=_cli.FILE, help="JSON object with parameters and versions of the run.")
 @click.option("--output", type=_cli.Output("page"), required=True, help="The HTML page.")
 @click.option("--mqc_dir", type=_cli.Output("multiqc_folder"), help="Folder for MultiQC's *_mqc.json.")
-@click.option("--figures_dir", type=_cli.Output("figures"), help="Folder for the page's figures as SVG and PNG.")
+@click.option("--figures_dir", type=_cli.Output("figures"), help="Folder for the page's figures as SVG, PDF and PNG.")
 def main(
     model: Path,
     mapped: tuple[Path, ...],
