@@ -5,6 +5,7 @@ import math
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -128,10 +129,13 @@ class _Command(click.Command):
             _check_outputs(context)
             return super().invoke(context)
         try:
+            _check_temporary_folder()
             _check_outputs(context)
             return super().invoke(context)
         except InputError as error:
             problems = error.problems
+        except EOFError as error:  # click takes it for a user who left, and says nothing
+            raise RuntimeError("unexpected end of a file") from error
         except OSError as error:
             if error.errno is None:
                 raise
@@ -153,6 +157,14 @@ class _Command(click.Command):
 def _out_of_memory() -> NoReturn:
     click.echo("Error: there is not enough memory for this input. Run it where there is more.", err=True)
     sys.exit(OUT_OF_MEMORY)
+
+
+def _check_temporary_folder() -> None:
+    """Raises InputError where no temporary folder can be written: what steps load needs one."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise InputError("there is no temporary folder that can be written. Set TMPDIR to one.") from error
 
 
 def _check_outputs(context: click.Context) -> None:

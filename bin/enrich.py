@@ -52,17 +52,20 @@ def main(
         raise click.UsageError("--gmt is missing: a file with gene sets (or, where there is a network, --enrichr).")
     import pandas as pd
 
+    from cellmemory.errors import InputError
     from cellmemory.explanation import enrichment, gsea, profiles
     from cellmemory.genes import gene_sets
     from cellmemory.genes.panel import read_panel
     from cellmemory.io.atomic import replacing
-    from cellmemory.io.tables import read_table, write_table
+    from cellmemory.io.tables import are_of_one_run, read_table, write_table
 
     panel = read_panel(panel_path)
     background = set(panel["gene"]).difference(enrichment.read_missing(alignment) if alignment else [])
     _cli.say(f"Background: {len(background):,} of the {len(panel):,} panel genes.")
     of_groups = read_table(tags_path, ["group", "rank", "gene"], never=("slot", "contrast"))
     of_slots = read_table(slots_path, ["group", "slot", "rank", "gene"], never=("contrast",))
+    if not are_of_one_run(of_groups, of_slots):
+        raise InputError(f"{tags_path} (--tags) and {slots_path} (--slot_tags) are not of one run. Give those that are.")
     contrasts = read_table(contrasts_path, ["contrast", "direction", "group", "rank", "gene"]) if contrasts_path else None
     rankings = enrichment.rankings_of(of_groups, of_slots, contrasts)
     _say_rankings(rankings, top)

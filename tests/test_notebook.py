@@ -148,6 +148,17 @@ def test_wrong_options_of_a_training_replace_no_model(model, query, tmp_path, op
     assert cellmemory.load(tmp_path / "model").labels
 
 
+def test_numbers_of_numpy_are_numbers(query, by_door, opened, tmp_path):
+    """As sums and lengths of columns are."""
+    mapped = opened.map(query, threads=np.int64(1), alpha=np.float64(0.05), attention=np.bool_(True))
+    assert mapped.obs["cellmemory_label"].tolist() == by_door.obs["cellmemory_label"].tolist()
+    sizes = {"n_genes": np.int64(60), "max_epochs": np.int64(1), "d_model": np.int32(16), "n_layers": np.int8(1)}
+    rest = {"seed": np.int64(3), "batch_size": np.uint16(32), "learning_rate": np.float32(0.001), "patience": np.int64(1)}
+    reference = ad.read_h5ad(DATA / "reference.h5ad")
+    found = cellmemory.train(reference, "cell_type", folder=tmp_path / "numbers", **sizes, **rest, threads=np.int64(1))
+    assert len(found.genes) == 60
+
+
 def test_what_is_not_cells_or_a_model_is_refused(opened, query, tmp_path):
     with pytest.raises(InputError, match=r"^The cells are of the type DataFrame\. Give an AnnData, or the path of a file\.$"):
         opened.map(query.obs)
@@ -159,8 +170,13 @@ def test_what_is_not_cells_or_a_model_is_refused(opened, query, tmp_path):
         cellmemory.load("https://x/y")
     with pytest.raises(InputError, match="gene_map: there is no such file"):
         opened.map(query, gene_map="nowhere.tsv")
-    with pytest.raises(InputError, match=r"^folder is of the type int\. Give a path\.$"):
+    with pytest.raises(InputError, match=r"^folder is not a path \(3\)\.$"):
         cellmemory.train(query, "author_label", folder=3)
+    with pytest.raises(InputError, match=r"^folder is not a path \('a\\x00b'\)\.$"):
+        cellmemory.train(query, "author_label", folder="a\0b")
+    for name in ("a" * 5000, "a\0b"):
+        with pytest.raises(InputError, match=r"^gene_map: there is no such file"):
+            opened.map(query, gene_map=name)
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match=r"^folder \S+ exists, and this step did not write it"):
         cellmemory.train(query, "author_label", folder=tmp_path)

@@ -20,7 +20,12 @@ PREFIX = f"{RUN}_"
 
 def _keep_caches_out_of_the_image() -> None:
     """Containers are read-only and homes may be: caches of numba, matplotlib and torch go to a folder that is writable."""
-    folder = os.environ.get("CELLMEMORY_CACHE") or _own_folder(os.path.join(tempfile.gettempdir(), f"cellmemory-{os.getuid()}"))
+    try:
+        folder = os.environ.get("CELLMEMORY_CACHE") or _own_folder(
+            os.path.join(tempfile.gettempdir(), f"cellmemory-{os.getuid()}")
+        )
+    except OSError:  # no temporary folder: the scripts say so
+        return
     for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR"):
         os.environ.setdefault(name, os.path.join(folder, name.lower()))
 

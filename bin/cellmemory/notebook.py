@@ -3,16 +3,18 @@
 Both take the way of the scripts, from file to file in a temporary folder, so that the results are theirs to the last bit.
 """
 
+import functools
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import anndata as ad
+import numpy as np
 import pandas as pd
 
 from cellmemory.cells.writing import H5adWriter
@@ -20,7 +22,7 @@ from cellmemory.errors import InputError
 from cellmemory.genes.align import describe
 from cellmemory.genes.query_cells import preprocess_query
 from cellmemory.genes.reference_cells import preprocess_reference
-from cellmemory.io.checked import choice, either, flag, integer, number, shown, text, wrong_fields
+from cellmemory.io.checked import choice, either, flag, integer, is_text, number, shown, text, wrong_fields
 from cellmemory.io.outputs import checkpoints_beside, output_problems
 from cellmemory.io.samplesheet import COLUMNS, SAMPLE_NAME, Origin, Query
 from cellmemory.io.tables import write_table
@@ -32,6 +34,23 @@ from cellmemory.reference import trained_model
 from cellmemory.reference.calibration import DoubtSettings
 from cellmemory.reference.hierarchy import parse_levels
 from cellmemory.reference.trained_model import TrainedModel
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _with_plain_numbers(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, to which numbers of numpy, such as sums of columns, come as Python's own."""
+
+    @functools.wraps(function)
+    def called(*args: P.args, **options: P.kwargs) -> R:
+        for name, value in options.items():
+            if isinstance(value, np.generic):
+                options[name] = value.item()
+        return function(*args, **options)
+
+    return called
+
 
 Cells: TypeAlias = ad.AnnData | str | Path
 _SHARE = number(0, 1)
@@ -81,6 +100,7 @@ class Model:
         """The genes of the panel."""
         return [str(gene) for gene in self.trained.panel["gene"]]
 
+    @_with_plain_numbers
     def map(
         self,
         cells: Cells,
@@ -214,6 +234,7 @@ def load(path: str | Path) -> Model:
     return Model(Path(path), trained_model.load(path))
 
 
+@_with_plain_numbers
 def train(
     cells: Cells,
     label_key: str,
@@ -306,8 +327,8 @@ def train(
     if folder is None:
         kept = tempfile.TemporaryDirectory(prefix="cellmemory-model-")
         folder = Path(kept.name) / "model"
-    if not isinstance(folder, str | Path):
-        raise InputError(f"folder is of the type {type(folder).__name__}. Give a path.")
+    if not isinstance(folder, str | Path) or not is_text(str(folder)):
+        raise InputError(f"folder is not a path ({shown(folder)}).")
     if is_url(str(folder)):
         raise InputError(url_for_an_output(str(folder)))
     output = Path(folder)
@@ -363,9 +384,10 @@ def _names(option: str, given: Iterable[str]) -> list[str]:
 
 
 def _file(option: str, path: str | Path) -> Path:
-    if not isinstance(path, str | Path) or not Path(path).is_file():
-        raise InputError(f"{option}: there is no such file ({shown(str(path), 200)}).")
-    return Path(path)
+    with suppress(OSError, ValueError):  # no path at all: too long, or with a NUL
+        if isinstance(path, str | Path) and Path(path).is_file():
+            return Path(path)
+    raise InputError(f"{option}: there is no such file ({shown(str(path), 200)}).")
 
 
 def _as_file(cells: Cells, folder: Path, name: str) -> Path:

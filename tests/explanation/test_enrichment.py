@@ -234,6 +234,19 @@ def test_tables_of_another_model_are_refused(tmp_path):
     assert "tags.tsv is not a table of TAGs (missing columns: group, rank, gene" in result.output
 
 
+def test_tables_of_two_queries_are_refused(tmp_path):
+    """Those that say the mean expression of genes, which both list."""
+    options = [*write_inputs(tmp_path, {"a": GENES[:5]}, {("a", 1): GENES[3:8]}), "--gmt"]
+    options.append(write_gmt(tmp_path / "sets.gmt", {"A": GENES[:5]}))
+    for name, shift in (("tags", 0.0), ("slot_tags", 0.5)):
+        table = pd.read_csv(tmp_path / f"{name}.tsv", sep="\t")
+        table["mean_expression"] = table["gene"].str.removeprefix("GENE").astype(float) + shift
+        table.to_csv(tmp_path / f"{name}.tsv", sep="\t", index=False)
+        result, _ = run(tmp_path, options)
+        assert (result.exit_code, "are not of one run. Give those that are." in result.output) == (int(shift > 0), shift > 0)
+    assert not (tmp_path / "enrichment.tsv").exists()
+
+
 def test_short_and_empty_tables(tmp_path):
     gmt = write_gmt(tmp_path / "sets.gmt", {"A": GENES[:5], "B": GENES[30:34]})
     result, table = run(tmp_path, [*write_inputs(tmp_path, {"a": GENES[10:12]}), "--gmt", gmt])

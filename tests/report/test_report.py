@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 
 from cellmemory import sampling
 from cellmemory.clusters import clustering
-from cellmemory.columns import STATUSES
+from cellmemory.columns import CONTRAST_COLUMNS, STATUSES
 from cellmemory.genes.quality import QUALITY_COLUMNS
 from cellmemory.reference import trained_model
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
 from cellmemory.report.sections import conditions, quality, summary, tags, truth
-from cellmemory.report.tables import JSON_FIELDS, TESTED_CELLS
+from cellmemory.report.tables import JSON_FIELDS, TESTED_CELLS, conflicts
 from cellmemory.report.wording import EXPLAINED, percent
 from tests.conftest import ROOT, refused, succeed
 from tests.made.report_inputs import NASTY, NASTY_CELLS, UNSEEN, Inputs, make_inputs, write_page
@@ -345,6 +345,28 @@ def test_tables_that_are_not_of_one_run_are_refused(inputs: Inputs, tmp_path: Pa
     ):
         assert re.search(rf"\(--{changed}\) and \S+ \(--{other}\) are not of one run\.", said(changed, column, value)), changed
     assert "(--faithfulness) is about" in said("faithfulness", "n_cells", "999")
+    # Contrasts have no more cells of a label than there are.
+    label = ad.read_h5ad(mapped, backed="r").obs["cellmemory_label"].iloc[0]
+    contrasts = {key: ["1"] for key in CONTRAST_COLUMNS} | {"contrast": ["a / b"], "group": [label], "gene": ["GNLY"]}
+    for n, too_many in (("1", False), ("190", True)):
+        table = tmp_path / f"{name}.contrasts.tsv"
+        pd.DataFrame(contrasts | {"direction": ["up"], "differential": ["no"], "n_cells": [n]}).to_csv(
+            table, sep="\t", index=False
+        )
+        given = ("--model", inputs.model, "--output", "a.html", "--mapped", mapped, "--contrasts", table)
+        if too_many:
+            (sentence,) = refused("report", *given, folder=tmp_path)
+            assert "(--contrasts) has other numbers of cells of the labels than unseen_type. It is of another query" in sentence
+        else:
+            succeed("report", *given, folder=tmp_path)
+
+
+def test_names_of_genes_may_hold_what_joins_them():
+    """As FCGR3A;FCGR3B does, two genes that a chip could not tell apart."""
+    tags = pd.DataFrame({"group": "NK", "gene": ["FCGR3A;FCGR3B", "GNLY"]})
+    tests = pd.DataFrame({"level": ["label"], "method": ["ora"], "group": ["NK"], "genes": ["FCGR3A;FCGR3B;GNLY"]})
+    assert conflicts({"tags": tags, "enrichment": tests}) == []
+    assert conflicts({"tags": tags[1:], "enrichment": tests}) == [("enrichment", "tags")]
 
 
 def test_the_report_knows_how_many_cells_are_tested():

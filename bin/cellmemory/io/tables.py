@@ -76,6 +76,16 @@ def read_table(path: str | Path, columns: Iterable[str], never: Iterable[str] = 
     return table
 
 
+def are_of_one_run(tags: pd.DataFrame, slot_tags: pd.DataFrame) -> bool:
+    """Whether the tables of TAGs of groups and of their slots say the same of what both list: each gene's mean expression among a
+    group's cells. So it is where one of them does not say it."""
+    if not all("mean_expression" in table for table in (tags, slot_tags)):
+        return True
+    both = tags.merge(slot_tags, on=["group", "gene"])
+    first, second = (pd.to_numeric(both[f"mean_expression_{side}"], errors="coerce") for side in "xy")
+    return bool(np.allclose(first, second, rtol=1e-3, atol=1e-6, equal_nan=True))
+
+
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
     """Writes a table of results as tab-separated text, six significant digits, NaN as an empty field.
 

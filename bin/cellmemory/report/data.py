@@ -159,11 +159,12 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
 def _conflicts(sample: Sample, paths: Mapping[str, Path]) -> list[str]:
     """A sentence for each table that cannot be of this query, or of the run of another table. paths: by option."""
     problems = []
-    if "tags" in paths and len(sample.cells) == sample.n_mapped and not _are_groups(sample):
-        problems.append(
-            f"{paths['tags']} (--tags) has other numbers of cells of the labels than {sample.name}. It is of another query: give "
-            "the file that was made of its mapped file."
-        )
+    for option in ("tags", "contrasts"):
+        if option in paths and len(sample.cells) == sample.n_mapped and not _are_groups(sample, option):
+            problems.append(
+                f"{paths[option]} (--{option}) has other numbers of cells of the labels than {sample.name}. It is of another "
+                "query, or of groups of your own with names of labels: give what was made of its mapped file, or other names."
+            )
     for option, other in conflicts(sample.tables):
         problems.append(f"{paths[option]} (--{option}) and {paths[other]} (--{other}) are not of one run. Give those that are.")
     return problems
@@ -194,10 +195,11 @@ def _check_size(path: Path, option: str, sample: Sample) -> None:
         )
 
 
-def _are_groups(sample: Sample) -> bool:
-    """Whether the groups of the table of genes, where they are labels of the model, have the cells that they have in the query:
-    by their assigned labels, or by one of its columns. Other groups are a user's own, and nothing is known of them."""
-    counts = sample.tables["tags"].drop_duplicates("group").set_index("group")["n_cells"]
+def _are_groups(sample: Sample, option: str) -> bool:
+    """Whether the groups of a table of genes, where they are labels of the model, have the cells that they have in the query, or
+    in a table of contrasts no more: by their assigned labels, or by one of its columns. Other groups are a user's own, and
+    nothing is known of them."""
+    counts = sample.tables[option].groupby("group")["n_cells"].max()
     if not set(counts.index) <= set(sample.cells["label"].cat.categories):
         return True
     assigned = sample.cells[(sample.cells["status"] == ASSIGNED).to_numpy()]
@@ -206,6 +208,8 @@ def _are_groups(sample: Sample) -> bool:
     if "candidate" in assigned:
         ways.append(assigned["label"][~assigned["candidate"]])
     found = [way.value_counts().reindex(counts.index, fill_value=0) for way in ways]
+    if option == "contrasts":
+        return any((counts <= each).all() for each in found)
     # Without clusters it is not known which cells were left out for theirs.
     return any((each == counts).all() for each in found) or ("candidate" not in assigned and (counts <= found[0]).all())
 

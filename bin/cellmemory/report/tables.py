@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from cellmemory.columns import (
@@ -23,7 +22,7 @@ from cellmemory.columns import (
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
-from cellmemory.io.tables import read_cells, read_results
+from cellmemory.io.tables import are_of_one_run, read_cells, read_results
 
 TABLES_OF_SAMPLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
 TABLES_OF_SAMPLES |= {"faithfulness": ".tsv", "enrichment": ".tsv", "clusters": ".tsv", "cluster_markers": ".tsv"}
@@ -126,12 +125,11 @@ TESTED_CELLS = 20_000
 def conflicts(tables: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Pairs of a sample's tables, by their options, that cannot be of one run: what both of them say is not the same."""
     found = []
-    if "tags" in tables and "slot_tags" in tables:
-        both = tables["tags"].merge(tables["slot_tags"], on=["group", "gene"])
-        if not np.allclose(both["mean_expression_x"], both["mean_expression_y"], rtol=1e-3, atol=1e-6, equal_nan=True):
-            found.append(("slot_tags", "tags"))
+    if "tags" in tables and "slot_tags" in tables and not are_of_one_run(tables["tags"], tables["slot_tags"]):
+        found.append(("slot_tags", "tags"))
     if "tags" in tables and "enrichment" in tables:
-        listed = tables["tags"].groupby("group")["gene"].agg(set).to_dict()
+        # A gene's own name may hold what the genes of a set are joined by.
+        listed = tables["tags"].groupby("group")["gene"].agg(lambda genes: set(";".join(genes).split(";"))).to_dict()
         tests = tables["enrichment"]
         of_labels = tests[(tests["level"] == "label") & (tests["method"] == "ora")]
         if not all(
