@@ -114,7 +114,9 @@ class _Command(click.Command):
         try:
             status = super().main(*args, **{**kwargs, "standalone_mode": False})
             sys.exit(status if isinstance(status, int) else 0)
-        except click.Abort:
+        except click.Abort as aborted:
+            if isinstance(aborted.__cause__, EOFError):  # click takes it for a user who left
+                raise RuntimeError("unexpected end of a file") from aborted
             sys.exit(130)
         except click.ClickException as error:
             error.show()
@@ -134,8 +136,6 @@ class _Command(click.Command):
             return super().invoke(context)
         except InputError as error:
             problems = error.problems
-        except EOFError as error:  # click takes it for a user who left, and says nothing
-            raise RuntimeError("unexpected end of a file") from error
         except OSError as error:
             if error.errno is None:
                 raise

@@ -107,21 +107,22 @@ def test_a_file_name_that_is_not_utf8_is_only_a_name(tmp_path):
 
 def run_script(*lines: str) -> subprocess.CompletedProcess:
     """Runs a script of these lines as one of ours."""
-    code = "\n".join(lines) + "\nmain()"
+    code = "\n".join(lines)
     environment = os.environ | {"PYTHONPATH": str(ROOT / "bin")}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
 
 
 def test_an_end_of_a_file_that_nobody_foresaw_is_not_silent():
     """click takes it for a user who left."""
-    done = run_script("import _cli", "@_cli.command", "def main():", "    raise EOFError")
-    assert done.returncode == 1
-    assert "RuntimeError: unexpected end of a file" in done.stderr
+    for options in ("[]", "['--debug']"):
+        done = run_script("import _cli", "@_cli.command", "def main():", "    raise EOFError", f"main({options})")
+        assert done.returncode == 1
+        assert "RuntimeError: unexpected end of a file" in done.stderr
 
 
 def test_without_a_temporary_folder_there_is_a_sentence():
     nowhere = ("import tempfile", "def none():", "    raise FileNotFoundError(2, 'none')", "tempfile.gettempdir = none")
-    done = run_script(*nowhere, "import _cli", "@_cli.command", "def main():", "    print('done')")
+    done = run_script(*nowhere, "import _cli", "@_cli.command", "def main():", "    print('done')", "main()")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "Error: there is no temporary folder that can be written. Set TMPDIR to one.\n"
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
@@ -100,25 +101,35 @@ def refused(*arguments: object, folder: Path, **environment: str) -> str:
     return run.output
 
 
-def problems(*runs: dict[str, object], folder: Path) -> list[list[str]]:
-    """What the functions that read parameters say of each run's, as `pipeline` would from `folder`; in one start of Nextflow."""
-    script = folder / "problems"
+def asked(functions: dict[str, str], groovy: str, given: object = None, *, folder: Path) -> Any:
+    """What lines of Groovy leave in `found`, after a start of Nextflow in `folder`. functions: names of functions that they call,
+    separated by semicolons, and the file of `functions/` that these are in. given: what the lines know by this name."""
+    script = folder / "asked"
     script.mkdir()
-    groups = json.loads((ROOT / "nextflow_schema.json").read_text())["$defs"].values()
-    defaults = {name: about.get("default") for group in groups for name, about in group["properties"].items()}
-    given = [defaults | {name: str(value) for name, value in run.items()} for run in runs]
     (script / "given.json").write_text(json.dumps(given))
-    (script / "main.nf").write_text(f"""
-        include {{ readInputs }} from '{ROOT}/functions/inputs.nf'
+    includes = [f"include {{ {names} }} from '{ROOT}/functions/{file}'" for names, file in functions.items()]
+    (script / "main.nf").write_text(
+        "\n".join(includes)
+        + f"""
         workflow {{
-            def runs = new groovy.json.JsonSlurper().parse(file("${{projectDir}}/given.json"))
-            def found = runs.collect {{ given -> readInputs(given)[1].collect {{ text -> text.toString() }} }}
+            def given = new groovy.json.JsonSlurper().parse(file("${{projectDir}}/given.json"))
+            {groovy}
             file("${{projectDir}}/found.json").text = groovy.json.JsonOutput.toJson(found)
         }}
-        """)
+        """
+    )
     run = nextflow("run", script, folder=folder)
     assert run.status == 0, run.output
     return json.loads((script / "found.json").read_text())
+
+
+def problems(*runs: dict[str, object], folder: Path) -> list[list[str]]:
+    """What the functions that read parameters say of each run's, as `pipeline` would from `folder`; in one start of Nextflow."""
+    groups = json.loads((ROOT / "nextflow_schema.json").read_text())["$defs"].values()
+    defaults = {name: about.get("default") for group in groups for name, about in group["properties"].items()}
+    given = [defaults | {name: str(value) for name, value in run.items()} for run in runs]
+    groovy = "def found = given.collect { each -> readInputs(each)[1].collect { text -> text.toString() } }"
+    return asked({"readInputs": "inputs.nf"}, groovy, given, folder=folder)
 
 
 def counted(tasks: list[str]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.nextflow import ROOT, Run, files_in, nextflow, pipeline, succeed
+from tests.pipeline.nextflow import Run, asked, files_in, pipeline, succeed
 
 STUB = ("-profile", "test", "-stub", "--faithfulness", "false", "--attention", "false", "-resume")
 SAMPLE = Path("samples") / "unseen_type"
@@ -93,17 +93,8 @@ def test_lists_of_results_that_are_none(tmp_path: Path):
     for name, content in contents.items():
         (tmp_path / name / "pipeline_info").mkdir(parents=True)
         (tmp_path / name / "pipeline_info" / "written.json").write_text(content)
-    names = "', '".join(contents)
-    (tmp_path / "main.nf").write_text(f"""
-        include {{ remembered }} from '{ROOT}/functions/changed_results.nf'
-        workflow {{
-            def found = ['{names}', 'nowhere'].collectEntries {{ name -> [name, remembered(file("${{projectDir}}/${{name}}"))] }}
-            file("${{projectDir}}/found.json").text = groovy.json.JsonOutput.toJson(found)
-        }}
-        """)
-    run = nextflow("run", "main.nf", folder=tmp_path)
-    assert run.status == 0, run.output
-    found = json.loads((tmp_path / "found.json").read_text())
+    groovy = "def found = given.collectEntries { name -> [name, remembered(file(name))] }"
+    found = asked({"remembered": "changed_results.nf"}, groovy, [*contents, "nowhere"], folder=tmp_path)
     assert found == dict.fromkeys(contents) | {"whole": whole, "nowhere": {}}
 
 

@@ -1,6 +1,5 @@
 """Executors without their sites: what is refused before a run, and what the schedulers of clusters are asked for."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cellmemory
-from tests.pipeline.nextflow import ROOT, STEPS, counted, nextflow, refused, succeed
+from tests.pipeline.nextflow import ROOT, STEPS, asked, counted, nextflow, refused, succeed
 
 CLOUD = ["--registry is missing", "-work-dir is /w, but"]
 SITES = {
@@ -39,26 +38,17 @@ SITES = {
 
 def test_what_a_site_must_set_is_asked_for_and_nothing_else(tmp_path: Path):
     """The check by itself, for all executors in one run: a cloud's own run would need its plugin."""
-    (tmp_path / "sites.json").write_text(json.dumps(SITES))
-    (tmp_path / "main.nf").write_text(f"""
-        include {{ siteProblems }} from '{ROOT}/functions/site.nf'
-        workflow {{
-            def sites = new groovy.json.JsonSlurper().parse(file("${{projectDir}}/sites.json"))
-            def found = sites.collectEntries {{ executor, site ->
+    groovy = """
+            def found = given.collectEntries { executor, site ->
                 def complete = site[1] + [process: [executor: executor] + (site[1].process ?: [:])]
                 def bare = [process: [executor: executor]]
                 def set = [registry: 'r', use_gpu: true, gpu_queue: 'g']
                 [executor, [
-                    siteProblems(complete, set, site[0], [:]) {{ _command -> true }},
-                    siteProblems(bare, [use_gpu: true], '/w', [:]) {{ _command -> false }},
+                    siteProblems(complete, set, site[0], [:]) { _command -> true },
+                    siteProblems(bare, [use_gpu: true], '/w', [:]) { _command -> false },
                 ]]
-            }}
-            println("found: ${{groovy.json.JsonOutput.toJson(found)}}")
-        }}
-        """)
-    run = nextflow("run", "main.nf", folder=tmp_path)
-    assert run.status == 0, run.output
-    found = json.loads(re.search("^found: (.*)", run.output, re.MULTILINE)[1])
+            }"""
+    found = asked({"siteProblems": "site.nf"}, groovy, SITES, folder=tmp_path)
     for executor, (_folder, _complete, expected) in SITES.items():
         nothing, sentences = found[executor]
         assert nothing == []
@@ -96,25 +86,16 @@ ENGINES_WITHOUT = {
 
 def test_what_an_engine_lacks_is_said_before_a_run(tmp_path: Path):
     """The check by itself: no engine is on every machine, and none is dead or without images when a test needs it."""
-    (tmp_path / "cases.json").write_text(json.dumps(ENGINES_WITHOUT))
     (tmp_path / "nextflow.config").write_text(f"includeConfig '{ROOT}/nextflow.config'\nmanifest.mainScript = 'main.nf'\n")
-    (tmp_path / "main.nf").write_text(f"""
-        include {{ engineProblems }} from '{ROOT}/functions/engines.nf'
-        workflow {{
+    groovy = """
             def container = nextflow.Global.session.config.process.container
-            def cases = new groovy.json.JsonSlurper().parse(file("${{projectDir}}/cases.json"))
-            def found = cases.collectEntries {{ name, about ->
+            def found = given.collectEntries { name, about ->
                 def config = [(about[0]): [enabled: true], process: [container: container, executor: about[1]], params: [:]]
-                def reaches = {{ command -> command in about[3] }}
-                def succeeds = {{ command -> !about[4].any {{ start -> command.join(' ').startsWith(start) }} }}
+                def reaches = { command -> command in about[3] }
+                def succeeds = { command -> !about[4].any { start -> command.join(' ').startsWith(start) } }
                 [name, engineProblems(config, about[2], '/w', [:], reaches, succeeds)]
-            }}
-            println("found: ${{groovy.json.JsonOutput.toJson(found)}}")
-        }}
-        """)
-    run = nextflow("run", "main.nf", folder=tmp_path)
-    assert run.status == 0, run.output
-    found = json.loads(re.search("^found: (.*)", run.output, re.MULTILINE)[1])
+            }"""
+    found = asked({"engineProblems": "engines.nf"}, groovy, ENGINES_WITHOUT, folder=tmp_path)
     for name, (*_, expected) in ENGINES_WITHOUT.items():
         assert len(found[name]) == len(expected), (name, found[name])
         assert all(sentence.startswith(start) for sentence, start in zip(found[name], expected, strict=True)), found[name]

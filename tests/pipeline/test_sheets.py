@@ -1,12 +1,11 @@
 """Sheets as spreadsheets, editors and other countries save them: read, or refused by one sentence. Nothing is thrown."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from tests.corpus.sheets import LABEL_MAPS, QUOTE, SHEETS, filled
-from tests.pipeline.nextflow import DATA, ROOT, nextflow, problems, refused
+from tests.pipeline.nextflow import DATA, asked, problems, refused
 
 QUERY = DATA / "unseen_type.h5ad"
 REFERENCES = {
@@ -32,27 +31,20 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list]
         (folder / kind).mkdir()
         for name, content in files.items():
             (folder / kind / name).write_bytes(content)
-    (folder / "main.nf").write_text(f"""
-        include {{ readSamplesheet }} from '{ROOT}/functions/samplesheet.nf'
-        include {{ labelMapProblems; readReferences }} from '{ROOT}/functions/references.nf'
-        def of(kind, read) {{
-            return file("${{projectDir}}/${{kind}}").listFiles().collectEntries {{ sheet ->
-                def (rows, problems) = read.call(sheet)
-                [sheet.name, [rows.collect {{ meta, path -> [meta, "${{path}}"] }}, problems.collect {{ text -> "${{text}}" }}]]
-            }}
-        }}
-        workflow {{
+    groovy = """
+            def of = { kind, read ->
+                file(kind).listFiles().collectEntries { sheet ->
+                    def (rows, problems) = read.call(sheet)
+                    [sheet.name, [rows.collect { meta, path -> [meta, "${path}"] }, problems.collect { text -> "${text}" }]]
+                }
+            }
             def found = [
-                queries: of('queries') {{ sheet -> readSamplesheet(sheet) }},
-                references: of('references') {{ sheet -> readReferences(sheet, [label_key: 'all']) }},
-                maps: of('maps') {{ sheet -> [[], labelMapProblems(sheet, ['a'])] }},
-            ]
-            file("${{projectDir}}/found.json").text = groovy.json.JsonOutput.toJson(found)
-        }}
-        """)
-    run = nextflow("run", "main.nf", folder=folder)
-    assert run.status == 0, run.output
-    return json.loads((folder / "found.json").read_text())
+                queries: of('queries') { sheet -> readSamplesheet(sheet) },
+                references: of('references') { sheet -> readReferences(sheet, [label_key: 'all']) },
+                maps: of('maps') { sheet -> [[], labelMapProblems(sheet, ['a'])] },
+            ]"""
+    functions = {"readSamplesheet": "samplesheet.nf", "labelMapProblems; readReferences": "references.nf"}
+    return asked(functions, groovy, folder=folder)
 
 
 @pytest.mark.parametrize("name", SHEETS)

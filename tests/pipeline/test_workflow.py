@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cellmemory.io import samplesheet
-from tests.pipeline.nextflow import DATA, ROOT, STEPS, counted, files_in, nextflow, succeed
+from tests.pipeline.nextflow import DATA, ROOT, STEPS, asked, counted, files_in, nextflow, succeed
 
 FOLDERS = ("workflows", "subworkflows", "modules", "functions")
 FILES = [ROOT / "main.nf", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.nf"))]
@@ -119,13 +119,5 @@ def test_a_pages_command_has_nothing_that_differs_when_the_same_run_is_resumed(t
         r"nextflow run . --outdir out\ o\'dir --seed 1 -name x": "nextflow run . --seed 1",
         "nextflow run . --outdir=out -profile test": "nextflow run . -profile test",
     }
-    (tmp_path / "lines.json").write_text(json.dumps(list(lines)))
-    (tmp_path / "main.nf").write_text(f"""
-        include {{ sameCommand }} from '{ROOT}/functions/pages.nf'
-        workflow {{
-            def lines = new groovy.json.JsonSlurper().parse(file("${{projectDir}}/lines.json"))
-            println("found: ${{groovy.json.JsonOutput.toJson(lines.collect {{ line -> sameCommand(line) }})}}")
-        }}
-        """)
-    run = nextflow("run", "main.nf", folder=tmp_path)
-    assert json.loads(re.search("^found: (.*)", run.output, re.MULTILINE)[1]) == list(lines.values())
+    groovy = "def found = given.collect { line -> sameCommand(line) }"
+    assert asked({"sameCommand": "pages.nf"}, groovy, list(lines), folder=tmp_path) == list(lines.values())

@@ -72,7 +72,7 @@ def fit_map(embedding: np.ndarray, seed: int) -> np.ndarray:
 def _fit_umap(embedding: np.ndarray, seed: int) -> np.ndarray:
     from umap import UMAP, layouts, umap_
 
-    # Compiling them takes longer than all else, twice as long for several threads, which are not used here, and in every process.
+    # Compiling them takes longer than all else, and twice as long for several threads, which are not used here.
     kernels = (umap_.smooth_knn_dist, umap_.compute_membership_strengths, layouts._nb_optimize_layout_euclidean_single_epoch)
     for kernel in kernels:
         kernel.targetoptions["parallel"] = False
