@@ -37,6 +37,7 @@ workflow {
             inputs.gene_map,
             inputs.gene_sets,
             inputs.label_map,
+            inputs.ontology_map,
             inputs.settings,
         )
         CELLMEMORY.out.inputs

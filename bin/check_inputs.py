@@ -19,6 +19,7 @@ import _cli
 @click.option("--gene_column", help="Column of the reference's var with the gene names; the index if not given.")
 @click.option("--model", type=_cli.ANY_PATH, help="Folder or archive of a trained model, instead of a reference.")
 @click.option("--gene_map", type=_cli.FILE, help="TSV of gene names, from and to: aliases, orthologs.")
+@click.option("--ontology_map", type=_cli.FILE, help="TSV of labels and their ids in the Cell Ontology.")
 @click.option("--gmt", type=_cli.FILE, multiple=True, help="Gene sets for the enrichment.")
 @click.option("--contrast", multiple=True, metavar="COLUMN:A:B", help="Contrast that each query must be able to answer.")
 @click.option("--min_coverage", type=_cli.Number(0, 1), default=0.2, help="Share of the panel that must be measured.")
@@ -38,6 +39,7 @@ def main(
     gene_column: str | None,
     model: Path | None,
     gene_map: Path | None,
+    ontology_map: Path | None,
     gmt: tuple[Path, ...],
     contrast: tuple[str, ...],
     min_coverage: float,
@@ -60,6 +62,7 @@ def main(
         origin=Origin(counts_layer, gene_column, batch_key),
         model=model,
         gene_map=gene_map,
+        ontology_map=ontology_map,
         gmt=gmt,
         contrasts=contrast,
     )
@@ -72,7 +75,7 @@ def main(
             f"{query['sample']}: {query['cells']:,} cells, {query['shared_genes']:,} of {query['genes']:,} genes shared "
             f"({query['value_scale']} in {query['values_from']}, {query['id_type']} ids)."
         )
-    for warning in (inputs["reference"] or {}).get("warnings", ()):
+    for warning in [*inputs["warnings"], *(inputs["reference"] or {}).get("warnings", ())]:
         _cli.warn(warning)
     _cli.say(f"Wrote {output} and {query_genes}.")
 

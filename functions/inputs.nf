@@ -8,7 +8,7 @@ include { resultsFolderProblems } from './results_folder.nf'
 include { readSamplesheet } from './samplesheet.nf'
 include { isOnPath; resolvedConfig; siteProblems } from './site.nf'
 
-/** [settings, queries, references, gene_map, gene_sets, label_map] as CELLMEMORY takes them, and what is wrong, a sentence each. */
+/** [settings, queries, references, gene_map, gene_sets, label_map, ontology_map] as CELLMEMORY takes them, and what is wrong, a sentence each. */
 def readInputs(given) {
     def (settings, problems) = readParameters(given)
     def (references, reference_problems) = allReferences(settings)
@@ -20,6 +20,7 @@ def readInputs(given) {
         gene_map: settings.gene_map ? pathAt(settings.gene_map) : [],
         gene_sets: geneSetPaths(settings.gmt).collect { path -> pathAt(path) },
         label_map: settings.label_map ? pathAt(settings.label_map) : [],
+        ontology_map: settings.ontology_map ? pathAt(settings.ontology_map) : [],
     ]
     def place_problems = placeProblems(settings) + (settings.outdir ? resultsFolderProblems(inputs) : [])
     return [inputs, problems + contrastProblems(settings, queries) + sheet_problems + reference_problems + place_problems]

@@ -10,7 +10,7 @@ include { crateFile } from './provenance.nf'
  * folder: that of the files; beside: that of the record; sources: the user's files that they may have been made from.
  */
 def expectedRecords(inputs) {
-    def common = [inputs.gene_map, inputs.gene_sets].flatten()
+    def common = [inputs.gene_map, inputs.gene_sets, inputs.ontology_map].flatten()
     def pairs = [inputs.queries, inputs.references].combinations().collectEntries { query, reference ->
         def meta = pairOf(query[0], reference[0].id)
         [meta.id, [name: meta.id, folder: folderOf(meta), beside: folderOf(meta), sources: common + [query[1]]]]

@@ -27,7 +27,7 @@ def resultsFolderProblems(inputs) {
         }
     }
     def files = inputs.queries.collect { _meta, path -> path } + (inputs.references.collect { _meta, path -> path } - models)
-    files += [inputs.gene_map, inputs.gene_sets, inputs.label_map].flatten()
+    files += [inputs.gene_map, inputs.gene_sets, inputs.label_map, inputs.ontology_map].flatten()
     // A model of an earlier run may lie there: only what is trained now replaces it.
     def replaced = files.findAll { file -> written.any { part -> isWithin(file, folder.resolve(part)) } } +
         models.findAll { model -> (trained + (written - ['references', 'model'])).any { part -> isWithin(model, folder.resolve(part)) } }

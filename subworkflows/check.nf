@@ -11,6 +11,7 @@ workflow CHECK {
     references // list of [meta, path]
     gene_map // path
     gene_sets // list of paths
+    ontology_map // path
     settings // map
 
     main:
@@ -24,6 +25,7 @@ workflow CHECK {
         references.collect { meta, path -> meta.trained ? path.toRealPath() : path },
         gene_map,
         gene_sets,
+        ontology_map,
         settings.subMap(['input', 'label_levels', 'counts_layer', 'gene_column', 'n_genes', 'min_coverage', 'contrast']),
     )
     inputs = CHECK_INPUTS.out.inputs.flatMap { found ->

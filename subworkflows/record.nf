@@ -17,11 +17,12 @@ workflow RECORD {
     gene_map // path
     gene_sets // list of paths
     label_map // path
+    ontology_map // path
 
     main:
     own = withPair(pairs.join(results), models)
     CHECKSUMS_SAMPLE(
-        own.item.map { found -> [found[0].id, [found[1]] + listed(gene_map) + gene_sets, found.drop(2).flatten()] },
+        own.item.map { found -> [found[0].id, [found[1]] + listed(gene_map) + gene_sets + listed(ontology_map), found.drop(2).flatten()] },
         own.own,
     )
     CHECKSUMS_MODEL(

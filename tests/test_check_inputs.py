@@ -43,6 +43,25 @@ def test_good_inputs_are_described(tmp_path):
     assert set(genes["gene"]) == set(ad.read_h5ad(DATA / "reference.h5ad").var_names)
 
 
+def test_terms_of_labels_are_looked_at(tmp_path):
+    (tmp_path / "terms.tsv").write_text("label\tontology_term_id\nDendritic\tdendritic cell\n")
+    (sentence,) = refused(*check(tmp_path, GOOD, "--ontology_map", tmp_path / "terms.tsv"))
+    assert "terms.tsv: line 2 has 'dendritic cell', which is no id of a term." in sentence
+    (tmp_path / "terms.tsv").write_text("label\tontology_term_id\nneuron\tCL:0000540\n")
+    reference = ad.read_h5ad(DATA / "reference.h5ad")
+    is_nk = reference.obs["cell_type"] == "CD56+ NK"
+    reference.obs["cell_type_ontology_term_id"] = np.where(is_nk, "CL:0000623", "unknown")
+    reference.obs.loc[reference.obs.index[is_nk][0], "cell_type_ontology_term_id"] = "CL:0000084"
+    reference.write_h5ad(tmp_path / "reference.h5ad")
+    log = succeed(*check(tmp_path, GOOD, "--ontology_map", tmp_path / "terms.tsv", reference=tmp_path / "reference.h5ad"))
+    inputs = json.loads((tmp_path / "inputs.json").read_text())
+    warnings = [*inputs["warnings"], *inputs["reference"]["warnings"]]
+    assert len(warnings) == 2
+    assert all(f"Warning: {warning}" in log for warning in warnings)
+    assert "terms.tsv names no label of the reference, which has 'CD14+ Monocyte'," in warnings[0]
+    assert "'cell_type_ontology_term_id' gives several ids to 'CD56+ NK'; none of them is used." in warnings[1]
+
+
 def test_another_order_of_the_rows_names_the_same_genes(tmp_path):
     """These genes decide whether a reference is trained again."""
     rows = [f"one,{DATA / 'unseen_type.h5ad'}", f"two,{DATA / 'reduced_panel.h5ad'}"]

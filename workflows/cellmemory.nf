@@ -19,11 +19,12 @@ workflow CELLMEMORY {
     gene_map // path
     gene_sets // list of paths: GMT files to test the genes for
     label_map // path: labels that several references write differently
+    ontology_map // path: terms of labels in the Cell Ontology
     settings // map
 
     main:
     // Each names what it emits, in its order.
-    (inputs, query_genes, samples, ordered, v1) = CHECK(queries, references, gene_map, gene_sets, settings)
+    (inputs, query_genes, samples, ordered, v1) = CHECK(queries, references, gene_map, gene_sets, ontology_map, settings)
     (trained, models, panels, made, v2) = TRAIN_REFERENCES(references, query_genes, settings)
     (alignment, mapped, labels, pairs, own_models, v3) = MAP_QUERIES(samples, references, panels, models, gene_map, settings)
     (cell_clusters, clustered, v4) = CLUSTER_QUERIES(mapped, own_models, gene_sets, settings)
@@ -31,13 +32,13 @@ workflow CELLMEMORY {
         mapped, cell_clusters, own_models, alignment, panels, gene_sets, settings
     )
     (metrics, consensus, consensus_summaries, agreements, agreed, v6) = COMPARE(mapped, own_models, labels, references, label_map)
-    (annotated, v7) = GIVE_BACK(pairs, mapped, cell_clusters, settings)
+    (annotated, v7) = GIVE_BACK(pairs, mapped, cell_clusters, ontology_map, settings)
     details = alignment.mix(tags, slot_tags, contrasts, faithfulness, enrichment, clustered, metrics)
     (sample_reports, report, figures, pages, v8) = WRITE_REPORTS(
         ordered, mapped, details, models, inputs, consensus_summaries, gene_sets, settings
     )
     results = pages.join(labels).join(profiles).join(annotated)
-    (checksums, v9) = RECORD(pairs, results, own_models, made, agreed, gene_map, gene_sets, label_map)
+    (checksums, v9) = RECORD(pairs, results, own_models, made, agreed, gene_map, gene_sets, label_map, ontology_map)
     multiqc = figures.mix(agreements)
     versions = v1.mix(v2, v3, v4, v5, v6, v7, v8, v9)
 

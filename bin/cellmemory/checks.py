@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from cellmemory.annotation.ontology import read_ontology_map
 from cellmemory.cells import groups
-from cellmemory.cells.labels import check_labels, label_notes
+from cellmemory.cells.labels import check_labels, label_notes, label_terms
 from cellmemory.cells.named_columns import column_problems
 from cellmemory.cells.reading import CellFile
 from cellmemory.columns import MADE_BY_MAPPING, STATUS, STATUSES
-from cellmemory.errors import InputError, Problems
+from cellmemory.errors import InputError, Problems, first_ids
 from cellmemory.genes.align import match_query
 from cellmemory.genes.choice import reference_genes
 from cellmemory.genes.matching import no_shared_gene, panel_index
@@ -43,6 +44,7 @@ class RunInputs:
     origin: Origin = field(default_factory=Origin)
     model: Path | None = None
     gene_map: Path | None = None
+    ontology_map: Path | None = None
     gmt: Sequence[Path] = ()
     contrasts: Sequence[str] = ()
 
@@ -59,11 +61,14 @@ def check_inputs(given: RunInputs, *, min_coverage: float, n_genes: int) -> tupl
     if reference is not None and not label_key:
         problems.append("Give --label_key, the column of the reference's obs that holds the labels.")
     mapping: dict[str, tuple[str, ...]] = {}
+    terms: dict[str, str] = {}
     queries: list[Query] = []
     trained = panel = found_reference = None
     rows, genes, sets = [], [], []
     with problems.collect():
         mapping = read_gene_map(given.gene_map) if given.gene_map else {}
+    with problems.collect():
+        terms = read_ontology_map(given.ontology_map) if given.ontology_map else {}
     with problems.collect():
         queries = read_samplesheet(given.samplesheet, list(given.staged))
     with problems.collect():
@@ -88,7 +93,9 @@ def check_inputs(given: RunInputs, *, min_coverage: float, n_genes: int) -> tupl
     if found_reference is not None and genes:
         problems += _coverage_problems(rows, query_genes, n_genes, min_coverage)
     problems.raise_any()
+    labels = set(found_reference["labels"] if found_reference else trained.labels if trained else ())
     inputs = {
+        "warnings": [_other_labels(given.ontology_map, labels)] if given.ontology_map and not labels & terms.keys() else [],
         "reference": found_reference,
         "model": None if trained is None else _describe_model(trained),
         "queries": rows,
@@ -141,7 +148,11 @@ def _check_reference(path: Path, label_key: str, label_levels: str | None, origi
             "id_type": id_type(genes["gene"].tolist()),
             "values_from": values.matrix,
             "value_scale": values.scale,
-            "warnings": label_notes(file.obs[label_key], f"{where}, '{label_key}'") + values.warnings(where),
+            "warnings": [
+                *label_notes(file.obs[label_key], f"{where}, '{label_key}'"),
+                *label_terms(file, label_key, labels)[1],
+                *values.warnings(where),
+            ],
         }
     return summary, genes
 
@@ -226,6 +237,10 @@ def _check_gmt(path: Path, panel: pd.DataFrame | None) -> dict:
         if not any(folded(normalise(name)) in known for name in named):
             raise InputError(no_shared_gene(path, named, panel["gene"].tolist()))
     return {"name": Path(file_name(path)).stem, "sets": len(sets)}
+
+
+def _other_labels(path: Path, labels: set[str]) -> str:
+    return f"{path} names no label of the reference, which has {first_ids(sorted(labels))}: it changes nothing."
 
 
 def _describe_model(trained: trained_model.TrainedModel) -> dict:

@@ -9,6 +9,7 @@ process ANNOTATE {
 
     input:
     tuple val(meta), path(query, stageAs: 'input/*'), path(mapped), path(cell_clusters) // cell_clusters: a table, or []
+    path ontology_map, stageAs: 'ontology_map/*'
 
     output:
     tuple val(meta), path("${meta.id}.annotated.h5ad"), emit: annotated
@@ -20,9 +21,9 @@ process ANNOTATE {
     export TMPDIR="\$PWD" # for values that are stored by genes, and have to be put in order
     annotate.py \\
         --query ${quoted(query)} \\
-        ${calledByOrigin([query])} \\
+        ${calledByOrigin([query, ontology_map])} \\
         --mapped ${quoted(mapped)} \\
-        ${commandLine([cell_clusters: cell_clusters])} \\
+        ${commandLine([cell_clusters: cell_clusters, ontology_map: ontology_map])} \\
         --output ${quoted("${meta.id}.annotated.h5ad")}
     versions.py "${task.process}" anndata > versions.yml
     """

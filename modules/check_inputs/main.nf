@@ -6,7 +6,7 @@ include { samplesheetLines } from '../../functions/columns.nf'
 process CHECK_INPUTS {
     label 'process_single'
     conda "${moduleDir}/../environment.yml"
-    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'checks']
+    ext code: ['errors', 'log', 'columns', 'io', 'cells', 'genes', 'network', 'reference', 'annotation', 'checks']
 
     input:
     val rows // a map for each query, its keys the samplesheet's columns
@@ -15,6 +15,7 @@ process CHECK_INPUTS {
     path sources, stageAs: 'reference_?/*', arity: '1..*' // the h5ad or the model, its folder or archive, of each
     path gene_map, stageAs: 'gene_map/*'
     path gene_sets, stageAs: 'gene_sets_?/*', arity: '0..*'
+    path ontology_map, stageAs: 'ontology_map/*'
     val options
 
     output:
@@ -32,11 +33,11 @@ process CHECK_INPUTS {
         |check_inputs.py \\
         |    --samplesheet samplesheet.csv \\
         |    ${repeated('staged', queries)} \\
-        |    ${commandLine([(meta.trained ? 'model' : 'reference'): source, gene_map: gene_map])} \\
+        |    ${commandLine([(meta.trained ? 'model' : 'reference'): source, gene_map: gene_map, ontology_map: ontology_map])} \\
         |    ${repeated('gmt', gene_sets)} \\
         |    ${eachOf('contrast', options.contrast)} \\
         |    ${commandLine(meta.subMap('label_key', 'batch_key') + options.findAll { name, _value -> !(name in ['contrast', 'input']) })} \\
-        |    ${own_names.join(' ')} ${calledByOrigin([gene_map, gene_sets])} \\
+        |    ${own_names.join(' ')} ${calledByOrigin([gene_map, gene_sets, ontology_map])} \\
         |    --output ${quoted(inFolder(meta.id, 'inputs.json'))} \\
         |    --query_genes ${quoted(inFolder(meta.id, 'query_genes.tsv'))} 2>> log.txt || status=\$((\$? > status ? \$? : status))""".stripMargin()
     }

@@ -36,6 +36,7 @@ workflow {
         [],
         [],
         [],
+        [],
         [max_epochs: 1],
     )
     CELLMEMORY.out.labels.view { meta, labels -> "${meta.id} has its labels in ${labels.name}" }

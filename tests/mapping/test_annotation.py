@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 
 from cellmemory.annotation.annotated import annotate
-from cellmemory.annotation.ontology import term_ids
+from cellmemory.annotation.ontology import read_ontology_map, term_ids
 from cellmemory.columns import CELL_COLUMNS, ONTOLOGY
 from cellmemory.errors import InputError
 from cellmemory.io.guarded import GuardedFile
@@ -123,6 +123,51 @@ def test_assigned_cells_get_the_term_of_their_label(mapped: Path, tmp_path: Path
     assert set(obs.loc[~assigned, "cellmemory_ontology_term_id"]) == {"unknown"}
     dendritic = (obs["cellmemory_label"] == "Dendritic") & assigned
     assert set(obs.loc[dendritic, "cellmemory_ontology_term_id"]) == {"CL:0000451"}
+
+
+def test_a_user_s_own_terms_come_first(mapped: Path, tmp_path: Path):
+    lines = ["label\tontology_term_id", "Dendritic\tCL:0000990", "", '"NK"\tunknown', "elsewhere\tCL:0000236", ""]
+    (tmp_path / "terms.tsv").write_text("\n".join(lines))
+    assert read_ontology_map(tmp_path / "terms.tsv") == {"Dendritic": "CL:0000990", "NK": "", "elsewhere": "CL:0000236"}
+    succeed("annotate", "--query", DATA / "unseen_type.h5ad", "--mapped", mapped, "--ontology_map", "terms.tsv", "--output",
+            "out.h5ad", folder=tmp_path)  # fmt: skip
+    obs = ad.read_h5ad(tmp_path / "out.h5ad").obs
+    terms = obs[obs["cellmemory_status"] == "assigned"].groupby("cellmemory_label", observed=True)["cellmemory_ontology_term_id"]
+    assert set(terms.get_group("Dendritic")) == {"CL:0000990"}
+    assert "CL:0000236" not in set(obs["cellmemory_ontology_term_id"])
+
+
+NO_HEADER = "the first line must be the column names label and ontology_term_id, with a tab between them."
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        (
+            "Dendritic\tCL:0000451\n",
+            [NO_HEADER],
+        ),
+        ("", [NO_HEADER]),
+        ("label\tontology_term_id\n", ["holds no labels. Write one to a line, with its id after a tab."]),
+        (
+            'label\tontology_term_id\nB\nT\tCL_0000084\n\tCL:0000084\nNK\tCL:0000623\nNK\tCL:0000814\n"D\tCL:0000451\n',
+            [
+                "line 2 does not have two tab-separated texts (label and ontology_term_id).",
+                "line 3 has 'CL_0000084', which is no id of a term. Write it as CL:0000236.",
+                "line 4 does not have two tab-separated texts (label and ontology_term_id).",
+                "line 6 gives the label 'NK' a second term.",
+                'line 7 has a quote (") that is not closed.',
+            ],
+        ),
+    ],
+    ids=["no header", "empty", "no labels", "many"],
+)
+def test_terms_that_cannot_be_are_named_by_their_lines(tmp_path: Path, text: str, sentences: list[str]):
+    (tmp_path / "terms.tsv").write_text(text)
+    with pytest.raises(InputError) as failure:
+        read_ontology_map(tmp_path / "terms.tsv")
+    found = [problem.removeprefix(f"{tmp_path}/terms.tsv").lstrip(": ") for problem in failure.value.problems]
+    assert found == sentences
 
 
 @pytest.mark.parametrize(

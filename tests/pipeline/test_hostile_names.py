@@ -49,11 +49,13 @@ def test_hostile_names_everywhere_are_only_names(tmp_path: Path):
     sets = (ROOT / "assets" / "genesets" / "blood_cell_markers.gmt").read_text()
     (folder / f"-sets {HOSTILE}.gmt").write_text(sets.replace("\t", f" {TEXT}\t", 1))
     (folder / f"-genes {HOSTILE}.tsv").write_text("from\tto\nLEU1\tCD19\n")
+    (folder / f"-terms {HOSTILE}.tsv").write_text(f"label\tontology_term_id\nDendritic {TEXT}\tCL:0000451\n")
 
     results = f"results {TEXT}"
     run = succeed(
         "--input", f"./-sheet {HOSTILE}.csv", "--reference", f"./-reference {HOSTILE}.h5ad", "--label_key", f"label {TEXT}",
         "--batch_key", f"batch {TEXT}", "--gmt", f"./-sets {HOSTILE}.gmt", "--gene_map", f"./-genes {HOSTILE}.tsv",
+        "--ontology_map", f"./-terms {HOSTILE}.tsv",
         "--contrast", f"state {TEXT}:a {TEXT}:b {TEXT}", "--outdir", results, "--checkpoint_dir", f"checkpoints {HOSTILE}",
         "--n_genes", 200, "--max_epochs", 1, "--permutations", 10, "--faithfulness_cells", 3, "--cells_per_task", 100,
         folder=folder,
@@ -71,6 +73,7 @@ def test_hostile_names_everywhere_are_only_names(tmp_path: Path):
         f"-query {HOSTILE}.h5ad",
         f"-sets {HOSTILE}.gmt",
         f"-genes {HOSTILE}.tsv",
+        f"-terms {HOSTILE}.tsv",
     }
     assert not list(tmp_path.rglob("PWNED*"))
 

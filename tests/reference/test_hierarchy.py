@@ -15,6 +15,8 @@ from cellmemory.reference.hierarchy import Hierarchy, parse_levels
 from tests.conftest import DATA, refused, succeed
 
 LINEAGES = ["lymphoid", "lymphoid", "lymphoid", "myeloid"]
+#: Of two labels of the reference, of which one is a synonym of another term.
+TERMS = {"CD4+/CD25 T Reg": "CL:0000815", "Dendritic": "CL:0000990"}
 FAMILY = Hierarchy(
     pd.DataFrame({"lineage": LINEAGES, "type": ["T", "T", "B", "Mono"], "sub": ["CD4", "CD8", "B", "CD14"]}),
 )
@@ -77,6 +79,7 @@ def with_lineage(folder, change=lambda obs: obs):
         "T cells" if "T" in name.split()[0] or "CD4" in name or "CD8" in name else "other" for name in names
     ]
     reference.obs["sub"] = names.to_numpy()
+    reference.obs["sub_ontology_term_id"] = [TERMS.get(name, "unknown") for name in names]
     reference.obs = change(reference.obs.drop(columns="cell_type"))
     reference.write_h5ad(folder / "reference.h5ad")
     (folder / "sheet.csv").write_text(f"sample,h5ad\none,{DATA / 'reduced_panel.h5ad'}\n")
@@ -102,7 +105,10 @@ def test_families_that_make_no_sense_are_all_named_before_anything_runs(tmp_path
     assert "is not in obs" in refused(*check, "--label_levels", "nope,sub", folder=tmp_path)[0]
 
 
-def test_a_model_with_levels_maps_and_is_evaluated_at_all_of_them(tmp_path):
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    """A folder with a model of two levels, and a query that it mapped, in one piece and in slices that were joined."""
+    tmp_path = tmp_path_factory.mktemp("levels")
     check = with_lineage(tmp_path)
     succeed(*check, "--label_levels", "lineage,sub", folder=tmp_path)
     succeed("preprocess_reference", "--reference", "reference.h5ad", "--label_key", "sub", "--n_genes", 100,
@@ -118,9 +124,13 @@ def test_a_model_with_levels_maps_and_is_evaluated_at_all_of_them(tmp_path):
                 "--output", f"{number}.slice.h5ad", "--threads", 1, folder=tmp_path)  # fmt: skip
     succeed("gather", "--query", "q.aligned.h5ad", "--model", "model", "--slice", "0.slice.h5ad", "--slice", "1.slice.h5ad",
             "--output", "joined.h5ad", "--labels", "joined.csv", "--threads", 1, folder=tmp_path)  # fmt: skip
-    assert (tmp_path / "whole.csv").read_bytes() == (tmp_path / "joined.csv").read_bytes()
-    cells = pd.read_csv(tmp_path / "whole.csv", keep_default_na=False)
-    families = ad.read_h5ad(tmp_path / "reference.h5ad").obs.drop_duplicates("sub").set_index("sub")["lineage"].astype(str)
+    return tmp_path
+
+
+def test_a_model_with_levels_maps_and_is_evaluated_at_all_of_them(mapped):
+    assert (mapped / "whole.csv").read_bytes() == (mapped / "joined.csv").read_bytes()
+    cells = pd.read_csv(mapped / "whole.csv", keep_default_na=False)
+    families = ad.read_h5ad(mapped / "reference.h5ad").obs.drop_duplicates("sub").set_index("sub")["lineage"].astype(str)
     sure = cells["cellmemory_level_sub_confidence"] >= 0.7
     assert sure.any()
     assert not sure.all()
@@ -129,9 +139,22 @@ def test_a_model_with_levels_maps_and_is_evaluated_at_all_of_them(tmp_path):
     assert (cells["cellmemory_level_lineage_confidence"] >= cells["cellmemory_level_sub_confidence"] - 1e-6).all()
     assert set(cells.loc[~sure, "cellmemory_answer_level"]) <= {"", "lineage"}
     succeed("evaluate", "--mapped", "whole.h5ad", "--truth_key", "author_label", "--model", "model", "--output", "m.json",
-            folder=tmp_path)  # fmt: skip
-    found = json.loads((tmp_path / "m.json").read_text())
+            folder=mapped)  # fmt: skip
+    found = json.loads((mapped / "m.json").read_text())
     lineage, sub = found["hierarchy"]["levels"]
     assert sub["accuracy"] == found["accuracy"]
     assert lineage["accuracy"] >= sub["accuracy"]
     assert np.isclose(sum(row["share"] for row in found["hierarchy"]["answers"]), 1)
+
+
+def test_the_reference_s_own_terms_come_before_those_of_names(mapped):
+    """As references of CELLxGENE have them: cell_type and cell_type_ontology_term_id."""
+    labels = pd.read_csv(mapped / "model" / "labels.tsv", sep="\t", keep_default_na=False).set_index("label")
+    assert labels["ontology_term_id"].to_dict() == dict.fromkeys(labels.index, "") | TERMS
+    succeed("annotate", "--query", DATA / "reduced_panel.h5ad", "--mapped", "joined.h5ad", "--output", "own.h5ad", folder=mapped)
+    obs = ad.read_h5ad(mapped / "own.h5ad").obs
+    assigned = obs[obs["cellmemory_status"] == "assigned"]
+    terms = assigned.groupby("cellmemory_label", observed=True)["cellmemory_ontology_term_id"].unique().map(list).to_dict()
+    assert terms
+    assert all(found == [TERMS.get(label, found[0])] for label, found in terms.items())
+    assert terms.keys() & TERMS.keys()

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from anndata.io import write_elem
 
 from cellmemory import PREFIX, RUN
-from cellmemory.annotation.ontology import UNKNOWN, term_ids
+from cellmemory.annotation.ontology import UNKNOWN, read_ontology_map, term_ids
 from cellmemory.cells.faults import reading
 from cellmemory.cells.named_columns import taken_columns
 from cellmemory.cells.reading import CHUNK_CELLS, CellFile
@@ -52,7 +52,7 @@ EMBEDDINGS = {EMBEDDING: EMBEDDING, SLOT_USE: SLOT_USE, UMAP: f"{EMBEDDING}_umap
 COMPARED_CELLS, COMPARED_GENES, DIFFERENT_VALUES = 100, 5, 0.1
 
 
-def annotate(query: Path, mapped: Path, clusters: Path | None, *, output: Path) -> None:
+def annotate(query: Path, mapped: Path, clusters: Path | None, *, ontology_map: Path | None = None, output: Path) -> None:
     """Writes `<sample>.annotated.h5ad`: the query's own file, and in it our columns of obs, embeddings and uns.
 
     Parameters
@@ -64,6 +64,8 @@ def annotate(query: Path, mapped: Path, clusters: Path | None, *, output: Path) 
         What mapping made of it.
     clusters
         The clusters of its cells, cell_clusters.csv.
+    ontology_map
+        Terms of labels, where they are not those of the reference or of the labels' names.
     output
         What is written.
 
@@ -72,10 +74,11 @@ def annotate(query: Path, mapped: Path, clusters: Path | None, *, output: Path) 
     InputError
         Where these are not the same cells, in the same order, or the file has things of our names.
     """
+    own_terms = read_ontology_map(ontology_map) if ontology_map else {}
     with CellFile(query) as file, MappedFile(mapped) as found, replacing(output) as partial:
         _check(file, found)
         _check_values(file, found)
-        columns = _terms_of_labels(found)
+        columns = _terms_of_cells(found, own_terms)
         if clusters:
             columns = columns.join(cluster_columns(clusters, file, (CLUSTER, CLUSTER_LABEL, CANDIDATE)).set_axis(columns.index))
         if file.stored("obs") is None:
@@ -151,10 +154,12 @@ def _expressed(file: CellFile, matrix: str, cells: np.ndarray) -> sp.csr_matrix:
     return sp.csr_matrix(sp.vstack([file.rows(matrix, cell, cell + 1) for cell in cells], format="csr") > 0, dtype=np.float32)
 
 
-def _terms_of_labels(found: MappedFile) -> pd.DataFrame:
+def _terms_of_cells(found: MappedFile, own_terms: dict[str, str]) -> pd.DataFrame:
     """ONTOLOGY of each cell: UNKNOWN for a cell that is not assigned, or whose label has no term. Without any terms there is no
-    column."""
-    terms = term_ids(found.run.slot_groups)
+    column. A label's term is the user's own, else the reference's, else the one of its name."""
+    labels = found.run.slot_groups
+    of_reference = {label: term for label, term in zip(labels, found.run.label_terms or [""] * len(labels), strict=True) if term}
+    terms = {label: term for label, term in (term_ids(labels) | of_reference | own_terms).items() if term}
     assigned = found.obs[STATUS].astype(str) == ASSIGNED
     values = found.obs[LABEL].astype(str).map(terms).where(assigned).fillna(UNKNOWN).astype("category")
     return pd.DataFrame({ONTOLOGY: values.array} if terms else {}, index=range(found.n_cells))

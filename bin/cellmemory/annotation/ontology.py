@@ -1,4 +1,4 @@
-"""Labels as terms of the Cell Ontology, by their names and synonyms.
+"""Labels as terms of the Cell Ontology: by a table of the user's, as their reference has them, or by names and synonyms.
 
 `cell_ontology.tsv` holds a term in each line: its id, its name and its exact synonyms (Diehl et al. 2016,
 10.1186/s13326-016-0088-7, CC BY 4.0; scripts/make_cell_ontology makes it).
@@ -10,9 +10,15 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from cellmemory.cells.labels import TERM
+from cellmemory.errors import InputError
+from cellmemory.io.checked import shown
+from cellmemory.io.text import cleaned, open_quote, read_text, tab_cells
+
 TABLE = Path(__file__).parent / "cell_ontology.tsv"
 #: What stands for a cell without a term, as in CELLxGENE's schema.
 UNKNOWN = "unknown"
+MAP_COLUMNS = ["label", "ontology_term_id"]
 #: Labels that are no terms, though the ontology has such a name: what clusters are called, but for the two lymphocytes.
 PLACEHOLDERS = {"cell", *string.ascii_lowercase} - {"b", "t"}
 
@@ -28,6 +34,37 @@ def term_ids(labels: Iterable[str]) -> dict[str, str]:
     plain = {label: name for label in labels if (name := _plain(label)) not in PLACEHOLDERS}
     found = {label: known.get(name) or known.get(f"{name} cell") for label, name in plain.items()}
     return {label: term for label, term in found.items() if term}
+
+
+def read_ontology_map(path: Path) -> dict[str, str]:
+    """A TSV with the columns label and ontology_term_id, as {label: id}; an empty id, or UNKNOWN, is kept as an empty text: the
+    label has no term.
+
+    Raises InputError with all problems: the header, lines of other lengths, what is no id, labels named twice.
+    """
+    texts = read_text(path).split("\n")
+    if [cell.lower() for cell in tab_cells(texts[0])] != MAP_COLUMNS:
+        raise InputError(f"{path}: the first line must be the column names {' and '.join(MAP_COLUMNS)}, with a tab between them.")
+    found: dict[str, str] = {}
+    problems = []
+    for number, line in enumerate(texts[1:], 2):
+        if not line.strip():
+            continue
+        label, *terms = [cleaned(cell) or "" for cell in tab_cells(line)]
+        term = terms[0] if terms and terms[0].lower() != UNKNOWN else ""
+        if open_quote(line):
+            problems.append(f'{path}: line {number} has a quote (") that is not closed.')
+        elif len(terms) != 1 or not label:
+            problems.append(f"{path}: line {number} does not have two tab-separated texts ({' and '.join(MAP_COLUMNS)}).")
+        elif term and not TERM.fullmatch(term):
+            problems.append(f"{path}: line {number} has {shown(term)}, which is no id of a term. Write it as CL:0000236.")
+        elif found.setdefault(label, term) != term:
+            problems.append(f"{path}: line {number} gives the label '{label}' a second term.")
+    if not found and not problems:
+        problems.append(f"{path} holds no labels. Write one to a line, with its id after a tab.")
+    if problems:
+        raise InputError(problems)
+    return found
 
 
 @cache

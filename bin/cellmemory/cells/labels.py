@@ -1,5 +1,6 @@
 """Labels as users' tables hold them: the same rule for what is a label, wherever labels are read."""
 
+import re
 from collections.abc import Collection
 
 import numpy as np
@@ -22,6 +23,10 @@ RESERVED = frozenset([ALL_LABELS, OTHERS, PERHAPS_NEW, "(ambiguous)", "(unassign
 MIN_CELLS_PER_LABEL = 2
 #: Letters of a label, at most.
 MAX_LABEL = 1_000
+#: What the column with the terms of labels is called, after the labels' own: as CELLxGENE's schema has it.
+TERMS_AFTER = "_ontology_term_id"
+#: A term's id: CL:0000236, and those of other animals' ontologies.
+TERM = re.compile(r"[A-Za-z]{2,10}:[0-9]{4,10}")
 
 
 def clean_labels(column: pd.Series) -> pd.Series:
@@ -93,6 +98,21 @@ def label_notes(column: pd.Series, where: str) -> list[str]:
             "them without it to tell sets apart."
         )
     return notes
+
+
+def label_terms(file: CellFile, label_key: str, labels: pd.Series) -> tuple[dict[str, str], list[str]]:
+    """The ontology's id of each label, where the file's own column of them (`cell_type_ontology_term_id` of `cell_type`) gives it
+    one; and a sentence where it gives a label several. labels: of all cells, as check_labels gives them."""
+    name = f"{label_key}{TERMS_AFTER}"
+    if file.columns.count(name) != 1:
+        return {}, []
+    terms = clean_labels(file.column(name, "term", "label_key"))
+    pairs = pd.DataFrame({"label": labels.to_numpy(), "term": terms.to_numpy()}).dropna().drop_duplicates()
+    pairs = pairs[pairs["term"].map(lambda term: TERM.fullmatch(term) is not None)]
+    several = pairs["label"].duplicated(keep=False)
+    names = sorted(pairs["label"][several].unique())
+    notes = [f"{file.path}: '{name}' gives several ids to {first_ids(names)}; none of them is used."] if names else []
+    return dict(pairs[~several].itertuples(index=False)), notes
 
 
 def check_labels(file: CellFile, label_key: str, batch_key: str | None = None) -> pd.Series:

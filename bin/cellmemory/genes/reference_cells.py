@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellmemory import RUN
-from cellmemory.cells.labels import as_text, check_labels, label_notes, label_problems
+from cellmemory.cells.labels import as_text, check_labels, label_notes, label_problems, label_terms
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError, first_ids
 from cellmemory.genes.align import make_aligner, write_aligned
@@ -97,7 +97,7 @@ def preprocess_reference(
     """
     with CellFile(reference) as file:
         labels = check_labels(file, label_key, origin.batch_key)
-        warnings = label_notes(file.obs[label_key], f"{reference}, '{label_key}'")
+        warnings = label_notes(file.obs[label_key], f"{reference}, '{label_key}'") + label_terms(file, label_key, labels)[1]
         batch = file.column(origin.batch_key, "batch", "batch_key") if origin.batch_key else None
         matrix, scale, _ = found = find_values(file, origin.counts_layer)
         warnings += found.warnings(str(reference))

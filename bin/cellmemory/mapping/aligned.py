@@ -87,6 +87,7 @@ def describe_run(file: CellFile, trained: TrainedModel, doubt: DoubtSettings, pr
         adapting=trained.adapting,
         label_key=config["label_key"],
         slot_groups=trained.labels,
+        label_terms=trained.label_terms or None,
         n_slots=trained.sizes.n_slots,
         label_levels=trained.hierarchy.levels if trained.hierarchy else [],
         **asdict(doubt),

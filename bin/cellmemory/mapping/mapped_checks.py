@@ -8,7 +8,7 @@ import numpy as np
 from anndata.io import read_elem
 
 from cellmemory import PREFIX, RUN
-from cellmemory.cells.labels import LabelSets
+from cellmemory.cells.labels import TERM, LabelSets
 from cellmemory.cells.reading import CellFile
 from cellmemory.columns import (
     ANSWER,
@@ -37,6 +37,7 @@ from cellmemory.reference.hierarchy import column as level_column
 MAP_AGAIN = "Map the query again with map_query.py."
 _ANY_TEXT, _SHARE = text(empty=True), number(0, 1)
 _LABEL = Kind("a label as training writes it", lambda v: is_text(v) and cleaned(v) == v)
+_TERM = Kind("the id of a term or empty", lambda v: is_text(v) and (v == "" or TERM.fullmatch(v) is not None))
 _RUN = {
     "sample": Kind("the name of a sample (letters, digits, '.', '_' and '-')", is_sample),
     "model_digest": _ANY_TEXT,
@@ -56,6 +57,7 @@ _OPTIONAL = {
     "weaker_evidence": number(-1e9, 1e9),
     "seed": integer(0, 2**32 - 1),
     "label_levels": sequence(text()),
+    "label_terms": sequence(_TERM),
     "alarms": sequence(text()),
     "reference_cells": integer(0, 2**63 - 1),
     "n_cells": integer(1, 2**63 - 1),
@@ -75,7 +77,7 @@ def read_run(file: CellFile) -> dict:
 
 def problems_of_mapped(file: CellFile, run: Mapping) -> list[str]:
     """A sentence for each thing that is not as map_query.py writes it."""
-    problems = [f"uns['{RUN}']: {clause}" for clause in wrong_fields(run, _RUN, _OPTIONAL)]
+    problems = _wrong_run(run, _RUN)
     problems += _missing_columns(file, run) + _wrong_numbers(file)
     if not problems:
         groups, slots = len(run["slot_groups"]), run["n_slots"]
@@ -97,7 +99,7 @@ def problems_of_mapped(file: CellFile, run: Mapping) -> list[str]:
 
 def problems_of_slice(file: CellFile, run: Mapping, sums: Sequence[str]) -> list[str]:
     """As `problems_of_mapped`, of a slice; sums: the names of what its slots got."""
-    problems = [f"uns['{RUN}']: {clause}" for clause in wrong_fields(run, _RUN | _OF_SLICES, _OPTIONAL)]
+    problems = _wrong_run(run, _RUN | _OF_SLICES)
     problems += _wrong_numbers(file)
     stored = file.uns[SLICE]
     cells = read_cell_range(stored)
@@ -107,6 +109,14 @@ def problems_of_slice(file: CellFile, run: Mapping, sums: Sequence[str]) -> list
         problems += _wrong_shapes(file, run["n_slots"]) + _wrong_names(file, run)
         problems += _wrong_sums(file, stored, groups=len(run["slot_groups"]), slots=run["n_slots"], names=sums)
     return [f"{file.path}: {problem}. {MAP_AGAIN}" for problem in problems]
+
+
+def _wrong_run(run: Mapping, kinds: Mapping[str, Kind]) -> list[str]:
+    """A clause for each field of uns['cellmemory'] that is not of its kind, or not as long as another."""
+    clauses = wrong_fields(run, kinds, _OPTIONAL)
+    if not clauses and len(run.get("label_terms", run["slot_groups"])) != len(run["slot_groups"]):
+        clauses = ["label_terms is not one text for each of slot_groups"]
+    return [f"uns['{RUN}']: {clause}" for clause in clauses]
 
 
 def finite(path: str | Path, where: str, values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cellmemory.cells.labels import MAX_LABEL, RESERVED
+from cellmemory.cells.labels import MAX_LABEL, RESERVED, TERM
 from cellmemory.errors import InputError, Problems
 from cellmemory.genes.panel import read_panel
 from cellmemory.io.checked import (
@@ -83,6 +83,8 @@ _CALIBRATION = {
 }
 LABEL_COLUMNS = ["label", "n_cells", "n_train", "n_validation", "rare"]
 _COUNTS = LABEL_COLUMNS[1:4]
+#: The column with the id of each label's term, which is there where some label has one.
+TERM_COLUMN = "ontology_term_id"
 
 
 def read_config(path: Traversable) -> dict:
@@ -108,7 +110,8 @@ def _read_fields(path: Traversable, kinds: dict, optional: dict | None = None) -
 
 
 def read_labels(path: Traversable) -> pd.DataFrame:
-    """labels.tsv, one label a row in the model's order: label, counts (int), rare (bool), and `level:` columns, coarse to fine.
+    """labels.tsv, one label a row in the model's order: label, counts (int), rare (bool), perhaps TERM_COLUMN (empty for
+    none), and `level:` columns, coarse to fine.
 
     Labels of any level are text, whatever they look like: `7` and `NA` are names as well. Raises InputError.
     """
@@ -134,6 +137,8 @@ def read_labels(path: Traversable) -> pd.DataFrame:
         problems += [f"{shown(label)} has more cells that train or validate than cells" for label in table["label"][wrong]]
     if not table["rare"].isin(["true", "false"]).all():
         problems.append("rare is not true or false everywhere")
+    terms = table[TERM_COLUMN].unique() if TERM_COLUMN in table else ()
+    problems += [f"{TERM_COLUMN} {shown(term)} is no id of a term" for term in terms if term and not TERM.fullmatch(term)]
     problems += _wrong_levels(table, names[1:])
     if not len(table):
         problems.append("there is no label")

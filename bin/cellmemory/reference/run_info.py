@@ -17,7 +17,8 @@ class RunInfo:
     """How a query, or a slice of one, was mapped; what its file does not say is an empty text, an empty list or None.
 
     model_digest: of the trained model, adapted since or not; adapted_to: the query that it was adapted to, adapting: what
-    was found on trying. slot_groups: the labels that slot means are kept for, n_slots slots each. weaker_evidence: of
+    was found on trying. slot_groups: the labels that slot means are kept for, n_slots slots each; label_terms: their
+    terms in an ontology, as the reference gave them, empty for none. weaker_evidence: of
     novelty.CommonShift, where it was looked at. values_digest: of the aligned cells' values. alarms, n_cells (how many were
     mapped) and reference_cells (how many of these are the reference's own) are known of a whole query only. alignment: what
     preprocessing said of the genes, as JSON.
@@ -35,6 +36,7 @@ class RunInfo:
     adapting: str = ""
     label_key: str = ""
     label_levels: list[str] | None = None
+    label_terms: list[str] | None = None
     truth_key: str = ""
     batch_key: str = ""
     spatial_key: str = ""

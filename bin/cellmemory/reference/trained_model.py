@@ -22,7 +22,7 @@ from cellmemory.network.config import ModelConfig
 from cellmemory.reference.archive import model_files, write_archive
 from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.hierarchy import Hierarchy, from_label_table
-from cellmemory.reference.model_checks import read_all
+from cellmemory.reference.model_checks import TERM_COLUMN, read_all
 from cellmemory.reference.novelty import Novelty, Profiles
 from cellmemory.reference.reference_map import ReferenceMap
 from cellmemory.reference.run_info import RunInfo
@@ -52,6 +52,11 @@ class TrainedModel:
     def labels(self) -> list[str]:
         """The labels in the order of the model's outputs."""
         return self.label_table["label"].tolist()
+
+    @property
+    def label_terms(self) -> list[str]:
+        """The id of each label's term in an ontology, as the reference gave it; empty for none. No list where none has one."""
+        return self.label_table[TERM_COLUMN].tolist() if TERM_COLUMN in self.label_table else []
 
     @cached_property
     def hierarchy(self) -> Hierarchy | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellmemory.cells.labels import as_text, check_labels
+from cellmemory.cells.labels import as_text, check_labels, label_terms
 from cellmemory.cells.reading import CellFile
 from cellmemory.errors import InputError
 from cellmemory.genes.panel import read_panel
@@ -27,14 +27,15 @@ from cellmemory.training.split import Split, split_reference
 class Reference:
     """What this device reads of a reference over its panel of G genes.
 
-    labels: names of the C labels, sorted; codes: (N,) of all its cells. config: sizes of a network for it. cells, and expressed,
-    the genes (n,) that each expresses: of the rows of the device's split. validation_values, kept_values: values (·, G) of
-    those that validate and of those that are kept. fingerprints: of all cells, sorted, where this device writes the
-    model, else none.
+    labels: names of the C labels, sorted; terms: ids in an ontology of those that have one; codes: (N,) of all its cells.
+    config: sizes of a network for it. cells, and expressed, the genes (n,) that each expresses: of the rows of the device's
+    split. validation_values, kept_values: values (·, G) of those that validate and of those that are kept. fingerprints: of
+    all cells, sorted, where this device writes the model, else none.
     """
 
     panel: pd.DataFrame
     labels: np.ndarray
+    terms: dict[str, str]
     codes: np.ndarray
     hierarchy: Hierarchy | None
     config: ModelConfig
@@ -68,7 +69,7 @@ class ReferenceFiles:
         """
         panel = read_panel(self.panel)
         with CellFile(self.h5ad) as file:
-            labels, codes, batch, hierarchy = _annotation(file, panel, settings)
+            labels, terms, codes, batch, hierarchy = _annotation(file, panel, settings)
             config = settings.size.config(len(panel), len(labels))
             split = split_reference(codes, batch, settings.seed, rank=devices.rank, devices=devices.count)
             expressed, known = _survey(file, fingerprinted=devices.rank == 0)
@@ -81,7 +82,7 @@ class ReferenceFiles:
                 n_tokens=int(expressed.sum()) if settings.mode == "fast" else len(expressed) * len(panel),
             )
         cells = TrainingCells(tokens, codes[split.rows], split, None if batch is None else batch[split.rows])
-        return Reference(panel, labels, codes, hierarchy, config, cells, expressed, *held.values(), known)
+        return Reference(panel, labels, terms, codes, hierarchy, config, cells, expressed, *held.values(), known)
 
 
 def _survey(file: CellFile, *, fingerprinted: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -124,14 +125,16 @@ def _tokenized(
 
 def _annotation(
     file: CellFile, panel: pd.DataFrame, settings: TrainingSettings
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, Hierarchy | None]:
-    """Names of the labels, sorted, their codes (N,) of all cells, batch codes (N,) or None, and the labels' hierarchy, if any."""
+) -> tuple[np.ndarray, dict[str, str], np.ndarray, np.ndarray | None, Hierarchy | None]:
+    """Names of the labels, sorted, their terms, their codes (N,) of all cells, batch codes (N,) or None, and the labels'
+    hierarchy, if any."""
     labels = check_labels(file, settings.label_key, settings.batch_key)
     if labels.isna().any():
         raise InputError(f"{file.path}: {labels.isna().sum()} cells have no label. Run preprocess_reference.py first.")
     if file.var().index.astype(str).tolist() != panel["gene"].tolist():
         raise InputError(f"{file.path}: its genes are not those of the panel. Give the two files of one preprocessing.")
     batch = file.column(settings.batch_key, "batch", "batch_key") if settings.batch_key else None
-    codes = None if batch is None else np.unique(as_text(batch), return_inverse=True)[1]
+    batches = None if batch is None else np.unique(as_text(batch), return_inverse=True)[1]
     hierarchy = read_hierarchy(file, list(settings.label_levels), labels) if settings.label_levels else None
-    return *np.unique(labels.to_numpy(str), return_inverse=True), codes, hierarchy
+    names, codes = np.unique(labels.to_numpy(str), return_inverse=True)
+    return names, label_terms(file, settings.label_key, labels)[0], codes, batches, hierarchy

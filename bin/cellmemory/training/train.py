@@ -19,6 +19,7 @@ from cellmemory.reference.alarms import unlearned, usual_share
 from cellmemory.reference.calibration import Calibration, calibrate, fit_weights
 from cellmemory.reference.coverage import accuracy_by_coverage
 from cellmemory.reference.hierarchy import to_label_table
+from cellmemory.reference.model_checks import TERM_COLUMN
 from cellmemory.reference.novelty import calibrate_novelty, learn_profiles
 from cellmemory.reference.reference_map import fit_map
 from cellmemory.reference.states import learn_states
@@ -165,7 +166,8 @@ def _finish(
 
 
 def _label_table(reference: Reference) -> pd.DataFrame:
-    """labels.tsv: how many cells of each label there are, train and validate; its coarser labels, where it has some."""
+    """labels.tsv: how many cells of each label there are, train and validate; its term and its coarser labels, where there are
+    some."""
     codes, labels = reference.codes, reference.labels
     split = reference.split
     cells, training, validation = (
@@ -173,4 +175,6 @@ def _label_table(reference: Reference) -> pd.DataFrame:
     )
     rare = np.where((cells < RARE_CELLS) | (cells < RARE_SHARE * len(codes)), "true", "false")
     table = pd.DataFrame({"label": labels, "n_cells": cells, "n_train": training, "n_validation": validation, "rare": rare})
+    if reference.terms:
+        table[TERM_COLUMN] = table["label"].map(reference.terms).fillna("")
     return pd.concat([table, to_label_table(reference.hierarchy)], axis=1) if reference.hierarchy else table
