@@ -35,6 +35,10 @@ CONSENSUS_STATUSES = ["agreed", "split", "single", "unassigned"]
 ONTOLOGY = f"{PREFIX}ontology_term_id"
 #: Columns of a query's clusters: each cell's, what most of that cluster's cells are, and whether it may be new.
 CLUSTER, CLUSTER_LABEL, CANDIDATE = f"{PREFIX}cluster", f"{PREFIX}cluster_label", f"{PREFIX}candidate"
+#: How probable it is that a cell is two cells (clusters/doublets), and from where on it may be.
+DOUBLET_SCORE, LIKELY_DOUBLET = f"{PREFIX}doublet_score", 0.25
+#: The columns of a table of cells' clusters.
+CELL_CLUSTER_COLUMNS = (CLUSTER, CLUSTER_LABEL, CANDIDATE, DOUBLET_SCORE)
 #: What a cluster may be: a type that the reference lacks, or a state; or neither.
 TYPE, STATE, NEITHER = "yes", "state", "no"
 
@@ -71,6 +75,7 @@ CLUSTER_COLUMNS = ["cluster", "n_cells", "label", "label_share", "confidence", "
 CLUSTER_COLUMNS += [
     "excess",
     "kept_markers",
+    "doublets",
     "candidate",
     "markers",
     "markers_against_label",

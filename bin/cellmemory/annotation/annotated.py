@@ -23,9 +23,6 @@ from cellmemory.cells.reading import CHUNK_CELLS, CellFile
 from cellmemory.cells.writing import H5adWriter
 from cellmemory.columns import (
     ASSIGNED,
-    CANDIDATE,
-    CLUSTER,
-    CLUSTER_LABEL,
     EMBEDDING,
     LABEL,
     ONTOLOGY,
@@ -42,7 +39,7 @@ from cellmemory.io.atomic import replacing
 from cellmemory.io.guarded import GuardedFile
 from cellmemory.io.signature import sign
 from cellmemory.log import say, warn
-from cellmemory.mapping.clustered import cluster_columns
+from cellmemory.mapping.clustered import clusters_of
 from cellmemory.mapping.mapped import ANNOTATE, MappedFile
 
 #: What our embeddings are called in the user's file, by their keys in a mapped one: X_umap stays the user's own.
@@ -80,7 +77,7 @@ def annotate(query: Path, mapped: Path, clusters: Path | None, *, ontology_map: 
         _check_values(file, found)
         columns = _terms_of_cells(found, own_terms)
         if clusters:
-            columns = columns.join(cluster_columns(clusters, file, (CLUSTER, CLUSTER_LABEL, CANDIDATE)).set_axis(columns.index))
+            columns = columns.join(clusters_of(file, clusters).set_axis(columns.index))
         if file.stored("obs") is None:
             _write_cells(file, partial)
         else:

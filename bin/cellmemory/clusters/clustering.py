@@ -8,14 +8,27 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from cellmemory.cells.groups import group_codes
 from cellmemory.cells.named_columns import users_clusters
+from cellmemory.clusters.doublets import MOST_CELLS, find_doublets
 from cellmemory.clusters.excess import find_excess, kept_markers
 from cellmemory.clusters.graph import Clusters, find_clusters
 from cellmemory.clusters.known import known_sets, reference_library
 from cellmemory.clusters.markers import marker_table, named_excess, named_markers
 from cellmemory.clusters.summary import cluster_table, labels_of_clusters
-from cellmemory.columns import CANDIDATE, CLUSTER, CLUSTER_COLUMNS, CLUSTER_LABEL, LABEL, NEITHER, UMAP
+from cellmemory.columns import (
+    CANDIDATE,
+    CLUSTER,
+    CLUSTER_COLUMNS,
+    CLUSTER_LABEL,
+    DOUBLET_SCORE,
+    LABEL,
+    LIKELY_DOUBLET,
+    NEITHER,
+    UMAP,
+)
 from cellmemory.genes.gene_sets import read_libraries
+from cellmemory.genes.quality import QUALITY
 from cellmemory.log import say
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.reference.trained_model import TrainedModel
@@ -41,7 +54,7 @@ class ClusterSettings:
 
 @dataclass(frozen=True)
 class Clustered:
-    """cells: CLUSTER, CLUSTER_LABEL and CANDIDATE by the cells' names, in the file's order.
+    """cells: CELL_CLUSTER_COLUMNS by the cells' names, in the file's order.
 
     clusters, markers: CLUSTER_COLUMNS and CLUSTER_MARKER_COLUMNS.
     """
@@ -74,6 +87,8 @@ def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings
         markers = marker_table(values, tested, file.obs.iloc[rows], table, genes=file.genes, top=settings.top)
         table["markers"], table["markers_against_label"] = named_markers(table, markers)
         table["excess_genes"] = [named_excess(genes, file.genes) for genes in excess.genes]
+        doublets = _doublet_scores(file, settings.seed)
+        table["doublets"] = _share_of_clusters(doublets >= LIKELY_DOUBLET, codes) if np.isfinite(doublets).all() else np.nan
         candidates = (table["candidate"] != NEITHER).to_numpy()
         known = known_sets(excess.genes, candidates, file.genes, libraries=libraries, background=background)
         table = table.join(known)
@@ -82,6 +97,7 @@ def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings
                 CLUSTER: pd.Categorical.from_codes(codes, table["cluster"].tolist()),
                 CLUSTER_LABEL: pd.Series(labels_of_clusters(table)).take(codes).astype("category").to_numpy(),
                 CANDIDATE: table["candidate"].take(codes).astype("category").to_numpy(),
+                DOUBLET_SCORE: doublets,
             },
             index=pd.Index(file.names(0, file.n_cells), name="cell"),
         )
@@ -104,6 +120,23 @@ def _clusters(
     found = find_clusters(values, settings.resolution, settings.seed)
     codes = _of_all_cells(file, rows, found)
     return rows, values, codes, [str(code + 1) for code in range(codes.max() + 1)]
+
+
+def _doublet_scores(file: MappedFile, seed: int) -> np.ndarray:
+    """(N,) how much each cell resembles a doublet (see doublets); NaN for all where that cannot be told."""
+    key = file.run.batch_key
+    batches = group_codes(file.obs[key])[0] if key in file.columns else np.zeros(file.n_cells, np.int64)
+    totals = file.embedding(QUALITY)[:, 0] if QUALITY in file.obsm else np.full(file.n_cells, np.nan)
+    rows = sample_cells_to_draw(np.zeros(file.n_cells, np.int64), MOST_CELLS, seed)
+    finder = find_doublets(file.picked("X", rows), totals[rows], batches[rows], seed)
+    if finder is None:
+        return np.full(file.n_cells, np.nan)
+    return np.concatenate([finder.scores(chunk) for _, chunk in file.chunks("X")])
+
+
+def _share_of_clusters(of: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """(K,) the share of each cluster's cells that `of` (N,) is true for; codes: (N,)."""
+    return np.bincount(codes, of) / np.bincount(codes)
 
 
 def _most_frequent(labels: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from cellmemory.errors import Problems
 from cellmemory.explanation import contrasts, profiles, tags
 from cellmemory.explanation.grouping import CellSample, GroupSums, accumulate, group_of_cells, listed_cells
 from cellmemory.log import say, warn
-from cellmemory.mapping.clustered import cluster_columns
+from cellmemory.mapping.clustered import clusters_of
 from cellmemory.mapping.mapped import MappedFile
 from cellmemory.sampling import sample_each
 
@@ -123,7 +123,7 @@ def _of_new_types(file: MappedFile, settings: TagSettings) -> np.ndarray:
     """Whether each cell (N,) is in a cluster that may be a new type; none is where cells are not grouped by their labels."""
     if not settings.clusters or settings.grouped_by != LABEL:
         return np.zeros(file.n_cells, bool)
-    found = cluster_columns(settings.clusters, file, (CANDIDATE,))[CANDIDATE] == TYPE
+    found = clusters_of(file, settings.clusters)[CANDIDATE] == TYPE
     if found.any():
         say(f"Left out {found.sum():,} cells of clusters that may be of types that the reference lacks.")
     return found.to_numpy()

@@ -28,14 +28,14 @@ TABLES = {
     "contrasts": ("contrast\tgroup\tdirection\trank", 20),
     "faithfulness": ("group\tpart\tcurve\tranking", 17),
     "enrichment": ("level\tcontrast\tgroup\tslot\tmethod", 14),
-    "clusters": ("cluster\tn_cells\tlabel\tlabel_share", 20),
+    "clusters": ("cluster\tn_cells\tlabel\tlabel_share", 21),
     "cluster_markers": ("cluster\tagainst\trank\tgene", 11),
     "stability": ("first\tsecond\tslot\tmatched_slot", 8),
 }
 #: The header of each table of cells, as a pattern of its names behind tabs: what begins with `cellmemory_` is ours.
 CELL_TABLES = {
     "labels": r"\tcell\tcellmemory_label\tcellmemory_confidence(\tcellmemory_[^\t]+)+",
-    "cell_clusters": r"\tcell\tcellmemory_cluster\tcellmemory_cluster_label\tcellmemory_candidate",
+    "cell_clusters": r"\tcell\tcellmemory_cluster\tcellmemory_cluster_label\tcellmemory_candidate\tcellmemory_doublet_score",
     "consensus": r"\tcell(\tcellmemory_label_([^\t]+)\tcellmemory_confidence_\2\tcellmemory_status_\2)+"
     r"\tcellmemory_consensus_label\tcellmemory_consensus\tcellmemory_consensus_status",
 }

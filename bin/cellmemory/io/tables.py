@@ -47,17 +47,25 @@ def read_results(path: str | Path, needed: Iterable[str]) -> pd.DataFrame:
     return table
 
 
-def read_cells(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Columns of a CSV table of cells, as categories, by the cells' names. Raises ValueError for a table without them."""
+def read_cells(path: Path, columns: Iterable[str], shares: Iterable[str] = ()) -> pd.DataFrame:
+    """Columns of a CSV table of cells, as categories, by the cells' names; and columns of numbers from 0 to 1, empty ones as NaN.
+
+    Raises ValueError for a table without them, and for other numbers.
+    """
     with opened(path) as file:  # of a path pandas would look at the suffix, and at `~` and `://`
         table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding=encoding_of(path))
-    missing = [name for name in ("cell", *columns) if name not in table]
+    missing = [name for name in ("cell", *columns, *shares) if name not in table]
     if missing:
         raise ValueError(f"it has no column {', '.join(missing)}")
     found = {}
     for name in columns:
         values = table[name].map(restored)
         found[name] = pd.Categorical(values, sorted(values.unique(), key=lambda text: (len(text), text)))  # 2 before 10
+    for name in shares:
+        numbers = pd.to_numeric(table[name].where(table[name] != ""), errors="coerce")
+        if (wrong := (table[name] != "") & ~numbers.between(0, 1)).any():
+            raise ValueError(f"{name} is not a number from 0 to 1 ({shown(table[name][wrong].iloc[0])})")
+        found[name] = numbers.to_numpy(float)
     return pd.DataFrame(found, index=pd.Index(table["cell"].map(restored)))
 
 

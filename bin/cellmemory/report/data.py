@@ -22,6 +22,7 @@ from cellmemory.columns import (
     ASSIGNED,
     ATTENTION,
     CELL_COLUMNS,
+    DOUBLET_SCORE,
     LABEL,
     REFERENCE_MAP,
     SLOT_READ,
@@ -48,8 +49,13 @@ from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
 #: What the page calls the clusters of cells.
 CLUSTER_TITLE = "Cluster"
-#: What it calls the measures of quality, by their names in QUALITY_COLUMNS.
-QUALITY_TITLES = {"counts": "Counts", "genes": "Genes expressed", "mitochondrial": "Mitochondrial share"}
+#: What it calls the measures of quality: those of QUALITY_COLUMNS, and the doublet score.
+QUALITY_TITLES = {
+    "counts": "Counts",
+    "genes": "Genes expressed",
+    "mitochondrial": "Mitochondrial share",
+    "doublet": "Doublet score",
+}
 MAX_COLUMNS, MAX_LEVELS = 24, 50
 
 
@@ -67,7 +73,7 @@ class Sample:
     slot_use: np.ndarray | None  # (n, H): how much the cell's summary reads from each slot
     umap: np.ndarray | None  # (n, 2)
     spatial: np.ndarray | None  # (n, 2)
-    quality: pd.DataFrame | None  # (n, 3): QUALITY_COLUMNS
+    quality: pd.DataFrame | None  # (n, 4): QUALITY_COLUMNS, and `doublet`, the score, where cells were clustered
     batch: pd.Series | None  # (n,) names of batches, None where a cell has none
     of_batches: pd.DataFrame  # (batches, columns): the value of each of the user's columns of names that has one in all its cells
     reference_umap: np.ndarray | None  # (r, 2)
@@ -240,6 +246,8 @@ def _add_clusters(sample: Sample, *, of_several: bool) -> None:
     """
     if "cell_clusters" not in sample.tables:
         return
+    if sample.quality is not None:
+        sample.quality["doublet"] = sample.tables["cell_clusters"][DOUBLET_SCORE].to_numpy()
     clusters = sample.tables["cell_clusters"]["cluster"]
     if "clusters" in sample.tables:
         table = sample.tables["clusters"]
@@ -421,7 +429,7 @@ def _values_of_batches(obs: pd.DataFrame, batch: pd.Series | None, left_out: tup
 
 def _quality(file: MappedFile) -> pd.DataFrame | None:
     values = _embedding(file, QUALITY)
-    return None if values is None else pd.DataFrame(values, columns=list(QUALITY_COLUMNS))
+    return None if values is None else pd.DataFrame(values, columns=list(QUALITY_COLUMNS)).assign(doublet=np.nan)
 
 
 def _coordinates(file: MappedFile, key: str) -> np.ndarray | None:

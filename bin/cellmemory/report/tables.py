@@ -13,6 +13,7 @@ from cellmemory.columns import (
     CLUSTER_MARKER_COLUMNS,
     CONSENSUS_STATUSES,
     CONTRAST_COLUMNS,
+    DOUBLET_SCORE,
     ENRICHMENT_COLUMNS,
     FAITHFULNESS_COLUMNS,
     SLOT_TAG_COLUMNS,
@@ -22,7 +23,8 @@ from cellmemory.columns import (
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
-from cellmemory.io.tables import are_of_one_run, read_cells, read_results
+from cellmemory.io.tables import are_of_one_run, read_results
+from cellmemory.mapping.clustered import read_clusters
 
 TABLES_OF_SAMPLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
 TABLES_OF_SAMPLES |= {"faithfulness": ".tsv", "enrichment": ".tsv", "clusters": ".tsv", "cluster_markers": ".tsv"}
@@ -164,7 +166,7 @@ def read_result(path: Path, option: str) -> pd.DataFrame | dict:
         return read_json(path, option)
     try:
         if option == "cell_clusters":
-            table = read_cells(path, (CLUSTER,)).rename(columns={CLUSTER: "cluster"})
+            table = read_clusters(path)[[CLUSTER, DOUBLET_SCORE]].rename(columns={CLUSTER: "cluster"})
         else:
             table = read_results(path, COLUMNS[option])
     except (ValueError, OSError) as error:  # pandas' errors of parsing are of this kind, too

@@ -25,6 +25,7 @@ _COLUMNS = [
     ("Cells with the label", "share"),
     ("Assigned", "share"),
     ("Unlike the reference", "share"),
+    ("May be doublets", "share"),
     ("Mean confidence", "number"),
 ]
 _SHOWN = [
@@ -41,7 +42,7 @@ _SHOWN = [
     "label_share",
     "assigned",
 ]
-_SHOWN += ["unlike", "confidence"]
+_SHOWN += ["unlike", "doublets", "confidence"]
 _MARKER_COLUMNS = [
     ("Sample", "text"),
     ("Cluster", "text"),
@@ -63,6 +64,8 @@ _CAPTION = (
 )
 #: Marker genes that a sentence names.
 SHOWN_MARKERS = 5
+#: Of a cluster that may be new, this share of cells that may be doublets is said.
+MANY_DOUBLETS = 0.3
 
 
 def section(samples: Sequence[Sample]) -> Section:
@@ -120,6 +123,8 @@ def _new_type(sample: Sample, row: pd.Series) -> str:
     beyond = f", but they express {genes} beyond the reference's cells of their labels" if genes else ""
     known = f" {_first(row['known_genes'])} are genes of {row['known_as']}." if row["known_as"] else ""
     doubt = f" {unlike} are unlike the reference." if unlike != "0%" else ""
+    if row["doublets"] >= MANY_DOUBLETS:
+        doubt += f" {row['doublets']:.0%} may be doublets: look first whether its genes are those of two types."
     return (
         f"{sample.name}, cluster {row['cluster']} ({count(int(row['n_cells']), 'cell')}) may be a type that the reference lacks. "
         f"Most were called {row['label']}{beyond}.{known}{doubt}"

@@ -1,11 +1,11 @@
-"""Counts, genes and mitochondrial share of the cells of each label: are cells without one merely poor cells?"""
+"""Counts, genes, mitochondrial share and doublet score of the cells of each label: are cells without one merely poor cells?"""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from cellmemory.columns import ASSIGNED, UNASSIGNED
+from cellmemory.columns import ASSIGNED, LIKELY_DOUBLET, UNASSIGNED
 from cellmemory.report import drawing
 from cellmemory.report.blocks import Figure, Notes, Section, Selector, Table
 from cellmemory.report.colours import NOT_ASSIGNED
@@ -22,12 +22,13 @@ FEWEST_ASSIGNED = 20
 def section(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
     """Boxes of each measure by label, and a table of medians."""
     lead = (
-        "How good the cells are, from all genes of your file. Poor cells have few counts and genes, or many mitochondrial counts."
+        "How good the cells are, from all genes of your file. Poor cells have few counts and genes, or many mitochondrial counts. "
+        "A doublet is two cells in one droplet or outline; the score is high where a cell is like a sum of two others."
     )
     measured = [sample for sample in samples if sample.quality is not None]
     if not measured:
         return Section("quality", "Quality", lead, absent="the mapped files do not hold the quality of their cells")
-    poor = [sentence for sample in measured if (sentence := _poor(sample))]
+    poor = [sentence for sample in measured for sentence in (_poor(sample), _doublets(sample)) if sentence]
     blocks = [*([Notes(poor)] if poor else []), by_label(samples, colours | NOT_ASSIGNED), _table(measured)]
     return Section("quality", "Quality", lead, blocks)
 
@@ -51,6 +52,17 @@ def _poor(sample: Sample) -> str:
     return f"{sample.name}: of the {n:,} unassigned cells, {few_genes}{more}: {so}."
 
 
+def _doublets(sample: Sample) -> str:
+    """How many cells may be doublets, of all and of those that are unassigned; '' where it is not known."""
+    assert sample.quality is not None
+    score = sample.quality["doublet"]
+    if score.isna().all():
+        return ""
+    likely, unassigned = (score >= LIKELY_DOUBLET).to_numpy(), (sample.cells["status"] == UNASSIGNED).to_numpy()
+    share = f", {likely[unassigned].mean():.0%} of the unassigned ones" if unassigned.any() else ""
+    return f"{sample.name}: {likely.sum():,} of {len(likely):,} cells ({likely.mean():.0%}{share}) may be doublets."
+
+
 def by_label(samples: Sequence[Sample], colours: dict[str, str]) -> Figure:
     """Box of each measure, per label as cells count under it."""
     variants, shown = {}, drawing.boxed_labels(samples, len(QUALITY_TITLES))
@@ -62,7 +74,7 @@ def by_label(samples: Sequence[Sample], colours: dict[str, str]) -> Figure:
         for j, (column, title) in enumerate(QUALITY_TITLES.items()):
             values = sample.quality[column]
             if values.notna().any():
-                boxes = drawing.boxes(values, labels, title, colours, logarithmic=column != "mitochondrial")
+                boxes = drawing.boxes(values, labels, title, colours, logarithmic=column in ("counts", "genes"))
                 variants[drawing.key(samples, i, j)] = boxes
     caption = (
         f"{drawing.BOXES} Cells that are ambiguous or unassigned, and those of clusters that may be new types, have boxes of "
@@ -70,7 +82,9 @@ def by_label(samples: Sequence[Sample], colours: dict[str, str]) -> Figure:
     )
     caption += drawing.shown_note(samples, shown)
     selectors = [*drawing.sample_selector(samples), Selector("Show", list(QUALITY_TITLES.values()))]
-    empty = "The values of this query do not tell: they are normalised, or no mitochondrial gene was measured."
+    empty = (
+        "The values of this query do not tell: they are normalised, no mitochondrial gene was measured, or cells not clustered."
+    )
     return Figure("quality_by_label", "Quality by label", caption, variants, selectors, empty)
 
 
@@ -85,13 +99,17 @@ def _table(samples: Sequence[Sample]) -> Table:
             if cells[label]:
                 rows.append([sample.name, label, int(cells[label]), *_known(medians.loc[label])])
     columns = [("Sample", "text"), ("Label", "label"), ("Cells", "count"), ("Counts", "count"), ("Genes expressed", "count")]
-    columns.append(("Mitochondrial share", "share"))
-    caption = "Medians. Empty where the values do not tell: counts that were normalised, a panel without mitochondrial genes."
+    columns += [("Mitochondrial share", "share"), ("Doublet score", "number")]
+    caption = (
+        "Medians. Empty where the values do not tell: counts that were normalised, a panel without mitochondrial genes; or where "
+        "cells were not clustered, which doublets are looked for with."
+    )
     return Table("quality_table", "Quality of each label's cells", columns, rows, caption)
 
 
 def _known(medians: pd.Series) -> list[float | None]:
     """The medians, as whole numbers where they are of counts or genes."""
     return [
-        None if np.isnan(value) else float(value) if name == "mitochondrial" else round(value) for name, value in medians.items()
+        None if np.isnan(value) else round(value) if name in ("counts", "genes") else float(value)
+        for name, value in medians.items()
     ]
