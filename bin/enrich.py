@@ -52,21 +52,30 @@ def main(
         raise click.UsageError("--gmt is missing: a file with gene sets (or, where there is a network, --enrichr).")
     import pandas as pd
 
-    from cellmemory.errors import InputError
+    from cellmemory.columns import MAPPING
     from cellmemory.explanation import enrichment, gsea, profiles
     from cellmemory.genes import gene_sets
     from cellmemory.genes.panel import read_panel
     from cellmemory.io.atomic import replacing
-    from cellmemory.io.tables import are_of_one_run, read_table, write_table
+    from cellmemory.io.tables import mapping_of, read_table, write_table
 
     panel = read_panel(panel_path)
-    background = set(panel["gene"]).difference(enrichment.read_missing(alignment) if alignment else [])
+    missing, values_digest = enrichment.read_missing(alignment) if alignment else ([], "")
+    background = set(panel["gene"]).difference(missing)
     _cli.say(f"Background: {len(background):,} of the {len(panel):,} panel genes.")
     of_groups = read_table(tags_path, ["group", "rank", "gene"], never=("slot", "contrast"))
     of_slots = read_table(slots_path, ["group", "slot", "rank", "gene"], never=("contrast",))
-    if not are_of_one_run(of_groups, of_slots):
-        raise InputError(f"{tags_path} (--tags) and {slots_path} (--slot_tags) are not of one run. Give those that are.")
     contrasts = read_table(contrasts_path, ["contrast", "direction", "group", "rank", "gene"]) if contrasts_path else None
+    ranked = profiles.load(profiles_path) if profiles_path else None
+    mappings = {
+        f"{tags_path} (--tags)": mapping_of(of_groups, tags_path),
+        f"{slots_path} (--slot_tags)": mapping_of(of_slots, slots_path),
+    }
+    if contrasts is not None and contrasts_path:
+        mappings[f"{contrasts_path} (--contrasts)"] = mapping_of(contrasts, contrasts_path)
+    if ranked is not None:
+        mappings[f"{profiles_path} (--profiles)"] = str(ranked.uns.get(MAPPING, ""))
+    mapping = enrichment.one_mapping(mappings, values_digest)
     rankings = enrichment.rankings_of(of_groups, of_slots, contrasts)
     _say_rankings(rankings, top)
     if 2 * top > len(background):
@@ -74,17 +83,15 @@ def main(
     libraries = enrichment.find_libraries(gmts, panel, background, enrichr)
     for library in libraries:
         _say_library(library, gene_sets.LEAST_MEASURED)
-    tables = [enrichment.over_represented(rankings, libraries, background, top)]
-    if profiles_path:
+    found = [enrichment.over_represented(rankings, libraries, background, top)]
+    if ranked is not None:
         sizes = [len(genes) for library in libraries for genes in library.sets.values()]
         fit = sum(gsea.MIN_SET <= size <= gsea.MAX_SET for size in sizes)
         _cli.say(f"Pre-ranked tests take {fit:,} sets of {gsea.MIN_SET} to {gsea.MAX_SET} genes in the background.")
-        ranked = profiles.load(profiles_path)
-        profiles.check_cells(ranked, of_groups, profiles_path)
-        tables.append(enrichment.preranked(ranked, libraries, background, permutations=gsea_permutations, seed=seed))
-    table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)
+        found.append(enrichment.preranked(ranked, libraries, background, permutations=gsea_permutations, seed=seed))
+    table = pd.concat([part for part in found if len(part)] or found[:1], ignore_index=True)
     with replacing(output) as partial:
-        write_table(table, partial)
+        write_table(table.assign(**{MAPPING: mapping}), partial)
     for method, part in table.groupby("method"):
         significant = int((part["adjusted_p_value"] < 0.05).sum())
         _cli.say(f"{method}: {len(part):,} sets listed, {significant:,} of them with an adjusted p-value below 0.05.")

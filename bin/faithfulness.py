@@ -25,6 +25,7 @@ def main(mapped_path: Path, model: Path, cells_per_label: int, output: Path, dev
     import numpy as np
 
     from cellmemory.cells.labels import ALL_LABELS
+    from cellmemory.columns import MAPPING
     from cellmemory.explanation import faithfulness
     from cellmemory.io.atomic import replacing
     from cellmemory.io.tables import write_table
@@ -46,7 +47,7 @@ def main(mapped_path: Path, model: Path, cells_per_label: int, output: Path, dev
     _cli.say(f"Read {mapped_path}: {len(tokens):,} of {len(labels):,} cells, at most {cells_per_label} of each label.")
     table = faithfulness.summarise(*faithfulness.curves(tokens, mapper, seed), trained.labels)
     with replacing(output) as partial:
-        write_table(table, partial)
+        write_table(table.assign(**{MAPPING: file.run.mapping}), partial)
     for row in table[(table["group"] == ALL_LABELS) & (table["ranking"] == "attention")].itertuples():
         _cli.say(
             f"All labels, {row.part} decision, {row.curve}: area {row.area:.3f} by attention, {abs(row.gain):.3f} "

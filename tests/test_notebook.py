@@ -177,6 +177,17 @@ def test_what_is_not_cells_or_a_model_is_refused(opened, query, tmp_path):
     for name in ("a" * 5000, "a\0b"):
         with pytest.raises(InputError, match=r"^gene_map: there is no such file"):
             opened.map(query, gene_map=name)
+    for path, sentence in (("a" * 300, "File name too long"), ("/proc/x/y", "No such file or directory")):
+        with pytest.raises(InputError, match=rf"^'{path[:6]}.*' cannot be used: {sentence}\.$"):
+            cellmemory.train(query, "author_label", folder=path, max_epochs=1, d_model=16, n_layers=1)
+    with pytest.raises(InputError, match=r"^threads is not a whole number from 1 to 4,096 \(0\)\.$"):
+        opened.map(query, threads=0)
+    with pytest.raises(InputError, match=r"^genes holds nan, which is no name\.$"):
+        cellmemory.train(query, "author_label", genes=["CD3D", np.nan])
+    with pytest.raises(InputError, match=r"^genes names no gene\.$"):
+        cellmemory.train(query, "author_label", genes=[])
+    with pytest.raises(InputError, match=r"^label_levels 'a,b' ends with 'b', but"):
+        cellmemory.train(query, "author_label", label_levels=["a", "b"])
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match=r"^folder \S+ exists, and this step did not write it"):
         cellmemory.train(query, "author_label", folder=tmp_path)
@@ -185,6 +196,22 @@ def test_what_is_not_cells_or_a_model_is_refused(opened, query, tmp_path):
         cellmemory.train(query, "author_label", folder=tmp_path / "model")
     with pytest.raises(InputError, match=r"^reference\.h5ad: the label column 'type' \(label_key\) is not in obs"):
         cellmemory.train(query, "type")
+
+
+def test_columns_that_no_file_can_hold_are_named(opened, query):
+    for name, column, sentence in (
+        ("", 1, "obs has a column without a name"),
+        ("plane", 1j, r"obs has complex numbers in 'plane'\. Remove"),
+    ):
+        cells = query.copy()
+        cells.obs[name] = column
+        with pytest.raises(InputError, match=sentence):
+            opened.map(cells)
+    cells = query.copy()
+    cells.obs.columns = ["a"] * cells.obs.shape[1]
+    cells.obs["a"], cells.obs[0], cells.obs["0"] = 1, 2, 3
+    with pytest.raises(InputError, match=r"obs has more than one column called .*'0'"):
+        opened.map(cells)
 
 
 def test_importing_the_library_loads_none_of_its_parts():

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -95,8 +96,19 @@ def test_caches_that_others_may_write_are_not_used(lay: Callable[[Path], None], 
     assert list(folder.iterdir()) == []
 
 
+def without_end(path: Path) -> None:
+    os.truncate(path, 10)
+
+
+def with_other_bytes(path: Path) -> None:
+    content = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    content[len(content) // 3 :: 97] ^= 0xFF
+    path.write_bytes(content.tobytes())
+
+
 @pytest.mark.usefixtures("model")  # whose training has filled the cache
-def test_a_cache_that_lost_the_ends_of_its_files_is_one_sentence(aligned, tmp_path, monkeypatch):
+@pytest.mark.parametrize("damage", [without_end, with_other_bytes])
+def test_a_damaged_cache_is_one_sentence(aligned, tmp_path, monkeypatch, damage: Callable[[Path], None]):
     """As after a crash of the machine."""
     given = ("--reference", aligned / "reference.h5ad", "--panel", aligned / "panel.tsv", "--label_key", "cell_type")
     small = ("--max_epochs", 1, "--d_model", 16, "--n_layers", 1, "--threads", 1)
@@ -106,7 +118,7 @@ def test_a_cache_that_lost_the_ends_of_its_files_is_one_sentence(aligned, tmp_pa
     kept = list(cache.rglob("*.nbi"))
     assert kept
     for path in kept:
-        os.truncate(path, 10)
+        damage(path)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(cache))
     assert refused("train", *given, *small, "--output", "model", folder=tmp_path) == [
         f"the cache of numba, {cache}, is damaged. Delete this folder, and run again."

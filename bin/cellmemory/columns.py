@@ -91,11 +91,14 @@ CLUSTER_MARKER_COLUMNS = ["cluster", "against", "rank", "gene", "expression_scor
 CLUSTER_MARKER_COLUMNS += ["expression_adjusted_p_value", "fraction_expressing", "fraction_expressing_other", "n_cells"]
 CLUSTER_MARKER_COLUMNS += ["n_cells_other"]
 
+#: The last column of each table that is made of a mapped query: which one (see RunInfo.mapping).
+MAPPING = "mapping"
+
 #: Columns of tables of results that hold names and other text; all others hold numbers.
 TEXT_COLUMNS = frozenset(["level", "contrast", "group", "slot", "direction", "gene", "differential"])
 TEXT_COLUMNS |= {"method", "library", "term", "overlap", "genes", "part", "curve", "ranking"}
 TEXT_COLUMNS |= {"cluster", "label", "candidate", "markers", "markers_against_label", "excess_genes"}
-TEXT_COLUMNS |= {"known_as", "known_genes", "batches", "against"}
+TEXT_COLUMNS |= {"known_as", "known_genes", "batches", "against", MAPPING}
 
 #: Without those of the curves' points.
 FAITHFULNESS_COLUMNS = ["group", "part", "curve", "ranking", "area", "gain", "gain_error", "n_cells"]

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.cells.writing import H5adWriter
-from cellmemory.errors import InputError
+from cellmemory.errors import NO_ROOM, InputError, first_ids
 from cellmemory.genes.align import describe
 from cellmemory.genes.query_cells import preprocess_query
 from cellmemory.genes.reference_cells import preprocess_reference
@@ -32,22 +32,30 @@ from cellmemory.mapping.mapper import MappingSettings, map_query
 from cellmemory.network.runtime import Runtime, configure
 from cellmemory.reference import trained_model
 from cellmemory.reference.calibration import DoubtSettings
-from cellmemory.reference.hierarchy import parse_levels
+from cellmemory.reference.hierarchy import check_levels
 from cellmemory.reference.trained_model import TrainedModel
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _with_plain_numbers(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, to which numbers of numpy, such as sums of columns, come as Python's own."""
+def _door(function: Callable[P, R]) -> Callable[P, R]:
+    """The function as a notebook calls it: numbers of numpy, such as sums of columns, come to it as Python's own. What is wrong
+    with a path is a sentence, and options have no dashes in sentences."""
 
     @functools.wraps(function)
     def called(*args: P.args, **options: P.kwargs) -> R:
         for name, value in options.items():
             if isinstance(value, np.generic):
                 options[name] = value.item()
-        return function(*args, **options)
+        try:
+            return function(*args, **options)
+        except InputError as error:
+            raise InputError(map(_without_options, error.problems)) from error
+        except OSError as error:
+            if error.filename is None or error.errno in NO_ROOM:
+                raise
+            raise InputError(f"{shown(str(error.filename), 200)} cannot be used: {error.strerror}.") from error
 
     return called
 
@@ -100,7 +108,7 @@ class Model:
         """The genes of the panel."""
         return [str(gene) for gene in self.trained.panel["gene"]]
 
-    @_with_plain_numbers
+    @_door
     def map(
         self,
         cells: Cells,
@@ -170,7 +178,7 @@ class Model:
         InputError
             For what is wrong with cells or options, a sentence for each problem.
         """
-        threads = threads or available_threads()
+        threads = available_threads() if threads is None else threads
         _check_options(
             counts_layer=counts_layer,
             gene_column=gene_column,
@@ -209,6 +217,7 @@ class Model:
             return ad.read_h5ad(mapped)
 
 
+@_door
 def load(path: str | Path) -> Model:
     """Opens a trained model: of train.py, of a run's results, or of `train`.
 
@@ -234,7 +243,7 @@ def load(path: str | Path) -> Model:
     return Model(Path(path), trained_model.load(path))
 
 
-@_with_plain_numbers
+@_door
 def train(
     cells: Cells,
     label_key: str,
@@ -300,7 +309,7 @@ def train(
     from cellmemory.training.settings import ModelSize, Sampling, Schedule, TrainingSettings
     from cellmemory.training.train import CheckpointFolder, train_reference
 
-    threads = threads or available_threads()
+    threads = available_threads() if threads is None else threads
     _check_options(
         label_key=label_key,
         batch_key=batch_key,
@@ -323,6 +332,9 @@ def train(
         seed=seed,
     )
     levels, genes = _names("label_levels", label_levels), None if genes is None else _names("genes", genes)
+    if genes == []:
+        raise InputError("genes names no gene.")
+    levels = check_levels(levels, label_key) if levels else []
     kept = None
     if folder is None:
         kept = tempfile.TemporaryDirectory(prefix="cellmemory-model-")
@@ -334,11 +346,11 @@ def train(
     output = Path(folder)
     checkpoints = checkpoints_beside(output)
     if problems := output_problems({"folder": (output, "model"), "checkpoints": (checkpoints, "checkpoints")}, {}):
-        raise InputError(_without_options(problem) for problem in problems)
+        raise InputError(problems)
     settings = TrainingSettings(
         label_key=label_key,
         batch_key=batch_key,
-        label_levels=tuple(parse_levels(",".join(levels), label_key)),
+        label_levels=tuple(levels),
         mode=mode,
         binning=binning,
         seed=seed,
@@ -380,7 +392,10 @@ def _names(option: str, given: Iterable[str]) -> list[str]:
     """Several names: of a text alone each letter would be one."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InputError(f"{option} is not a list of names ({shown(given)}).")
-    return [str(name) for name in given]
+    names = list(given)
+    if wrong := [name for name in names if not is_text(name)]:
+        raise InputError(f"{option} holds {shown(wrong[0])}, which is no name.")
+    return [str(name) for name in names]
 
 
 def _file(option: str, path: str | Path) -> Path:
@@ -408,7 +423,12 @@ def _as_file(cells: Cells, folder: Path, name: str) -> Path:
 
 
 def _write(cells: ad.AnnData, path: Path) -> None:
-    """Writes what the steps read of an AnnData. Not by write_h5ad, which changes columns of text in place."""
+    """Writes what the steps read of an AnnData. Not by write_h5ad, which changes columns of text in place.
+
+    Raises InputError for columns that no file can hold.
+    """
+    for what, table in (("obs", cells.obs), ("var", cells.var)):
+        _check_columns(what, table)
     with H5adWriter(path, cells.n_vars) as writer:
         writer.write("obs", cells.obs)
         writer.write("var", cells.var)
@@ -419,6 +439,17 @@ def _write(cells: ad.AnnData, path: Path) -> None:
         for name, values in (matrices | {f"obsm/{key}": values for key, values in cells.obsm.items()}).items():
             if values is not None:
                 writer.write(name, values)
+
+
+def _check_columns(what: str, table: pd.DataFrame) -> None:
+    """Raises InputError for columns without a name, of one name, or of complex numbers."""
+    names = table.columns.astype(str)
+    if not all(names):
+        raise InputError(f"{what} has a column without a name. Rename it.")
+    if len(twice := names[names.duplicated()].unique()):
+        raise InputError(f"{what} has more than one column called {first_ids(twice)}. Rename them.")
+    if wrong := [name for name, dtype in zip(names, table.dtypes, strict=True) if pd.api.types.is_complex_dtype(dtype)]:
+        raise InputError(f"{what} has complex numbers in {first_ids(wrong)}. Remove this column.")
 
 
 def _gene_list(genes: list[str] | None, folder: Path) -> Path | None:
@@ -450,11 +481,11 @@ def _running(device: str, precision: str, threads: int, *, seed: int, variant: s
 
 @contextmanager
 def _sentences_for(folder: Path) -> Iterator[None]:
-    """Problems as a notebook's user knows them: options without dashes, cells without the temporary folder."""
+    """Problems as a notebook's user knows them: cells without the temporary folder."""
     try:
         yield
     except InputError as error:
-        raise InputError(_without_options(problem.replace(f"{folder}/", "")) for problem in error.problems) from error
+        raise InputError(problem.replace(f"{folder}/", "") for problem in error.problems) from error
 
 
 def _without_options(sentence: str) -> str:

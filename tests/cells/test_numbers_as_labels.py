@@ -28,6 +28,19 @@ COLUMNS = {
     "an infinite number": (pd.Series([1.0, np.inf, 2.0]), ["1.0", "inf", "2.0"]),
     "floats too large to be integers": (pd.Series([1e300, 1.0, 2.0]), ["1e+300", "1.0", "2.0"]),
     "booleans": (pd.Series([True, False, True]), ["True", "False", "True"]),
+    "nullable booleans": (pd.Series([True, False, True], dtype="boolean"), ["True", "False", "True"]),
+    "nullable booleans with a gap": (pd.Series([True, None, False], dtype="boolean"), ["True", None, "False"]),
+    "booleans with a gap, as pandas reads a CSV": (pd.Series([True, None, False], dtype=object), ["True", None, "False"]),
+    "categories of booleans with a gap": (pd.Series(pd.Categorical([True, None, False])), ["True", None, "False"]),
+    "categories of nullable booleans": (
+        pd.Series([True, None, False], dtype="boolean").astype("category"),
+        ["True", None, "False"],
+    ),
+    "categories of one text": (pd.Series(pd.Categorical([1, "1", None], [1, "1"])), ["1", "1", None]),
+    "sparse": (pd.Series(pd.arrays.SparseArray([0, 2, 0])), ["0", "2", "0"]),
+    "text of pandas with a gap": (pd.Series(["x", None, "7"], dtype="string"), ["x", None, "7"]),
+    "text of arrow with a gap": (pd.Series(["x", None, "7"], dtype="string[pyarrow]"), ["x", None, "7"]),
+    "periods with a gap": (pd.Series(pd.PeriodIndex(["2020-01", None, "2021-02"], freq="M")), ["2020-01", None, "2021-02"]),
 }
 
 

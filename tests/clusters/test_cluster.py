@@ -48,7 +48,7 @@ def test_the_type_that_the_reference_lacks_is_found_with_its_markers(made: Input
     clusters = pd.read_csv(tmp_path / "q.clusters.tsv", sep="\t", dtype={"cluster": str}, keep_default_na=False)
     cells = pd.read_csv(tmp_path / "q.cell_clusters.csv", index_col="cell", dtype=str)
     obs = ad.read_h5ad(made.mapped[0]).obs
-    assert clusters.columns.tolist() == CLUSTER_COLUMNS
+    assert clusters.columns.tolist() == [*CLUSTER_COLUMNS, "mapping"]
     assert cells.index.tolist() == obs.index.tolist()
     assert cells["cellmemory_cluster"].value_counts().reindex(clusters["cluster"]).tolist() == clusters["n_cells"].tolist()
     unseen = (obs["author_label"] == UNSEEN).to_numpy()

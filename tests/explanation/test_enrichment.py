@@ -1,5 +1,6 @@
 """ENRICH through its command line: figures against Fisher's test and a plain Benjamini-Hochberg, and what is said."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def run(folder: Path, options: list[str]):
     output = folder / "enrichment.tsv"
     output.unlink(missing_ok=True)
     result = CliRunner().invoke(enrich.main, [*options, "--output", str(output)])
-    text = {"group": str, "slot": str, "term": str, "overlap": str, "genes": str}
+    text = {"group": str, "slot": str, "term": str, "overlap": str, "genes": str, "mapping": str}
     return result, pd.read_csv(output, sep="\t", dtype=text, keep_default_na=False) if output.exists() else None
 
 
@@ -59,7 +60,7 @@ def test_figures_equal_fishers_test_and_benjamini_hochberg(tmp_path):
     options = write_inputs(tmp_path, {"a": GENES[:8], "b": GENES[20:28]}, {("a", 1): GENES[5:13], ("a", 2): GENES[30:38]})
     result, table = run(tmp_path, [*options, "--gmt", write_gmt(tmp_path / "sets.gmt", sets), "--top", "6"])
     assert result.exit_code == 0, result.output
-    assert list(table) == ENRICHMENT_COLUMNS
+    assert list(table) == [*ENRICHMENT_COLUMNS, "mapping"]
     assert "Dropped 1 sets of sets with fewer than 3 genes" in result.output
     tested = {name: set(genes) for name, genes in sets.items() if name != "FEW"}
     queries = {("label", "a", ""): GENES[:6], ("label", "b", ""): GENES[20:26], ("slot", "a", "1"): GENES[5:11]}
@@ -234,17 +235,29 @@ def test_tables_of_another_model_are_refused(tmp_path):
     assert "tags.tsv is not a table of TAGs (missing columns: group, rank, gene" in result.output
 
 
-def test_tables_of_two_queries_are_refused(tmp_path):
-    """Those that say the mean expression of genes, which both list."""
-    options = [*write_inputs(tmp_path, {"a": GENES[:5]}, {("a", 1): GENES[3:8]}), "--gmt"]
-    options.append(write_gmt(tmp_path / "sets.gmt", {"A": GENES[:5]}))
-    for name, shift in (("tags", 0.0), ("slot_tags", 0.5)):
-        table = pd.read_csv(tmp_path / f"{name}.tsv", sep="\t")
-        table["mean_expression"] = table["gene"].str.removeprefix("GENE").astype(float) + shift
-        table.to_csv(tmp_path / f"{name}.tsv", sep="\t", index=False)
-        result, _ = run(tmp_path, options)
-        assert (result.exit_code, "are not of one run. Give those that are." in result.output) == (int(shift > 0), shift > 0)
-    assert not (tmp_path / "enrichment.tsv").exists()
+def test_tables_of_two_mappings_are_refused(tmp_path):
+    """Those that say of which mapped query they are."""
+    options = write_inputs(tmp_path, {"a": GENES[:5]}, {("a", 1): GENES[3:8]})
+    options += ["--gmt", write_gmt(tmp_path / "sets.gmt", {"A": GENES[:5]}), "--alignment", str(tmp_path / "alignment.json")]
+
+    def written(values_digest: str = "12345678abcd", **mappings: str) -> tuple[int, str]:
+        (tmp_path / "alignment.json").write_text(json.dumps({"missing_genes": [], "values_digest": values_digest}))
+        for name, mapping in ({"tags": "12345678.1", "slot_tags": "12345678.1"} | mappings).items():
+            pd.read_csv(tmp_path / f"{name}.tsv", sep="\t").assign(mapping=mapping).to_csv(
+                tmp_path / f"{name}.tsv", sep="\t", index=False
+            )
+        result, table = run(tmp_path, options)
+        assert (result.exit_code == 0) == (table is not None and set(table["mapping"]) == {"12345678.1"})
+        return result.exit_code, result.output
+
+    status, said = written(slot_tags="12345678.2")
+    assert status == 1
+    assert "slot_tags.tsv (--slot_tags) and " in said
+    assert "tags.tsv (--tags) are not of one mapped query. Give those that are." in said
+    status, said = written("87654321abcd")
+    assert status == 1
+    assert "--alignment and " in said
+    assert written()[0] == 0
 
 
 def test_short_and_empty_tables(tmp_path):
@@ -254,7 +267,7 @@ def test_short_and_empty_tables(tmp_path):
     assert "1 of them list fewer than 50 genes" in result.output
     assert "over half of the background" in result.output
     assert table.empty
-    assert list(table) == ENRICHMENT_COLUMNS
+    assert list(table) == [*ENRICHMENT_COLUMNS, "mapping"]
 
 
 def test_gmt_reader_takes_what_others_write(tmp_path):

@@ -37,7 +37,7 @@ def curves(planted: Planted) -> pd.DataFrame:
     result = run(script.main, *options(planted, planted.folder / "q.faithfulness.tsv", "--cells_per_label", 20))
     assert result.exit_code == 0, result.output
     table = pd.read_csv(planted.folder / "q.faithfulness.tsv", sep="\t")
-    assert list(table) == faithfulness.COLUMNS
+    assert list(table) == [*faithfulness.COLUMNS, "mapping"]
     return table.set_index(["group", "part", "curve", "ranking"]).sort_index()
 
 

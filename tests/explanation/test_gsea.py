@@ -90,7 +90,7 @@ def test_both_methods_of_all_levels_are_in_one_table(tmp_path):
     options += ["--gmt", gmt, "--contrasts", str(tmp_path / "c.tsv"), "--profiles", ranked, "--top", "8"]
     result, table = run(tmp_path, options)
     assert result.exit_code == 0, result.output
-    assert list(table) == ENRICHMENT_COLUMNS
+    assert list(table) == [*ENRICHMENT_COLUMNS, "mapping"]
     assert "Pre-ranked tests take 3 sets of 5 to 500 genes" in result.output
     best = table.drop_duplicates(["level", "method", "group"]).set_index(["level", "method"])
     assert set(best.index) == {(level, method) for level in ("label", "slot", "contrast") for method in ("ora", "gsea")}
@@ -136,9 +136,18 @@ def test_other_files_are_no_profiles(tmp_path):
         profiles.load(tmp_path / "x.h5ad")
 
 
-def test_profiles_of_other_cells_than_the_tags_are_refused(tmp_path):
-    found = profiles.load(write_profiles(tmp_path / "p.h5ad", {("label", "", "a", ""): [1.0] * 40}))  # of ten cells
-    tags = pd.DataFrame({"group": ["a", "a", "b"], "n_cells": [10, 10, 4]})
-    profiles.check_cells(found, tags, tmp_path / "p.h5ad")
-    with pytest.raises(InputError, match=r"is of other cells than --tags: a has 10 in it, and 12 there\."):
-        profiles.check_cells(found, tags.assign(n_cells=12), tmp_path / "p.h5ad")
+def test_profiles_of_another_mapping_are_refused(tmp_path):
+    options = write_inputs(tmp_path, {"a": GENES[:5]})
+    for name in ("tags", "slot_tags"):
+        pd.read_csv(tmp_path / f"{name}.tsv", sep="\t").assign(mapping="1.2").to_csv(
+            tmp_path / f"{name}.tsv", sep="\t", index=False
+        )
+    path = write_profiles(tmp_path / "p.h5ad", {("label", "", "a", ""): [1.0] * 40})
+    options += ["--gmt", write_gmt(tmp_path / "x.gmt", {"A": GENES[:20]}), "--profiles", str(path)]
+    for mapping, status in (("1.3", 1), ("1.2", 0)):
+        found = profiles.load(path)
+        found.uns["mapping"] = mapping
+        found.write_h5ad(path)
+        result, _ = run(tmp_path, options)
+        assert result.exit_code == status, result.output
+        assert ("p.h5ad (--profiles) and " in result.output) == bool(status)

@@ -43,8 +43,8 @@ def test_tables_equal_dense_means(tmp_path):
     cells = pbmc_query()
     result, table, slots = run(tmp_path, cells, "--top", "0")
     assert result.exit_code == 0, result.output
-    assert list(table) == TAG_COLUMNS
-    assert list(slots) == SLOT_TAG_COLUMNS
+    assert list(table) == [*TAG_COLUMNS, "mapping"]
+    assert list(slots) == [*SLOT_TAG_COLUMNS, "mapping"]
     assigned = cells[cells.obs["cellmemory_status"] == "assigned"]
     assert f"Left out {cells.n_obs - assigned.n_obs} cells that are not assigned." in result.output
     values, attention = assigned.X.toarray(), assigned.layers["attention"].toarray().astype(float)
@@ -81,7 +81,8 @@ def test_cells_of_clusters_that_may_be_new_types_are_left_out_of_labels(tmp_path
     cells = pbmc_query()
     cells.obs["cellmemory_status"], cells.obs["cellmemory_reason"] = "assigned", ""
     new = np.arange(cells.n_obs) < 40
-    table = pd.DataFrame({"cellmemory_cluster": np.where(new, "1", "2"), "cellmemory_candidate": np.where(new, "yes", "state")})
+    table = pd.DataFrame({"cellmemory_cluster": np.where(new, "1", "2"), "cellmemory_cluster_label": "B"})
+    table = table.assign(cellmemory_candidate=np.where(new, "yes", "state"), cellmemory_doublet_score="")
     table.set_axis(cells.obs_names.rename("cell")).to_csv(tmp_path / "c.csv")
     result, found, _ = run(tmp_path, cells, "--cell_clusters", str(tmp_path / "c.csv"))
     assert "Left out 40 cells of clusters that may be of types that the reference lacks." in result.output
@@ -232,7 +233,7 @@ def test_groups_without_cells_with_one_cell_and_cells_without_group(tmp_path):
     assert "single cell: y" in result.output
     assert "Left out 1 cells" in result.output
     assert slots.empty
-    assert list(slots) == SLOT_TAG_COLUMNS
+    assert list(slots) == [*SLOT_TAG_COLUMNS, "mapping"]
     assert "No slot genes" in result.output
 
 

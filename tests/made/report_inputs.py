@@ -5,6 +5,7 @@ scanpy, attention and slots from how specific genes are to a label. It is enough
 something true to its format, and labels may be made as nasty as a test wants.
 """
 
+import hashlib
 import json
 import warnings
 from dataclasses import dataclass, field
@@ -260,6 +261,7 @@ def _map(
         "sample": sample,
         "version": "0.1.0",
         "model_digest": "",
+        "values_digest": hashlib.sha256(sample.encode()).hexdigest()[:16],
         "label_key": "cell_type",
         "batch_key": "donor",
         "truth_key": TRUTH_KEY if truth else "",
@@ -318,6 +320,7 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
             rare = trained.label_table.loc[trained.label_table["rare"], "label"].tolist()
             scores = {
                 "sample": sample,
+                "mapping": file.run.mapping,
                 "truth_key": TRUTH_KEY,
                 **evaluation.evaluate(file.obs, truth, trained.labels, rare),
             }
@@ -340,19 +343,18 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
         answers = [contrasts.contrast_groups(question, codes, groups, budget=1000, permutations=50, seed=0)]
         of_slots = tags.slot_tags(tags.read_slots(file), sums, file.genes, TOP)
         genes, background, found = file.genes, set(file.genes), file.obs["cellmemory_label"]
+        mapping = file.run.mapping
     libraries = read_libraries([GENE_SETS], trained.panel, background)
-    write_table(of_groups, output("tags", "tags.tsv"))
-    write_table(of_slots, output("slot_tags", "slot_tags.tsv"))
     compared = contrasts.table(answers, genes, TOP)
-    write_table(compared, output("contrasts", "contrasts.tsv"))
-    write_table(_faithfulness(trained.labels, found), output("faithfulness", "faithfulness.tsv"))
     rankings = enrichment.rankings_of(of_groups, of_slots, compared)
     parts = [enrichment.over_represented(rankings, libraries, background, 50)]
     parts.append(
         enrichment.preranked(profiles.build(sums, None, answers, genes), libraries, background, permutations=100, seed=0)
     )
     terms = pd.concat(parts, ignore_index=True)
-    write_table(terms, output("enrichment", "enrichment.tsv"))
+    tables = {"tags": of_groups, "slot_tags": of_slots, "contrasts": compared, "enrichment": terms}
+    for name, made in (tables | {"faithfulness": _faithfulness(trained.labels, found)}).items():
+        write_table(made.assign(mapping=mapping), output(name, f"{name}.tsv"))
 
 
 def _faithfulness(labels: list[str], found: pd.Series) -> pd.DataFrame:

@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 
 from cellmemory import sampling
 from cellmemory.clusters import clustering
-from cellmemory.columns import CONTRAST_COLUMNS, STATUSES
+from cellmemory.columns import STATUSES
 from cellmemory.genes.quality import QUALITY_COLUMNS
 from cellmemory.reference import trained_model
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
 from cellmemory.report.sections import conditions, quality, summary, tags, truth
-from cellmemory.report.tables import JSON_FIELDS, TESTED_CELLS, conflicts
+from cellmemory.report.tables import JSON_FIELDS, TESTED_CELLS
 from cellmemory.report.wording import EXPLAINED, percent
 from tests.conftest import ROOT, refused, succeed
 from tests.made.report_inputs import NASTY, NASTY_CELLS, UNSEEN, Inputs, make_inputs, write_page
@@ -319,54 +319,53 @@ def test_tables_of_another_query_of_the_same_name_are_refused(inputs: Inputs, tm
     assert f"are both --tags of the sample '{name}'. Give one of them." in sentence
 
 
-def test_tables_that_are_not_of_one_run_are_refused(inputs: Inputs, tmp_path: Path):
-    """Of a query of the same name and number of cells, or of the same query once more with other options."""
+def test_tables_of_another_mapping_are_refused(inputs: Inputs, tmp_path: Path):
+    """Of a query of the same name and number of cells, or of the same query once more with other options: each alone, and beside
+    those that are right."""
     mapped, name = inputs.mapped[1], "unseen_type"
     tables = {option: next(path for path in paths if path.name.startswith(name)) for option, paths in inputs.options.items()
               if len(paths) == 2}  # fmt: skip
+    assert tables.keys() >= {
+        "alignment",
+        "metrics",
+        "tags",
+        "slot_tags",
+        "contrasts",
+        "faithfulness",
+        "enrichment",
+        *CLUSTER_TABLES,
+    }
 
-    def said(changed: str, column: str, value: object) -> str:
-        table = pd.read_csv(tables[changed], sep="\t", dtype=str, keep_default_na=False)
-        table[column] = value
-        other = tmp_path / tables[changed].name
-        table.to_csv(other, sep="\t", index=False)
-        options = [part for option, path in (tables | {changed: other}).items() for part in (f"--{option}", path)]
-        given = ("--model", inputs.model, "--output", "a.html", "--mapped", mapped, *options)
-        (sentence,) = refused("report", *given, folder=tmp_path)
-        return sentence
+    def options(some: dict[str, Path]) -> list[object]:
+        named = [part for option, path in some.items() for part in (f"--{option}", path)]
+        return ["report", "--model", inputs.model, "--output", "a.html", "--mapped", mapped, *named]
 
-    sentence = said("tags", "n_cells", "1")
-    assert "(--tags) has other numbers of cells of the labels than unseen_type. It is of another query" in sentence
-    for changed, column, value, other in (
-        ("slot_tags", "mean_expression", "9", "tags"),
-        ("enrichment", "genes", "CD3D;NOT_LISTED", "tags"),
-        ("cluster_markers", "n_cells", "1", "clusters"),
-        ("cluster_markers", "cluster", "99", "clusters"),
-    ):
-        assert re.search(rf"\(--{changed}\) and \S+ \(--{other}\) are not of one run\.", said(changed, column, value)), changed
-    assert "(--faithfulness) is about" in said("faithfulness", "n_cells", "999")
-    # Contrasts have no more cells of a label than there are.
-    label = ad.read_h5ad(mapped, backed="r").obs["cellmemory_label"].iloc[0]
-    contrasts = {key: ["1"] for key in CONTRAST_COLUMNS} | {"contrast": ["a / b"], "group": [label], "gene": ["GNLY"]}
-    for n, too_many in (("1", False), ("190", True)):
-        table = tmp_path / f"{name}.contrasts.tsv"
-        pd.DataFrame(contrasts | {"direction": ["up"], "differential": ["no"], "n_cells": [n]}).to_csv(
-            table, sep="\t", index=False
-        )
-        given = ("--model", inputs.model, "--output", "a.html", "--mapped", mapped, "--contrasts", table)
-        if too_many:
-            (sentence,) = refused("report", *given, folder=tmp_path)
-            assert "(--contrasts) has other numbers of cells of the labels than unseen_type. It is of another query" in sentence
+    for option, path in tables.items():
+        if option == "cell_clusters":
+            continue  # it has the cells' names
+        other = tmp_path / path.name
+        if path.suffix == ".json":
+            other.write_text(json.dumps(json.loads(path.read_text()) | {"mapping": "1.2", "values_digest": "1"}))
         else:
-            succeed("report", *given, folder=tmp_path)
+            pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False).assign(mapping="1.2").to_csv(
+                other, sep="\t", index=False
+            )
+        for some in ({option: other}, tables | {option: other}):
+            (sentence,) = refused(*options(some), folder=tmp_path)
+            assert f"{other} (--{option}) was made of another mapped query than that of {name}" in sentence
 
 
-def test_names_of_genes_may_hold_what_joins_them():
-    """As FCGR3A;FCGR3B does, two genes that a chip could not tell apart."""
-    tags = pd.DataFrame({"group": "NK", "gene": ["FCGR3A;FCGR3B", "GNLY"]})
-    tests = pd.DataFrame({"level": ["label"], "method": ["ora"], "group": ["NK"], "genes": ["FCGR3A;FCGR3B;GNLY"]})
-    assert conflicts({"tags": tags, "enrichment": tests}) == []
-    assert conflicts({"tags": tags[1:], "enrichment": tests}) == [("enrichment", "tags")]
+def test_tables_of_two_clusterings_are_refused(inputs: Inputs, tmp_path: Path):
+    mapped, name = inputs.mapped[1], "unseen_type"
+    clusters, markers = (mapped.parent / f"{name}.{option}.tsv" for option in ("clusters", "cluster_markers"))
+    given = ("--model", inputs.model, "--output", "a.html", "--mapped", mapped, "--clusters", clusters)
+    for column, value in (("n_cells", "1"), ("cluster", "99")):
+        other = tmp_path / markers.name
+        pd.read_csv(markers, sep="\t", dtype=str, keep_default_na=False).assign(**{column: value}).to_csv(
+            other, sep="\t", index=False
+        )
+        (sentence,) = refused("report", *given, "--cluster_markers", other, folder=tmp_path)
+        assert "its tables of clusters (--clusters) and of their markers (--cluster_markers) have other numbers of" in sentence
 
 
 def test_the_report_knows_how_many_cells_are_tested():

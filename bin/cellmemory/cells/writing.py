@@ -42,20 +42,29 @@ def plain_column(column: pd.Series) -> pd.Series:
     """One column as `plain` makes it."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         categories = column.cat.categories
-        kept = categories if pd.api.types.is_numeric_dtype(categories.dtype) else categories.astype(str).astype(object)
+        kept = categories if _are_numbers(categories.dtype) else categories.astype(str).astype(object)
+        if not kept.is_unique:  # 1 and '1'
+            return pd.Series(pd.Categorical(column.astype(object).map(str, na_action="ignore")), column.index)
         return column.cat.rename_categories(dict(zip(categories, kept, strict=True)))
+    if isinstance(column.dtype, pd.SparseDtype):
+        column = column.sparse.to_dense()
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
         return column
     if pd.api.types.is_bool_dtype(column.dtype) and not column.hasnans:
         return column.astype(bool)
     if pd.api.types.is_integer_dtype(column.dtype):
         return _plain_integers(column)
-    if pd.api.types.is_numeric_dtype(column.dtype):
+    if _are_numbers(column.dtype):
         return column.astype(float)
     missing = column.isna()
     text = column.astype(object).where(~missing, "").astype(str).astype(object)
     # A missing string has no plain encoding of its own; a missing category has.
     return text if not missing.any() else pd.Series(pd.Categorical(text.mask(missing)), column.index)
+
+
+def _are_numbers(dtype: object) -> bool:
+    """Whether a type of pandas is one of numbers, which true and false are not."""
+    return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
 
 
 def _plain_integers(column: pd.Series) -> pd.Series:

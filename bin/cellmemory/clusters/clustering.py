@@ -24,6 +24,7 @@ from cellmemory.columns import (
     DOUBLET_SCORE,
     LABEL,
     LIKELY_DOUBLET,
+    MAPPING,
     NEITHER,
     UMAP,
 )
@@ -56,7 +57,7 @@ class ClusterSettings:
 class Clustered:
     """cells: CELL_CLUSTER_COLUMNS by the cells' names, in the file's order.
 
-    clusters, markers: CLUSTER_COLUMNS and CLUSTER_MARKER_COLUMNS.
+    clusters, markers: CLUSTER_COLUMNS and CLUSTER_MARKER_COLUMNS, and MAPPING.
     """
 
     cells: pd.DataFrame
@@ -101,7 +102,8 @@ def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings
             },
             index=pd.Index(file.names(0, file.n_cells), name="cell"),
         )
-    return Clustered(cells, table[CLUSTER_COLUMNS], markers)
+        of_query = {MAPPING: file.run.mapping}
+    return Clustered(cells, table[CLUSTER_COLUMNS].assign(**of_query), markers.assign(**of_query))
 
 
 def _clusters(

@@ -8,7 +8,7 @@ A family of tests is all sets of one library that one method tested for one rank
 set that is not listed counts in it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,15 +29,33 @@ MAX_LISTED = 0.25  # adjusted p-value of a pre-ranked test; all sets get one, an
 KEYS = ["level", "contrast", "group", "slot"]  # of a ranking
 
 
-def read_missing(path: str | Path) -> list[str]:
-    """The panel genes that a query did not measure, from its alignment.json. Raises InputError where it is none."""
+def read_missing(path: str | Path) -> tuple[list[str], str]:
+    """The panel genes that a query did not measure, and the digest of its values, of its alignment.json. Raises InputError where
+    it is none."""
     try:
-        missing = read_json(path).get("missing_genes")
+        alignment = read_json(path)
     except InputError:
-        missing = None
+        alignment = {}
+    missing = alignment.get("missing_genes")
     if missing is None or not sequence(text(empty=True)).holds(missing):
         raise InputError(f"{path} is not the alignment of a query; give the .alignment.json of preprocess_query.py.")
-    return missing
+    return missing, str(alignment.get("values_digest", ""))
+
+
+def one_mapping(mappings: Mapping[str, str], values_digest: str = "") -> str:
+    """The mapped query that all of a step's tables were made of, by RunInfo.mapping; an empty text where none says it.
+
+    mappings: by the tables' options and paths; values_digest: of the alignment that comes with them. Raises InputError where
+    they are of several.
+    """
+    known = {name: mapping for name, mapping in mappings.items() if mapping}
+    first = next(iter(known), "")
+    others = [name for name, mapping in known.items() if mapping != known[first]]
+    if first and values_digest and not values_digest.startswith(known[first].split(".")[0]):
+        others.append("--alignment")
+    if others:
+        raise InputError(f"{others[0]} and {first} are not of one mapped query. Give those that are.")
+    return known.get(first, "")
 
 
 def find_libraries(

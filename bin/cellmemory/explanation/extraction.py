@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.cells.groups import MIN_CELLS
-from cellmemory.columns import CANDIDATE, LABEL, SLOT_TAG_COLUMNS, TYPE
+from cellmemory.columns import CANDIDATE, LABEL, MAPPING, SLOT_TAG_COLUMNS, TYPE
 from cellmemory.errors import Problems
 from cellmemory.explanation import contrasts, profiles, tags
 from cellmemory.explanation.grouping import CellSample, GroupSums, accumulate, group_of_cells, listed_cells
@@ -57,11 +57,12 @@ class TagSettings:
 
 @dataclass(frozen=True)
 class Extracted:
-    """The tables of groups, slots and contrasts, and what the profiles are made of."""
+    """The tables of groups, slots and contrasts, and what the profiles are made of. mapping: see RunInfo."""
 
     tags: pd.DataFrame
     slot_tags: pd.DataFrame
     contrasts: pd.DataFrame
+    mapping: str
     genes: list[str]
     sums: GroupSums
     slots: tags.Slots | None
@@ -70,7 +71,9 @@ class Extracted:
 
     def profiles(self) -> "ad.AnnData":
         """Every gene of every ranking (see profiles.build)."""
-        return profiles.build(self.sums, self.slots, self.contrasted, self.genes, contributions=self.contributions)
+        found = profiles.build(self.sums, self.slots, self.contrasted, self.genes, contributions=self.contributions)
+        found.uns[MAPPING] = self.mapping
+        return found
 
 
 def extract(mapped: Path, settings: TagSettings, mapper: "Mapper | None" = None) -> Extracted:
@@ -112,7 +115,18 @@ def extract(mapped: Path, settings: TagSettings, mapper: "Mapper | None" = None)
             of_slots = tags.slot_tags(slots, sums, file.genes, top)
         answers = [_answer(question, settings, codes, groups, new=new) for question in questions]
         compared = contrasts.table(answers, file.genes, top)
-        return Extracted(of_groups, of_slots, compared, file.genes, sums, slots, answers, contributions)
+        of_groups, of_slots, compared = (table.assign(**{MAPPING: file.run.mapping}) for table in (of_groups, of_slots, compared))
+        return Extracted(
+            of_groups,
+            of_slots,
+            compared,
+            file.run.mapping,
+            file.genes,
+            sums,
+            slots=slots,
+            contrasted=answers,
+            contributions=contributions,
+        )
 
 
 def _groups(file: MappedFile, settings: TagSettings) -> tuple[np.ndarray, list[str]]:

@@ -162,11 +162,11 @@ def write_aligned(
     elements: Mapping[str, object],
     kept: np.ndarray | None = None,
     quality: Quality | None = None,
-) -> int:
-    """Writes the aligned cells (all, or those `kept`) with obs and other elements, and their quality where it is measured;
-    returns how many have no counts.
+) -> tuple[int, str]:
+    """Writes the aligned cells (all, or those `kept`) with obs and other elements, and their quality where it is measured.
 
-    `uns['cellmemory']['values_digest']` distinguishes these values from others of cells with the same names.
+    Returns how many have no counts, and a digest of their values, which distinguishes them from those of other cells with the
+    same names; it is also kept as `uns['cellmemory']['values_digest']`.
     """
     empty, digest = 0, hashlib.sha256()
     with replacing(output) as partial, H5adWriter(partial, aligner.selector.shape[1]) as writer:
@@ -184,5 +184,6 @@ def write_aligned(
         writer.write("obs", file.obs if kept is None else file.obs[kept])
         for name, value in elements.items():
             writer.write(name, value)
-        writer.write(f"uns/{RUN}/values_digest", digest.hexdigest()[:16])
-    return empty
+        written_digest = digest.hexdigest()[:16]
+        writer.write(f"uns/{RUN}/values_digest", written_digest)
+    return empty, written_digest

@@ -77,8 +77,8 @@ def preprocess_query(
         )
         elements = {"var": var, f"uns/{RUN}": made, **coordinates(file, origin.spatial_key)}
         quality = quality_of(file.var(found.values.matrix), found.match, found.values.scale, where=str(file.path))
-        empty = write_aligned(file, found.values.matrix, aligner, output, elements=elements, quality=quality)
-        summary = alignment_summary(file, found, panel, sample=query.sample, empty=empty)
+        empty, digest = write_aligned(file, found.values.matrix, aligner, output, elements=elements, quality=quality)
+        summary = alignment_summary(file, found, panel, sample=query.sample, empty=empty) | {"values_digest": digest}
         if "spatial" in file.obsm and "obsm/spatial" not in elements:
             summary["messages"].append("obsm['spatial'] holds no places of cells, and was left out.")
     write_json(alignment, summary)

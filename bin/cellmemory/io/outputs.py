@@ -23,13 +23,13 @@ PREFIX_LENGTH = 24
 TABLES = {
     "panel": ("gene\trank\tmean\tdispersion\tsource_id", 5),
     "query_genes": ("sample\tgene", 2),
-    "tags": ("group\trank\tgene", 20),
-    "slot_tags": ("group\tslot\trank\tgene", 10),
-    "contrasts": ("contrast\tgroup\tdirection\trank", 20),
-    "faithfulness": ("group\tpart\tcurve\tranking", 17),
-    "enrichment": ("level\tcontrast\tgroup\tslot\tmethod", 14),
-    "clusters": ("cluster\tn_cells\tlabel\tlabel_share", 21),
-    "cluster_markers": ("cluster\tagainst\trank\tgene", 11),
+    "tags": ("group\trank\tgene", 21),
+    "slot_tags": ("group\tslot\trank\tgene", 11),
+    "contrasts": ("contrast\tgroup\tdirection\trank", 21),
+    "faithfulness": ("group\tpart\tcurve\tranking", 18),
+    "enrichment": ("level\tcontrast\tgroup\tslot\tmethod", 15),
+    "clusters": ("cluster\tn_cells\tlabel\tlabel_share", 22),
+    "cluster_markers": ("cluster\tagainst\trank\tgene", 12),
     "stability": ("first\tsecond\tslot\tmatched_slot", 8),
 }
 #: The header of each table of cells, as a pattern of its names behind tabs: what begins with `cellmemory_` is ours.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cellmemory.columns import TEXT_COLUMNS
+from cellmemory.columns import MAPPING, TEXT_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.io.checked import is_text, shown, tsv_rows
 from cellmemory.io.spreadsheet import quoting, restored
@@ -84,14 +84,13 @@ def read_table(path: str | Path, columns: Iterable[str], never: Iterable[str] = 
     return table
 
 
-def are_of_one_run(tags: pd.DataFrame, slot_tags: pd.DataFrame) -> bool:
-    """Whether the tables of TAGs of groups and of their slots say the same of what both list: each gene's mean expression among a
-    group's cells. So it is where one of them does not say it."""
-    if not all("mean_expression" in table for table in (tags, slot_tags)):
-        return True
-    both = tags.merge(slot_tags, on=["group", "gene"])
-    first, second = (pd.to_numeric(both[f"mean_expression_{side}"], errors="coerce") for side in "xy")
-    return bool(np.allclose(first, second, rtol=1e-3, atol=1e-6, equal_nan=True))
+def mapping_of(table: pd.DataFrame, path: str | Path) -> str:
+    """Which mapped query a table was made of, by its column MAPPING; an empty text where it does not say. Raises InputError where
+    its rows are of several."""
+    found = sorted(set(table[MAPPING]) - {""}) if MAPPING in table else []
+    if len(found) > 1:
+        raise InputError(f"{path} holds rows of {len(found)} mapped queries, or of one that was mapped {len(found)} times.")
+    return found[0] if found else ""
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:

@@ -16,8 +16,8 @@ def read_clusters(path: Path) -> pd.DataFrame:
 
 
 def clusters_of(file: CellFile, path: Path) -> pd.DataFrame:
-    """What `read_clusters` gives, a row for each cell of the file. Raises InputError where the table is not of these cells, in their
-    order."""
+    """What `read_clusters` gives, a row for each cell of the file. Raises InputError where the table is not of these cells, in
+    their order."""
     try:
         table = read_clusters(path)
     except ValueError as error:

@@ -71,13 +71,14 @@ def column(level: str) -> str:
 
 
 def parse_levels(text: str | None, label_key: str) -> list[str]:
-    """The levels of `--label_levels l1,l2,l3`; none where it is not given.
+    """The levels of `--label_levels l1,l2,l3`, none where it is not given. Raises InputError as check_levels does."""
+    return check_levels([level.strip() for level in text.split(",")], label_key) if text else []
 
-    Raises InputError unless they are different, at least two, and end with label_key, which the model is trained on.
-    """
-    if not text:
-        return []
-    levels = [level.strip() for level in text.split(",")]
+
+def check_levels(levels: list[str], label_key: str) -> list[str]:
+    """The levels. Raises InputError unless they are different, at least two, and end with label_key, which the model is trained
+    on."""
+    text = ",".join(levels)
     if len(levels) < 2 or len(set(levels)) < len(levels) or not all(levels):
         raise InputError(f"--label_levels '{text}' must name two or more different columns, coarse to fine, with commas between.")
     written = [name for level in levels for name in (column(level), f"{column(level)}_confidence")]

@@ -9,7 +9,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pickle import UnpicklingError  # numba's caches are pickles; nothing of a user's is
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,9 +64,16 @@ def fit_map(embedding: np.ndarray, seed: int) -> np.ndarray:
         return np.column_stack([np.arange(n), np.zeros(n)]).astype(np.float32)
     try:
         return _fit_umap(embedding, seed)
-    except (EOFError, UnpicklingError) as error:  # a machine that stopped, or a full disk, left files without their ends
+    except Exception as error:  # unpickling raises anything, where a machine that stopped left files without their ends, say
+        if not _was_reading_cache(error):
+            raise
         message = f"the cache of numba, {os.environ.get('NUMBA_CACHE_DIR')}, is damaged. Delete this folder, and run again."
         raise InputError(message) from error
+
+
+def _was_reading_cache(error: Exception) -> bool:
+    """Whether numba raised it on what it has kept on disk."""
+    return any(frame.f_globals.get("__name__") == "numba.core.caching" for frame, _ in walk_tb(error.__traceback__))
 
 
 def _fit_umap(embedding: np.ndarray, seed: int) -> np.ndarray:

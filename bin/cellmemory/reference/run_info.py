@@ -1,7 +1,9 @@
 """What a mapped file says of how it was made: `uns['cellmemory']`."""
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,15 @@ class RunInfo:
     def doubt(self) -> DoubtSettings:
         """What decided about doubt when the cells were mapped."""
         return DoubtSettings(self.novelty_alpha, self.alpha, self.min_confidence, self.novelty_shift)
+
+    @property
+    def mapping(self) -> str:
+        """What tables that are made of the mapped file call it: the query's values before the dot, model and doubt behind it; an
+        empty text where the values have no digest."""
+        if not self.values_digest:
+            return ""
+        decided = [self.model_digest, self.adapted_to, asdict(self.doubt)]
+        return f"{self.values_digest[:8]}.{hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:6]}"
 
     @classmethod
     def from_uns(cls, stored: Mapping) -> "RunInfo":

@@ -19,7 +19,6 @@ from cellmemory.cells.groups import group_codes
 from cellmemory.cells.labels import ALL_LABELS, PERHAPS_NEW, LabelSets
 from cellmemory.columns import (
     AMBIGUOUS,
-    ASSIGNED,
     ATTENTION,
     CELL_COLUMNS,
     DOUBLET_SCORE,
@@ -43,7 +42,7 @@ from cellmemory.reference.hierarchy import column as level_column
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.reference.trained_model import TrainedModel
 from cellmemory.report.colours import NOT_ASSIGNED
-from cellmemory.report.tables import TABLES_OF_SAMPLES, conflicts, read_result
+from cellmemory.report.tables import TABLES_OF_SAMPLES, are_of_one_clustering, is_of_mapping, read_result
 from cellmemory.sampling import fair_quotas, sample_cells_to_draw
 
 DRAWN_QUERY, DRAWN_REFERENCE = 20_000, 10_000
@@ -148,6 +147,11 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
                 raise InputError(
                     f"{path} (--{option}) is of the sample {table['sample']!r}, not of '{owner}'. Give that of '{owner}'."
                 )
+            if not is_of_mapping(table, path, by_name[owner].run):
+                raise InputError(
+                    f"{path} (--{option}) was made of another mapped query than that of {owner}, or of another mapping of it. "
+                    "Give the table that was made of its mapped file."
+                )
             _check_size(path, option, by_name[owner])
             if option == "slot_tags":
                 _check_slots(path, by_name[owner])
@@ -157,23 +161,8 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
     for sample in samples:
         with problems.collect():
             _add_clusters(sample, of_several=len(samples) > 1)
-            problems += _conflicts(sample, {option: path for (option, path), owner in owners.items() if owner == sample.name})
     problems.raise_any()
     return samples
-
-
-def _conflicts(sample: Sample, paths: Mapping[str, Path]) -> list[str]:
-    """A sentence for each table that cannot be of this query, or of the run of another table. paths: by option."""
-    problems = []
-    for option in ("tags", "contrasts"):
-        if option in paths and len(sample.cells) == sample.n_mapped and not _are_groups(sample, option):
-            problems.append(
-                f"{paths[option]} (--{option}) has other numbers of cells of the labels than {sample.name}. It is of another "
-                "query, or of groups of your own with names of labels: give what was made of its mapped file, or other names."
-            )
-    for option, other in conflicts(sample.tables):
-        problems.append(f"{paths[option]} (--{option}) and {paths[other]} (--{other}) are not of one run. Give those that are.")
-    return problems
 
 
 def _check_size(path: Path, option: str, sample: Sample) -> None:
@@ -201,25 +190,6 @@ def _check_size(path: Path, option: str, sample: Sample) -> None:
         )
 
 
-def _are_groups(sample: Sample, option: str) -> bool:
-    """Whether the groups of a table of genes, where they are labels of the model, have the cells that they have in the query, or
-    in a table of contrasts no more: by their assigned labels, or by one of its columns. Other groups are a user's own, and
-    nothing is known of them."""
-    counts = sample.tables[option].groupby("group")["n_cells"].max()
-    if not set(counts.index) <= set(sample.cells["label"].cat.categories):
-        return True
-    assigned = sample.cells[(sample.cells["status"] == ASSIGNED).to_numpy()]
-    columns = [column for _, column in sample.columns.items() if isinstance(column.dtype, pd.CategoricalDtype)]
-    ways = [assigned["label"], *([sample.truth] if sample.truth is not None else []), *columns]
-    if "candidate" in assigned:
-        ways.append(assigned["label"][~assigned["candidate"]])
-    found = [way.value_counts().reindex(counts.index, fill_value=0) for way in ways]
-    if option == "contrasts":
-        return any((counts <= each).all() for each in found)
-    # Without clusters it is not known which cells were left out for theirs.
-    return any((each == counts).all() for each in found) or ("candidate" not in assigned and (counts <= found[0]).all())
-
-
 def _check_slots(path: Path, sample: Sample) -> None:
     """Raises InputError where a table of slots has more of them than the mapped query."""
     slots = sample.tables["slot_tags"]["slot"].astype(int)
@@ -242,8 +212,14 @@ def _check_cells(path: Path, sample: Sample) -> None:
 def _add_clusters(sample: Sample, *, of_several: bool) -> None:
     """Lets clusters colour points and group bars. Those of several samples have nothing in common but their numbers.
 
-    Raises InputError where the cells are in clusters that the table of clusters lacks.
+    Raises InputError where the cells, the table of clusters and that of their markers are not of one clustering.
     """
+    both = [sample.tables.get(name) for name in ("clusters", "cluster_markers")]
+    if both[0] is not None and both[1] is not None and not are_of_one_clustering(*both):
+        raise InputError(
+            f"{sample.name}: its tables of clusters (--clusters) and of their markers (--cluster_markers) have other numbers of "
+            "cells. Give both of one run of cluster.py."
+        )
     if "cell_clusters" not in sample.tables:
         return
     if sample.quality is not None:

@@ -1,7 +1,6 @@
 """What belongs to a mapped query in a report: tables of results and JSON, looked at field by field as they are read."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from cellmemory.columns import (
     DOUBLET_SCORE,
     ENRICHMENT_COLUMNS,
     FAITHFULNESS_COLUMNS,
+    MAPPING,
     SLOT_TAG_COLUMNS,
     TAG_COLUMNS,
     TEXT_COLUMNS,
@@ -23,8 +23,9 @@ from cellmemory.columns import (
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
-from cellmemory.io.tables import are_of_one_run, read_results
+from cellmemory.io.tables import mapping_of, read_results
 from cellmemory.mapping.clustered import read_clusters
+from cellmemory.reference.run_info import RunInfo
 
 TABLES_OF_SAMPLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
 TABLES_OF_SAMPLES |= {"faithfulness": ".tsv", "enrichment": ".tsv", "clusters": ".tsv", "cluster_markers": ".tsv"}
@@ -124,27 +125,23 @@ JSON_FIELDS = {
 TESTED_CELLS = 20_000
 
 
-def conflicts(tables: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Pairs of a sample's tables, by their options, that cannot be of one run: what both of them say is not the same."""
-    found = []
-    if "tags" in tables and "slot_tags" in tables and not are_of_one_run(tables["tags"], tables["slot_tags"]):
-        found.append(("slot_tags", "tags"))
-    if "tags" in tables and "enrichment" in tables:
-        # A gene's own name may hold what the genes of a set are joined by.
-        listed = tables["tags"].groupby("group")["gene"].agg(lambda genes: set(";".join(genes).split(";"))).to_dict()
-        tests = tables["enrichment"]
-        of_labels = tests[(tests["level"] == "label") & (tests["method"] == "ora")]
-        if not all(
-            set(genes.split(";")) <= listed.get(group, set()) for group, genes in of_labels[["group", "genes"]].to_numpy()
-        ):
-            found.append(("enrichment", "tags"))
-    if "clusters" in tables and "cluster_markers" in tables:
-        sizes = tables["clusters"].groupby("cluster")["n_cells"].sum()
-        tested = tables["cluster_markers"].groupby("cluster")["n_cells"].max()
-        known = sizes.reindex(tested.index).fillna(-1)
-        if (tested > known).any() or (sizes.sum() <= TESTED_CELLS and (tested != known).any()):
-            found.append(("cluster_markers", "clusters"))
-    return found
+def is_of_mapping(table: pd.DataFrame | dict, path: Path, run: RunInfo) -> bool:
+    """Whether a table or a JSON of results was made of this mapped query, or does not say of which."""
+    if not run.mapping:
+        return True
+    if isinstance(table, dict):
+        return (
+            table.get("values_digest", run.values_digest) == run.values_digest and table.get(MAPPING, run.mapping) == run.mapping
+        )
+    return mapping_of(table, path) in ("", run.mapping)
+
+
+def are_of_one_clustering(clusters: pd.DataFrame, markers: pd.DataFrame) -> bool:
+    """Whether tables of clusters and of their markers say the same of the numbers of cells."""
+    sizes = clusters.groupby("cluster")["n_cells"].sum()
+    tested = markers.groupby("cluster")["n_cells"].max()
+    known = sizes.reindex(tested.index).fillna(-1)
+    return not (tested > known).any() and (sizes.sum() > TESTED_CELLS or not (tested != known).any())
 
 
 def read_json(path: Path, option: str) -> dict:

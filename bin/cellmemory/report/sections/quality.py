@@ -22,8 +22,8 @@ FEWEST_ASSIGNED = 20
 def section(samples: Sequence[Sample], colours: dict[str, str]) -> Section:
     """Boxes of each measure by label, and a table of medians."""
     lead = (
-        "How good the cells are, from all genes of your file. Poor cells have few counts and genes, or many mitochondrial counts. "
-        "A doublet is two cells in one droplet or outline; the score is high where a cell is like a sum of two others."
+        "How good the cells are, from all genes of your file. Poor cells have few counts and genes, or many mitochondrial "
+        "counts. A doublet is two cells in one droplet or outline; the score is high where a cell is like a sum of two others."
     )
     measured = [sample for sample in samples if sample.quality is not None]
     if not measured:
