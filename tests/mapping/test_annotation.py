@@ -91,7 +91,8 @@ def test_all_that_the_file_held_is_as_it_was(mapped: Path, tmp_path: Path, chang
     was, now = parts(tmp_path / "q.h5ad"), parts(tmp_path / "out.h5ad")
     assert {name: now.get(name) for name in was} == was
     added = {name.split("/")[1] for name in now.keys() - was.keys()}
-    ours = {"cellmemory_cluster", "cellmemory_cluster_label", "cellmemory_candidate", "cellmemory", "cellmemory_reference"}
+    ours = {"cellmemory_cluster", "cellmemory_cluster_label", "cellmemory_candidate", "cellmemory_doublet_score"}
+    ours |= {"cellmemory", "cellmemory_reference"}
     assert added == OURS | ours | {"X_cellmemory", "X_cellmemory_slots", "X_cellmemory_umap"}
 
 
@@ -103,11 +104,14 @@ def test_our_columns_are_those_of_the_mapped_file(mapped: Path, tmp_path: Path):
     found, expected = ad.read_h5ad(tmp_path / "out.h5ad"), ad.read_h5ad(mapped)
     own = ad.read_h5ad(tmp_path / "q.h5ad")
     ours = [name for name in expected.obs if name.startswith("cellmemory_")]
-    added = ["cellmemory_ontology_term_id", "cellmemory_cluster", "cellmemory_cluster_label", "cellmemory_candidate"]
+    of_clusters = ["cellmemory_cluster", "cellmemory_cluster_label", "cellmemory_candidate", "cellmemory_doublet_score"]
+    added = ["cellmemory_ontology_term_id", *of_clusters]
     assert found.obs.columns.tolist() == [*own.obs.columns, *ours, *added]
     pd.testing.assert_frame_equal(found.obs[ours], expected.obs[ours])
-    table = pd.read_csv(clusters, index_col="cell", dtype=str)
-    assert found.obs[table.columns].astype(str).to_numpy().tolist() == table.to_numpy().tolist()
+    table = pd.read_csv(clusters, index_col="cell", dtype=dict.fromkeys(of_clusters[:3], str))
+    assert table.columns.tolist() == of_clusters
+    assert found.obs[of_clusters[:3]].astype(str).to_numpy().tolist() == table[of_clusters[:3]].to_numpy().tolist()
+    assert np.array_equal(found.obs["cellmemory_doublet_score"], table["cellmemory_doublet_score"])
     assert np.array_equal(found.obsm["X_umap"], own.obsm["X_umap"])
     for key, name in (("X_umap", "X_cellmemory_umap"), ("X_cellmemory", "X_cellmemory")):
         assert np.array_equal(found.obsm[name], expected.obsm[key])
@@ -255,8 +259,9 @@ def test_other_cells_are_refused(mapped: Path, tmp_path: Path):
     assert sentence(fewer) == f"{fewer} has 194 cells, but {mapped} has 195. Give the file that was mapped."
     assert f"cell 0 is '{cells.obs_names[-1]}', but '{cells.obs_names[0]}' in {mapped}" in sentence(tmp_path / "turned.h5ad")
     assert "is not of the cells of" in sentence(query, tmp_path / "fewer.csv")
-    assert "it has no column cell, cellmemory_cluster, cellmemory_cluster_label, cellmemory_candidate." in sentence(
-        query, DATA / "samplesheet.csv"
+    assert (
+        "it has no column cell, cellmemory_cluster, cellmemory_cluster_label, cellmemory_candidate, cellmemory_doublet_score."
+        in sentence(query, DATA / "samplesheet.csv")
     )
     assert not (tmp_path / "out.h5ad").exists()
 

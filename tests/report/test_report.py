@@ -728,7 +728,8 @@ def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: in
         columns=pd.DataFrame({f"column {i}": rng.random(n) for i in range(data.MAX_COLUMNS)}), truth=None, genes=genes,
         measured=np.ones(len(genes), bool),
         slot_use=rng.random((n, 8)), umap=rng.random((n, 2)), spatial=rng.random((n, 2)),
-        quality=pd.DataFrame(rng.random((n, 3)), columns=list(QUALITY_COLUMNS)), batch=None, of_batches=pd.DataFrame(index=[""]),
+        quality=pd.DataFrame(rng.random((n, 4)), columns=[*QUALITY_COLUMNS, "doublet"]),
+        batch=None, of_batches=pd.DataFrame(index=[""]),
         reference_umap=rng.random((5000, 2)), reference_labels=rng.choice(labels, 5000),
         slot_write=slots, slot_read=slots,
         drawn=np.arange(drawn), drawn_ids=[f"AAACCTGAGAAGGCCT-{i}" for i in range(drawn)], expression=expression,
@@ -780,12 +781,13 @@ def test_unassigned_cells_are_held_against_assigned_ones(genes: int, share: floa
     sample = big_sample("a", ["B", "T"], ["CD3E"], n=200, drawn=10, rng=rng)
     status = np.repeat(["assigned", "unassigned"], [150, 50])
     values = {"counts": 3000.0, "genes": rng.normal(1000, 50, 200), "mitochondrial": rng.normal(0.02, 0.005, 200)}
-    values = pd.DataFrame(values)
+    values = pd.DataFrame(values).assign(doublet=np.repeat([0.1, 0.3], [190, 10]))
     values.loc[150:, ["genes", "mitochondrial"]] = [genes, share]
     sample = replace(sample, cells=sample.cells.assign(status=status), quality=values)
     notes = quality.section([sample], {"B": "#000000", "T": "#ffffff"}).blocks[0]
     assert "of the 50 unassigned cells" in notes.sentences[0]
     assert verdict in notes.sentences[0]
+    assert notes.sentences[1] == "a: 10 of 200 cells (5%, 20% of the unassigned ones) may be doublets."
 
 
 def test_a_query_without_quality_says_so():

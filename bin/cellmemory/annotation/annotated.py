@@ -206,7 +206,7 @@ def _add(target: h5py.File, own: list[str], found: MappedFile, clusters: pd.Data
     for name in _our_columns(found):
         _replace(obs, name, found.stored(f"obs/{name}"))
     for name, column in clusters.items():
-        write_elem(obs, str(name), column.array)
+        write_elem(obs, str(name), column.array if isinstance(column.dtype, pd.CategoricalDtype) else column.to_numpy())
     order = [*own, *_our_columns(found), *clusters.columns]
     obs.attrs.create("column-order", np.array(order, object), dtype=h5py.string_dtype())
     if (obsm := _group(target, "obsm")) is not None:
