@@ -89,8 +89,9 @@ bench-accuracy:
 	@$(run) benchmarks/accuracy.py splits crossval curves novelty integration summarise
 
 # docs/decisions.md, measured anew.
-bench-ablations: setup
-	@$(run) benchmarks/doubt.py && benchmarks/ablations.py views genes faithfulness hormones slots page
+bench-ablations:
+	@scripts/setup.sh test
+	@$(run) benchmarks/doubt.py && benchmarks/doublets.py && benchmarks/ablations.py views genes faithfulness hormones slots page
 
 # Exact versions for pyproject.toml's requirements. The extras hold the same versions as the runtime; only the peers of
 # the benchmark need an older scikit-learn.

@@ -18,6 +18,7 @@ import click
 import numpy as np
 import pandas as pd
 
+import doublets as of_doublets
 from doubt import page_figures
 from ours import VARIANTS, Scripts, map_cells
 from splits import Split, read_split, read_splits, write_task
@@ -262,13 +263,13 @@ def slots(bench: Bench) -> None:
 @click.option("--page", "path", type=click.Path(path_type=Path), default=ROOT / "docs/decisions.md")
 @click.pass_obj
 def page(bench: Bench, path: Path) -> None:
-    doubt = json.loads(bench.results.with_name("doubt.json").read_text())
-    path.write_text(page_text(json.loads(bench.results.read_text()), doubt))
+    others = [json.loads(bench.results.with_name(f"{name}.json").read_text()) for name in ("doubt", "doublets")]
+    path.write_text(page_text(json.loads(bench.results.read_text()), *others))
     click.echo(f"Wrote {path}.")
 
 
-def page_text(found: dict[str, list[dict]], doubt: dict) -> str:
-    """The page, given the tables and the results of doubt.py."""
+def page_text(found: dict[str, list[dict]], doubt: dict, doublets: list[dict]) -> str:
+    """The page, given the tables and the results of doubt.py and doublets.py."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     rows = found["faithfulness"]
@@ -278,6 +279,7 @@ def page_text(found: dict[str, list[dict]], doubt: dict) -> str:
         templates.get_template("decisions.md.j2").render(
             **found,
             doubt=page_figures(doubt),
+            doublets=of_doublets.page_figures(doublets),
             rankings=rankings,
             cells={row["query"]: row["cells"] for row in rows},
             errors={curve: max(row["error"] for row in rows if row["curve"] == curve) for curve in ("deletion", "insertion")},

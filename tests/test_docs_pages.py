@@ -175,8 +175,9 @@ def test_the_glossary_has_each_term_once():
 def test_decisions_are_made_of_their_results():
     from ablations import page_text
 
-    found, doubt = (json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text()) for name in ("ablations", "doubt"))
-    assert page_text(found, doubt) == (ROOT / "docs" / "decisions.md").read_text()
+    names = ("ablations", "doubt", "doublets")
+    found = [json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text()) for name in names]
+    assert page_text(*found) == (ROOT / "docs" / "decisions.md").read_text()
 
 
 @pytest.mark.parametrize("path", YAML, ids=lambda path: path.name)

@@ -17,11 +17,12 @@ LOST = (
      "unseen_type.400-800.slice.h5ad": "MAP_QUERY (unseen_type 400:800)"},
     {"reduced_panel.contrasts.tsv": "EXTRACT_TAGS (reduced_panel)", "unseen_type.labels.csv": "GATHER (unseen_type)"},
     {"reduced_panel.metrics.json": "EVALUATE (reduced_panel)", "reduced_panel.faithfulness.tsv": "FAITHFULNESS (reduced_panel)",
-     "reduced_panel.enrichment.tsv": "ENRICH (reduced_panel)", "unseen_type.aligned.h5ad": "PREPROCESS_QUERY (unseen_type)"},
-    {"reduced_panel.cell_clusters.csv": "CLUSTER (reduced_panel)", "unseen_type.annotated.h5ad": "ANNOTATE (unseen_type)"},
-    {"reduced_panel.report.html": "REPORT_SAMPLE (reduced_panel.report)", "multiqc/composition_mqc.json": "REPORT_RUN (report)",
+     "reduced_panel.enrichment.tsv": "ENRICH (reduced_panel)", "reduced_panel.annotated.h5ad": "ANNOTATE (reduced_panel)",
+     "unseen_type.aligned.h5ad": "PREPROCESS_QUERY (unseen_type)"},
+    {"reduced_panel.cell_clusters.csv": "CLUSTER (reduced_panel)",
+     "unseen_type.report.html": "REPORT_SAMPLE (unseen_type.report)"},
+    {"reduced_panel.labels.csv": "MAP_QUERY (reduced_panel)", "query_genes.tsv": "CHECK_INPUTS",
      "unseen_type.checksums.json": "CHECKSUMS_SAMPLE (unseen_type)"},
-    {"reduced_panel.labels.csv": "MAP_QUERY (reduced_panel)", "query_genes.tsv": "CHECK_INPUTS"},
     {"model/config.json": "TRAIN (reference)"},
 )  # fmt: skip
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from cellmemory import sampling
 from cellmemory.clusters import clustering
 from cellmemory.columns import STATUSES
+from cellmemory.errors import InputError
 from cellmemory.genes.quality import QUALITY_COLUMNS
 from cellmemory.reference import trained_model
 from cellmemory.reference.run_info import RunInfo
@@ -323,6 +324,7 @@ def test_tables_of_another_mapping_are_refused(inputs: Inputs, tmp_path: Path):
     """Of a query of the same name and number of cells, or of the same query once more with other options: each alone, and beside
     those that are right."""
     mapped, name = inputs.mapped[1], "unseen_type"
+    model = trained_model.load(inputs.model)
     tables = {option: next(path for path in paths if path.name.startswith(name)) for option, paths in inputs.options.items()
               if len(paths) == 2}  # fmt: skip
     assert tables.keys() >= {
@@ -335,11 +337,7 @@ def test_tables_of_another_mapping_are_refused(inputs: Inputs, tmp_path: Path):
         "enrichment",
         *CLUSTER_TABLES,
     }
-
-    def options(some: dict[str, Path]) -> list[object]:
-        named = [part for option, path in some.items() for part in (f"--{option}", path)]
-        return ["report", "--model", inputs.model, "--output", "a.html", "--mapped", mapped, *named]
-
+    data.read_samples([mapped], model, {option: [path] for option, path in tables.items()})
     for option, path in tables.items():
         if option == "cell_clusters":
             continue  # it has the cells' names
@@ -351,8 +349,10 @@ def test_tables_of_another_mapping_are_refused(inputs: Inputs, tmp_path: Path):
                 other, sep="\t", index=False
             )
         for some in ({option: other}, tables | {option: other}):
-            (sentence,) = refused(*options(some), folder=tmp_path)
-            assert f"{other} (--{option}) was made of another mapped query than that of {name}" in sentence
+            with pytest.raises(InputError) as failure:
+                data.read_samples([mapped], model, {option: [path] for option, path in some.items()})
+            (sentence,) = failure.value.problems
+            assert sentence.startswith(f"{other} (--{option}) was made of another mapped query than that of {name}")
 
 
 def test_tables_of_two_clusterings_are_refused(inputs: Inputs, tmp_path: Path):

@@ -68,17 +68,22 @@ def find_doublets(values: sp.csr_matrix, totals: np.ndarray, batches: np.ndarray
     n, genes = values.shape
     if n < FEWEST_CELLS or not vary(values):
         return None
-    first, second = _pairs(batches, np.random.default_rng(seed))
-    weight = totals if np.isfinite(totals).all() and (totals > 0).all() else np.ones(n)
-    share = weight[first] / (weight[first] + weight[second])
-    linear = sp.csr_matrix((np.expm1(values.data.astype(np.float64)), values.indices, values.indptr), values.shape)
-    sums = sp.csr_matrix(sp.diags(share) @ linear[first] + sp.diags(1 - share) @ linear[second])
-    sums.data = np.log1p(sums.data)
+    sums = _sums(values, totals, *_pairs(batches, np.random.default_rng(seed)))
     components = PCA(min(DOUBLET_COMPONENTS, n - 1, genes - 1), svd_solver="arpack", random_state=seed)
     cells = components.fit_transform(values.astype(np.float64))
     near = round(0.5 * np.sqrt(n)) * (1 + SUMS_PER_CELL)
     finder = NearestNeighbors(n_neighbors=near, algorithm="brute").fit(np.vstack([cells, components.transform(sums)]))
     return DoubletFinder(components, finder, n)
+
+
+def _sums(values: sp.csr_matrix, totals: np.ndarray, first: np.ndarray, second: np.ndarray) -> sp.csr_matrix:
+    """Log-normalised values (s, M) of sums of two cells, by their numbers (s,)."""
+    weight = totals if np.isfinite(totals).all() and (totals > 0).all() else np.ones(len(totals))
+    share = weight[first] / (weight[first] + weight[second])
+    linear = sp.csr_matrix((np.expm1(values.data.astype(np.float64)), values.indices, values.indptr), values.shape)
+    sums = sp.csr_matrix(sp.diags(share) @ linear[first] + sp.diags(1 - share) @ linear[second])
+    sums.data = np.log1p(sums.data)
+    return sums
 
 
 def _pairs(batches: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
