@@ -184,6 +184,47 @@ def test_colours_genes_samples_and_theme_are_switched(chromium, run_page: Path, 
     assert driver.get_log("browser") == []
 
 
+IN_THE_BOX = """const plot = document.querySelector('[data-explorer=umap] .plot.tall');
+    const { x0, x1, y0, y1 } = plot.layout.selections[0];
+    const within = (v, a, b) => v >= Math.min(a, b) && v <= Math.max(a, b);
+    const chosen = (trace) => trace.x.filter((x, i) => within(x, x0, x1) && within(trace.y[i], y0, y1));
+    return plot.data.filter((trace) => trace.customdata).flatMap((trace) => chosen(trace).map(() => trace.name))"""
+
+
+def test_cells_are_chosen_with_a_box_and_saved(chromium, run_page: Path):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    driver = opened(chromium, run_page)
+    area, said = find(driver, "[data-explorer=umap] .plot.tall .nsewdrag"), find(driver, "[data-explorer=umap] .selected")
+    assert not said.is_displayed()
+    driver.execute_script("arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })", area)
+    click(driver, "[data-explorer=umap] .plot.tall .modebar-btn[data-val=select]")
+    width, height = area.size["width"], area.size["height"]
+    drag = ActionChains(driver, duration=50).move_to_element_with_offset(area, 30 - width // 2, 30 - height // 2).click_and_hold()
+    for _ in range(5):
+        drag.move_by_offset(width // 10, height // 10)
+    drag.release().perform()
+    wait(said.is_displayed)
+    labels = pd.Series(driver.execute_script(IN_THE_BOX)).value_counts()
+    assert len(labels) > 1
+    traces = "document.querySelector('[data-explorer=umap] .plot.tall').data.filter((trace) => trace.customdata)"
+    n = driver.execute_script(f"return {traces}.reduce((sum, trace) => sum + trace.x.length, 0)")
+    assert 0 < labels.sum() < n
+    text = said.find_element("css selector", "p").text
+    assert text.startswith(f"{labels.sum():,} of {n:,} cells drawn: {labels.iloc[0]} {labels.index[0]}, ")
+    assert "Highest above the other cells drawn: " in text
+    click(driver, "[data-explorer=umap] .selected button")
+    path = chromium.downloads / "Run_of_2_samples.umap.cells.csv"
+    wait(path.exists)
+    saved = pd.read_csv(path)
+    assert saved["Label"].value_counts().to_dict() == labels.to_dict()
+    assert saved.columns.tolist() == ["Cell", "Sample", "Label", "Best guess", "Confidence", "Status"]
+    # In other colours the points are other ones.
+    choose(driver, '[data-explorer="umap"] [data-choice="colour"]', "Confidence")
+    wait(lambda: not said.is_displayed())
+    assert driver.get_log("browser") == []
+
+
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_a_figure_is_saved(chromium, run_page: Path, kind: str):
     driver = opened(chromium, run_page)

@@ -27,7 +27,7 @@ from cellmemory.report.wording import EXPLAINED
 _HERE = Path(__file__).parent
 MAX_BYTES = 14_500_000
 #: The parts of the page's script, in the order in which they build on each other.
-SCRIPTS = ("base", "figures", "explorer", "tables", "start")
+SCRIPTS = ("base", "figures", "explorer", "selection", "tables", "start")
 
 
 def label_colours(samples: Sequence[Sample], trained: TrainedModel) -> dict[str, str]:

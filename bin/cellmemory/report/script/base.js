@@ -34,6 +34,17 @@ function save(name, type, content) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+function csvText(rows) {
+  const cell = (value) => {
+    let text = value === null ? "" : String(value);
+    // A spreadsheet must not take a name for a formula: the rule of spreadsheet.py.
+    const formula = /^'*(\s*[=+\-@＝＋－＠]|[\t\r\n])/.test(text) && !/^'*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text);
+    if (typeof value === "string" && formula) text = `'${text}`;
+    return /[",\n\r]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+  };
+  return rows.map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+}
+
 const fileName = (id, end) => `${document.title.split(" · ")[0]}.${id}`.replace(/[^A-Za-z0-9._-]+/g, "_") + "." + end;
 
 const system = matchMedia("(prefers-color-scheme: dark)");

@@ -24,7 +24,8 @@ class Explorer {
     this.id = node.dataset.explorer;
     this.space = CELLS.spaces[DATA.explorers[this.id].space];
     this.isMap = DATA.explorers[this.id].space === "umap";
-    this.plot = new Plot(node.querySelector(".plot.tall"), ZOOMING);
+    this.plot = new Plot(node.querySelector(".plot.tall"), CHOOSING);
+    this.selection = new Selection(this);
     this.genePlot = new Plot(node.querySelector(".plot.genes"), ZOOMING);
     this.input = Object.fromEntries([...node.querySelectorAll("[data-choice]")].map((control) => [control.dataset.choice, control]));
     this.together = this.isMap && CELLS.one_map;
@@ -38,7 +39,7 @@ class Explorer {
     for (const key of ["colour", "reference", "names"]) this.input[key].addEventListener("change", () => this.show());
     SAMPLE_CHOICES.push(this.input.sample);
     this.input.sample.addEventListener("change", () => { this.show(); this.showGene(); });
-    for (const button of node.querySelectorAll("[data-save]")) {
+    for (const button of node.querySelectorAll(".bar [data-save]")) {
       button.addEventListener("click", () => (button.dataset.of ? this.genePlot.save(`${this.id}.${this.input.gene.value}`, button.dataset.save) : this.plot.save(this.id, button.dataset.save)));
     }
     node.querySelector(".gene-part").hidden = !GENES;
@@ -106,7 +107,7 @@ class Explorer {
     const rows = this.chosen();
     const column = CELLS.columns[+this.input.colour.value];
     const size = pointSize(rows.length);
-    const base = (own) => ({ type: "scattergl", mode: "markers", x: own.map((i) => this.space.x[i]), y: own.map((i) => this.space.y[i]), hoverinfo: "text" });
+    const base = (own) => ({ type: "scattergl", mode: "markers", x: own.map((i) => this.space.x[i]), y: own.map((i) => this.space.y[i]), hoverinfo: "text", customdata: own });
     const traces = this.referenceTraces(this.input.reference.value);
     let annotations = [];
     if (column.kind === "names") {
@@ -132,7 +133,12 @@ class Explorer {
     const bar = this.scaleBar(rows);
     const more = { shapes: bar.shapes, annotations: [...annotations, ...bar.annotations], showlegend: true, legend: { itemsizing: "constant" } };
     const width = this.plot.node.parentElement.clientWidth;
-    return this.plot.show({ data: traces, layout: this.layout(width < NARROW ? width : 600, more) });
+    // Points have other numbers in other traces: what was chosen is let go.
+    this.drawn = (this.drawn || 0) + 1;
+    Object.assign(more, { selections: [], selectionrevision: this.drawn });
+    this.selection.choose([]);
+    const shown = this.plot.show({ data: traces, layout: this.layout(width < NARROW ? width : 600, more) });
+    return Promise.resolve(shown).then(() => this.selection.listen());
   }
   // A name stands by the cell that lies most among its own, for the middle of two islands is sea.
   nameAt(rows, level) {

@@ -75,6 +75,7 @@ function dressed(figure, width, colours) {
 
 const CONFIG = { displaylogo: false, responsive: false, displayModeBar: false, scrollZoom: false };
 const ZOOMING = { ...CONFIG, displayModeBar: true, modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
+const CHOOSING = { ...ZOOMING, modeBarButtons: [["lasso2d", "select2d"], ...ZOOMING.modeBarButtons] };
 
 // What is folded has no width: it is drawn when it is unfolded.
 const isFolded = (node) => node.closest("details:not([open])") !== null;

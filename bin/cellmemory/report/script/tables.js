@@ -97,14 +97,7 @@ class Table {
     return line;
   }
   csv() {
-    const cell = (value) => {
-      let text = value === null ? "" : String(value);
-      // A spreadsheet must not take a name for a formula: the rule of spreadsheet.py.
-      const formula = /^'*(\s*[=+\-@＝＋－＠]|[\t\r\n])/.test(text) && !/^'*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text);
-      if (typeof value === "string" && formula) text = `'${text}`;
-      return /[",\n\r]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
-    };
-    return [this.spec.columns.map(([title]) => title), ...this.found()].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+    return csvText([this.spec.columns.map(([title]) => title), ...this.found()]);
   }
   export() {
     save(fileName(this.spec.id, "csv"), "text/csv;charset=utf-8", this.csv());

@@ -18,8 +18,9 @@ def section(samples: Sequence[Sample]) -> Section:
         return Section("map", "Map", lead, absent=f"The mapped files hold no {UMAP}, so that there is no map.")
     caption = (
         "Choose a colour; click a legend entry to hide it, twice to see only it; drag to zoom, double-click to "
-        "reset. The reference may be shown in grey or in its own labels. Below, the expression of a gene beside the "
-        "attention that the model paid to it."
+        "reset. Draw a line or a box around cells (the first buttons at the top right) to see what they are and which genes are "
+        "highest in them, and to save their names. The reference may be shown in grey or in its own labels. Below, the "
+        "expression of a gene beside the attention that the model paid to it."
     )
     return Section("map", "Map", lead, [Explorer("umap", "Cells", caption, "umap"), *_drawn_note(samples)])
 
