@@ -46,7 +46,7 @@ def test_good_inputs_are_described(tmp_path):
 def test_terms_of_labels_are_looked_at(tmp_path):
     (tmp_path / "terms.tsv").write_text("label\tontology_term_id\nDendritic\tdendritic cell\n")
     (sentence,) = refused(*check(tmp_path, GOOD, "--ontology_map", tmp_path / "terms.tsv"))
-    assert "terms.tsv: line 2 has 'dendritic cell', which is no id of a term." in sentence
+    assert "terms.tsv: line 2 has 'dendritic cell', which is not the id of a term." in sentence
     (tmp_path / "terms.tsv").write_text("label\tontology_term_id\nneuron\tCL:0000540\n")
     reference = ad.read_h5ad(DATA / "reference.h5ad")
     is_nk = reference.obs["cell_type"] == "CD56+ NK"

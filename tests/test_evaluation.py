@@ -123,7 +123,8 @@ def test_contract_of_the_json(tmp_path):
     result, found = run(tmp_path, cells, labels=labels, rare=["CD34+"], truth_key="author_label")
     assert result.exit_code == 0, result.output
     assert list(found) == [
-        "sample", "truth_key", "reference_cells", "cells", "cells_with_truth", "known_cells", "unknown_cells", "unknown_types",
+        "sample", "mapping", "truth_key", "reference_cells", "cells", "cells_with_truth", "known_cells", "unknown_cells",
+        "unknown_types",
         "accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "accuracy_all", "rare_types", "rare_f1", "ece", "calibration",
         "surely_wrong", "novelty_auroc", "unknown_flagged", "known_flagged", "known_ambiguous", "assigned_fraction",
         "assigned_accuracy", "label_set_coverage", "label_set_mean_size", "per_class", "confusion", "hierarchy", "integration",

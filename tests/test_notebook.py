@@ -177,12 +177,11 @@ def test_what_is_not_cells_or_a_model_is_refused(opened, query, tmp_path):
     for name in ("a" * 5000, "a\0b"):
         with pytest.raises(InputError, match=r"^gene_map: there is no such file"):
             opened.map(query, gene_map=name)
-    for path, sentence in (("a" * 300, "File name too long"), ("/proc/x/y", "No such file or directory")):
-        with pytest.raises(InputError, match=rf"^'{path[:6]}.*' cannot be used: {sentence}\.$"):
-            cellmemory.train(query, "author_label", folder=path, max_epochs=1, d_model=16, n_layers=1)
+    with pytest.raises(InputError, match=r"^'aaaaaa.* cannot be used: File name too long\.$"):
+        cellmemory.train(query, "author_label", folder="a" * 300)
     with pytest.raises(InputError, match=r"^threads is not a whole number from 1 to 4,096 \(0\)\.$"):
         opened.map(query, threads=0)
-    with pytest.raises(InputError, match=r"^genes holds nan, which is no name\.$"):
+    with pytest.raises(InputError, match=r"^genes holds nan, which is not a name\.$"):
         cellmemory.train(query, "author_label", genes=["CD3D", np.nan])
     with pytest.raises(InputError, match=r"^genes names no gene\.$"):
         cellmemory.train(query, "author_label", genes=[])

@@ -394,7 +394,7 @@ def _names(option: str, given: Iterable[str]) -> list[str]:
         raise InputError(f"{option} is not a list of names ({shown(given)}).")
     names = list(given)
     if wrong := [name for name in names if not is_text(name)]:
-        raise InputError(f"{option} holds {shown(wrong[0])}, which is no name.")
+        raise InputError(f"{option} holds {shown(wrong[0])}, which is not a name.")
     return [str(name) for name in names]
 
 

@@ -43,6 +43,7 @@ LEFT_OUT = {
         "staged": "the datasets themselves",
         "model": "the tool trains",
         "gmt": "checked when they are used",
+        "ontology_map": "checked when it is used",
         "contrast": "checked when they are used",
     },
     "copy_model": {

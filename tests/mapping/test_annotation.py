@@ -157,7 +157,7 @@ NO_HEADER = "the first line must be the column names label and ontology_term_id,
             'label\tontology_term_id\nB\nT\tCL_0000084\n\tCL:0000084\nNK\tCL:0000623\nNK\tCL:0000814\n"D\tCL:0000451\n',
             [
                 "line 2 does not have two tab-separated texts (label and ontology_term_id).",
-                "line 3 has 'CL_0000084', which is no id of a term. Write it as CL:0000236.",
+                "line 3 has 'CL_0000084', which is not the id of a term. Write it as CL:0000236.",
                 "line 4 does not have two tab-separated texts (label and ontology_term_id).",
                 "line 6 gives the label 'NK' a second term.",
                 'line 7 has a quote (") that is not closed.',

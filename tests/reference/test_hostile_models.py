@@ -256,7 +256,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "labels below 0": (cells("labels.tsv", 1, n_train="-3"), "n_train is not whole numbers"),
     "labels with fractions": (cells("labels.tsv", 1, n_cells="1.5"), "n_cells is not whole numbers"),
     "labels rarely": (cells("labels.tsv", 1, rare="perhaps"), "rare is not true or false"),
-    "labels with a term that is none": (with_column("labels.tsv", "ontology_term_id", str), "is no id of a term"),
+    "labels with a term that is none": (with_column("labels.tsv", "ontology_term_id", str), "is not the id of a term"),
     "labels without one": (lines("labels.tsv", lambda found: found[:-1]), "but labels.tsv has 8 rows"),
     "labels are none": (lines("labels.tsv", lambda found: found[:1]), "there is no label"),
     "labels with one level": (with_column("labels.tsv", "level:a", str), "the last level, level:a, is not the labels"),

@@ -728,7 +728,7 @@ def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: in
         columns=pd.DataFrame({f"column {i}": rng.random(n) for i in range(data.MAX_COLUMNS)}), truth=None, genes=genes,
         measured=np.ones(len(genes), bool),
         slot_use=rng.random((n, 8)), umap=rng.random((n, 2)), spatial=rng.random((n, 2)),
-        quality=pd.DataFrame(rng.random((n, 4)), columns=[*QUALITY_COLUMNS, "doublet"]),
+        quality=pd.DataFrame(rng.random((n, 3)), columns=list(QUALITY_COLUMNS)).assign(doublet=0.0),
         batch=None, of_batches=pd.DataFrame(index=[""]),
         reference_umap=rng.random((5000, 2)), reference_labels=rng.choice(labels, 5000),
         slot_write=slots, slot_read=slots,

@@ -18,7 +18,7 @@ from cellmemory.io.text import cleaned, open_quote, read_text, tab_cells
 TABLE = Path(__file__).parent / "cell_ontology.tsv"
 #: What stands for a cell without a term, as in CELLxGENE's schema.
 UNKNOWN = "unknown"
-MAP_COLUMNS = ["label", "ontology_term_id"]
+TERM_MAP_COLUMNS = ["label", "ontology_term_id"]
 #: Labels that are no terms, though the ontology has such a name: what clusters are called, but for the two lymphocytes.
 PLACEHOLDERS = {"cell", *string.ascii_lowercase} - {"b", "t"}
 
@@ -40,11 +40,13 @@ def read_ontology_map(path: Path) -> dict[str, str]:
     """A TSV with the columns label and ontology_term_id, as {label: id}; an empty id, or UNKNOWN, is kept as an empty text: the
     label has no term.
 
-    Raises InputError with all problems: the header, lines of other lengths, what is no id, labels named twice.
+    Raises InputError with all problems: the header, lines of other lengths, what is not an id, labels named twice.
     """
     texts = read_text(path).split("\n")
-    if [cell.lower() for cell in tab_cells(texts[0])] != MAP_COLUMNS:
-        raise InputError(f"{path}: the first line must be the column names {' and '.join(MAP_COLUMNS)}, with a tab between them.")
+    if [cell.lower() for cell in tab_cells(texts[0])] != TERM_MAP_COLUMNS:
+        raise InputError(
+            f"{path}: the first line must be the column names {' and '.join(TERM_MAP_COLUMNS)}, with a tab between them."
+        )
     found: dict[str, str] = {}
     problems = []
     for number, line in enumerate(texts[1:], 2):
@@ -55,9 +57,9 @@ def read_ontology_map(path: Path) -> dict[str, str]:
         if open_quote(line):
             problems.append(f'{path}: line {number} has a quote (") that is not closed.')
         elif len(terms) != 1 or not label:
-            problems.append(f"{path}: line {number} does not have two tab-separated texts ({' and '.join(MAP_COLUMNS)}).")
+            problems.append(f"{path}: line {number} does not have two tab-separated texts ({' and '.join(TERM_MAP_COLUMNS)}).")
         elif term and not TERM.fullmatch(term):
-            problems.append(f"{path}: line {number} has {shown(term)}, which is no id of a term. Write it as CL:0000236.")
+            problems.append(f"{path}: line {number} has {shown(term)}, which is not the id of a term. Write it as CL:0000236.")
         elif found.setdefault(label, term) != term:
             problems.append(f"{path}: line {number} gives the label '{label}' a second term.")
     if not found and not problems:

@@ -138,7 +138,7 @@ def read_labels(path: Traversable) -> pd.DataFrame:
     if not table["rare"].isin(["true", "false"]).all():
         problems.append("rare is not true or false everywhere")
     terms = table[TERM_COLUMN].unique() if TERM_COLUMN in table else ()
-    problems += [f"{TERM_COLUMN} {shown(term)} is no id of a term" for term in terms if term and not TERM.fullmatch(term)]
+    problems += [f"{TERM_COLUMN} {shown(term)} is not the id of a term" for term in terms if term and not TERM.fullmatch(term)]
     problems += _wrong_levels(table, names[1:])
     if not len(table):
         problems.append("there is no label")
