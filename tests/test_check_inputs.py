@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellmemory.cells.labels import check_labels, label_terms
+from cellmemory.cells.reading import CellFile
 from tests.conftest import DATA, refused, succeed
 
 
@@ -60,6 +62,15 @@ def test_terms_of_labels_are_looked_at(tmp_path):
     assert all(f"Warning: {warning}" in log for warning in warnings)
     assert "terms.tsv names no label of the reference, which has 'CD14+ Monocyte'," in warnings[0]
     assert "'cell_type_ontology_term_id' gives several ids to 'CD56+ NK'; none of them is used." in warnings[1]
+
+
+@pytest.mark.parametrize("terms", [None, np.nan, "unknown", "", 7, True])
+def test_a_column_without_terms_is_none(tmp_path, terms):
+    reference = ad.read_h5ad(DATA / "reference.h5ad")
+    reference.obs["cell_type_ontology_term_id"] = pd.Series([terms] * reference.n_obs, reference.obs_names, dtype="category")
+    reference.write_h5ad(tmp_path / "reference.h5ad")
+    with CellFile(tmp_path / "reference.h5ad") as file:
+        assert label_terms(file, "cell_type", check_labels(file, "cell_type")) == ({}, [])
 
 
 def test_another_order_of_the_rows_names_the_same_genes(tmp_path):

@@ -108,7 +108,7 @@ def label_terms(file: CellFile, label_key: str, labels: pd.Series) -> tuple[dict
         return {}, []
     terms = clean_labels(file.column(name, "term", "label_key"))
     pairs = pd.DataFrame({"label": labels.to_numpy(), "term": terms.to_numpy()}).dropna().drop_duplicates()
-    pairs = pairs[pairs["term"].map(lambda term: TERM.fullmatch(term) is not None)]
+    pairs = pairs[np.array([TERM.fullmatch(term) is not None for term in pairs["term"]], bool)]
     several = pairs["label"].duplicated(keep=False)
     names = sorted(pairs["label"][several].unique())
     notes = [f"{file.path}: '{name}' gives several ids to {first_ids(names)}; none of them is used."] if names else []
