@@ -75,7 +75,7 @@ def main(
         mappings[f"{contrasts_path} (--contrasts)"] = mapping_of(contrasts, contrasts_path)
     if ranked is not None:
         mappings[f"{profiles_path} (--profiles)"] = str(ranked.uns.get(MAPPING, ""))
-    mapping = enrichment.one_mapping(mappings, values_digest)
+    mapping = enrichment.one_mapping(mappings, {f"{alignment} (--alignment)": values_digest})
     rankings = enrichment.rankings_of(of_groups, of_slots, contrasts)
     _say_rankings(rankings, top)
     if 2 * top > len(background):

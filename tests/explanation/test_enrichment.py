@@ -256,7 +256,7 @@ def test_tables_of_two_mappings_are_refused(tmp_path):
     assert "tags.tsv (--tags) are not of one mapped query. Give those that are." in said
     status, said = written("87654321abcd")
     assert status == 1
-    assert "--alignment and " in said
+    assert f"{tmp_path}/alignment.json (--alignment) and " in said
     assert written()[0] == 0
 
 

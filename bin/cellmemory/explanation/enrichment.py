@@ -42,17 +42,15 @@ def read_missing(path: str | Path) -> tuple[list[str], str]:
     return missing, str(alignment.get("values_digest", ""))
 
 
-def one_mapping(mappings: Mapping[str, str], values_digest: str = "") -> str:
+def one_mapping(mappings: Mapping[str, str], values: Mapping[str, str]) -> str:
     """The mapped query that all of a step's tables were made of, by RunInfo.mapping; an empty text where none says it.
 
-    mappings: by the tables' options and paths; values_digest: of the alignment that comes with them. Raises InputError where
-    they are of several.
+    mappings, and values, digests of values: by the files' paths and options. Raises InputError where they are of several.
     """
     known = {name: mapping for name, mapping in mappings.items() if mapping}
     first = next(iter(known), "")
     others = [name for name, mapping in known.items() if mapping != known[first]]
-    if first and values_digest and not values_digest.startswith(known[first].split(".")[0]):
-        others.append("--alignment")
+    others += [name for name, digest in values.items() if first and digest and not digest.startswith(known[first].split(".")[0])]
     if others:
         raise InputError(f"{others[0]} and {first} are not of one mapped query. Give those that are.")
     return known.get(first, "")
