@@ -19,7 +19,7 @@ DOUBLET_COMPONENTS = 30
 #: Fewer cells do not show what sums of two types look like.
 FEWEST_CELLS = 50
 #: Cells that sums are made of, at most.
-MOST_CELLS = 10_000
+MOST_CELLS = 5_000
 
 
 @dataclass(frozen=True)
