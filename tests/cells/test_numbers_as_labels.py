@@ -70,3 +70,13 @@ def test_other_nullable_integers_stay_numbers():
     """A user's own counts with a gap are floats, which every reader knows."""
     assert plain_column(pd.Series([5, None], dtype="Int32")).dtype == np.float64
     assert plain_column(pd.Series([5, 7], dtype="UInt16")).dtype == np.uint16
+
+
+def test_numbers_of_half_precision_are_read_as_others(tmp_path: Path):
+    """pandas cannot group by them."""
+    cells = ad.AnnData(np.ones((3, 2), np.float32), pd.DataFrame({"lane": np.array([1, 2, np.nan], np.float16)}, ["a", "b", "c"]))
+    cells.write_h5ad(tmp_path / "half.h5ad")
+    with CellFile(tmp_path / "half.h5ad") as file:
+        lane = file.column("lane", "batch", "batch_key")
+    assert clean_labels(lane).tolist() == ["1", "2", None]
+    assert group_codes(lane)[1] == ["1", "2"]

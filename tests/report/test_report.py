@@ -353,6 +353,12 @@ def test_tables_of_another_mapping_are_refused(inputs: Inputs, tmp_path: Path):
                 data.read_samples([mapped], model, {option: [path] for option, path in some.items()})
             (sentence,) = failure.value.problems
             assert sentence.startswith(f"{other} (--{option}) was made of another mapped query than that of {name}")
+    # Nor is what names a mapping one of a file that does not know its own.
+    nameless = ad.read_h5ad(mapped)
+    nameless.uns["cellmemory"]["values_digest"] = ""
+    nameless.write_h5ad(tmp_path / mapped.name)
+    with pytest.raises(InputError, match=r"\(--tags\) was made of another mapped query"):
+        data.read_samples([tmp_path / mapped.name], model, {"tags": [tables["tags"]]})
 
 
 def test_tables_of_two_clusterings_are_refused(inputs: Inputs, tmp_path: Path):

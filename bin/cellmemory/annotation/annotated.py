@@ -153,10 +153,10 @@ def _expressed(file: CellFile, matrix: str, cells: np.ndarray) -> sp.csr_matrix:
 
 def _terms_of_cells(found: MappedFile, own_terms: dict[str, str]) -> pd.DataFrame:
     """ONTOLOGY of each cell: UNKNOWN for a cell that is not assigned, or whose label has no term. Without any terms there is no
-    column. A label's term is the user's own, else the reference's, else the one of its name."""
-    labels = found.run.slot_groups
-    of_reference = {label: term for label, term in zip(labels, found.run.label_terms or [""] * len(labels), strict=True) if term}
-    terms = {label: term for label, term in (term_ids(labels) | of_reference | own_terms).items() if term}
+    column. A label's term is the user's own, else the reference's; where the reference has none at all, the one of its name."""
+    labels, of_reference = found.run.slot_groups, found.run.label_terms
+    terms = dict(zip(labels, of_reference, strict=True)) if of_reference else term_ids(labels)
+    terms = {label: term for label, term in (terms | own_terms).items() if term}
     assigned = found.obs[STATUS].astype(str) == ASSIGNED
     values = found.obs[LABEL].astype(str).map(terms).where(assigned).fillna(UNKNOWN).astype("category")
     return pd.DataFrame({ONTOLOGY: values.array} if terms else {}, index=range(found.n_cells))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cellmemory.errors import InputError, UserError
@@ -44,13 +45,15 @@ def check_texts(values: Iterable, what: str) -> None:
 
 
 def check_table(table: pd.DataFrame, what: str) -> pd.DataFrame:
-    """obs or var as it is. Raises ReadingError as `check_texts` does, for its names and its columns of text."""
+    """obs or var as it is, but for numbers of half precision, which pandas cannot group by. Raises ReadingError as `check_texts`
+    does, for its names and its columns of text."""
     check_texts(table.index, f"the list of names in {what}")
     for name, column in table.items():
         values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
         if not pd.api.types.is_numeric_dtype(values.dtype):
             check_texts(values, f"the column '{name}' of {what}")
-    return table
+    half = [name for name, dtype in table.dtypes.items() if dtype == np.float16]
+    return table.astype(dict.fromkeys(half, np.float32)) if half else table
 
 
 @contextmanager
