@@ -130,7 +130,7 @@ def test_assigned_cells_get_the_term_of_their_label(mapped: Path, tmp_path: Path
 
 
 def test_a_user_s_own_terms_come_first(mapped: Path, tmp_path: Path):
-    lines = ["label\tontology_term_id", "Dendritic\tCL:0000990", "", '"NK"\tunknown', "elsewhere\tCL:0000236", ""]
+    lines = ["label\tontology_term_id\t", "Dendritic\tCL:0000990\t\t", "", '"NK"\tunknown', "elsewhere\tCL:0000236", ""]
     (tmp_path / "terms.tsv").write_text("\n".join(lines))
     assert read_ontology_map(tmp_path / "terms.tsv") == {"Dendritic": "CL:0000990", "NK": "", "elsewhere": "CL:0000236"}
     succeed("annotate", "--query", DATA / "unseen_type.h5ad", "--mapped", mapped, "--ontology_map", "terms.tsv", "--output",

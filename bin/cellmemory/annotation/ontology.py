@@ -43,7 +43,7 @@ def read_ontology_map(path: Path) -> dict[str, str]:
     Raises InputError with all problems: the header, lines of other lengths, what is not an id, labels named twice.
     """
     texts = read_text(path).split("\n")
-    if [cell.lower() for cell in tab_cells(texts[0])] != TERM_MAP_COLUMNS:
+    if [cell.lower() for cell in tab_cells(texts[0].rstrip())] != TERM_MAP_COLUMNS:
         raise InputError(
             f"{path}: the first line must be the column names {' and '.join(TERM_MAP_COLUMNS)}, with a tab between them."
         )
@@ -53,6 +53,8 @@ def read_ontology_map(path: Path) -> dict[str, str]:
         if not line.strip():
             continue
         label, *terms = [cleaned(cell) or "" for cell in tab_cells(line)]
+        while len(terms) > 1 and not terms[-1]:  # empty columns of a spreadsheet
+            terms.pop()
         term = terms[0] if terms and terms[0].lower() != UNKNOWN else ""
         if open_quote(line):
             problems.append(f'{path}: line {number} has a quote (") that is not closed.')
