@@ -73,8 +73,9 @@ def main(
     }
     if contrasts is not None and contrasts_path:
         mappings[f"{contrasts_path} (--contrasts)"] = mapping_of(contrasts, contrasts_path)
-    if ranked is not None:
+    if ranked is not None and profiles_path:
         mappings[f"{profiles_path} (--profiles)"] = str(ranked.uns.get(MAPPING, ""))
+        profiles.check_cells(ranked, of_groups, profiles_path)
     mapping = enrichment.one_mapping(mappings, {f"{alignment} (--alignment)": values_digest})
     rankings = enrichment.rankings_of(of_groups, of_slots, contrasts)
     _say_rankings(rankings, top)

@@ -151,3 +151,11 @@ def test_profiles_of_another_mapping_are_refused(tmp_path):
         result, _ = run(tmp_path, options)
         assert result.exit_code == status, result.output
         assert ("p.h5ad (--profiles) and " in result.output) == bool(status)
+
+
+def test_profiles_of_other_cells_than_the_tags_are_refused(tmp_path):
+    found = profiles.load(write_profiles(tmp_path / "p.h5ad", {("label", "", "a", ""): [1.0] * 40}))  # of ten cells
+    tags = pd.DataFrame({"group": ["a", "a", "b"], "n_cells": [10, 10, 4]})
+    profiles.check_cells(found, tags, tmp_path / "p.h5ad")
+    with pytest.raises(InputError, match=r"is of other cells than --tags: a has 10 in it, and 12 there\."):
+        profiles.check_cells(found, tags.assign(n_cells=12), tmp_path / "p.h5ad")

@@ -353,6 +353,10 @@ def test_tables_of_another_mapping_are_refused(inputs: Inputs, tmp_path: Path):
                 data.read_samples([mapped], model, {option: [path] for option, path in some.items()})
             (sentence,) = failure.value.problems
             assert sentence.startswith(f"{other} (--{option}) was made of another mapped query than that of {name}")
+    other = tmp_path / tables["faithfulness"].name
+    pd.read_csv(tables["faithfulness"], sep="\t", dtype=str).assign(n_cells="999").to_csv(other, sep="\t", index=False)
+    with pytest.raises(InputError, match=r"\(--faithfulness\) is about"):
+        data.read_samples([mapped], model, {"faithfulness": [other]})
     # Nor is what names a mapping one of a file that does not know its own.
     nameless = ad.read_h5ad(mapped)
     nameless.uns["cellmemory"]["values_digest"] = ""

@@ -30,11 +30,6 @@ class DoubletFinder:
     _finder: NearestNeighbors
     _n_cells: int  # the first of those that the finder knows; the others are sums
 
-    @property
-    def n_near(self) -> int:
-        """How many of its nearest decide about a cell."""
-        return self._finder.n_neighbors
-
     def scores(self, values: sp.csr_matrix) -> np.ndarray:
         """(m,) of cells by their values (m, M), as those of `find_doublets`: how probable a doublet is, from 0 to 1.
 
@@ -42,7 +37,7 @@ class DoubletFinder:
         a query that is scored whole.
         """
         near = self._finder.kneighbors(self._components.transform(values.astype(np.float64)), return_distance=False)
-        share = ((near >= self._n_cells).sum(1) + 1) / (self.n_near + 2)
+        share = ((near >= self._n_cells).sum(1) + 1) / (near.shape[1] + 2)
         known, sums = 1 - EXPECTED_SHARE, EXPECTED_SHARE / SUMS_PER_CELL
         return share * sums / (known - share * (known - sums))
 

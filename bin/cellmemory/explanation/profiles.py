@@ -97,3 +97,19 @@ def load(path: str | Path) -> "ad.AnnData":
     for column in ("level", "contrast", "group", "slot"):
         profiles.obs[column] = profiles.obs[column].astype(str)
     return profiles
+
+
+def check_cells(profiles: "ad.AnnData", tags: pd.DataFrame, path: Path) -> None:
+    """Raises InputError where the profiles in `path` are of other cells than a table of TAGs, by their numbers in each group."""
+    if "n_cells" not in tags:
+        return
+    of_tags, of_labels = (
+        pd.to_numeric(rows.drop_duplicates("group").set_index("group")["n_cells"], errors="coerce")
+        for rows in (tags, profiles.obs[profiles.obs["level"] == "label"])
+    )
+    both = of_tags.index.intersection(of_labels.index)
+    if other := [group for group in both if of_tags[group] != of_labels[group]]:
+        raise InputError(
+            f"{path} is of other cells than --tags: {other[0]} has {of_labels[other[0]]:,.0f} in it, and "
+            f"{of_tags[other[0]]:,.0f} there. Give both of one run of extract_tags.py."
+        )

@@ -5,14 +5,14 @@ from pathlib import Path
 import pandas as pd
 
 from cellmemory.cells.reading import CellFile
-from cellmemory.columns import CANDIDATE, CLUSTER, CLUSTER_LABEL, DOUBLET_SCORE
+from cellmemory.columns import CELL_CLUSTER_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.io.tables import read_cells
 
 
 def read_clusters(path: Path) -> pd.DataFrame:
     """cell_clusters.csv: CELL_CLUSTER_COLUMNS by the cells' names. Raises ValueError for another table."""
-    return read_cells(path, (CLUSTER, CLUSTER_LABEL, CANDIDATE), (DOUBLET_SCORE,))
+    return read_cells(path, CELL_CLUSTER_COLUMNS[:-1], shares=CELL_CLUSTER_COLUMNS[-1:])
 
 
 def clusters_of(file: CellFile, path: Path) -> pd.DataFrame:
