@@ -63,20 +63,20 @@ def main(
     missing, values_digest = enrichment.read_missing(alignment) if alignment else ([], "")
     background = set(panel["gene"]).difference(missing)
     _cli.say(f"Background: {len(background):,} of the {len(panel):,} panel genes.")
-    of_groups = read_table(tags_path, ["group", "rank", "gene"], never=("slot", "contrast"))
-    of_slots = read_table(slots_path, ["group", "slot", "rank", "gene"], never=("contrast",))
-    contrasts = read_table(contrasts_path, ["contrast", "direction", "group", "rank", "gene"]) if contrasts_path else None
+    of_groups = read_table(tags_path, ["group", "rank", "gene", MAPPING], never=("slot", "contrast"))
+    of_slots = read_table(slots_path, ["group", "slot", "rank", "gene", MAPPING], never=("contrast",))
+    contrasts = (
+        read_table(contrasts_path, ["contrast", "direction", "group", "rank", "gene", MAPPING]) if contrasts_path else None
+    )
     ranked = profiles.load(profiles_path) if profiles_path else None
+    tables = {"tags": (tags_path, of_groups), "slot_tags": (slots_path, of_slots), "contrasts": (contrasts_path, contrasts)}
     mappings = {
-        f"{tags_path} (--tags)": mapping_of(of_groups, tags_path),
-        f"{slots_path} (--slot_tags)": mapping_of(of_slots, slots_path),
+        f"{path} (--{option})": mapping_of(table, path) for option, (path, table) in tables.items() if path and len(table)
     }
-    if contrasts is not None and contrasts_path:
-        mappings[f"{contrasts_path} (--contrasts)"] = mapping_of(contrasts, contrasts_path)
     if ranked is not None and profiles_path:
-        mappings[f"{profiles_path} (--profiles)"] = str(ranked.uns.get(MAPPING, ""))
+        mappings[f"{profiles_path} (--profiles)"] = ranked.uns[MAPPING]
         profiles.check_cells(ranked, of_groups, profiles_path)
-    mapping = enrichment.one_mapping(mappings, {f"{alignment} (--alignment)": values_digest})
+    mapping = enrichment.one_mapping(mappings, {f"{alignment} (--alignment)": values_digest} if alignment else {})
     rankings = enrichment.rankings_of(of_groups, of_slots, contrasts)
     _say_rankings(rankings, top)
     if 2 * top > len(background):

@@ -43,11 +43,12 @@ def main(mapped_path: Path, model: Path, cells_per_label: int, output: Path, dev
         rows = sample_each(labels, cells_per_label, seed)
         values = file.picked("X", rows)
         values = values[np.diff(values.indptr) > 0]  # nothing can be removed of an empty cell
+        mapping = file.mapping
         tokens = mapper.tokenize(values, file.var()["measured"].to_numpy(bool))
     _cli.say(f"Read {mapped_path}: {len(tokens):,} of {len(labels):,} cells, at most {cells_per_label} of each label.")
     table = faithfulness.summarise(*faithfulness.curves(tokens, mapper, seed), trained.labels)
     with replacing(output) as partial:
-        write_table(table.assign(**{MAPPING: file.run.mapping}), partial)
+        write_table(table.assign(**{MAPPING: mapping}), partial)
     for row in table[(table["group"] == ALL_LABELS) & (table["ranking"] == "attention")].itertuples():
         _cli.say(
             f"All labels, {row.part} decision, {row.curve}: area {row.area:.3f} by attention, {abs(row.gain):.3f} "

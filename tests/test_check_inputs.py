@@ -54,14 +54,16 @@ def test_terms_of_labels_are_looked_at(tmp_path):
     is_nk = reference.obs["cell_type"] == "CD56+ NK"
     reference.obs["cell_type_ontology_term_id"] = np.where(is_nk, "CL:0000623", "unknown")
     reference.obs.loc[reference.obs.index[is_nk][0], "cell_type_ontology_term_id"] = "CL:0000084"
+    reference.obs.loc[reference.obs["cell_type"] == "Dendritic", "cell_type_ontology_term_id"] = "CL_0000451"
     reference.write_h5ad(tmp_path / "reference.h5ad")
     log = succeed(*check(tmp_path, GOOD, "--ontology_map", tmp_path / "terms.tsv", reference=tmp_path / "reference.h5ad"))
     inputs = json.loads((tmp_path / "inputs.json").read_text())
     warnings = [*inputs["warnings"], *inputs["reference"]["warnings"]]
-    assert len(warnings) == 2
+    assert len(warnings) == 3
     assert all(f"Warning: {warning}" in log for warning in warnings)
     assert "terms.tsv names no label of the reference, which has 'CD14+ Monocyte'," in warnings[0]
     assert "'cell_type_ontology_term_id' gives several ids to 'CD56+ NK'; none of them is used." in warnings[1]
+    assert "'cell_type_ontology_term_id' holds 'CL_0000451'; ids of terms are written as CL:0000236." in warnings[2]
 
 
 @pytest.mark.parametrize("terms", [None, np.nan, "unknown", "", 7, True])
@@ -70,7 +72,9 @@ def test_a_column_without_terms_is_none(tmp_path, terms):
     reference.obs["cell_type_ontology_term_id"] = pd.Series([terms] * reference.n_obs, reference.obs_names, dtype="category")
     reference.write_h5ad(tmp_path / "reference.h5ad")
     with CellFile(tmp_path / "reference.h5ad") as file:
-        assert label_terms(file, "cell_type", check_labels(file, "cell_type")) == ({}, [])
+        found, notes = label_terms(file, "cell_type", check_labels(file, "cell_type"))
+    said = [f"'cell_type_ontology_term_id' holds '{terms}'; ids of terms" in note for note in notes]
+    assert (found, said) == ({}, [True] if terms in (7, True) else [])
 
 
 def test_another_order_of_the_rows_names_the_same_genes(tmp_path):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from cellmemory.annotation.ontology import read_ontology_map
+from cellmemory.annotation.ontology import names_no_label, read_ontology_map
 from cellmemory.cells import groups
 from cellmemory.cells.labels import check_labels, label_notes, label_terms
 from cellmemory.cells.named_columns import column_problems
 from cellmemory.cells.reading import CellFile
 from cellmemory.columns import MADE_BY_MAPPING, STATUS, STATUSES
-from cellmemory.errors import InputError, Problems, first_ids
+from cellmemory.errors import InputError, Problems
 from cellmemory.genes.align import match_query
 from cellmemory.genes.choice import reference_genes
 from cellmemory.genes.matching import no_shared_gene, panel_index
@@ -95,7 +95,7 @@ def check_inputs(given: RunInputs, *, min_coverage: float, n_genes: int) -> tupl
     problems.raise_any()
     labels = set(found_reference["labels"] if found_reference else trained.labels if trained else ())
     inputs = {
-        "warnings": [_other_labels(given.ontology_map, labels)] if given.ontology_map and not labels & terms.keys() else [],
+        "warnings": names_no_label(given.ontology_map, terms, labels) if given.ontology_map else [],
         "reference": found_reference,
         "model": None if trained is None else _describe_model(trained),
         "queries": rows,
@@ -237,10 +237,6 @@ def _check_gmt(path: Path, panel: pd.DataFrame | None) -> dict:
         if not any(folded(normalise(name)) in known for name in named):
             raise InputError(no_shared_gene(path, named, panel["gene"].tolist()))
     return {"name": Path(file_name(path)).stem, "sets": len(sets)}
-
-
-def _other_labels(path: Path, labels: set[str]) -> str:
-    return f"{path} names no label of the reference, which has {first_ids(sorted(labels))}: it changes nothing."
 
 
 def _describe_model(trained: trained_model.TrainedModel) -> dict:

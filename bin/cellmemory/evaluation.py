@@ -72,7 +72,7 @@ def evaluate_file(path: Path, trained: TrainedModel, truth_key: str, *, batch_ke
         if batch is not None:
             scores, message = integration(file.embedding(EMBEDDING), truth, batch)
             say(message)
-        about = {"sample": file.run.sample, "mapping": file.run.mapping, "truth_key": truth_key, "reference_cells": own}
+        about = {"sample": file.run.sample, "mapping": file.mapping, "truth_key": truth_key, "reference_cells": own}
         return {**about, **found, "hierarchy": hierarchy, "integration": scores}
 
 

@@ -595,8 +595,8 @@ TAGS = "q.tags.tsv"
 case("enrich", "tags_of_other_column_order", table(TAGS, reversed_columns), SAME)
 case("enrich", "tags_of_other_row_order", table(TAGS, lambda f: f.sort_values("gene", kind="stable")), ok=True)
 case("enrich", "tags_with_columns_of_ones_own", table(TAGS, lambda f: f.assign(note="x")), SAME)
-case("enrich", "tags_without_columns_that_are_not_needed", table(TAGS, lambda f: f[["group", "rank", "gene"]]), SAME)
-for _column in ("group", "rank", "gene"):
+case("enrich", "tags_without_columns_that_are_not_needed", table(TAGS, lambda f: f[["group", "rank", "gene", "mapping"]]), SAME)
+for _column in ("group", "rank", "gene", "mapping"):
     case("enrich", f"tags_without_{_column}", table(TAGS, without(_column)), TAGS, f"missing columns: {_column}")
 case("enrich", "tags_with_words_for_ranks", table(TAGS, with_values(rank=lambda r: f"{r}st")), TAGS, "rank", "1st")
 case("enrich", "tags_with_empty_ranks", table(TAGS, with_values(rank=lambda r: "" if r == "3" else r)), TAGS, "rank")
@@ -862,7 +862,8 @@ case(
     OWN,
     "slot",
 )
-case("compare_slots", "a_slot_twice", data(OWN, lambda f: ad.concat([f, f[f.obs["slot"] == "3"]], merge="same")), OWN, "slot")
+case("compare_slots", "a_slot_twice",
+     data(OWN, lambda f: ad.concat([f, f[f.obs["slot"] == "3"]], merge="same", uns_merge="same")), OWN, "slot")  # fmt: skip
 case("compare_slots", "a_ranking_of_text", h5(OWN, put("layers/ranking", np.full((3, 60), b"x"))), OWN)
 case("compare_slots", "infinite_numbers", h5(OWN, lambda f: f["layers/ranking"].__setitem__(slice(None), np.inf)), OWN)
 
@@ -876,7 +877,7 @@ for _name, _edit, _words in (
         table("q.cell_clusters.csv", without("cellmemory_cluster"), ","),
         "no column cellmemory_cluster",
     ),
-    ("clusters_that_the_table_lacks", table("q.clusters.tsv", lambda found: found.iloc[1:]), "are not in its table of clusters"),
+    ("clusters_that_the_table_lacks", table("q.clusters.tsv", lambda found: found.iloc[1:]), "is about 80 cells, but q has 120"),
     (
         "clusters_of_another_run",
         table("q.cell_clusters.csv", with_values(cellmemory_cluster=lambda name: "1"), ","),
@@ -1115,7 +1116,9 @@ def _a_column_at(name: str) -> Edit:
     return h5("query.h5ad", change)
 
 
-for _option in ("tags", "slot_tags", "contrasts", "faithfulness", "enrichment", "clusters", "cluster_markers"):
+case("report", "clusters_without_rows", table("q.clusters.tsv", lambda found: found.iloc[:0]), "is about 0 cells, but q has 120",
+     more="--clusters q.clusters.tsv")  # fmt: skip
+for _option in ("tags", "slot_tags", "contrasts", "faithfulness", "enrichment", "cluster_markers"):
     case("report", f"{_option}_without_rows", table(f"q.{_option}.tsv", lambda found: found.iloc[:0]), ok=True,
          more=f"--{_option} q.{_option}.tsv")  # fmt: skip
 for _name, _groups in (("of_other_groups", {"B": "d1", "NK": "d2"}), ("of_other_groups_alone", None)):
@@ -1187,7 +1190,7 @@ for _name, _edit, _says in (
 ):
     case("annotate", _name, data("query.h5ad", _edit), _says)
 case("annotate", "clusters_of_other_cells", text("q.cell_clusters.csv", lambda found: found.replace("s1c7,", "s1c7x,")),
-     "q.cell_clusters.csv (--cell_clusters) is not of the cells of query.h5ad, in their order")  # fmt: skip
+     "q.cell_clusters.csv (--cell_clusters) is not of the cells of q.mapped.h5ad, in their order")  # fmt: skip
 case("annotate", "labels_for_clusters", other("q.cell_clusters.csv", "q.labels.csv"), "it has no column cellmemory_cluster")
 case("annotate", "a_query_cut_off", cut("query.h5ad"), "query.h5ad")
 case("annotate", "from_mtx", nothing, "columns of obs more", ok=True, instead=(("query.h5ad", "query_mtx"),),

@@ -20,15 +20,16 @@ from cellmemory.io.gmt import EXPECTED, read_gmt
 from cellmemory.io.tables import read_table
 
 GENES = [f"GENE{i}" for i in range(40)]
+MADE_OF = "12345678.1"
 MARKERS = Path(__file__).parents[2] / "assets" / "genesets" / "blood_cell_markers.gmt"
 
 
 def write_inputs(folder: Path, rankings: dict, slot_rankings: dict | None = None, panel=GENES, source_ids=None) -> list[str]:
     """Tables of TAGs with these gene lists (by group, by (group, slot)), and a panel; the script's options for them."""
     rows = [(group, rank, gene, 1 / rank) for group, genes in rankings.items() for rank, gene in enumerate(genes, 1)]
-    table = pd.DataFrame(rows, columns=["group", "rank", "gene", "score"])
+    table = pd.DataFrame(rows, columns=["group", "rank", "gene", "score"]).assign(mapping=MADE_OF)
     rows = [(*key, rank, gene) for key, genes in (slot_rankings or {}).items() for rank, gene in enumerate(genes, 1)]
-    slots = pd.DataFrame(rows, columns=["group", "slot", "rank", "gene"])
+    slots = pd.DataFrame(rows, columns=["group", "slot", "rank", "gene"]).assign(mapping=MADE_OF)
     ids = pd.DataFrame({"gene": panel, "rank": range(1, len(panel) + 1), "mean": 1.0, "dispersion": 1.0})
     ids["source_id"] = source_ids or ""
     for name, content in (("tags", table), ("slot_tags", slots), ("panel", ids)):
@@ -169,16 +170,19 @@ def test_ids_of_the_reference_match_where_names_do_not(tmp_path):
 
 
 def test_genes_that_the_query_did_not_measure_are_no_background(tmp_path):
-    (tmp_path / "s.alignment.json").write_text('{"missing_genes": ["GENE3", "GENE39", "ELSEWHERE"]}')
+    alignment = {"missing_genes": ["GENE3", "GENE39", "ELSEWHERE"], "values_digest": "12345678abcd"}
+    (tmp_path / "s.alignment.json").write_text(json.dumps(alignment))
     gmt = write_gmt(tmp_path / "sets.gmt", {"A": GENES[:8]})
     options = write_inputs(tmp_path, {"a": GENES[:3]})
     _, table = run(tmp_path, [*options, "--gmt", gmt, "--alignment", str(tmp_path / "s.alignment.json")])
     assert table.loc[0, "background"] == 38
     assert table.loc[0, "overlap"] == "3/7"
-    (tmp_path / "s.alignment.json").write_text("{}")
-    result, _ = run(tmp_path, [*options, "--gmt", gmt, "--alignment", str(tmp_path / "s.alignment.json")])
-    assert result.exit_code == 1
-    assert "give the .alignment.json of preprocess_query.py" in result.output
+    for field in alignment:
+        without = {name: value for name, value in alignment.items() if name != field}
+        (tmp_path / "s.alignment.json").write_text(json.dumps(without))
+        result, _ = run(tmp_path, [*options, "--gmt", gmt, "--alignment", str(tmp_path / "s.alignment.json")])
+        assert result.exit_code == 1
+        assert "give the .alignment.json of preprocess_query.py" in result.output
 
 
 @pytest.mark.parametrize(
@@ -236,18 +240,17 @@ def test_tables_of_another_model_are_refused(tmp_path):
 
 
 def test_tables_of_two_mappings_are_refused(tmp_path):
-    """Those that say of which mapped query they are."""
     options = write_inputs(tmp_path, {"a": GENES[:5]}, {("a", 1): GENES[3:8]})
     options += ["--gmt", write_gmt(tmp_path / "sets.gmt", {"A": GENES[:5]}), "--alignment", str(tmp_path / "alignment.json")]
 
     def written(values_digest: str = "12345678abcd", **mappings: str) -> tuple[int, str]:
         (tmp_path / "alignment.json").write_text(json.dumps({"missing_genes": [], "values_digest": values_digest}))
-        for name, mapping in ({"tags": "12345678.1", "slot_tags": "12345678.1"} | mappings).items():
+        for name, mapping in ({"tags": MADE_OF, "slot_tags": MADE_OF} | mappings).items():
             pd.read_csv(tmp_path / f"{name}.tsv", sep="\t").assign(mapping=mapping).to_csv(
                 tmp_path / f"{name}.tsv", sep="\t", index=False
             )
         result, table = run(tmp_path, options)
-        assert (result.exit_code == 0) == (table is not None and set(table["mapping"]) == {"12345678.1"})
+        assert (result.exit_code == 0) == (table is not None and set(table["mapping"]) == {MADE_OF})
         return result.exit_code, result.output
 
     status, said = written(slot_tags="12345678.2")
@@ -258,6 +261,12 @@ def test_tables_of_two_mappings_are_refused(tmp_path):
     assert status == 1
     assert f"{tmp_path}/alignment.json (--alignment) and " in said
     assert written()[0] == 0
+    pd.read_csv(tmp_path / "slot_tags.tsv", sep="\t").drop(columns="mapping").to_csv(
+        tmp_path / "slot_tags.tsv", sep="\t", index=False
+    )
+    result, _ = run(tmp_path, options)
+    assert "slot_tags.tsv is not a table of TAGs" in result.output
+    assert "mapping" in result.output
 
 
 def test_short_and_empty_tables(tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cellmemory.columns import ENRICHMENT_COLUMNS
 from cellmemory.errors import InputError
 from cellmemory.explanation import gsea, profiles
-from tests.explanation.test_enrichment import GENES, run, write_gmt, write_inputs
+from tests.explanation.test_enrichment import GENES, MADE_OF, run, write_gmt, write_inputs
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,7 @@ def write_profiles(path, rows: dict[tuple[str, str, str, str], list[float]]) -> 
     )
     values = np.array(list(rows.values()), np.float32)
     made = ad.AnnData(np.abs(values), obs=obs, var=pd.DataFrame(index=GENES))
+    made.uns["mapping"] = MADE_OF
     made.layers["ranking"], made.layers["read"] = values, np.full_like(values, np.nan)
     made.write_h5ad(path)
     return str(path)
@@ -84,7 +85,7 @@ def test_both_methods_of_all_levels_are_in_one_table(tmp_path):
     contrasts = [("c: x / y", "a", way, i + 1, gene) for way, genes in (("more", GENES[:8]), ("less", GENES[30:38]))
                  for i, gene in enumerate(genes)]  # fmt: skip
     columns = ["contrast", "group", "direction", "rank", "gene"]
-    pd.DataFrame(contrasts, columns=columns).to_csv(tmp_path / "c.tsv", sep="\t", index=False)
+    pd.DataFrame(contrasts, columns=columns).assign(mapping=MADE_OF).to_csv(tmp_path / "c.tsv", sep="\t", index=False)
     sets = {"FIRST": GENES[:8], "LAST": GENES[-8:], "SMALL": GENES[:4], "MIXED": GENES[::5]}
     gmt = write_gmt(tmp_path / "sets.gmt", sets)
     options += ["--gmt", gmt, "--contrasts", str(tmp_path / "c.tsv"), "--profiles", ranked, "--top", "8"]
@@ -138,13 +139,9 @@ def test_other_files_are_no_profiles(tmp_path):
 
 def test_profiles_of_another_mapping_are_refused(tmp_path):
     options = write_inputs(tmp_path, {"a": GENES[:5]})
-    for name in ("tags", "slot_tags"):
-        pd.read_csv(tmp_path / f"{name}.tsv", sep="\t").assign(mapping="1.2").to_csv(
-            tmp_path / f"{name}.tsv", sep="\t", index=False
-        )
     path = write_profiles(tmp_path / "p.h5ad", {("label", "", "a", ""): [1.0] * 40})
     options += ["--gmt", write_gmt(tmp_path / "x.gmt", {"A": GENES[:20]}), "--profiles", str(path)]
-    for mapping, status in (("1.3", 1), ("1.2", 0)):
+    for mapping, status in (("1.3", 1), (MADE_OF, 0)):
         found = profiles.load(path)
         found.uns["mapping"] = mapping
         found.write_h5ad(path)

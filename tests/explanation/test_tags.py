@@ -82,7 +82,7 @@ def test_cells_of_clusters_that_may_be_new_types_are_left_out_of_labels(tmp_path
     cells.obs["cellmemory_status"], cells.obs["cellmemory_reason"] = "assigned", ""
     new = np.arange(cells.n_obs) < 40
     table = pd.DataFrame({"cellmemory_cluster": np.where(new, "1", "2"), "cellmemory_cluster_label": "B"})
-    table = table.assign(cellmemory_candidate=np.where(new, "yes", "state"), cellmemory_doublet_score="")
+    table = table.assign(cellmemory_candidate=np.where(new, "yes", "state"), cellmemory_doublet_score="", mapping="")
     table.set_axis(cells.obs_names.rename("cell")).to_csv(tmp_path / "c.csv")
     result, found, _ = run(tmp_path, cells, "--cell_clusters", str(tmp_path / "c.csv"))
     assert "Left out 40 cells of clusters that may be of types that the reference lacks." in result.output

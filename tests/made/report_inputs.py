@@ -314,13 +314,15 @@ def _write_extras(folder: Path, sample: str, mapped: Path, model: Path, options:
 
     trained = trained_model.load(model)
     with MappedFile(mapped) as file:
-        output("alignment", "alignment.json").write_text(file.run.alignment)
+        output("alignment", "alignment.json").write_text(
+            json.dumps(json.loads(file.run.alignment) | {"values_digest": file.run.values_digest})
+        )
         if file.run.truth_key:
             truth = evaluation.true_labels(file.obs[TRUTH_KEY], trained.labels)
             rare = trained.label_table.loc[trained.label_table["rare"], "label"].tolist()
             scores = {
                 "sample": sample,
-                "mapping": file.run.mapping,
+                "mapping": file.mapping,
                 "truth_key": TRUTH_KEY,
                 **evaluation.evaluate(file.obs, truth, trained.labels, rare),
             }

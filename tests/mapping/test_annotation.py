@@ -1,5 +1,6 @@
 """annotate.py: the user's own file is given back whole, with our columns in it, and what it refuses."""
 
+import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_our_columns_are_those_of_the_mapped_file(mapped: Path, tmp_path: Path):
     assert found.obs.columns.tolist() == [*own.obs.columns, *ours, *added]
     pd.testing.assert_frame_equal(found.obs[ours], expected.obs[ours])
     table = pd.read_csv(clusters, index_col="cell", dtype=dict.fromkeys(of_clusters[:3], str))
-    assert table.columns.tolist() == of_clusters
+    assert table.columns.tolist() == [*of_clusters, "mapping"]
     assert found.obs[of_clusters[:3]].astype(str).to_numpy().tolist() == table[of_clusters[:3]].to_numpy().tolist()
     assert np.array_equal(found.obs["cellmemory_doublet_score"], table["cellmemory_doublet_score"])
     assert np.array_equal(found.obsm["X_umap"], own.obsm["X_umap"])
@@ -139,9 +140,14 @@ def test_a_user_s_own_terms_come_first(mapped: Path, tmp_path: Path):
     terms = obs[obs["cellmemory_status"] == "assigned"].groupby("cellmemory_label", observed=True)["cellmemory_ontology_term_id"]
     assert set(terms.get_group("Dendritic")) == {"CL:0000990"}
     assert "CL:0000236" not in set(obs["cellmemory_ontology_term_id"])
+    (tmp_path / "terms.tsv").write_text("label\tontology_term_id\nelsewhere\tCL:0000236\n")
+    log = succeed("annotate", "--query", DATA / "unseen_type.h5ad", "--mapped", mapped, "--ontology_map", "terms.tsv", "--output",
+                  "other.h5ad", folder=tmp_path)  # fmt: skip
+    assert "Warning: terms.tsv names no label of the reference, which has 'CD14+ Monocyte'," in log
 
 
 NO_HEADER = "the first line must be the column names label and ontology_term_id, with a tab between them."
+WRITE_LABELS = "Write label and ontology_term_id in its first line, and then one label to a line, with its id after a tab."
 
 
 @pytest.mark.parametrize(
@@ -151,8 +157,8 @@ NO_HEADER = "the first line must be the column names label and ontology_term_id,
             "Dendritic\tCL:0000451\n",
             [NO_HEADER],
         ),
-        ("", [NO_HEADER]),
-        ("label\tontology_term_id\n", ["holds no labels. Write one to a line, with its id after a tab."]),
+        ("", [f"is empty. {WRITE_LABELS}"]),
+        ("label\tontology_term_id\n", [f"holds no labels. {WRITE_LABELS}"]),
         (
             'label\tontology_term_id\nB\nT\tCL_0000084\n\tCL:0000084\nNK\tCL:0000623\nNK\tCL:0000814\n"D\tCL:0000451\n',
             [
@@ -249,6 +255,8 @@ def test_other_cells_are_refused(mapped: Path, tmp_path: Path):
     cells[::-1].write_h5ad(tmp_path / "turned.h5ad")
     written = (mapped.parent / "q.cell_clusters.csv").read_text()
     (tmp_path / "fewer.csv").write_text("\n".join(written.splitlines()[:-1]))
+    mapping = next(csv.DictReader(written.splitlines()))["mapping"]
+    (tmp_path / "adapted.csv").write_text(written.replace(mapping, "12345678.123456"))
 
     def sentence(query: Path, clusters: Path | None = None) -> str:
         with pytest.raises(InputError) as failure:
@@ -259,9 +267,10 @@ def test_other_cells_are_refused(mapped: Path, tmp_path: Path):
     assert sentence(fewer) == f"{fewer} has 194 cells, but {mapped} has 195. Give the file that was mapped."
     assert f"cell 0 is '{cells.obs_names[-1]}', but '{cells.obs_names[0]}' in {mapped}" in sentence(tmp_path / "turned.h5ad")
     assert "is not of the cells of" in sentence(query, tmp_path / "fewer.csv")
+    assert "was made of another mapping of the cells of" in sentence(query, tmp_path / "adapted.csv")
     assert (
-        "it has no column cell, cellmemory_cluster, cellmemory_cluster_label, cellmemory_candidate, cellmemory_doublet_score."
-        in sentence(query, DATA / "samplesheet.csv")
+        "it has no column cell, cellmemory_cluster, cellmemory_cluster_label, cellmemory_candidate, mapping, "
+        "cellmemory_doublet_score." in sentence(query, DATA / "samplesheet.csv")
     )
     assert not (tmp_path / "out.h5ad").exists()
 

@@ -22,8 +22,10 @@ from hypothesis import strategies as st
 from cellmemory import sampling
 from cellmemory.clusters import clustering
 from cellmemory.columns import STATUSES
-from cellmemory.errors import InputError
+from cellmemory.errors import InputError, Problems
+from cellmemory.explanation.extraction import TagSettings, extract
 from cellmemory.genes.quality import QUALITY_COLUMNS
+from cellmemory.io.tables import write_table
 from cellmemory.reference import trained_model
 from cellmemory.reference.run_info import RunInfo
 from cellmemory.report import blocks, colours, data, page, points
@@ -339,14 +341,13 @@ def test_tables_of_another_mapping_are_refused(inputs: Inputs, tmp_path: Path):
     }
     data.read_samples([mapped], model, {option: [path] for option, path in tables.items()})
     for option, path in tables.items():
-        if option == "cell_clusters":
-            continue  # it has the cells' names
         other = tmp_path / path.name
         if path.suffix == ".json":
             other.write_text(json.dumps(json.loads(path.read_text()) | {"mapping": "1.2", "values_digest": "1"}))
         else:
-            pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False).assign(mapping="1.2").to_csv(
-                other, sep="\t", index=False
+            between = "," if path.suffix == ".csv" else "\t"
+            pd.read_csv(path, sep=between, dtype=str, keep_default_na=False).assign(mapping="1.2").to_csv(
+                other, sep=between, index=False
             )
         for some in ({option: other}, tables | {option: other}):
             with pytest.raises(InputError) as failure:
@@ -363,6 +364,29 @@ def test_tables_of_another_mapping_are_refused(inputs: Inputs, tmp_path: Path):
     nameless.write_h5ad(tmp_path / mapped.name)
     with pytest.raises(InputError, match=r"\(--tags\) was made of another mapped query"):
         data.read_samples([tmp_path / mapped.name], model, {"tags": [tables["tags"]]})
+
+
+def test_tables_of_another_part_of_a_mapped_file_are_refused(inputs: Inputs, tmp_path: Path):
+    """Control and stimulated cells of one mapped query: of each, or of all of them, but not of the other."""
+    model, whole = trained_model.load(inputs.model), ad.read_h5ad(inputs.mapped[1])
+    whole.uns["cellmemory"]["n_cells"] = whole.n_obs
+    name, made = "unseen_type", {}
+    for part, cells in (("one", whole[::2]), ("other", whole[1::2]), ("all", whole)):
+        (folder := tmp_path / part).mkdir()
+        cells.copy().write_h5ad(folder / f"{name}.mapped.h5ad")
+        found = extract(folder / f"{name}.mapped.h5ad", TagSettings(top=5, permutations=0))
+        made[part] = folder / f"{name}.tags.tsv"
+        write_table(found.tags, made[part])
+
+    def is_taken(part: str, tags: str) -> bool:
+        problems = Problems()
+        with problems.collect():
+            data.read_samples([tmp_path / part / f"{name}.mapped.h5ad"], model, {"tags": [made[tags]]})
+        assert all(f"{made[tags]} (--tags) was made of another mapped query than that of {name}" in text for text in problems)
+        return not problems
+
+    taken = {(part, tags): is_taken(part, tags) for part in made for tags in made}
+    assert taken == {(part, tags): tags in (part, "all") for part in made for tags in made}
 
 
 def test_tables_of_two_clusterings_are_refused(inputs: Inputs, tmp_path: Path):
@@ -734,7 +758,7 @@ def big_sample(name: str, labels: list[str], genes: list[str], n: int, drawn: in
     tags = pd.DataFrame({"group": group, "rank": rank, "gene": rng.choice(genes, len(group)), "score": 0.1})
     tags = tags.assign(specificity=1.0, mean_expression=1.0, fraction_expressing=0.5, contribution_rank=rank, n_cells=10)
     return data.Sample(
-        name=name, run=RunInfo(name, "", labels, 8, novelty_alpha=0.05, alpha=0.1), cells=cells,
+        name=name, run=RunInfo(name, "", labels, 8, novelty_alpha=0.05, alpha=0.1), mappings=("",), cells=cells,
         columns=pd.DataFrame({f"column {i}": rng.random(n) for i in range(data.MAX_COLUMNS)}), truth=None, genes=genes,
         measured=np.ones(len(genes), bool),
         slot_use=rng.random((n, 8)), umap=rng.random((n, 2)), spatial=rng.random((n, 2)),

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from anndata.io import write_elem
 
 from cellmemory import PREFIX, RUN
-from cellmemory.annotation.ontology import UNKNOWN, read_ontology_map, term_ids
+from cellmemory.annotation.ontology import UNKNOWN, names_no_label, read_ontology_map, term_ids
 from cellmemory.cells.faults import reading
 from cellmemory.cells.named_columns import taken_columns
 from cellmemory.cells.reading import CHUNK_CELLS, CellFile
@@ -75,9 +75,11 @@ def annotate(query: Path, mapped: Path, clusters: Path | None, *, ontology_map: 
     with CellFile(query) as file, MappedFile(mapped) as found, replacing(output) as partial:
         _check(file, found)
         _check_values(file, found)
+        for note in names_no_label(ontology_map, own_terms, found.run.slot_groups) if ontology_map else ():
+            warn(note)
         columns = _terms_of_cells(found, own_terms)
         if clusters:
-            columns = columns.join(clusters_of(file, clusters).set_axis(columns.index))
+            columns = columns.join(clusters_of(found, clusters).set_axis(columns.index))
         if file.stored("obs") is None:
             _write_cells(file, partial)
         else:

@@ -6,12 +6,12 @@
 
 import re
 import string
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
 from cellmemory.cells.labels import TERM
-from cellmemory.errors import InputError
+from cellmemory.errors import InputError, first_ids
 from cellmemory.io.checked import shown
 from cellmemory.io.text import cleaned, open_quote, read_text, tab_cells
 
@@ -19,6 +19,9 @@ TABLE = Path(__file__).parent / "cell_ontology.tsv"
 #: What stands for a cell without a term, as in CELLxGENE's schema.
 UNKNOWN = "unknown"
 TERM_MAP_COLUMNS = ["label", "ontology_term_id"]
+_WRITE_LABELS = (
+    f"Write {' and '.join(TERM_MAP_COLUMNS)} in its first line, and then one label to a line, with its id after a tab."
+)
 #: Labels that are no terms, though the ontology has such a name: what clusters are called, but for the two lymphocytes.
 PLACEHOLDERS = {"cell", *string.ascii_lowercase} - {"b", "t"}
 
@@ -36,6 +39,13 @@ def term_ids(labels: Iterable[str]) -> dict[str, str]:
     return {label: term for label, term in found.items() if term}
 
 
+def names_no_label(path: Path, terms: Mapping[str, str], labels: Collection[str]) -> list[str]:
+    """A sentence where the user's table of terms (see read_ontology_map) names none of a reference's labels."""
+    if not terms or terms.keys() & set(labels):
+        return []
+    return [f"{path} names no label of the reference, which has {first_ids(sorted(labels))}: it changes nothing."]
+
+
 def read_ontology_map(path: Path) -> dict[str, str]:
     """A TSV with the columns label and ontology_term_id, as {label: id}; an empty id, or UNKNOWN, is kept as an empty text: the
     label has no term.
@@ -43,6 +53,8 @@ def read_ontology_map(path: Path) -> dict[str, str]:
     Raises InputError with all problems: the header, lines of other lengths, what is not an id, labels named twice.
     """
     texts = read_text(path).split("\n")
+    if not any(map(str.strip, texts)):
+        raise InputError(f"{path} is empty. {_WRITE_LABELS}")
     if [cell.lower() for cell in tab_cells(texts[0].rstrip())] != TERM_MAP_COLUMNS:
         raise InputError(
             f"{path}: the first line must be the column names {' and '.join(TERM_MAP_COLUMNS)}, with a tab between them."
@@ -65,7 +77,7 @@ def read_ontology_map(path: Path) -> dict[str, str]:
         elif found.setdefault(label, term) != term:
             problems.append(f"{path}: line {number} gives the label '{label}' a second term.")
     if not found and not problems:
-        problems.append(f"{path} holds no labels. Write one to a line, with its id after a tab.")
+        problems.append(f"{path} holds no labels. {_WRITE_LABELS}")
     if problems:
         raise InputError(problems)
     return found

@@ -27,6 +27,8 @@ MAX_LABEL = 1_000
 TERMS_AFTER = "_ontology_term_id"
 #: A term's id: CL:0000236, and those of other animals' ontologies.
 TERM = re.compile(r"[A-Za-z]{2,10}:[0-9]{4,10}")
+#: What stands for no term in a column of them, in small letters, as in CELLxGENE's schema.
+NO_TERM = {"unknown", "na"}
 
 
 def clean_labels(column: pd.Series) -> pd.Series:
@@ -102,16 +104,23 @@ def label_notes(column: pd.Series, where: str) -> list[str]:
 
 def label_terms(file: CellFile, label_key: str, labels: pd.Series) -> tuple[dict[str, str], list[str]]:
     """The ontology's id of each label, where the file's own column of them (`cell_type_ontology_term_id` of `cell_type`) gives it
-    one; and a sentence where it gives a label several. labels: of all cells, as check_labels gives them."""
+    one; and a sentence where it gives a label several, and for what is not an id. labels: of all cells, by check_labels."""
     name = f"{label_key}{TERMS_AFTER}"
     if file.columns.count(name) != 1:
         return {}, []
     terms = clean_labels(file.column(name, "term", "label_key"))
     pairs = pd.DataFrame({"label": labels.to_numpy(), "term": terms.to_numpy()}).dropna().drop_duplicates()
-    pairs = pairs[np.array([TERM.fullmatch(term) is not None for term in pairs["term"]], bool)]
+    are_ids = np.array([TERM.fullmatch(term) is not None for term in pairs["term"]], bool)
+    strange = sorted(set(pairs["term"][~are_ids & ~pairs["term"].str.lower().isin(NO_TERM)]))
+    pairs = pairs[are_ids]
     several = pairs["label"].duplicated(keep=False)
     names = sorted(pairs["label"][several].unique())
     notes = [f"{file.path}: '{name}' gives several ids to {first_ids(names)}; none of them is used."] if names else []
+    if strange:
+        notes.append(
+            f"{file.path}: '{name}' holds {first_ids(strange)}; ids of terms are written as CL:0000236. Their labels get the ids "
+            "of other cells, or none."
+        )
     return dict(pairs[~several].itertuples(index=False)), notes
 
 

@@ -57,7 +57,7 @@ class ClusterSettings:
 class Clustered:
     """cells: CELL_CLUSTER_COLUMNS by the cells' names, in the file's order.
 
-    clusters, markers: CLUSTER_COLUMNS and CLUSTER_MARKER_COLUMNS, and MAPPING.
+    clusters, markers: CLUSTER_COLUMNS and CLUSTER_MARKER_COLUMNS. All three also have MAPPING.
     """
 
     cells: pd.DataFrame
@@ -99,10 +99,11 @@ def cluster_query(mapped: Path, trained: TrainedModel, settings: ClusterSettings
                 CLUSTER_LABEL: pd.Series(labels_of_clusters(table)).take(codes).astype("category").to_numpy(),
                 CANDIDATE: table["candidate"].take(codes).astype("category").to_numpy(),
                 DOUBLET_SCORE: doublets,
+                MAPPING: pd.Categorical.from_codes(np.zeros(file.n_cells, np.int8), [file.mapping]),
             },
             index=pd.Index(file.names(0, file.n_cells), name="cell"),
         )
-        of_query = {MAPPING: file.run.mapping}
+        of_query = {MAPPING: file.mapping}
     return Clustered(cells, table[CLUSTER_COLUMNS].assign(**of_query), markers.assign(**of_query))
 
 

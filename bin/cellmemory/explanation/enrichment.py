@@ -36,24 +36,23 @@ def read_missing(path: str | Path) -> tuple[list[str], str]:
         alignment = read_json(path)
     except InputError:
         alignment = {}
-    missing = alignment.get("missing_genes")
-    if missing is None or not sequence(text(empty=True)).holds(missing):
+    missing, digest = alignment.get("missing_genes"), alignment.get("values_digest")
+    if missing is None or not sequence(text(empty=True)).holds(missing) or not isinstance(digest, str):
         raise InputError(f"{path} is not the alignment of a query; give the .alignment.json of preprocess_query.py.")
-    return missing, str(alignment.get("values_digest", ""))
+    return missing, digest
 
 
 def one_mapping(mappings: Mapping[str, str], values: Mapping[str, str]) -> str:
-    """The mapped query that all of a step's tables were made of, by RunInfo.mapping; an empty text where none says it.
+    """The mapped query that all of a step's tables were made of, as MappedFile.mapping calls it; an empty text without tables.
 
     mappings, and values, digests of values: by the files' paths and options. Raises InputError where they are of several.
     """
-    known = {name: mapping for name, mapping in mappings.items() if mapping}
-    first = next(iter(known), "")
-    others = [name for name, mapping in known.items() if mapping != known[first]]
-    others += [name for name, digest in values.items() if first and digest and not digest.startswith(known[first].split(".")[0])]
+    first, found = next(iter(mappings.items()), ("", ""))
+    others = [name for name, mapping in mappings.items() if mapping != found]
+    others += [name for name, digest in values.items() if not digest.startswith(found.split(".")[0])]
     if others:
         raise InputError(f"{others[0]} and {first} are not of one mapped query. Give those that are.")
-    return known.get(first, "")
+    return found
 
 
 def find_libraries(

@@ -57,7 +57,7 @@ class TagSettings:
 
 @dataclass(frozen=True)
 class Extracted:
-    """The tables of groups, slots and contrasts, and what the profiles are made of. mapping: see RunInfo."""
+    """The tables of groups, slots and contrasts, and what the profiles are made of. mapping: see MappedFile."""
 
     tags: pd.DataFrame
     slot_tags: pd.DataFrame
@@ -115,12 +115,12 @@ def extract(mapped: Path, settings: TagSettings, mapper: "Mapper | None" = None)
             of_slots = tags.slot_tags(slots, sums, file.genes, top)
         answers = [_answer(question, settings, codes, groups, new=new) for question in questions]
         compared = contrasts.table(answers, file.genes, top)
-        of_groups, of_slots, compared = (table.assign(**{MAPPING: file.run.mapping}) for table in (of_groups, of_slots, compared))
+        of_groups, of_slots, compared = (table.assign(**{MAPPING: file.mapping}) for table in (of_groups, of_slots, compared))
         return Extracted(
             of_groups,
             of_slots,
             compared,
-            file.run.mapping,
+            file.mapping,
             file.genes,
             sums,
             slots=slots,

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.cells.probe import survive
+from cellmemory.columns import MAPPING
 from cellmemory.errors import InputError
 from cellmemory.explanation.contrasts import Contrasted
 from cellmemory.explanation.grouping import GroupSums
@@ -85,6 +86,7 @@ def load(path: str | Path) -> "ad.AnnData":
         raise InputError(f"{path} is not an h5ad file, or is damaged; give the .tag_profiles.h5ad of extract_tags.py.") from None
     missing = [column for column in OBS_COLUMNS if column not in profiles.obs]
     missing += [layer for layer in ("ranking", "read") if layer not in profiles.layers]
+    missing += [] if isinstance(profiles.uns.get(MAPPING), str) else [MAPPING]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; give the .tag_profiles.h5ad of extract_tags.py.")
     layers = {"X": profiles.X, **profiles.layers}

@@ -35,7 +35,8 @@ TABLES = {
 #: The header of each table of cells, as a pattern of its names behind tabs: what begins with `cellmemory_` is ours.
 CELL_TABLES = {
     "labels": r"\tcell\tcellmemory_label\tcellmemory_confidence(\tcellmemory_[^\t]+)+",
-    "cell_clusters": r"\tcell\tcellmemory_cluster\tcellmemory_cluster_label\tcellmemory_candidate\tcellmemory_doublet_score",
+    "cell_clusters": r"\tcell\tcellmemory_cluster\tcellmemory_cluster_label\tcellmemory_candidate\tcellmemory_doublet_score"
+    r"\tmapping",
     "consensus": r"\tcell(\tcellmemory_label_([^\t]+)\tcellmemory_confidence_\2\tcellmemory_status_\2)+"
     r"\tcellmemory_consensus_label\tcellmemory_consensus\tcellmemory_consensus_status",
 }

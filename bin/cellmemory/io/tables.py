@@ -85,11 +85,14 @@ def read_table(path: str | Path, columns: Iterable[str], never: Iterable[str] = 
 
 
 def mapping_of(table: pd.DataFrame, path: str | Path) -> str:
-    """Which mapped query a table was made of, by its column MAPPING; an empty text where it does not say. Raises InputError where
-    its rows are of several."""
-    found = sorted(set(table[MAPPING]) - {""}) if MAPPING in table else []
+    """Which mapped query a table was made of, by its column MAPPING; an empty text for one without rows. Raises InputError where
+    they are of several."""
+    found = sorted(set(table[MAPPING]))
     if len(found) > 1:
-        raise InputError(f"{path} holds rows of {len(found)} mapped queries, or of one that was mapped {len(found)} times.")
+        raise InputError(
+            f"{path} holds rows of {len(found)} mapped queries, or of one that was mapped {len(found)} times. Give a table as it "
+            "was written."
+        )
     return found[0] if found else ""
 
 

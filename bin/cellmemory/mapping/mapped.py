@@ -1,5 +1,7 @@
 """Reading a mapped query (`<sample>.mapped.h5ad`) in parts: its obs, what is kept per gene, and matrices by chunks."""
 
+import hashlib
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,20 @@ class MappedFile(CellFile):
     def is_part(self) -> bool:
         """Whether cells were taken away since they were mapped: what is kept of all of them together is then not of these."""
         return self.run.n_cells not in (None, self.n_cells)
+
+    @cached_property
+    def mappings(self) -> tuple[str, ...]:
+        """What tables call these cells (see RunInfo.mapping), and of a part those of all cells that were mapped with it."""
+        whole = self.run.mapping
+        if not whole or not self.is_part:
+            return (whole,)
+        names = hashlib.sha256("\n".join(self.names(0, self.n_cells)).encode("utf-8", "surrogatepass"))
+        return (f"{whole}.{names.hexdigest()[:6]}", whole)
+
+    @property
+    def mapping(self) -> str:
+        """What tables that are made of these cells call them, in their column MAPPING."""
+        return self.mappings[0]
 
     def rows(self, matrix: str, start: int, stop: int) -> sp.csr_matrix:
         """As CellFile.rows. Raises InputError for values that mapping does not write: NaN, infinite or negative ones."""

@@ -63,8 +63,8 @@ class RunInfo:
 
     @property
     def mapping(self) -> str:
-        """What tables that are made of the mapped file call it: the query's values before the dot, model and doubt behind it; an
-        empty text where the values have no digest."""
+        """What tables that are made of all mapped cells call them: the query's values before the dot, model and doubt behind it;
+        an empty text where the values have no digest. Of a part of them, see MappedFile.mapping."""
         if not self.values_digest:
             return ""
         decided = [self.model_digest, self.adapted_to, asdict(self.doubt)]

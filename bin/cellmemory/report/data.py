@@ -64,6 +64,7 @@ class Sample:
 
     name: str
     run: RunInfo
+    mappings: tuple[str, ...]  # what its tables call it (see MappedFile)
     cells: pd.DataFrame  # label (categorical), confidence, novelty, novelty_p, linear_share, status, reason, label_set
     columns: pd.DataFrame  # obs columns that can colour points: the user's, and labels of other levels
     truth: pd.Series | None  # true labels as categories, where known
@@ -147,7 +148,7 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
                 raise InputError(
                     f"{path} (--{option}) is of the sample {table['sample']!r}, not of '{owner}'. Give that of '{owner}'."
                 )
-            if not is_of_mapping(table, path, by_name[owner].run):
+            if not is_of_mapping(table, path, by_name[owner].run.values_digest, by_name[owner].mappings):
                 raise InputError(
                     f"{path} (--{option}) was made of another mapped query than that of {owner}, or of another mapping of it. "
                     "Give the table that was made of its mapped file."
@@ -280,6 +281,7 @@ def _read(path: Path, quota: int, trained: TrainedModel) -> Sample:
         return Sample(
             name=run.sample,
             run=run,
+            mappings=file.mappings,
             cells=cells,
             columns=_colourings(file.obs, run.truth_key, [level_column(level) for level in run.label_levels or ()]),
             truth=_names(file.obs[run.truth_key]) if run.truth_key in file.obs else None,

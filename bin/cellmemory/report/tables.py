@@ -1,6 +1,7 @@
 """What belongs to a mapped query in a report: tables of results and JSON, looked at field by field as they are read."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from cellmemory.io import checked
 from cellmemory.io.checked import Kind, either, integer, mapping, number, sequence, text
 from cellmemory.io.tables import mapping_of, read_results
 from cellmemory.mapping.clustered import read_clusters
-from cellmemory.reference.run_info import RunInfo
 
 TABLES_OF_SAMPLES = {"alignment": ".json", "metrics": ".json", "tags": ".tsv", "slot_tags": ".tsv", "contrasts": ".tsv"}
 TABLES_OF_SAMPLES |= {"faithfulness": ".tsv", "enrichment": ".tsv", "clusters": ".tsv", "cluster_markers": ".tsv"}
@@ -83,7 +83,7 @@ _SCORES += [
 #: Fields that JSON of each option must have, and those that are looked at where they are there.
 JSON_FIELDS = {
     "alignment": (
-        {},
+        {"values_digest": text(empty=True)},
         {
             "coverage": _SHARE,
             **dict.fromkeys(("messages", "missing_genes", "summed_genes"), _NAMES),
@@ -92,7 +92,11 @@ JSON_FIELDS = {
         },
     ),
     "metrics": (
-        {"known_cells": _COUNT, "confusion": Kind("a table of counts, true types by predicted labels", _is_confusion)},
+        {
+            MAPPING: text(empty=True),
+            "known_cells": _COUNT,
+            "confusion": Kind("a table of counts, true types by predicted labels", _is_confusion),
+        },
         {
             **dict.fromkeys(_SCORES, _SCORE),
             **dict.fromkeys(("cells", "cells_with_truth", "unknown_cells"), _COUNT),
@@ -125,11 +129,12 @@ JSON_FIELDS = {
 TESTED_CELLS = 20_000
 
 
-def is_of_mapping(table: pd.DataFrame | dict, path: Path, run: RunInfo) -> bool:
-    """Whether a table or a JSON of results was made of this mapped query, or does not say of which."""
-    if isinstance(table, dict):
-        return table.get("values_digest", "") in ("", run.values_digest) and table.get(MAPPING, "") in ("", run.mapping)
-    return mapping_of(table, path) in ("", run.mapping)
+def is_of_mapping(table: pd.DataFrame | dict, path: Path, values_digest: str, mappings: Collection[str]) -> bool:
+    """Whether a table or a JSON of results was made of this mapped query; mappings: see MappedFile. A table without rows is of
+    any."""
+    if not isinstance(table, dict):
+        return table.empty or mapping_of(table, path) in mappings
+    return table[MAPPING] in mappings if MAPPING in table else table["values_digest"] == values_digest
 
 
 def are_of_one_clustering(clusters: pd.DataFrame, markers: pd.DataFrame) -> bool:
@@ -159,9 +164,9 @@ def read_result(path: Path, option: str) -> pd.DataFrame | dict:
         return read_json(path, option)
     try:
         if option == "cell_clusters":
-            table = read_clusters(path)[[CLUSTER, DOUBLET_SCORE]].rename(columns={CLUSTER: "cluster"})
+            table = read_clusters(path)[[CLUSTER, DOUBLET_SCORE, MAPPING]].rename(columns={CLUSTER: "cluster"})
         else:
-            table = read_results(path, COLUMNS[option])
+            table = read_results(path, [*COLUMNS[option], MAPPING])
     except (ValueError, OSError) as error:  # pandas' errors of parsing are of this kind, too
         raise InputError(f"{path} (--{option}) cannot be read: {error}. Give the file as it was written.") from None
     numbers = [name for name in table if name not in TEXT_COLUMNS]

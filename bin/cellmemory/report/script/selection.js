@@ -55,7 +55,8 @@ class Selection {
     return higher.length ? `Highest above the other cells drawn: ${higher.slice(0, NAMED_GENES).map(({ name }) => name).join(", ")}.` : "";
   }
   csv() {
-    const columns = CELLS.columns.filter((column) => ["Label", "Best guess", "Confidence", "Status"].includes(column.title));
+    // Ours come before the user's, which may have the same names.
+    const columns = ["Label", "Best guess", "Confidence", "Status"].map((title) => CELLS.columns.find((column) => column.title === title));
     const value = (column, i) => (column.kind !== "names" ? (Number.isNaN(column.values[i]) ? null : +column.values[i].toPrecision(4)) : column.codes[i] === NONE ? null : column.levels[column.codes[i]]);
     const rows = this.rows.map((i) => [CELLS.ids[i], CELLS.samples[SAMPLE[i]], ...columns.map((column) => value(column, i))]);
     return csvText([["Cell", "Sample", ...columns.map((column) => column.title)], ...rows]);
