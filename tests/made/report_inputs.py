@@ -299,7 +299,7 @@ def _write_inputs(folder: Path, reference: ad.AnnData, types: np.ndarray, sample
     }
     value["reference"] |= {"label_key": "cell_type", "labels": counts, "id_type": "symbol", "value_scale": "log1p"}
     value["queries"] = [{"sample": s, "path": f"{s}.h5ad", "cells": 1, "genes": 1, "id_type": "symbol"} for s in samples]
-    value["gmt"] = [{"name": "blood", "sets": 20}]
+    value["gmt"] = [{"name": "blood", "sets": 20}, {"name": "enrichr.GO_Biological_Process_2021", "sets": 6036}]
     (folder / "inputs.json").write_text(json.dumps(value))
     return folder / "inputs.json"
 
