@@ -16,6 +16,8 @@ __version__ = "0.1.0"
 #: Our name in a file of cells: the key of uns that says how it was made, and what our other names begin with.
 RUN = "cellmemory"
 PREFIX = f"{RUN}_"
+#: What a column with terms of an ontology is called in tables of labels, and in obs after the label column's own name and `_`.
+TERM_COLUMN = "ontology_term_id"
 
 
 def _keep_caches_out_of_the_image() -> None:

@@ -2,7 +2,7 @@
 
 from math import inf
 
-from cellmemory import PREFIX
+from cellmemory import PREFIX, TERM_COLUMN
 
 #: Columns of obs that mapping adds: to every query, and to one whose labels have levels.
 LABEL, CONFIDENCE = f"{PREFIX}label", f"{PREFIX}confidence"
@@ -31,8 +31,8 @@ CONSENSUS_STATUS = f"{PREFIX}consensus_status"
 #: What the status of a cell's consensus may be.
 CONSENSUS_STATUSES = ["agreed", "split", "single", "unassigned"]
 
-#: The Cell Ontology's term of a cell's label, in the user's own file.
-ONTOLOGY = f"{PREFIX}ontology_term_id"
+#: The term of a cell's label, in the user's own file.
+ONTOLOGY = f"{PREFIX}{TERM_COLUMN}"
 #: Columns of a query's clusters: each cell's, what most of that cluster's cells are, and whether it may be new.
 CLUSTER, CLUSTER_LABEL, CANDIDATE = f"{PREFIX}cluster", f"{PREFIX}cluster_label", f"{PREFIX}candidate"
 #: How probable it is that a cell is two cells (clusters/doublets), and from where on it may be.

@@ -191,8 +191,11 @@ def test_warnings_about_a_query_and_levels_of_labels_are_shown(tmp_path: Path):
     levels = [{"level": name, "accuracy": 0.97, "macro_f1": 0.91} for name in ("lineage", "cell_type")]
     answers = [{"level": name, "share": 0.3125, "accuracy": 0.875} for name in ("none", "lineage", "cell_type")]
     metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"hierarchy": {"levels": levels, "answers": answers}}))
+    (inputs,) = made.options["inputs"]
+    inputs.write_text(json.dumps(json.loads(inputs.read_text()) | {"warnings": ["terms.tsv names no label."]}))
     succeed("report", *made.arguments(), "--output", tmp_path / "a.html", "--mqc_dir", tmp_path / "mqc")
     text, found = (tmp_path / "a.html").read_text(), embedded(tmp_path / "a.html")
+    assert "terms.tsv names no label." in text
     assert "reduced_panel: Half of the cells are &lt;far&gt; from home." in text
     table = found["tables"]["levels"]
     assert [row[-5:] for row in table["rows"]] == [[name, 0.97, 0.91, 0.3125, 0.875] for name in ("lineage", "cell_type")]

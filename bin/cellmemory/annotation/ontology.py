@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
+from cellmemory import TERM_COLUMN
 from cellmemory.cells.labels import TERM
 from cellmemory.errors import InputError, first_ids
 from cellmemory.io.checked import shown
@@ -18,7 +19,7 @@ from cellmemory.io.text import cleaned, open_quote, read_text, tab_cells
 TABLE = Path(__file__).parent / "cell_ontology.tsv"
 #: What stands for a cell without a term, as in CELLxGENE's schema.
 UNKNOWN = "unknown"
-TERM_MAP_COLUMNS = ["label", "ontology_term_id"]
+TERM_MAP_COLUMNS = ["label", TERM_COLUMN]
 _WRITE_LABELS = (
     f"Write {' and '.join(TERM_MAP_COLUMNS)} in its first line, and then one label to a line, with its id after a tab."
 )

@@ -6,6 +6,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
+from cellmemory import TERM_COLUMN
 from cellmemory.cells.reading import CellFile
 from cellmemory.cells.writing import LARGEST_EXACT
 from cellmemory.errors import InputError, first_ids
@@ -23,8 +24,6 @@ RESERVED = frozenset([ALL_LABELS, OTHERS, PERHAPS_NEW, "(ambiguous)", "(unassign
 MIN_CELLS_PER_LABEL = 2
 #: Letters of a label, at most.
 MAX_LABEL = 1_000
-#: What the column with the terms of labels is called, after the labels' own: as CELLxGENE's schema has it.
-TERMS_AFTER = "_ontology_term_id"
 #: A term's id: CL:0000236, and those of other animals' ontologies.
 TERM = re.compile(r"[A-Za-z]{2,10}:[0-9]{4,10}")
 #: What stands for no term in a column of them, in small letters, as in CELLxGENE's schema.
@@ -105,7 +104,7 @@ def label_notes(column: pd.Series, where: str) -> list[str]:
 def label_terms(file: CellFile, label_key: str, labels: pd.Series) -> tuple[dict[str, str], list[str]]:
     """The ontology's id of each label, where the file's own column of them (`cell_type_ontology_term_id` of `cell_type`) gives it
     one; and a sentence where it gives a label several, and for what is not an id. labels: of all cells, by check_labels."""
-    name = f"{label_key}{TERMS_AFTER}"
+    name = f"{label_key}_{TERM_COLUMN}"
     if file.columns.count(name) != 1:
         return {}, []
     terms = clean_labels(file.column(name, "term", "label_key"))

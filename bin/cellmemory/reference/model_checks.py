@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cellmemory import TERM_COLUMN
 from cellmemory.cells.labels import MAX_LABEL, RESERVED, TERM
 from cellmemory.errors import InputError, Problems
 from cellmemory.genes.panel import read_panel
@@ -83,8 +84,6 @@ _CALIBRATION = {
 }
 LABEL_COLUMNS = ["label", "n_cells", "n_train", "n_validation", "rare"]
 _COUNTS = LABEL_COLUMNS[1:4]
-#: The column with the id of each label's term, which is there where some label has one.
-TERM_COLUMN = "ontology_term_id"
 
 
 def read_config(path: Traversable) -> dict:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cellmemory import __version__
+from cellmemory import TERM_COLUMN, __version__
 from cellmemory.errors import InputError
 from cellmemory.genes.panel import panel_text
 from cellmemory.io.atomic import json_text, replacing
@@ -22,7 +22,7 @@ from cellmemory.network.config import ModelConfig
 from cellmemory.reference.archive import model_files, write_archive
 from cellmemory.reference.calibration import Calibration
 from cellmemory.reference.hierarchy import Hierarchy, from_label_table
-from cellmemory.reference.model_checks import TERM_COLUMN, read_all
+from cellmemory.reference.model_checks import read_all
 from cellmemory.reference.novelty import Novelty, Profiles
 from cellmemory.reference.reference_map import ReferenceMap
 from cellmemory.reference.run_info import RunInfo

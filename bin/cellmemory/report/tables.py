@@ -119,7 +119,11 @@ JSON_FIELDS = {
     ),
     "inputs": (
         {},
-        {"reference": either(_some(warnings=_NAMES, path=text(empty=True)), None), "gmt": sequence(_some(sets=_COUNT))},
+        {
+            "reference": either(_some(warnings=_NAMES, path=text(empty=True)), None),
+            "gmt": sequence(_some(sets=_COUNT)),
+            "warnings": _NAMES,
+        },
     ),
     "provenance": ({}, {"links": Kind("an object of relative paths", _are_links), "written": text()}),
 }  # fmt: skip

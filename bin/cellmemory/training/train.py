@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 from threadpoolctl import threadpool_limits
 
+from cellmemory import TERM_COLUMN
 from cellmemory.errors import InputError
 from cellmemory.log import say, warn
 from cellmemory.network.inference import Inference
@@ -19,7 +20,6 @@ from cellmemory.reference.alarms import unlearned, usual_share
 from cellmemory.reference.calibration import Calibration, calibrate, fit_weights
 from cellmemory.reference.coverage import accuracy_by_coverage
 from cellmemory.reference.hierarchy import to_label_table
-from cellmemory.reference.model_checks import TERM_COLUMN
 from cellmemory.reference.novelty import calibrate_novelty, learn_profiles
 from cellmemory.reference.reference_map import fit_map
 from cellmemory.reference.states import learn_states

@@ -45,6 +45,7 @@ def section(samples: Sequence[Sample], trained: TrainedModel, inputs: dict | Non
     cells = pd.concat([s.cells for s in samples], ignore_index=True)
     verdicts = _verdicts(cells, trained)
     unusual = [*unlearned(trained.calibration, trained.config["label_key"]), *_reference(inputs).get("warnings", ())]
+    unusual += (inputs or {}).get("warnings", ())
     unusual += [f"{sample.name}: {alarm}" for sample in samples for alarm in sample.run.alarms or ()]
     unusual += [sentence for sample in samples if "clusters" in sample.tables for sentence in clusters.candidates(sample)]
     notes = [Notes(unusual, "Read this first", warning=True)] if unusual else []
