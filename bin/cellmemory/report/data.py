@@ -150,8 +150,8 @@ def read_samples(paths: Sequence[Path], trained: TrainedModel, tables: Mapping[s
                 )
             if not is_of_mapping(table, path, by_name[owner].run.values_digest, by_name[owner].mappings):
                 raise InputError(
-                    f"{path} (--{option}) was made of another mapped query than that of {owner}, or of another mapping of it. "
-                    "Give the table that was made of its mapped file."
+                    f"{path} (--{option}) was made of another mapped query than that of {owner}, of another mapping of "
+                    "it, or of other cells of it. Give the table that was made of its mapped file."
                 )
             _check_size(path, option, by_name[owner])
             if option == "slot_tags":
