@@ -8,7 +8,7 @@ include { helpText; isTrue } from './functions/parameter_schema.nf'
 include { checksumsByPlace; runRecord; writeProvenance } from './functions/provenance.nf'
 include { expectedRecords; otherParts; resultNames; warningsIn } from './functions/records.nf'
 include { isGoingWell } from './functions/site.nf'
-include { orEndBadly; summary } from './functions/summary.nf'
+include { howToFollow; orEndBadly; summary } from './functions/summary.nf'
 
 include { CELLMEMORY } from './workflows/cellmemory.nf'
 
@@ -31,6 +31,7 @@ workflow {
             error(changed.join('\n'))
         }
         def since = workflow.preview ? null : markAsUnfinished(inputs.settings.outdir)
+        log.info(howToFollow(workflow))
         CELLMEMORY(
             channel.fromList(inputs.queries),
             inputs.references,

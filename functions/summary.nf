@@ -1,6 +1,15 @@
-// What is said of a run when it ends.
+// What is said of a run when it begins and when it ends.
 
+include { quoted } from './command_line.nf'
 include { runFolder } from './pairs.nf'
+
+/** How to watch a long task while it runs: by its log, which grows with each epoch of a training and each part of a query. */
+def howToFollow(run) {
+    def work = run.workDir
+    return work.scheme == 'file'
+        ? "To follow a task that is shown as [ab/123456]: tail -f ${quoted(work.toString())}/ab/123456*/.command.log"
+        : 'To follow a task, look at its log with the tools of the cluster that runs it.'
+}
 
 /** How many queries and tasks there were, and where the results are. */
 def summary(run, count, folder, references) {

@@ -56,6 +56,16 @@ def test_the_end_says_where_the_report_is(real_run: Run, results: Path):
     assert "2 queries mapped" in real_run.output
 
 
+def test_the_start_says_how_to_follow_a_task(real_run: Run):
+    """By the command as it is printed, with what Nextflow shows of the training."""
+    (told,) = re.findall(r"^To follow a task that is shown as \[ab/123456\]: tail -f (.*)$", real_run.output, re.MULTILINE)
+    (task,) = re.findall(r"^\[(../......)\] Submitted process > \S*:TRAIN ", real_run.output, re.MULTILINE)
+    shown = subprocess.run(
+        f"cat {told.replace('ab/123456', task)}", shell=True, capture_output=True, text=True, check=True
+    ).stdout
+    assert re.findall(r"^Epoch (\d+): training loss", shown, re.MULTILINE)[:2] == ["1", "2"]
+
+
 def test_the_tutorial_names_the_type_that_the_reference_lacks(results: Path, tmp_path: Path):
     """Its blocks of Python, one after the other, on these results."""
     shutil.copytree(results / "samples", tmp_path / "results" / "samples")
