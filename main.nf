@@ -45,8 +45,7 @@ workflow {
             .mix(CELLMEMORY.out.consensus_summaries)
             .subscribe { _name, path -> warningsIn(path).each { sentence -> log.warn(sentence) } }
         CELLMEMORY.out.versions
-            .map { path -> path.text }
-            .unique()
+            .map { path -> path.text }.unique()
             .collectFile(name: 'versions.yml', storeDir: "${inputs.settings.outdir}/pipeline_info", sort: true)
 
         // Groovy's lists are not made for two threads; the end of the run comes after the last of these.

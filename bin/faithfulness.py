@@ -11,7 +11,12 @@ import _cli
 @_cli.command
 @click.option("--mapped", "mapped_path", type=_cli.FILE, required=True, metavar="H5AD", help="Mapped query.")
 @click.option("--model", type=_cli.FILE_OR_FOLDER, required=True, help="The model that mapped the query: its folder or archive.")
-@click.option("--cells_per_label", type=click.IntRange(min=1), default=30, help="Cells of each label, at most.")
+@click.option(
+    "--cells_per_label",
+    type=click.IntRange(min=1),
+    default=30,
+    help="Cells of each label, at most; of more than 20 labels fewer, as many in all as 20 would have.",
+)
 @click.option("--output", type=_cli.Output("faithfulness"), required=True, metavar="TSV", help="Output: curves and their areas.")
 @_cli.device
 @_cli.threads
@@ -40,12 +45,13 @@ def main(mapped_path: Path, model: Path, cells_per_label: int, output: Path, dev
     with MappedFile(mapped_path) as file:
         file.check_model(trained)
         labels = file.obs["cellmemory_label"].astype("category").cat.set_categories(trained.labels).cat.codes.to_numpy()
-        rows = sample_each(labels, cells_per_label, seed)
+        of_each = faithfulness.cells_of_each(cells_per_label, len(np.unique(labels)))
+        rows = sample_each(labels, of_each, seed)
         values = file.picked("X", rows)
         values = values[np.diff(values.indptr) > 0]  # nothing can be removed of an empty cell
         mapping = file.mapping
         tokens = mapper.tokenize(values, file.var()["measured"].to_numpy(bool))
-    _cli.say(f"Read {mapped_path}: {len(tokens):,} of {len(labels):,} cells, at most {cells_per_label} of each label.")
+    _cli.say(f"Read {mapped_path}: {len(tokens):,} of {len(labels):,} cells, at most {of_each} of each label.")
     table = faithfulness.summarise(*faithfulness.curves(tokens, mapper, seed), trained.labels)
     with replacing(output) as partial:
         write_table(table.assign(**{MAPPING: mapping}), partial)

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 import extract_tags
@@ -29,6 +31,14 @@ def run(main, *arguments: object):
 def options(planted: Planted, output: Path, *more: object) -> list:
     mapped, model = planted.folder / "q.mapped.h5ad", planted.folder / "model"
     return ["--mapped", mapped, "--model", model, "--output", output, "--threads", 1, *more]
+
+
+@given(st.integers(1, 1000), st.integers(1, 10_000))
+def test_the_number_of_cells_is_bounded_however_many_labels_there_are(cells_per_label: int, n_labels: int):
+    found = faithfulness.cells_of_each(cells_per_label, n_labels)
+    assert min(cells_per_label, 2) <= found <= cells_per_label
+    assert found == cells_per_label or n_labels > 20
+    assert found * n_labels <= max(20 * cells_per_label, 2 * n_labels)
 
 
 @pytest.fixture(scope="module")

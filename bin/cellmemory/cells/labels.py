@@ -13,7 +13,26 @@ from cellmemory.errors import InputError, first_ids
 from cellmemory.io.text import cleaned
 
 #: What programs write where there is no value; as a text it may also be a label.
-LOOKS_MISSING = ("nan", "na", "n/a", "none", "null", "<na>", "inf", "-inf", "-", "?", "#n/a", "#ref!", "#value!", "#name?")
+LOOKS_MISSING = (
+    "unknown",
+    "unlabeled",
+    "unlabelled",
+    "unassigned",
+    "nan",
+    "na",
+    "n/a",
+    "none",
+    "null",
+    "<na>",
+    "inf",
+    "-inf",
+    "-",
+    "?",
+    "#n/a",
+    "#ref!",
+    "#value!",
+    "#name?",
+)
 #: What joins the labels of a set.
 SEPARATOR = "|"
 #: What tables and the report call the mean over all labels, the cells of other groups, and cells whose label is not to be used.

@@ -30,6 +30,10 @@ from cellmemory.network.tokens import Tokens
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
 RANKINGS = ("attention", "cls_contribution", "linear_contribution", "both_contributions", "expression", "random")
 PARTS, CURVES = ("whole", "cls"), ("deletion", "insertion")
+#: Of more labels than these, fewer cells each are tested: a cell goes through the network a hundred times.
+LABELS_IN_FULL = 20
+#: Cells of each label however many labels there are: of one there is no standard error.
+FEWEST_OF_LABEL = 2
 COLUMNS = [*FAITHFULNESS_COLUMNS, *(f"k{k}" for k in STEPS)]
 
 
@@ -42,6 +46,11 @@ class LabelledBatch:
     label: Tensor
     linear: Tensor
     rest: Tensor
+
+
+def cells_of_each(cells_per_label: int, n_labels: int) -> int:
+    """How many cells of each label are tested, at most: of more labels than LABELS_IN_FULL, as many in all as these have."""
+    return min(cells_per_label, max(FEWEST_OF_LABEL, cells_per_label * LABELS_IN_FULL // max(1, n_labels)))
 
 
 def curves(tokens: Tokens, mapper: Mapper, seed: int) -> tuple[np.ndarray, np.ndarray]:
