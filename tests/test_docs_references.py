@@ -41,6 +41,8 @@ def preprocess(path: Path, *options: str) -> tuple[str, pd.DataFrame]:
 def test_a_file_of_discover(tmp_path: Path):
     cells, counts = reference()
     var = pd.DataFrame({"feature_name": cells.var_names}, index=[f"ENSG{i:011d}" for i in range(cells.n_vars)])
+    var["feature_is_filtered"], var["feature_biotype"], var["feature_length"] = False, "gene", 1000
+    var["feature_type"] = ["protein_coding", "lncRNA", "IG_C_gene", "transcribed_unitary_pseudogene", "Mt_tRNA"] * (len(var) // 5)
     file = ad.AnnData(counts, obs=cells.obs[["cell_type"]].astype(str), var=var)
     file.raw = file.copy()
     file.X = file.X.log1p()
@@ -60,6 +62,7 @@ def test_a_file_of_discover(tmp_path: Path):
     labels = file.obs["cell_type"][kept].nunique()
     assert f"Read {kept.sum()} cells x {file.n_vars} genes of {tmp_path}/healthy.h5ad (counts in raw); {labels} labels in" in log
     assert "Warning" not in log
+    assert "left out" not in log
     assert set(panel["gene"]) <= set(cells.var_names)
     assert panel["source_id"].str.startswith("ENSG").all()
 

@@ -12,9 +12,10 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cellmemory.errors import InputError
 from cellmemory.genes.align import make_aligner
 from cellmemory.genes.matching import match_genes
-from cellmemory.genes.names import normalise, read_gene_map
+from cellmemory.genes.names import expression_rows, normalise, read_gene_map
 from cellmemory.genes.values import value_scale
 from tests.conftest import refused, succeed
 
@@ -118,6 +119,25 @@ def test_row_numbers_do_not_name_a_reference_s_genes(tmp_path):
     succeed("preprocess_reference", "--reference", path, "--label_key", "type", "--output", tmp_path / "panelled.h5ad",
             "--panel", tmp_path / "panel.tsv")  # fmt: skip
     assert set(pd.read_csv(tmp_path / "panel.tsv", sep="\t")["gene"]) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("genes", "others"),
+    [
+        (
+            ["Gene Expression", "GEX", "rna", "gene_expression", "Genes", ""],
+            ["Antibody Capture", "ADT", "Peaks", "Custom"],
+        ),
+        (["protein_coding", "lncRNA", "Mt_tRNA", "misc_RNA", "IG_C_gene", "TR_V_pseudogene", "TEC"], ["synthetic", "guide RNA"]),
+    ],
+    ids=["of assays", "of Ensembl"],
+)
+@pytest.mark.parametrize("column", ["feature_types", "feature_type"])
+def test_types_of_features_in_their_spellings(column: str, genes: list[str], others: list[str]):
+    found = expression_rows(pd.DataFrame({column: [*genes, *others]}), "a file")
+    assert found.tolist() == [True] * len(genes) + [False] * len(others)
+    with pytest.raises(InputError, match="no feature is gene expression"):
+        expression_rows(pd.DataFrame({column: others}), "a file")
 
 
 def test_antibodies_are_left_out_and_do_not_count_towards_the_total(panel, tmp_path):
@@ -263,8 +283,6 @@ def test_users_columns_and_coordinates_stay(panel, tmp_path):
 
 
 def test_a_malformed_gene_map_names_its_lines(tmp_path):
-    from cellmemory.errors import InputError
-
     (tmp_path / "map.tsv").write_text("from\tto\nA\tB\nC\n\tD\n")
     with pytest.raises(InputError) as error:
         read_gene_map(tmp_path / "map.tsv")

@@ -17,7 +17,13 @@ ENSEMBL = re.compile(r"(ENS[A-Z]{0,6}G\d{11})(\.\d+)?")
 ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "feature_id", "id", "feature_name", "gene_name", "gene_names",
               "gene_symbol", "gene_symbols", "symbol", "hgnc_symbol")  # fmt: skip
 #: What var['feature_types'] says of genes, in the spellings in use, in lower case; an empty one counts as gene expression.
-EXPRESSION_TYPES = ("gene expression", "gene", "genes", "gex", "rna", "mrna", "nan", "")
+#: Files of CELLxGENE have Ensembl's types of genes in var['feature_type'].
+EXPRESSION_TYPES = re.compile(
+    "(?:gene expression|genes?|gex|m?rna|nan|"
+    "protein coding|processed transcript|non coding|antisense(?: rna)?|sense (?:intronic|overlapping)|nontranslating cds|"
+    "(?:(?:bidirectional promoter|macro) )?lncrna|lincrna|(?:mi|sn|sno|sca|sc|s|nc|misc ?|vault ?|3prime overlapping nc)rna|"
+    "(?:mt )?[rt]rna|ribozyme|tec|artifact|(?:.* )?pseudogene|(?:ig|tr) (?:.* )?gene)?"
+)
 #: A genome before the name, as Cell Ranger writes it where a reference has several.
 GENOME = re.compile(r"(?:GRC[a-z]\d+(?:\.p\d+)?|hg\d\d|mm\d\d?|rn\d|human|mouse)(?:[-_]premrna)?_+(?=.)", re.IGNORECASE)
 #: What stands between a symbol and an id in one name.
@@ -98,7 +104,7 @@ def expression_rows(var: pd.DataFrame, where: str) -> np.ndarray:
     if column is None:
         return np.ones(len(var), bool)
     types = pd.Series(as_text(var[column]))
-    known = types.str.lower().str.replace(r"[\s_-]+", " ", regex=True).str.strip().isin(EXPRESSION_TYPES).to_numpy()
+    known = types.str.lower().str.replace(r"[\s_-]+", " ", regex=True).str.strip().str.fullmatch(EXPRESSION_TYPES).to_numpy(bool)
     if len(var) and not known.any():
         raise InputError(
             f"{where}: no feature is gene expression: var['{column}'] holds {first_ids(sorted(types.unique()))}. Write "
