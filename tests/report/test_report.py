@@ -179,6 +179,8 @@ def test_clusters_in_a_state_of_their_own_keep_their_labels(tmp_path: Path):
     assert "but they express GENE1, GENE3, GENE2 beyond the reference's cells." in text
     found = embedded(tmp_path / "report.html")
     assert any("may be in a state that the reference lacks" in row[2] for row in found["tables"]["verdicts"]["rows"])
+    bars = found["figures"]["composition"]["variants"]["0,1"]["data"]
+    assert {trace["name"] for trace in bars if "pattern" in trace["marker"]} == {"(ambiguous)", "(unassigned)"}
     assert "(perhaps new)" not in {trace["name"] for trace in found["figures"]["composition"]["variants"]["0,1"]["data"]}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cellmemory.report.blocks import Selector, category_axis, plain, short, text
+from cellmemory.report.colours import NOT_ASSIGNED
 from cellmemory.report.data import Sample
 
 MAX_VARIANTS = 200  # of figures of one sample and one label
@@ -18,6 +19,8 @@ MAX_BOXES = 2_000  # of all variants of a figure
 LEGEND_ABOVE = {"traceorder": "normal", "orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
 #: What a caption says of `boxes`.
 BOXES = "Boxes span the middle half of a label's cells, the line is their median, whiskers reach the 5th and 95th percentile."
+#: How bars are filled of cells that count under no label.
+HATCHED = {"shape": "/", "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.6)", "size": 7, "solidity": 0.2}
 LENGTH = Selector("Length", ["Share of cells", "Cells"])
 
 
@@ -126,7 +129,7 @@ def stacked_bars(counts: pd.DataFrame, colours: dict[str, str], *, share: bool) 
                 "name": short(label),
                 "x": length.to_numpy(),
                 "y": list(range(len(counts))),
-                "marker": {"color": colours[label]},
+                "marker": {"color": colours[label]} | ({"pattern": HATCHED} if label in NOT_ASSIGNED else {}),
                 "hovertext": hover,
                 "hoverinfo": "text",
             }

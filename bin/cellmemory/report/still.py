@@ -185,7 +185,8 @@ def _bar(ax: Axes, trace: dict, layout: dict, *, place: int, bars: int, stacked:
     else:
         size /= bars
         at = at + (place - (bars - 1) / 2) * size
-    options = {"color": _colour(trace["marker"]["color"]), "label": _words(trace["name"])}
+    options: dict[str, Any] = {"color": _colour(trace["marker"]["color"]), "label": _words(trace["name"])}
+    options |= {"hatch": "///", "edgecolor": "white", "linewidth": 0} if "pattern" in trace["marker"] else {}
     if horizontal:
         ax.barh(at, length, size, left=begin, **options)
     else:

@@ -112,7 +112,7 @@ def lineages(
                 variants[f"{k},{i},{j}"] = figure
     caption = (
         "What samples and conditions are made of at the coarser levels of the labels, of which each cell has the most "
-        "probable label; unassigned cells are grey. A coarse label has the colour of its largest child in the reference."
+        "probable label; unassigned cells are hatched in grey. A coarse label has the colour of its largest child."
     )
     selectors = [Selector("Level", list(levels)), Selector("Bars", list(groupings)), drawing.LENGTH]
     return Figure("lineages", "Lineage proportions", caption, variants, selectors)
